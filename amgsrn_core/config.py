@@ -1,0 +1,119 @@
+"""Typed configurations: every option, its default, range and help text exist here and only here.
+
+The library takes these classes, the command line is generated from them, and a test holds the
+defaults in ParaView's XML to them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from amgsrn_core.errors import ConfigurationError
+
+Triple = tuple[int, int, int]
+T = TypeVar("T")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """Declare a field with its help text and the values that it admits (bounds inclusive)."""
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class _Checked:
+    """Refuses values outside the declared range when an instance is made."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            for item in value if isinstance(value, tuple) else (value,):
+                _check(field, item)
+
+
+def _check(field: dataclasses.Field[Any], value: Any) -> None:
+    name = field.name.replace("_", "-")
+    choices = field.metadata.get("choices")
+    if choices is not None:
+        if value not in choices:
+            raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+        return
+    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
+    if low is None and high is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        raise ConfigurationError(f"{name} must be a number, not {value!r}.")
+    if low is not None and value < low:
+        raise ConfigurationError(f"{name} must be at least {low:g}, not {value:g}.")
+    if high is not None and value > high:
+        raise ConfigurationError(f"{name} must be at most {high:g}, not {value:g}.")
+
+
+@dataclass(frozen=True)
+class NetworkConfig(_Checked):
+    """Size of one network: adaptive feature grids (encoder) and a small MLP (decoder)."""
+
+    grids: int = option(16, "number of adaptive feature grids", minimum=1, maximum=4096)
+    features: int = option(2, "features per grid node", minimum=1, maximum=64)
+    grid_shape: Triple = option(
+        (32, 32, 32), "nodes of each feature grid along z, y, x", minimum=2, maximum=1024
+    )
+    layers: int = option(2, "hidden layers of the decoder", minimum=1, maximum=8)
+    width: int = option(64, "neurons per hidden layer", minimum=1, maximum=1024)
+
+
+@dataclass(frozen=True)
+class TrainingConfig(_Checked):
+    """How one network is fitted to its brick."""
+
+    iterations: int = option(4000, "optimiser steps", minimum=1, maximum=100_000_000)
+    batch: int = option(65536, "random points per step", minimum=1, maximum=1 << 28)
+    learning_rate: float = option(0.01, "peak learning rate", minimum=1e-8, maximum=1.0)
+    seed: int = option(0, "seed of every random choice", minimum=0, maximum=2**31 - 1)
+    motion: str = option(
+        "early",
+        "when the feature grids move: briefly at the start, never, or by the published rule",
+        choices=("early", "none", "original"),
+    )
+    schedule: str = option(
+        "cosine", "learning rate over time", choices=("cosine", "original")
+    )
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
+    backend: str = option(
+        "auto", "implementation that evaluates and trains", choices=("auto", "torch")
+    )
+    checkpoint_seconds: float = option(
+        30.0, "seconds between checkpoints (0: only when stopped)", minimum=0.0
+    )
+
+
+@dataclass(frozen=True)
+class StorageConfig(_Checked):
+    """How a trained model is stored."""
+
+    dtype: str = option("float32", "type of the stored numbers", choices=("float32", "float16"))
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Return a configuration as plain JSON types."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(config).items()
+    }
+
+
+def from_json(kind: type[T], values: dict[str, Any]) -> T:
+    """Make a configuration from :func:`to_json`'s result; unknown names are refused by name."""
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigurationError(f"Unknown {kind.__name__} option(s): {', '.join(unknown)}.")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -1,0 +1,59 @@
+"""Errors with a message for people: one sentence that says what is wrong and what to do.
+
+Every class also inherits the builtin that a caller would expect, so that ``except
+FileNotFoundError`` works without knowing this module.
+"""
+
+from __future__ import annotations
+
+
+class AmgsrnError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+    def __str__(self) -> str:
+        # KeyError and OSError format their arguments; people want the bare sentence.
+        return str(self.args[0]) if self.args else self.__class__.__name__
+
+
+class ConfigurationError(AmgsrnError, ValueError):
+    """An option has an impossible value, or two options contradict each other."""
+
+
+class VolumeError(AmgsrnError, ValueError):
+    """A volume cannot be used as it is (dimensions, values, axes)."""
+
+
+class VolumeNotFoundError(VolumeError, FileNotFoundError):
+    """The volume's file does not exist or cannot be opened."""
+
+
+class VariableNotFoundError(VolumeError, KeyError):
+    """The named variable is not in the file; the message lists those that are."""
+
+
+class ArchiveError(AmgsrnError, ValueError):
+    """A model file is damaged, foreign, or contradicts itself."""
+
+
+class ArchiveNotFoundError(ArchiveError, FileNotFoundError):
+    """The model file does not exist (any more)."""
+
+
+class ArchiveVersionError(ArchiveError):
+    """The model file was written by a newer major version of the format."""
+
+
+class ChecksumError(ArchiveError):
+    """A brick's bytes differ from the checksum that was stored with them."""
+
+
+class OutputError(AmgsrnError, OSError):
+    """A result cannot be written (folder missing, no permission, disk full)."""
+
+
+class ResumeError(AmgsrnError, RuntimeError):
+    """Unfinished work at the output belongs to another configuration or is in use."""
+
+
+class TrainingError(AmgsrnError, RuntimeError):
+    """Training failed (out of memory, diverged, worker lost)."""

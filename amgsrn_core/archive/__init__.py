@@ -1,0 +1,33 @@
+"""The model file, ``NAME.amgsrn``: one safetensors file with an index and the bricks' tensors."""
+
+from __future__ import annotations
+
+from amgsrn_core.archive.index import (
+    FORMAT_VERSION,
+    BrickRecord,
+    ModelIndex,
+    SourceRecord,
+    TrainingRecord,
+)
+from amgsrn_core.archive.shapes import parameter_shapes
+from amgsrn_core.archive.store import (
+    Archive,
+    load_brick,
+    read_index,
+    verify_archive,
+    write_archive,
+)
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Archive",
+    "BrickRecord",
+    "ModelIndex",
+    "SourceRecord",
+    "TrainingRecord",
+    "load_brick",
+    "parameter_shapes",
+    "read_index",
+    "verify_archive",
+    "write_archive",
+]

@@ -1,0 +1,401 @@
+"""The index of a model file: everything about a model except its tensors, as typed records."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from amgsrn_core import config
+from amgsrn_core.archive.fields import Fields, number_to_json
+from amgsrn_core.config import NetworkConfig, StorageConfig
+from amgsrn_core.errors import AmgsrnError, ArchiveError, ArchiveVersionError, ConfigurationError
+from amgsrn_core.volume.geometry import Extent, GridGeometry
+from amgsrn_core.volume.volume import MissingValues, TimeAxis
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from amgsrn_core.volume.volume import Volume
+
+FORMAT_NAME = "amgsrn"
+FORMAT_VERSION = (1, 0)
+
+# A volume with more samples along one axis is not plausible; an index that claims so is damaged.
+_LONGEST_AXIS = 10_000_000
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """The data that a model was trained on.
+
+    `path` is the file's name without its folder, `variables` the names to open it with, `dtype`
+    the type of its numbers, and `bytes` their size: voxels * components * itemsize.
+    """
+
+    path: str
+    dtype: str
+    bytes: int
+    variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """How a model came to be: the configuration, versions of software, seconds, iterations."""
+
+    config: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    iterations_done: int = 0
+
+
+@dataclass(frozen=True)
+class BrickRecord:
+    """One brick of a model.
+
+    Parameters
+    ----------
+    extent, ghosted : tuple of three slices
+        Voxels z, y, x of the volume that the brick answers for, and those that it was trained on.
+    sha256 : str
+        Checksum of the brick's tensors; :func:`~amgsrn_core.archive.write_archive` fills it in.
+    psnr, max_error : float, optional
+        Quality over the brick's voxels, in dB and in the volume's units.
+    masked : bool
+        Whether voxels are missing. :func:`~amgsrn_core.archive.write_archive` fills it in.
+    """
+
+    extent: Extent
+    ghosted: Extent
+    sha256: str = ""
+    psnr: float | None = None
+    max_error: float | None = None
+    masked: bool = False
+
+    @property
+    def ghosted_dims(self) -> tuple[int, int, int]:
+        """Voxels along z, y, x with the ghost cells."""
+        z, y, x = (s.stop - s.start for s in self.ghosted)
+        return z, y, x
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain JSON types."""
+        return {
+            "extent": _extent_to_json(self.extent),
+            "ghosted": _extent_to_json(self.ghosted),
+            "sha256": self.sha256,
+            "psnr": number_to_json(self.psnr),
+            "max_error": number_to_json(self.max_error),
+            "masked": self.masked,
+        }
+
+    @classmethod
+    def _from_fields(cls, fields: Fields, dims: tuple[int, int, int]) -> BrickRecord:
+        record = cls(
+            extent=_extent_from_json(fields, "extent", dims),
+            ghosted=_extent_from_json(fields, "ghosted", dims),
+            sha256=fields.text("sha256"),
+            psnr=fields.optional_number("psnr"),
+            max_error=fields.optional_number("max_error"),
+            masked=bool(fields.get("masked")),
+        )
+        for core, ghosted in zip(record.extent, record.ghosted):
+            if not ghosted.start <= core.start < core.stop <= ghosted.stop:
+                raise ArchiveError("a brick's 'extent' is not inside its 'ghosted' extent")
+        if min(record.ghosted_dims) < 2:
+            raise ArchiveError("a brick is thinner than two voxels")
+        return record
+
+
+@dataclass(frozen=True, eq=False)
+class ModelIndex:
+    """What a model stands for, and how it is built and stored.
+
+    Parameters
+    ----------
+    name : str
+        Name of the array.
+    components, units : tuple of str
+        Name and unit of each component, in the order of the network's outputs.
+    geometry : GridGeometry
+        The grid of the volume that the model replaces.
+    value_minimum, value_maximum : tuple of float
+        Range of each component over the valid voxels; the network's outputs are scaled by it.
+    network : NetworkConfig
+    bricks : tuple of BrickRecord
+    missing : MissingValues, optional
+        What a missing voxel means; None when the volume has no notion of it.
+    time : TimeAxis, optional
+        The time steps of the file, and which of them was trained.
+    """
+
+    name: str
+    components: tuple[str, ...]
+    units: tuple[str, ...]
+    geometry: GridGeometry
+    value_minimum: tuple[float, ...]
+    value_maximum: tuple[float, ...]
+    network: NetworkConfig
+    bricks: tuple[BrickRecord, ...]
+    source: SourceRecord
+    missing: MissingValues | None = None
+    time: TimeAxis | None = None
+    training: TrainingRecord = field(default_factory=TrainingRecord)
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    history_columns: tuple[str, ...] = ()
+    version: tuple[int, int] = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        count = len(self.components)
+        if not count:
+            raise ArchiveError("'components' is empty")
+        for name in ("units", "value_minimum", "value_maximum"):
+            if len(getattr(self, name)) != count:
+                raise ArchiveError(f"'{name}' does not have one entry for each component")
+        for low, high in zip(self.value_minimum, self.value_maximum):
+            if not -float("inf") < low <= high < float("inf"):
+                raise ArchiveError("'value_minimum' and 'value_maximum' are not a finite range")
+        if not self.bricks:
+            raise ArchiveError("'bricks' is empty")
+
+    @classmethod
+    def of_volume(
+        cls,
+        volume: Volume,
+        value_minimum: Sequence[float],
+        value_maximum: Sequence[float],
+        network: NetworkConfig,
+        bricks: Sequence[BrickRecord] | None = None,
+        **more: Any,
+    ) -> ModelIndex:
+        """Describe a model of `volume`; without `bricks` it is a single one that fills it.
+
+        Further keywords are fields of this class, for example `training` and `storage`.
+        """
+        whole = tuple(slice(0, n) for n in volume.dims)
+        return cls(
+            name=volume.name,
+            components=tuple(volume.components),
+            units=tuple(volume.units),
+            geometry=volume.geometry,
+            value_minimum=tuple(float(v) for v in value_minimum),
+            value_maximum=tuple(float(v) for v in value_maximum),
+            network=network,
+            bricks=tuple(bricks) if bricks else (BrickRecord(extent=whole, ghosted=whole),),
+            source=SourceRecord(
+                path=str(volume.source).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1],
+                dtype=str(volume.source_dtype),
+                bytes=int(volume.source_nbytes),
+                variables=tuple(getattr(volume, "variables", ())),
+            ),
+            missing=volume.missing,
+            time=volume.time,
+            **more,
+        )
+
+    @property
+    def dims(self) -> tuple[int, int, int]:
+        """Voxels along z, y, x."""
+        return self.geometry.dims
+
+    def replace(self, **changes: Any) -> ModelIndex:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the index as plain JSON types."""
+        return {
+            "format": FORMAT_NAME,
+            "version": list(self.version),
+            "name": self.name,
+            "components": list(self.components),
+            "units": list(self.units),
+            "geometry": self.geometry.to_json(),
+            "value_minimum": list(self.value_minimum),
+            "value_maximum": list(self.value_maximum),
+            "network": config.to_json(self.network),
+            "bricks": [brick.to_json() for brick in self.bricks],
+            "source": _plain(self.source),
+            "missing": _missing_to_json(self.missing),
+            "time": _time_to_json(self.time),
+            "training": {**_plain(self.training), "seconds": number_to_json(self.training.seconds)},
+            "storage": config.to_json(self.storage),
+            "history_columns": list(self.history_columns),
+        }
+
+    @classmethod
+    def from_json(cls, values: Any) -> ModelIndex:
+        """Read :meth:`to_json`'s result and check every field; unknown fields are ignored.
+
+        Raises
+        ------
+        ArchiveVersionError
+            When a newer major version of the format wrote it.
+        ArchiveError
+            When a field is missing, has the wrong type, or contradicts another.
+        """
+        fields = Fields(values)
+        version = _version(fields)
+        geometry = _geometry(fields)
+        bricks = fields.children("bricks")
+        return cls(
+            version=version,
+            name=fields.text("name"),
+            components=fields.texts("components"),
+            units=fields.texts("units"),
+            geometry=geometry,
+            value_minimum=fields.numbers("value_minimum"),
+            value_maximum=fields.numbers("value_maximum"),
+            network=_network(fields, version),
+            bricks=tuple(
+                BrickRecord._from_fields(b, geometry.dims) for b in fields.children("bricks")
+            ),
+            source=_source(fields.child("source")),
+            missing=_missing(fields.optional_child("missing")),
+            time=_time(fields.optional_child("time")),
+            training=_training(fields.child("training")),
+            storage=_storage(fields, version),
+            history_columns=fields.texts("history_columns"),
+        )
+
+
+def _version(fields: Fields) -> tuple[int, int]:
+    if fields.text("format") != FORMAT_NAME:
+        raise ArchiveError(f"'format' is not {FORMAT_NAME!r}")
+    version = fields.integers("version")
+    if len(version) != 2:
+        raise ArchiveError("'version' is not a pair of whole numbers")
+    major, minor = version
+    if major > FORMAT_VERSION[0]:
+        raise ArchiveVersionError(
+            f"it has format version {major}.{minor}, and this program reads up to version "
+            f"{FORMAT_VERSION[0]}; install a newer amgsrn"
+        )
+    if major < 1:
+        raise ArchiveError(f"'version' {major}.{minor} was never published")
+    return major, minor
+
+
+def _geometry(fields: Fields) -> GridGeometry:
+    values = fields.mapping("geometry")
+    for axis in fields.child("geometry").children("axes"):
+        # Before the axes are made, because making one allocates as many numbers as it claims.
+        for key in axis.names():
+            if isinstance(axis.get(key), int) and axis.get(key) > _LONGEST_AXIS:
+                raise ArchiveError("'geometry' claims an absurdly long axis")
+    try:
+        geometry = GridGeometry.from_json(values)
+        dims = geometry.dims
+    except AmgsrnError as error:
+        raise ArchiveError(f"'geometry' is damaged: {str(error).rstrip('.')}") from error
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
+        raise ArchiveError(
+            f"'geometry' is damaged ({error.__class__.__name__}: {error})"
+        ) from error
+    if not all(2 <= n <= _LONGEST_AXIS for n in dims):
+        raise ArchiveError(f"'geometry' has the impossible dimensions {dims}")
+    return geometry
+
+
+def _network(fields: Fields, version: tuple[int, int]) -> NetworkConfig:
+    return _configured(NetworkConfig, "network", fields, version)
+
+
+def _storage(fields: Fields, version: tuple[int, int]) -> StorageConfig:
+    return _configured(StorageConfig, "storage", fields, version)
+
+
+def _configured(kind: type, key: str, fields: Fields, version: tuple[int, int]) -> Any:
+    try:
+        made = config.from_json(kind, fields.mapping(key))
+        for option in dataclasses.fields(kind):
+            if not _same_kind(getattr(made, option.name), option.default):
+                raise ConfigurationError(f"{option.name} has the wrong type")
+    except (ConfigurationError, TypeError) as error:
+        advice = "; a newer amgsrn may read it" if version > FORMAT_VERSION else ""
+        raise ArchiveError(f"'{key}' is damaged: {str(error).rstrip('.')}{advice}") from error
+    return made
+
+
+def _same_kind(value: Any, default: Any) -> bool:
+    if isinstance(default, tuple):
+        return len(value) == len(default) and all(map(_same_kind, value, default))
+    return type(value) is type(default)
+
+
+def _source(fields: Fields) -> SourceRecord:
+    return SourceRecord(
+        path=fields.text("path"),
+        dtype=fields.text("dtype"),
+        bytes=fields.integer("bytes"),
+        variables=fields.texts("variables"),
+    )
+
+
+def _training(fields: Fields) -> TrainingRecord:
+    return TrainingRecord(
+        config=fields.mapping("config"),
+        versions=fields.mapping("versions"),
+        seconds=fields.number("seconds"),
+        iterations_done=fields.integer("iterations_done"),
+    )
+
+
+def _missing_to_json(missing: MissingValues | None) -> dict[str, Any] | None:
+    if missing is None:
+        return None
+    return {"meaning": missing.meaning, "fill_value": number_to_json(missing.fill_value)}
+
+
+def _missing(fields: Fields | None) -> MissingValues | None:
+    if fields is None:
+        return None
+    return MissingValues(
+        meaning=fields.text("meaning"), fill_value=fields.optional_number("fill_value")
+    )
+
+
+def _time_to_json(time: TimeAxis | None) -> dict[str, Any] | None:
+    if time is None:
+        return None
+    return {
+        "values": [number_to_json(value) for value in time.values],
+        "units": time.units,
+        "calendar": time.calendar,
+        "index": time.index,
+    }
+
+
+def _time(fields: Fields | None) -> TimeAxis | None:
+    if fields is None:
+        return None
+    time = TimeAxis(
+        values=fields.numbers("values"),
+        units=fields.text("units"),
+        calendar=fields.text("calendar"),
+        index=fields.integer("index"),
+    )
+    if time.index >= len(time.values):
+        raise ArchiveError("'time.index' is beyond 'time.values'")
+    return time
+
+
+def _extent_to_json(extent: Extent) -> list[int]:
+    return [int(bound) for s in extent for bound in (s.start, s.stop)]
+
+
+def _extent_from_json(fields: Fields, key: str, dims: tuple[int, int, int]) -> Extent:
+    bounds = fields.integers(key)
+    if len(bounds) != 6:
+        raise ArchiveError(f"a brick's '{key}' is not six whole numbers")
+    z, y, x = (slice(bounds[i], bounds[i + 1]) for i in (0, 2, 4))
+    for s, n in zip((z, y, x), dims):
+        if not s.start < s.stop <= n:
+            raise ArchiveError(f"a brick's '{key}' {list(bounds)} is not inside the volume {dims}")
+    return z, y, x
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    return {
+        k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(record).items()
+    }

@@ -1,0 +1,342 @@
+"""Reading and writing model files: atomic on writing, lazy per brick on reading.
+
+The file is in the safetensors format. Its metadata hold the index as JSON (`amgsrn`) and that
+text's checksum (`amgsrn_sha256`). Tensors are named `bricks/<number>/<parameter>`; beside the
+network's parameters a brick may have `mask` and `history`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from amgsrn_core.archive.index import ModelIndex
+from amgsrn_core.archive.mask import pack_mask, unpack_mask
+from amgsrn_core.archive.shapes import parameter_shapes
+from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ChecksumError, OutputError
+from amgsrn_core.output import reason, replacing
+
+_INDEX_KEY = "amgsrn"
+_CHECKSUM_KEY = "amgsrn_sha256"
+_DTYPES = ("F64", "F32", "F16", "U8")
+
+
+def write_archive(
+    path: str | os.PathLike[str], index: ModelIndex, bricks: Sequence[Mapping[str, np.ndarray]]
+) -> ModelIndex:
+    """Write a model file, completely or not at all.
+
+    Parameters
+    ----------
+    path : path
+        The file to write; a file that is there is replaced only when everything is on the disk.
+    index : ModelIndex
+        Describes the model. Checksums and `masked` of its bricks are filled in here.
+    bricks : sequence of dict
+        For each brick of the index: the network's parameters by name (see
+        :func:`~amgsrn_core.archive.parameter_shapes`), `mask` (bool [z, y, x] over the ghosted
+        extent, True where there is a value; leave it out when nothing is missing) and `history`
+        (float64 [rows, columns], one column for each of the index's `history_columns`).
+
+    Returns
+    -------
+    ModelIndex
+        The index as written.
+
+    Raises
+    ------
+    ArchiveError
+        When the tensors contradict the index.
+    OutputError
+        When the file cannot be written; a file that was there is untouched.
+    """
+    if len(bricks) != len(index.bricks):
+        raise ArchiveError(
+            f"The index describes {len(index.bricks)} brick(s), but {len(bricks)} were given."
+        )
+    tensors: dict[str, np.ndarray] = {}
+    records = []
+    for i, (record, brick) in enumerate(zip(index.bricks, bricks)):
+        stored = _stored_tensors(index, i, brick)
+        tensors.update({f"bricks/{i}/{name}": tensor for name, tensor in stored.items()})
+        checksum = _checksum(stored)
+        records.append(dataclasses.replace(record, sha256=checksum, masked="mask" in stored))
+    index = index.replace(bricks=tuple(records))
+    text = json.dumps(index.to_json(), ensure_ascii=False, allow_nan=False)
+    metadata = {_INDEX_KEY: text, _CHECKSUM_KEY: _sha256_of_text(text)}
+    with replacing(path) as temporary:
+        try:
+            save_file(tensors, os.fspath(temporary), metadata=metadata)
+        except SafetensorError as error:
+            raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
+    return index
+
+
+def read_index(path: str | os.PathLike[str]) -> ModelIndex:
+    """Return the index of a model file without reading any tensor.
+
+    Raises
+    ------
+    ArchiveNotFoundError, ArchiveVersionError, ArchiveError
+        When the file is missing, of a newer major version, or damaged or foreign.
+    """
+    with Archive(path) as archive:
+        return archive.index
+
+
+def load_brick(
+    path: str | os.PathLike[str], number: int, verify: bool = False
+) -> dict[str, np.ndarray]:
+    """Return one brick of a model file; see :meth:`Archive.load_brick`."""
+    with Archive(path) as archive:
+        return archive.load_brick(number, verify)
+
+
+def verify_archive(path: str | os.PathLike[str]) -> ModelIndex:
+    """Check every byte of a model file that has a meaning, and return its index.
+
+    Raises
+    ------
+    ChecksumError
+        When a brick's bytes are not those that were written.
+    ArchiveError
+        When anything else about the file is wrong.
+    """
+    with Archive(path) as archive:
+        for number in range(len(archive.index.bricks)):
+            archive.load_brick(number, verify=True)
+        return archive.index
+
+
+class Archive:
+    """An open model file: its index now, its bricks when asked for.
+
+    The file is held open, so that index and bricks belong together even if the path is replaced
+    or removed meanwhile.
+
+    Examples
+    --------
+    >>> with Archive("model.amgsrn") as archive:  # doctest: +SKIP
+    ...     parameters = archive.load_brick(0)
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self._file = _open(self.path)
+        try:
+            with self._complaints():
+                self.index = _read_index(self._file)
+                # SHA-256 of the index, which holds the bricks' checksums: the model's identity.
+                self.checksum = str(self._file.metadata()[_CHECKSUM_KEY])
+                self._names = _names_by_brick(self._file.keys())
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; safe to call twice."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.__exit__(None, None, None)
+
+    def load_brick(self, number: int, verify: bool = False) -> dict[str, np.ndarray]:
+        """Return one brick's tensors by name, and read nothing else of the file.
+
+        Parameters
+        ----------
+        number : int
+            Position in the index's `bricks`.
+        verify : bool, default: False
+            Compare the bytes with their checksum.
+
+        Returns
+        -------
+        dict
+            The network's parameters as float32, `mask` (bool [z, y, x] over the ghosted extent)
+            where voxels are missing, and `history` (float64 [rows, columns]) where there is one.
+
+        Raises
+        ------
+        ChecksumError
+            With `verify`, when the bytes are not those that were written.
+        ArchiveError
+            When tensors are missing, or contradict the index.
+        """
+        with self._complaints():
+            stored = self._read_brick(number)
+            if verify and _checksum(stored) != self.index.bricks[number].sha256:
+                raise ChecksumError(f"the bytes of brick {number} differ from their checksum")
+            return _usable_tensors(self.index, number, stored)
+
+    def _read_brick(self, number: int) -> dict[str, np.ndarray]:
+        if not 0 <= number < len(self.index.bricks):
+            raise ArchiveError(f"it has no brick {number}")
+        names = self._names.get(str(number), {})
+        shapes = {}
+        for name, key in names.items():
+            view = self._file.get_slice(key)
+            if view.get_dtype() not in _DTYPES:
+                raise ArchiveError(f"tensor '{key}' has the unknown type {view.get_dtype()}")
+            shapes[name] = tuple(view.get_shape())
+        _check_shapes(self.index, number, shapes)  # before any tensor takes memory
+        if self.index.bricks[number].masked != ("mask" in names):
+            raise ArchiveError(f"the index contradicts itself about the mask of brick {number}")
+        return {name: self._file.get_tensor(key) for name, key in names.items()}
+
+    @contextlib.contextmanager
+    def _complaints(self) -> Iterator[None]:
+        """Turn a complaint about the content into a sentence that names the file."""
+        try:
+            yield
+        except ArchiveError as error:
+            text = str(error).rstrip(".")
+            raise type(error)(f"The model file {self.path} cannot be used: {text}.") from error
+        except (SafetensorError, OSError) as error:
+            raise ArchiveError(
+                f"The model file {self.path} cannot be read: {reason(error)}."
+            ) from error
+
+
+def _open(path: str) -> Any:
+    if not os.path.exists(path):
+        raise ArchiveNotFoundError(
+            f"There is no model file {path}; check the name, or whether it was moved."
+        )
+    if not os.path.isfile(path):
+        raise ArchiveError(f"{path} is not a file; name a model file (.amgsrn).")
+    try:
+        return safe_open(path, framework="numpy").__enter__()
+    except SafetensorError as error:
+        raise ArchiveError(
+            f"{path} is not a model file, or only a part of one ({error}); copy it again, or "
+            "train again."
+        ) from error
+    except OSError as error:
+        raise ArchiveError(f"The model file {path} cannot be read: {reason(error)}.") from error
+
+
+def _names_by_brick(keys: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return, for each brick's number, its tensors' short names and their names in the file."""
+    names: dict[str, dict[str, str]] = {}
+    for key in keys:
+        folder, _, rest = key.partition("/")
+        number, _, name = rest.partition("/")
+        if folder == "bricks" and name:
+            names.setdefault(number, {})[name] = key
+    return names
+
+
+def _read_index(file: Any) -> ModelIndex:
+    metadata = file.metadata() or {}
+    text = metadata.get(_INDEX_KEY)
+    if text is None:
+        raise ArchiveError("it is a safetensors file, but not one that amgsrn wrote")
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArchiveError("its index is not JSON") from error
+    index = ModelIndex.from_json(values)  # first, because a newer version explains itself
+    if metadata.get(_CHECKSUM_KEY) != _sha256_of_text(text):
+        raise ChecksumError("its index differs from its checksum; copy the file again")
+    return index
+
+
+def _stored_tensors(
+    index: ModelIndex, number: int, brick: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return a brick's tensors in the types and the layout of the file."""
+    stored: dict[str, np.ndarray] = {}
+    for name, given in brick.items():
+        tensor = np.asarray(given)
+        if name == "mask":
+            if tensor.shape != index.bricks[number].ghosted_dims:
+                raise ArchiveError(f"The mask of brick {number} has the shape {tensor.shape}.")
+            if tensor.all():
+                continue
+            tensor = pack_mask(tensor)
+        elif name == "history":
+            tensor = tensor.astype("<f8")
+        else:
+            tensor = _stored_parameter(name, tensor, index.storage.dtype)
+        stored[name] = np.ascontiguousarray(tensor)
+    try:
+        _check_shapes(index, number, {name: tensor.shape for name, tensor in stored.items()})
+    except ArchiveError as error:
+        raise ArchiveError(f"Cannot store the model: {error}.") from error
+    return stored
+
+
+def _stored_parameter(name: str, tensor: np.ndarray, dtype: str) -> np.ndarray:
+    if dtype == "float16" and name != "transforms":
+        with np.errstate(over="ignore"):
+            half = tensor.astype("<f2")
+        if np.isfinite(half).all():
+            return half
+        # A number beyond 65504 would become infinite; such a tensor keeps its full size.
+    return tensor.astype("<f4")
+
+
+def _usable_tensors(
+    index: ModelIndex, number: int, stored: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    usable: dict[str, np.ndarray] = {}
+    for name, tensor in stored.items():
+        if name == "mask":
+            usable[name] = unpack_mask(tensor, index.bricks[number].ghosted_dims)
+        elif name == "history":
+            usable[name] = tensor.astype(np.float64)
+        else:
+            usable[name] = tensor.astype(np.float32)
+            if not np.isfinite(usable[name]).all():
+                raise ArchiveError(f"'{name}' of brick {number} holds numbers that are not finite")
+    return usable
+
+
+def _check_shapes(index: ModelIndex, number: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    expected = parameter_shapes(index.network, len(index.components))
+    for name, shape in expected.items():
+        if name not in shapes:
+            raise ArchiveError(f"brick {number} has no '{name}'")
+        if shapes[name] != shape:
+            raise ArchiveError(
+                f"'{name}' of brick {number} has the shape {list(shapes[name])}, but the network's "
+                f"configuration needs {list(shape)}"
+            )
+    history = shapes.get("history")
+    if history is not None and (len(history) != 2 or history[1] != len(index.history_columns)):
+        raise ArchiveError(f"the history of brick {number} does not fit 'history_columns'")
+    if len(shapes.get("mask", (0,))) != 1:
+        raise ArchiveError(f"the mask of brick {number} is not a list of bytes")
+
+
+def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+        digest.update(np.ascontiguousarray(tensor).data)
+    return digest.hexdigest()
+
+
+def _sha256_of_text(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,67 @@
+"""Opening a volume by its path, whatever format the file turns out to have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from amgsrn_core.errors import VolumeError, VolumeNotFoundError
+from amgsrn_core.volume.netcdf import open_netcdf
+from amgsrn_core.volume.times import TimeStep
+from amgsrn_core.volume.volume import Volume
+
+
+def open_volume(
+    path: str | os.PathLike[str],
+    variables: Sequence[str] | str | None = None,
+    time: TimeStep = None,
+) -> Volume:
+    """Open a volume; its values are read later, extent by extent.
+
+    Parameters
+    ----------
+    path : path-like
+        A NetCDF file (classic or NetCDF-4, any suffix).
+    variables : str or sequence of str, optional
+        Variable(s) to use; several become the components of one field. Needed only where the
+        file holds more than one volume.
+    time : int, float or str, optional
+        Step of the time dimension: an index, a value in the file's units, or an ISO 8601 date.
+        Default: the first.
+
+    Raises
+    ------
+    VolumeNotFoundError
+        There is no such file, or it may not be read.
+    VariableNotFoundError
+        No such variable, or a choice has to be made; the message lists what there is.
+    VolumeError
+        The file is damaged or of another kind, or holds no volume.
+
+    Examples
+    --------
+    >>> volume = open_volume("ocean.nc", "temperature")            # doctest: +SKIP
+    >>> block = volume.read((slice(0, 4), slice(0, 90), slice(0, 90)))    # doctest: +SKIP
+    """
+    path = Path(path)
+    names = _names(variables)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except FileNotFoundError as error:
+        raise VolumeNotFoundError(f"There is no file '{path}'.") from error
+    except OSError as error:
+        raise VolumeNotFoundError(f"'{path}' cannot be opened ({error.strerror}).") from error
+    if head[:3] == b"CDF" or head[:8] == b"\x89HDF\r\n\x1a\n":
+        return open_netcdf(path, names, time)
+    raise VolumeError(
+        f"'{path}' is of a kind that is not read here; use NetCDF, .vti, .vtr or an exported folder."
+    )
+
+
+def _names(variables: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    if variables is None or variables == "":
+        return None
+    names = (variables,) if isinstance(variables, str) else tuple(variables)
+    return names or None

@@ -1,0 +1,106 @@
+"""Choosing one step of a time dimension: by index, by value, or by date."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Union
+
+import numpy as np
+
+from amgsrn_core.errors import VolumeError
+from amgsrn_core.volume.netcdf_library import import_netcdf4
+from amgsrn_core.volume.volume import TimeAxis
+
+TimeStep = Union[int, float, str, None]
+
+_LISTED = 12
+
+
+def select_time(name: str, axis: TimeAxis | None, wanted: TimeStep) -> TimeAxis | None:
+    """Return the time axis with the wanted step selected.
+
+    Parameters
+    ----------
+    name : str
+        The variable, for messages.
+    axis : TimeAxis or None
+        None where the variable has no time dimension.
+    wanted : int, float, str or None
+        An index (negative: from the end), a value in the axis' units, or an ISO 8601 date
+        ("2005-08-28", "2005-08-28T15:00"), as much of it as tells the step apart. A string of
+        digits is an index, another number a value. None is the first step.
+
+    Raises
+    ------
+    VolumeError
+        There is no such step; the message lists those there are.
+    """
+    if isinstance(wanted, str):
+        wanted = _parse(wanted)
+    if axis is None:
+        if wanted is None or (wanted == 0 and not isinstance(wanted, str)):
+            return None
+        raise VolumeError(f"'{name}' has no time dimension, so time {wanted} cannot be chosen.")
+    if not axis.values:
+        raise VolumeError(f"'{name}' has a time dimension ('{axis.name}') without any steps.")
+    if wanted is None:
+        return axis
+    if isinstance(wanted, (int, np.integer)) and not isinstance(wanted, bool):
+        matches = [int(wanted) % len(axis.values)] if _within(int(wanted), axis) else []
+    elif isinstance(wanted, str):
+        prefix = wanted.strip().upper().replace(" ", "T").rstrip("Z")
+        matches = [i for i, date in enumerate(time_dates(axis)) if date.startswith(prefix)]
+    else:
+        matches = _nearest(float(wanted), axis)
+    if len(matches) == 1:
+        return dataclasses.replace(axis, index=matches[0])
+    problem = "is more than one time step" if matches else "is no time step"
+    raise VolumeError(f"{wanted} {problem} of '{name}'; choose one of: {_describe(axis)}.")
+
+
+def time_dates(axis: TimeAxis) -> list[str]:
+    """Return each step as an ISO 8601 date, to the second; empty if the units are no date."""
+    if " since " not in axis.units:
+        return []
+    netcdf4 = import_netcdf4()
+    try:
+        dates = netcdf4.num2date(np.array(axis.values), axis.units, axis.calendar or "standard")
+        half = netcdf4.num2date(0.5, "seconds since 2000-01-01") - netcdf4.num2date(
+            0.0, "seconds since 2000-01-01"
+        )
+        return [(date + half).strftime("%Y-%m-%dT%H:%M:%S") for date in np.atleast_1d(dates)]
+    except (ValueError, TypeError, OverflowError):
+        # Units that the calendar library does not know; values and indices still work.
+        return []
+
+
+def _parse(wanted: str) -> TimeStep:
+    """Return a number where the text is one; ISO dates stay text."""
+    for kind in (int, float):
+        try:
+            return kind(wanted)
+        except ValueError:
+            continue
+    return wanted
+
+
+def _within(index: int, axis: TimeAxis) -> bool:
+    return -len(axis.values) <= index < len(axis.values)
+
+
+def _nearest(value: float, axis: TimeAxis) -> list[int]:
+    """Return the steps at a value, allowing for the rounding of printed numbers."""
+    values = np.array(axis.values)
+    gaps = np.abs(np.diff(values))
+    tolerance = 1e-3 * gaps[gaps > 0].min() if (gaps > 0).any() else 1e-6 * max(1.0, abs(value))
+    return np.flatnonzero(np.abs(values - value) <= tolerance).tolist()
+
+
+def _describe(axis: TimeAxis) -> str:
+    dates = time_dates(axis)
+    entries = [
+        f"{index} ({dates[index] if dates else f'{value:.10g} {axis.units}'.strip()})"
+        for index, value in enumerate(axis.values[:_LISTED])
+    ]
+    rest = len(axis.values) - len(entries)
+    return ", ".join(entries) + (f" and {rest} more" if rest > 0 else "")

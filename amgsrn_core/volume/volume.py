@@ -1,0 +1,350 @@
+"""What every volume offers, wherever its values are: metadata at once, values extent by extent."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+
+from amgsrn_core.errors import VolumeError
+from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
+
+_SLAB_BYTES = 64 << 20
+_PIECE_BYTES = 16 << 20
+_LAYER_BYTES = 256 << 20
+
+Loaded = tuple[np.ndarray, Optional[np.ndarray]]
+"""Values [z, y, x] of one component, and where they are missing (bool) or None."""
+
+
+@dataclass
+class Block:
+    """Values of one extent.
+
+    Attributes
+    ----------
+    values : ndarray of float32, shape [C, z, y, x], C-contiguous
+        0 where invalid.
+    valid : ndarray of bool, shape [z, y, x], or None
+        None when every voxel is valid. A voxel is valid only if all its components are.
+    """
+
+    values: np.ndarray
+    valid: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class MissingValues:
+    """How the source marks voxels without a value, and what to write in their place."""
+
+    meaning: str = "NaN"
+    fill_value: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {"meaning": self.meaning, "fill_value": self.fill_value}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> MissingValues:
+        """Make an instance from :meth:`to_json`'s result."""
+        fill = values.get("fill_value")
+        return cls(str(values.get("meaning", "NaN")), None if fill is None else float(fill))
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """The time dimension of the source, and which of its steps this volume is."""
+
+    values: tuple[float, ...]
+    units: str = ""
+    calendar: str = "standard"
+    index: int = 0
+    name: str = "time"
+
+    @property
+    def value(self) -> float:
+        """Time of this volume, in `units`."""
+        return self.values[self.index]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            "values": list(self.values),
+            "units": self.units,
+            "calendar": self.calendar,
+            "index": self.index,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TimeAxis:
+        """Make an instance from :meth:`to_json`'s result."""
+        return cls(
+            tuple(float(v) for v in values["values"]),
+            str(values.get("units", "")),
+            str(values.get("calendar", "standard")),
+            int(values.get("index", 0)),
+            str(values.get("name", "time")),
+        )
+
+
+@dataclass(frozen=True)
+class FieldSummary:
+    """Result of one pass over all values.
+
+    Attributes
+    ----------
+    minimum, maximum : ndarray of float64, shape [C]
+        Over the valid voxels.
+    valid_count : int
+        Number of valid voxels.
+    n_points : int
+        Number of voxels.
+    """
+
+    minimum: np.ndarray
+    maximum: np.ndarray
+    valid_count: int
+    n_points: int
+
+
+class Volume(ABC):
+    """A structured volume of one or more components on one grid.
+
+    Attributes
+    ----------
+    name : str
+        Name of the array.
+    components : tuple of str
+        Name of each component; for a scalar field, its only name.
+    units : tuple of str
+        Units of each component.
+    geometry : GridGeometry
+        Where the samples lie.
+    source_dtype : numpy.dtype
+        Type of the numbers in the source.
+    missing : MissingValues
+        How the source marks voxels without a value.
+    time : TimeAxis or None
+        The source's time dimension, if it has one.
+    source : str
+        Path of the file, or "memory".
+
+    Raises
+    ------
+    VolumeError
+        Fewer than two samples along an axis.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        components: Sequence[str],
+        units: Sequence[str] | str,
+        geometry: GridGeometry,
+        source_dtype: Any,
+        missing: MissingValues | None = None,
+        time: TimeAxis | None = None,
+        source: str = "memory",
+    ) -> None:
+        self.name = name
+        self.components = tuple(components)
+        self.units = (units,) * len(self.components) if isinstance(units, str) else tuple(units)
+        self.geometry = geometry
+        self.source_dtype = np.dtype(source_dtype)
+        self.missing = missing or MissingValues()
+        self.time = time
+        self.source = source
+        if not self.components or len(self.units) != len(self.components):
+            raise VolumeError(
+                f"Volume '{name}' has {len(self.components)} components but "
+                f"{len(self.units)} units; it needs one or more, and as many of each."
+            )
+        require_three_axes(name, [(axis.name, axis.size) for axis in geometry.axes])
+
+    def __repr__(self) -> str:
+        kind, dims = type(self).__name__, list(self.dims)
+        return (
+            f"<{kind} {self.name} {dims} x {self.n_components} {self.source_dtype} {self.source}>"
+        )
+
+    @property
+    def dims(self) -> tuple[int, int, int]:
+        """Number of samples along z, y, x."""
+        return self.geometry.dims
+
+    @property
+    def n_components(self) -> int:
+        """Number of components."""
+        return len(self.components)
+
+    @property
+    def source_nbytes(self) -> int:
+        """Bytes of the values in the source's own type, uncompressed."""
+        return self.geometry.n_points * self.n_components * self.source_dtype.itemsize
+
+    def read(self, extent: PartialExtent = None) -> Block:
+        """Read the values of an extent; nothing outside it is touched.
+
+        Parameters
+        ----------
+        extent : tuple of three slices (z, y, x), default: everything
+            Half-open index ranges.
+
+        Raises
+        ------
+        VolumeError
+            Infinite values, a damaged file, an extent outside the volume, or not enough memory.
+        """
+        nz, ny, nx = shape = extent_shape(extent := self.geometry.resolve(extent))
+        try:
+            values = np.empty((self.n_components, *shape), dtype=np.float32)
+            valid = None
+            # In pieces, so that besides the result only one piece is ever in memory.
+            bottom, top = extent[0].start, extent[0].stop
+            slice_bytes = ny * nx * max(4, self.source_dtype.itemsize)
+            budget = self._budget(slice_bytes, _PIECE_BYTES)
+            for start, stop in self._z_ranges(bottom, top, slice_bytes, budget):
+                inner = slice(start - bottom, stop - bottom)
+                piece = (slice(start, stop), extent[1], extent[2])
+                bad = self._read_piece(piece, values[:, inner])
+                if bad is not None:
+                    if valid is None:
+                        valid = np.ones(shape, dtype=bool)
+                    valid[inner] = ~bad
+                    values[:, inner][:, bad] = 0.0
+        except MemoryError as error:
+            raise VolumeError(
+                f"There is not enough memory to read {nz} x {ny} x {nx} voxels of '{self.name}'; "
+                "read a smaller extent."
+            ) from error
+        return Block(values, valid)
+
+    def slabs(self, max_bytes: int | None = None) -> Iterator[Extent]:
+        """Yield extents that cover the volume from bottom to top: z ranges, full y and x.
+
+        Each holds at most `max_bytes` of float32 values, or a single slice if that is larger.
+        The default is 64 MiB, more where the file stores thicker layers together.
+        """
+        nz, ny, nx = self.dims
+        slice_bytes = ny * nx * 4 * self.n_components
+        if max_bytes is None:
+            max_bytes = self._budget(slice_bytes, _SLAB_BYTES)
+        for start, stop in self._z_ranges(0, nz, slice_bytes, max_bytes):
+            yield slice(start, stop), slice(0, ny), slice(0, nx)
+
+    def check(self) -> FieldSummary:
+        """Read everything once and return the value range of the valid voxels.
+
+        Raises
+        ------
+        VolumeError
+            No valid voxel, a field that is constant in all components, or infinite values.
+        """
+        minimum = np.full(self.n_components, math.inf)
+        maximum = np.full(self.n_components, -math.inf)
+        count = 0
+        for extent in self.slabs():
+            block = self.read(extent)
+            where: Any = True if block.valid is None else block.valid
+            axes = (1, 2, 3)
+            low = block.values.min(axis=axes, where=where, initial=math.inf)
+            high = block.values.max(axis=axes, where=where, initial=-math.inf)
+            minimum, maximum = np.minimum(minimum, low), np.maximum(maximum, high)
+            count += block.values[0].size if block.valid is None else int(block.valid.sum())
+        if count == 0:
+            raise VolumeError(
+                f"'{self.name}' has no valid value: every voxel is missing "
+                f"({self.missing.meaning})."
+            )
+        if (minimum == maximum).all():
+            level = ", ".join(f"{value:g}" for value in minimum)
+            raise VolumeError(
+                f"'{self.name}' is constant ({level} everywhere); "
+                "there is nothing to learn from it."
+            )
+        return FieldSummary(minimum, maximum, count, self.geometry.n_points)
+
+    @abstractmethod
+    def _load(self, extent: Extent) -> Iterator[Loaded]:
+        """Yield, component by component, the decoded values of a resolved extent.
+
+        The values may have any real type and contain NaN; the mask marks what else is missing.
+        """
+
+    @property
+    def _chunk_depth(self) -> int:
+        """Slices along z that the source stores together: reading them together is cheaper."""
+        return 1
+
+    def _read_piece(self, extent: Extent, out: np.ndarray) -> np.ndarray | None:
+        """Fill `out` [C, z, y, x] and return where any component is invalid, or None."""
+        bad: np.ndarray | None = None
+        for component, (values, missing) in enumerate(self._load(extent)):
+            with np.errstate(over="ignore", invalid="ignore"):
+                out[component] = values
+            finite = np.isfinite(out[component])
+            if not finite.all():
+                infinite = np.isinf(out[component])
+                if missing is not None:
+                    infinite &= ~missing
+                if infinite.any():
+                    self._refuse_infinite(component, extent, infinite)
+                missing = ~finite if missing is None else missing | ~finite
+            if missing is not None:
+                bad = missing if bad is None else bad | missing
+        return bad if bad is not None and bad.any() else None
+
+    def _refuse_infinite(self, component: int, extent: Extent, where: np.ndarray) -> None:
+        first = np.argwhere(where)[0] + [part.start for part in extent]
+        z, y, x = first.tolist()
+        raise VolumeError(
+            f"'{self.components[component]}' has infinite values (or values beyond float32), the "
+            f"first at index z={z}, y={y}, x={x}; mark them as missing (NaN or _FillValue)."
+        )
+
+    def _z_ranges(
+        self, start: int, end: int, slice_bytes: int, max_bytes: int
+    ) -> Iterator[tuple[int, int]]:
+        """Yield consecutive index ranges of at most `max_bytes`, cut where the chunks end."""
+        depth, chunk = max(1, max_bytes // slice_bytes), self._chunk_depth
+        while start < end:
+            stop = start + depth
+            if depth >= chunk:
+                stop -= stop % chunk
+            else:
+                stop = min(stop, start - start % chunk + chunk)
+            stop = min(stop, end)
+            yield start, stop
+            start = stop
+
+    def _budget(self, slice_bytes: int, usual: int) -> int:
+        """Return how many bytes to read at once: a layer of chunks, if that is not too much."""
+        return max(usual, min(self._chunk_depth * slice_bytes, _LAYER_BYTES))
+
+
+def require_three_axes(name: str, sizes: Sequence[tuple[str, int]]) -> None:
+    """Raise VolumeError unless `sizes`, (dimension, samples) pairs, make a volume."""
+    listed = ", ".join(f"{axis} {size}" for axis, size in sizes) or "none"
+    if len(sizes) != 3:
+        raise VolumeError(
+            f"'{name}' has {len(sizes)} dimension{'' if len(sizes) == 1 else 's'} ({listed}); "
+            "a volume needs three, so choose a variable with z, y and x."
+        )
+    thin = [axis for axis, size in sizes if size < 2]
+    if thin:
+        raise VolumeError(
+            f"'{name}' has fewer than 2 samples along {' and '.join(thin)} ({listed}); "
+            "a volume needs at least 2 along every axis."
+        )
+
+
+def extent_shape(extent: Extent) -> tuple[int, int, int]:
+    """Return the number of samples (z, y, x) of a resolved extent."""
+    z, y, x = (part.stop - part.start for part in extent)
+    return z, y, x

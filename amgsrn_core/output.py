@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     # The suffix is kept, because writers choose their format by it.
     temporary = target.with_name(f".{target.stem[:100]}.{uuid.uuid4().hex[:12]}{target.suffix}")
     try:
+        with open(temporary, "xb") as file:
+            mode = os.stat(target if target.exists() else file.fileno()).st_mode
         yield temporary
+        os.chmod(temporary, stat.S_IMODE(mode))  # some writers make files that only they may read
         _sync(temporary)
         os.replace(temporary, target)
         _sync(target.parent)
@@ -85,6 +89,8 @@ def _resolved(path: str | os.PathLike[str]) -> Path:
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise OutputError(f"Cannot write {path}: it is a folder; name a file in it.")
+    if target.exists() and not target.is_file():
+        raise OutputError(f"Cannot write {path}: it is a device or a pipe, not a file.")
     if not target.parent.is_dir():
         raise OutputError(f"Cannot write {path}: the folder {target.parent} does not exist.")
     return target

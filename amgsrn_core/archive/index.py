@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 from amgsrn_core import config
 from amgsrn_core.archive.fields import Fields, number_to_json
 from amgsrn_core.config import NetworkConfig, StorageConfig
-from amgsrn_core.errors import AmgsrnError, ArchiveError, ArchiveVersionError, ConfigurationError
+from amgsrn_core.errors import (
+    ArchiveError,
+    ArchiveVersionError,
+    ConfigurationError,
+    VolumeError,
+)
 from amgsrn_core.volume.geometry import Extent, GridGeometry
 from amgsrn_core.volume.volume import MissingValues, TimeAxis
 
@@ -172,7 +177,7 @@ class ModelIndex:
 
         Further keywords are fields of this class, for example `training` and `storage`.
         """
-        whole = tuple(slice(0, n) for n in volume.dims)
+        whole = volume.geometry.resolve()
         return cls(
             name=volume.name,
             components=tuple(volume.components),
@@ -237,7 +242,7 @@ class ModelIndex:
         fields = Fields(values)
         version = _version(fields)
         geometry = _geometry(fields)
-        bricks = fields.children("bricks")
+        records = fields.children("bricks")
         return cls(
             version=version,
             name=fields.text("name"),
@@ -247,9 +252,7 @@ class ModelIndex:
             value_minimum=fields.numbers("value_minimum"),
             value_maximum=fields.numbers("value_maximum"),
             network=_network(fields, version),
-            bricks=tuple(
-                BrickRecord._from_fields(b, geometry.dims) for b in fields.children("bricks")
-            ),
+            bricks=tuple(BrickRecord._from_fields(item, geometry.dims) for item in records),
             source=_source(fields.child("source")),
             missing=_missing(fields.optional_child("missing")),
             time=_time(fields.optional_child("time")),
@@ -280,18 +283,13 @@ def _geometry(fields: Fields) -> GridGeometry:
     values = fields.mapping("geometry")
     for axis in fields.child("geometry").children("axes"):
         # Before the axes are made, because making one allocates as many numbers as it claims.
-        for key in axis.names():
-            if isinstance(axis.get(key), int) and axis.get(key) > _LONGEST_AXIS:
-                raise ArchiveError("'geometry' claims an absurdly long axis")
+        if "size" in axis.names() and axis.number("size") > _LONGEST_AXIS:
+            raise ArchiveError("'geometry' claims an absurdly long axis")
     try:
         geometry = GridGeometry.from_json(values)
-        dims = geometry.dims
-    except AmgsrnError as error:
+    except VolumeError as error:
         raise ArchiveError(f"'geometry' is damaged: {str(error).rstrip('.')}") from error
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
-        raise ArchiveError(
-            f"'geometry' is damaged ({error.__class__.__name__}: {error})"
-        ) from error
+    dims = geometry.dims
     if not all(2 <= n <= _LONGEST_AXIS for n in dims):
         raise ArchiveError(f"'geometry' has the impossible dimensions {dims}")
     return geometry
@@ -307,7 +305,7 @@ def _storage(fields: Fields, version: tuple[int, int]) -> StorageConfig:
 
 def _configured(kind: type, key: str, fields: Fields, version: tuple[int, int]) -> Any:
     try:
-        made = config.from_json(kind, fields.mapping(key))
+        made: Any = config.from_json(kind, fields.mapping(key))
         for option in dataclasses.fields(kind):
             if not _same_kind(getattr(made, option.name), option.default):
                 raise ConfigurationError(f"{option.name} has the wrong type")
@@ -363,6 +361,7 @@ def _time_to_json(time: TimeAxis | None) -> dict[str, Any] | None:
         "units": time.units,
         "calendar": time.calendar,
         "index": time.index,
+        "name": time.name,
     }
 
 
@@ -374,6 +373,7 @@ def _time(fields: Fields | None) -> TimeAxis | None:
         units=fields.text("units"),
         calendar=fields.text("calendar"),
         index=fields.integer("index"),
+        name=fields.text("name"),
     )
     if time.index >= len(time.values):
         raise ArchiveError("'time.index' is beyond 'time.values'")

@@ -115,6 +115,7 @@ def verify_archive(path: str | os.PathLike[str]) -> ModelIndex:
     with Archive(path) as archive:
         for number in range(len(archive.index.bricks)):
             archive.load_brick(number, verify=True)
+        archive.check_header()
         return archive.index
 
 
@@ -188,6 +189,17 @@ class Archive:
             if verify and _checksum(stored) != self.index.bricks[number].sha256:
                 raise ChecksumError(f"the bytes of brick {number} differ from their checksum")
             return _usable_tensors(self.index, number, stored)
+
+    def check_header(self) -> None:
+        """Raise :class:`ChecksumError` unless the header is as the format prescribes.
+
+        Names, shapes and offsets are covered by the checksums already; this leaves the blanks
+        that pad the header, where another white space would change no meaning.
+        """
+        with self._complaints(), open(self.path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if not file.read(size).rstrip(b" ").endswith(b"}"):
+                raise ChecksumError("its header was changed; copy the file again")
 
     def _read_brick(self, number: int) -> dict[str, np.ndarray]:
         if not 0 <= number < len(self.index.bricks):

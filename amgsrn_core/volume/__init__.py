@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amgsrn_core.volume.axis import Axis
+from amgsrn_core.volume.exported import export_volume
 from amgsrn_core.volume.geometry import Extent, GridGeometry
 from amgsrn_core.volume.memory import volume_from_array
 from amgsrn_core.volume.open import open_volume
@@ -13,6 +14,8 @@ from amgsrn_core.volume.volume import (
     TimeAxis,
     Volume,
 )
+from amgsrn_core.volume.vtk_data import volume_from_vtk
+from amgsrn_core.volume.writer import VolumeWriter, write_volume
 
 __all__ = [
     "Axis",
@@ -23,6 +26,10 @@ __all__ = [
     "MissingValues",
     "TimeAxis",
     "Volume",
+    "VolumeWriter",
+    "export_volume",
     "open_volume",
     "volume_from_array",
+    "volume_from_vtk",
+    "write_volume",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -114,11 +114,13 @@ def volume_from_array(
 
 
 class ArrayVolume(Volume):
-    """A volume on arrays [C, z, y, x]: in memory, mapped from a file, or views of VTK's."""
+    """A volume on arrays [z, y, x], one per component: in memory or mapped from a file."""
 
-    def __init__(self, values: np.ndarray, valid: np.ndarray | None, **metadata: Any) -> None:
+    def __init__(
+        self, values: Iterable[np.ndarray], valid: np.ndarray | None, **metadata: Any
+    ) -> None:
         super().__init__(**metadata)
-        self._values = values
+        self._values = tuple(values)
         self._valid = valid
 
     def _load(self, extent: Extent) -> Iterator[Loaded]:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from amgsrn_core.errors import VolumeError, VolumeNotFoundError
+from amgsrn_core.volume.exported import open_exported
 from amgsrn_core.volume.netcdf import open_netcdf
 from amgsrn_core.volume.times import TimeStep
 from amgsrn_core.volume.volume import Volume
+from amgsrn_core.volume.vtk_file import open_vtk_file, vtk_file_kind
 
 
 def open_volume(
@@ -22,7 +24,8 @@ def open_volume(
     Parameters
     ----------
     path : path-like
-        A NetCDF file (classic or NetCDF-4, any suffix).
+        A NetCDF file (classic or NetCDF-4), VTK image data (.vti) or rectilinear grid (.vtr), or a
+        folder that :func:`export_volume` wrote. Content decides, not the suffix.
     variables : str or sequence of str, optional
         Variable(s) to use; several become the components of one field. Needed only where the
         file holds more than one volume.
@@ -46,6 +49,8 @@ def open_volume(
     """
     path = Path(path)
     names = _names(variables)
+    if path.is_dir():
+        return open_exported(path, names, time)
     try:
         with open(path, "rb") as file:
             head = file.read(4096)
@@ -55,8 +60,14 @@ def open_volume(
         raise VolumeNotFoundError(f"'{path}' cannot be opened ({error.strerror}).") from error
     if head[:3] == b"CDF" or head[:8] == b"\x89HDF\r\n\x1a\n":
         return open_netcdf(path, names, time)
+    kind = vtk_file_kind(head)
+    if kind is not None:
+        return open_vtk_file(path, kind, names, time)
+    if not head:
+        raise VolumeError(f"'{path}' is empty.")
     raise VolumeError(
-        f"'{path}' is of a kind that is not read here; use NetCDF, .vti, .vtr or an exported folder."
+        f"'{path}' is of a kind that is not read here; "
+        "use NetCDF, .vti, .vtr or an exported folder."
     )
 
 

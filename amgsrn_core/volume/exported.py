@@ -1,0 +1,172 @@
+"""Volumes as a folder of plain arrays: how a program hands one to another process.
+
+``values.npy`` is float32 [C, z, y, x], ``valid.npy`` bool [z, y, x] (only when something is
+missing), ``volume.json`` everything else. Reading maps the arrays, so that only what is used is
+ever in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from amgsrn_core.errors import OutputError, VariableNotFoundError, VolumeError, VolumeNotFoundError
+from amgsrn_core.output import reason, replacing
+from amgsrn_core.volume.array_file import ArrayFile
+from amgsrn_core.volume.geometry import GridGeometry
+from amgsrn_core.volume.memory import ArrayVolume
+from amgsrn_core.volume.times import TimeStep, select_time
+from amgsrn_core.volume.volume import MissingValues, TimeAxis, Volume
+
+FORMAT = "amgsrn-volume"
+VERSION = 1
+
+_DESCRIPTION = "volume.json"
+_VALUES = "values.npy"
+_VALID = "valid.npy"
+
+
+def export_volume(volume: Volume, directory: str | os.PathLike[str]) -> Path:
+    """Write a volume to a folder that :func:`amgsrn_core.open_volume` opens.
+
+    The volume is read slab by slab. The folder is made if its parent exists; a volume that it
+    held before is replaced.
+
+    Raises
+    ------
+    VolumeError
+        The volume cannot be read, or has infinite values.
+    OutputError
+        The folder cannot be made or written (no permission, disk full).
+    """
+    directory = Path(directory)
+    try:
+        directory.mkdir(exist_ok=True)
+        # The description comes last and goes first: a folder without it is not a volume.
+        for name in (_DESCRIPTION, _VALID):
+            (directory / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot write the folder '{directory}': {reason(error)}.") from error
+    with replacing(directory / _VALUES) as values, replacing(directory / _VALID) as valid:
+        is_masked = _write_arrays(volume, values, valid)
+    if not is_masked:
+        (directory / _VALID).unlink()
+    with replacing(directory / _DESCRIPTION) as temporary:
+        temporary.write_text(json.dumps(_describe(volume, is_masked)), encoding="utf-8")
+    return directory
+
+
+def open_exported(
+    directory: Path, variables: tuple[str, ...] | None = None, time: TimeStep = None
+) -> ArrayVolume:
+    """Open a folder that :func:`export_volume` wrote."""
+    try:
+        description = json.loads((directory / _DESCRIPTION).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise VolumeNotFoundError(
+            f"'{directory}' is a folder without a volume in it ({_DESCRIPTION} is missing)."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise VolumeError(f"'{directory / _DESCRIPTION}' cannot be read ({error}).") from error
+    try:
+        if description["format"] != FORMAT or int(description["version"]) > VERSION:
+            raise VolumeError(
+                f"'{directory}' was exported by another program or a newer version of this one."
+            )
+        geometry = GridGeometry.from_json(description["geometry"])
+        components = [str(name) for name in description["components"]]
+        values = _map(directory / _VALUES, (len(components), *geometry.dims), np.float32)
+        valid = _map(directory / _VALID, geometry.dims, np.bool_) if description["masked"] else None
+        steps = description["time"]
+        volume = ArrayVolume(
+            values,
+            valid,
+            name=str(description["name"]),
+            components=components,
+            units=[str(unit) for unit in description["units"]],
+            geometry=geometry,
+            source_dtype=np.dtype(str(description["dtype"])),
+            missing=MissingValues.from_json(description["missing"]),
+            time=None if steps is None else TimeAxis.from_json(steps),
+            source=str(description["source"]),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, VolumeError):
+            raise
+        raise VolumeError(f"'{directory / _DESCRIPTION}' is damaged ({error!r}).") from error
+    if variables is not None and variables not in ((volume.name,), volume.components):
+        raise VariableNotFoundError(
+            f"'{directory}' holds '{volume.name}', not '{', '.join(variables)}'."
+        )
+    if time is not None:
+        chosen = select_time(volume.name, volume.time, time)
+        if chosen != volume.time:
+            raise VolumeError(f"'{directory}' holds another time step than {time} only.")
+    return volume
+
+
+def _write_arrays(volume: Volume, values_path: Path, valid_path: Path) -> bool:
+    """Write both arrays; return whether anything is missing."""
+    is_masked = False
+    with open(values_path, "wb") as values_file, open(valid_path, "wb") as valid_file:
+        offset = _write_header(values_file, (volume.n_components, *volume.dims), np.float32)
+        arrays: list[ArrayFile] = []
+        for _ in volume.components:
+            arrays.append(ArrayFile(values_file, offset, volume.dims, 4))
+            offset = arrays[-1].end
+        mask = ArrayFile(
+            valid_file, _write_header(valid_file, volume.dims, np.bool_), volume.dims, 1
+        )
+        for extent in volume.slabs():
+            block = volume.read(extent)
+            for array, values in zip(arrays, block.values):
+                array.write(extent, values)
+            is_masked = is_masked or block.valid is not None
+            valid = np.ones(block.values.shape[1:], bool) if block.valid is None else block.valid
+            mask.write(extent, valid)
+    return is_masked
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...], dtype: Any) -> int:
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    np.lib.format.write_array_header_2_0(file, header)
+    return file.tell()
+
+
+def _describe(volume: Volume, is_masked: bool) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": volume.name,
+        "components": list(volume.components),
+        "units": list(volume.units),
+        "geometry": volume.geometry.to_json(),
+        "missing": volume.missing.to_json(),
+        "masked": is_masked,
+        "time": None if volume.time is None else volume.time.to_json(),
+        "source": volume.source,
+        "dtype": volume.source_dtype.str,
+    }
+
+
+def _map(path: Path, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise VolumeError(
+            f"'{path}' cannot be read; it is missing or damaged ({error})."
+        ) from error
+    if array.shape != shape or array.dtype != dtype:
+        raise VolumeError(
+            f"'{path}' holds {array.dtype} {list(array.shape)} instead of "
+            f"{np.dtype(dtype)} {list(shape)}."
+        )
+    return array

@@ -1,0 +1,231 @@
+"""VTK's image data and rectilinear grids as volumes: geometry, arrays and blanking, without copies.
+
+VTK lets x run fastest, so its flat arrays are [z, y, x, component] as they are.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from amgsrn_core.errors import VariableNotFoundError, VolumeError
+from amgsrn_core.volume.axis import Axis
+from amgsrn_core.volume.geometry import GridGeometry
+from amgsrn_core.volume.memory import ArrayVolume, component_names
+from amgsrn_core.volume.volume import MissingValues, require_three_axes
+
+ASSOCIATIONS = ("point", "cell")
+MISSING = MissingValues("NaN or blanked")
+
+GHOSTS = "vtkGhostType"
+
+
+def volume_from_vtk(
+    dataset: Any, array_names: str | Sequence[str], association: str = "point"
+) -> ArrayVolume:
+    """Make a volume of arrays of a VTK data set in memory; the values are not copied.
+
+    Parameters
+    ----------
+    dataset : vtkImageData or vtkRectilinearGrid
+        Its extent, origin, spacing and direction are kept. Coordinates may descend.
+    array_names : str or sequence of str
+        Numeric arrays; each component of each becomes a component of the volume.
+    association : {"point", "cell"}, default: "point"
+        Where the arrays are. Values of cells are taken to lie at the cells' centres.
+
+    Notes
+    -----
+    Ghost and blanked points or cells (``vtkGhostType`` other than 0) and NaN are invalid voxels.
+
+    Raises
+    ------
+    VariableNotFoundError
+        No such array; the message lists those there are.
+    VolumeError
+        Another kind of data set, or fewer than two samples along an axis.
+    """
+    names = (array_names,) if isinstance(array_names, str) else tuple(array_names)
+    geometry = grid_geometry(dataset, association, "_".join(names))
+    found = [_find(dataset, association, name) for name in names]
+    if not found:
+        raise VariableNotFoundError(f"Name at least one array: {list_arrays(dataset)}.")
+    values = [view for array in found for view in component_views(array, geometry, geometry.dims)]
+    ghosts = attributes(dataset, association).GetArray(GHOSTS)
+    return VTKVolume(
+        values,
+        None if ghosts is None else component_views(ghosts, geometry, geometry.dims)[0] == 0,
+        name="_".join(names),
+        components=name_components(found),
+        units="",
+        geometry=geometry,
+        source_dtype=np.result_type(*(value.dtype for value in values)),
+        missing=MISSING,
+    )
+
+
+class VTKVolume(ArrayVolume):
+    """A volume on views of VTK's arrays, one view per component."""
+
+
+def grid_geometry(dataset: Any, association: str, name: str) -> GridGeometry:
+    """Return the geometry of a data set's points or of its cells' centres.
+
+    Raises
+    ------
+    VolumeError
+        Not a structured grid with straight axes, or fewer than two samples along an axis;
+        `name` says of what.
+    """
+    if association not in ASSOCIATIONS:
+        raise VolumeError(f"Arrays belong to point or cell, not to '{association}'.")
+    is_image = dataset is not None and dataset.IsA("vtkImageData")
+    if not is_image and not (dataset is not None and dataset.IsA("vtkRectilinearGrid")):
+        kind = "nothing" if dataset is None else dataset.GetClassName()
+        raise VolumeError(
+            f"A volume needs image data or a rectilinear grid, not {kind}; "
+            "resample it to image data first."
+        )
+    cells = association == "cell"
+    x, y, z = (max(0, int(size) - cells) for size in dataset.GetDimensions())
+    require_three_axes(name, [("z", z), ("y", y), ("x", x)])
+    return _image_geometry(dataset, cells) if is_image else _rectilinear_geometry(dataset, cells)
+
+
+def component_views(
+    array: Any, geometry: GridGeometry, shape: tuple[int, int, int]
+) -> list[np.ndarray]:
+    """Return views [z, y, x], ascending along every axis, one per component of a VTK array.
+
+    `shape` (z, y, x) is the part of the geometry that the array covers.
+    """
+    values = to_numpy(array)
+    if len(values) != np.prod(shape):
+        raise VolumeError(
+            f"The array '{array.GetName()}' has {len(values)} values for {np.prod(shape)} samples; "
+            "the data set is damaged."
+        )
+    flips = tuple(slice(None, None, -1 if axis.descending else 1) for axis in geometry.axes)
+    values = values.reshape(*shape, -1)[flips]
+    return [values[..., component] for component in range(values.shape[-1])]
+
+
+def attributes(dataset: Any, association: str) -> Any:
+    """Return the point or cell data of a data set."""
+    return dataset.GetCellData() if association == "cell" else dataset.GetPointData()
+
+
+def array_names(dataset: Any, association: str) -> list[str]:
+    """Return the names of the numeric arrays of a data set's points or cells."""
+    data = attributes(dataset, association)
+    arrays = [data.GetArray(index) for index in range(data.GetNumberOfArrays())]
+    names = [array.GetName() for array in arrays if array is not None]
+    return [name for name in names if name and name != GHOSTS]
+
+
+def list_arrays(dataset: Any) -> str:
+    """Return what arrays there are, for messages."""
+    entries = [f"{name} ({each})" for each in ASSOCIATIONS for name in array_names(dataset, each)]
+    return ", ".join(entries) or "none"
+
+
+def name_components(arrays: Sequence[Any]) -> tuple[str, ...]:
+    """Return a distinct name for each component of some arrays."""
+    own = [name for array in arrays for name in _own_names(array, prefix=False)]
+    if len(set(own)) == len(own):
+        return tuple(own)
+    return tuple(name for array in arrays for name in _own_names(array, prefix=True))
+
+
+def to_numpy(array: Any) -> np.ndarray:
+    """Return a VTK array as numpy [tuples, components]; a view wherever VTK's memory allows."""
+    support = import_vtk("util.numpy_support")
+    if not array.HasStandardMemoryLayout() or array.IsA("vtkBitArray"):
+        core = import_vtk("vtkCommonCore")
+        bits = array.IsA("vtkBitArray")
+        plain = core.vtkDataArray.CreateDataArray(
+            core.vtkUnsignedCharArray().GetDataType() if bits else array.GetDataType()
+        )
+        plain.DeepCopy(array)
+        plain.SetName(array.GetName())
+        array = plain
+    return support.vtk_to_numpy(array).reshape(array.GetNumberOfTuples(), -1)
+
+
+def import_vtk(module: str) -> ModuleType:
+    """Return one of VTK's Python modules, by its name below ``vtkmodules``."""
+    try:
+        return importlib.import_module(f"vtkmodules.{module}")
+    except ImportError as error:
+        raise VolumeError(
+            f"This needs VTK's Python modules, which cannot be imported here ({error}); "
+            "run it with ParaView's Python (amgsrn pvpython), or use NetCDF."
+        ) from error
+
+
+def _image_geometry(image: Any, cells: bool) -> GridGeometry:
+    matrix = image.GetDirectionMatrix()
+    direction = np.array([[matrix.GetElement(i, j) for j in range(3)] for i in range(3)])
+    spacing = np.array(image.GetSpacing())
+    # A negative spacing is a turned axis; coordinates themselves always ascend.
+    direction = direction * np.where(spacing < 0, -1.0, 1.0)
+    spacing = np.abs(spacing)
+    extent = image.GetExtent()
+    start = np.array(extent[0::2]) + (0.5 if cells else 0.0)
+    sizes = [int(n) - cells for n in image.GetDimensions()]
+    origin = np.array(image.GetOrigin())
+    if np.array_equal(direction, np.eye(3)):
+        shift = np.zeros(3)
+    else:
+        # The direction turns about VTK's origin, but about the first sample here.
+        shift = direction @ (start * spacing) - start * spacing
+    axes = []
+    for name, column in (("z", 2), ("y", 1), ("x", 0)):
+        step = Axis.uniform(name, sizes[column], start[column])
+        if not spacing[column] > 0:
+            raise VolumeError(f"The image data has the spacing 0 along {name}; set its spacing.")
+        world = origin[column] + step.coordinates * spacing[column] + shift[column]
+        axes.append(Axis(name, world))
+    z, y, x = axes
+    return GridGeometry((z, y, x), direction)
+
+
+def _rectilinear_geometry(grid: Any, cells: bool) -> GridGeometry:
+    z = _grid_axis("z", grid.GetZCoordinates(), cells)
+    y = _grid_axis("y", grid.GetYCoordinates(), cells)
+    x = _grid_axis("x", grid.GetXCoordinates(), cells)
+    return GridGeometry((z, y, x))
+
+
+def _grid_axis(name: str, array: Any, cells: bool) -> Axis:
+    values = to_numpy(array).astype(np.float64).ravel()
+    if cells:
+        values = 0.5 * (values[:-1] + values[1:])
+    descending = bool(values[0] > values[-1])
+    return Axis(name, values[::-1] if descending else values, descending=descending)
+
+
+def _find(dataset: Any, association: str, name: str) -> Any:
+    array = attributes(dataset, association).GetArray(name)
+    if array is None:
+        raise VariableNotFoundError(
+            f"There is no numeric {association} array '{name}'; the data set has: "
+            f"{list_arrays(dataset)}."
+        )
+    return array
+
+
+def _own_names(array: Any, prefix: bool) -> list[str]:
+    name, count = array.GetName() or "data", array.GetNumberOfComponents()
+    defaults = component_names(name, count)
+    if count == 1:
+        return list(defaults)
+    own = [array.GetComponentName(i) for i in range(count)]
+    return [
+        default if not given else f"{name}_{given}" if prefix else given
+        for default, given in zip(defaults, own)
+    ]

@@ -191,7 +191,7 @@ class ModelIndex:
                 path=str(volume.source).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1],
                 dtype=str(volume.source_dtype),
                 bytes=int(volume.source_nbytes),
-                variables=tuple(getattr(volume, "variables", ())),
+                variables=tuple(volume.variables),
             ),
             missing=volume.missing,
             time=volume.time,

@@ -90,6 +90,11 @@ class NetCDFVolume(Volume):
         self._decoders = tuple(decoders)
 
     @property
+    def variables(self) -> tuple[str, ...]:
+        """Paths of the variables in the file."""
+        return self._variables
+
+    @property
     def _chunk_depth(self) -> int:
         return self._layouts[0].chunk_depth
 

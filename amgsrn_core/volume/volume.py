@@ -184,6 +184,11 @@ class Volume(ABC):
         return len(self.components)
 
     @property
+    def variables(self) -> tuple[str, ...]:
+        """Names by which :func:`amgsrn_core.open_volume` finds this field in its source."""
+        return (self.name,)
+
+    @property
     def source_nbytes(self) -> int:
         """Bytes of the values in the source's own type, uncompressed."""
         return self.geometry.n_points * self.n_components * self.source_dtype.itemsize

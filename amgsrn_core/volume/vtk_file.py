@@ -79,6 +79,11 @@ class VTKFileVolume(Volume):
         self._association = association
         self._whole = whole
 
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the arrays in the file."""
+        return self._arrays
+
     def _load(self, extent: Extent) -> Iterator[Loaded]:
         arrays = (*self._arrays, vtk_data.GHOSTS)
         dataset = _read(

@@ -47,7 +47,8 @@ class Axis:
     standard_name: str = ""
 
     def __post_init__(self) -> None:
-        coordinates = np.array(self.coordinates, dtype=np.float64)
+        # Adding 0 makes -0 (the sea surface, seen from below) 0.
+        coordinates = np.asarray(self.coordinates, dtype=np.float64) + 0.0
         if coordinates.ndim != 1 or coordinates.size == 0:
             raise VolumeError(
                 f"Axis '{self.name}' needs a list of coordinates, one per sample; "
@@ -97,7 +98,6 @@ class Axis:
     def file_coordinates(self) -> np.ndarray:
         """The coordinates in the order and with the sign that the file had, shape [n]."""
         values = self.coordinates[::-1] if self.descending else self.coordinates
-        # 0 - v instead of -v: the sea surface is 0, never -0.
         return 0.0 - values if self.negated else values.copy()
 
     def to_index(self, world: np.ndarray | float) -> np.ndarray:

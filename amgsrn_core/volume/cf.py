@@ -84,7 +84,10 @@ def choose_variables(dataset: Any, names: tuple[str, ...] | None) -> list[Variab
             raise VariableNotFoundError(
                 f"The file holds {len(candidates)} volumes; name the variable(s) to use: {choices}."
             )
-        flat = "; ".join(f"{v.path} ({v.sizes})" for v in known if not v.is_auxiliary) or "none"
+        others = [v for v in known if not v.is_auxiliary]
+        if len(others) == 1:
+            return others  # whoever uses it will say what it lacks
+        flat = "; ".join(f"{v.path} ({v.sizes})" for v in others) or "none"
         raise VariableNotFoundError(
             f"The file holds no variable with three space dimensions; its variables: {flat}."
         )
@@ -175,9 +178,10 @@ class Decoder:
     def __init__(self, variable: Any) -> None:
         self._dtype = variable.dtype
         if text(variable, "_Unsigned").lower() == "true" and self._dtype.kind == "i":
-            self._dtype = np.dtype(f"{self._dtype.byteorder}u{self._dtype.itemsize}")
-        self._scale = _number(variable, "scale_factor")
-        self._offset = _number(variable, "add_offset")
+            # How classic files, which know signed bytes only, store unsigned ones.
+            self._dtype = np.dtype(f"u{self._dtype.itemsize}")
+        self._scale = _number(variable, "scale_factor", 1.0)
+        self._offset = _number(variable, "add_offset", 0.0)
         declared = {
             name: _numbers(variable, name)
             for name in ("_FillValue", "missing_value")
@@ -198,7 +202,7 @@ class Decoder:
     @property
     def is_packed(self) -> bool:
         """Whether values are computed from the stored numbers."""
-        return self._scale is not None or self._offset is not None
+        return self._scale != 1.0 or self._offset != 0.0
 
     @property
     def source_dtype(self) -> np.dtype:
@@ -208,18 +212,20 @@ class Decoder:
     @property
     def meaning(self) -> str:
         """What marks a voxel as missing, for people."""
-        parts = [
-            f"{name} {', '.join(f'{v:g}' for v in values)}"
-            for name, values in self._declared.items()
-            if values
-        ]
+        parts = []
+        for name, values in self._declared.items():
+            numbers = [f"{value:g}" for value in values if value == value]
+            if numbers:
+                parts.append(f"{name} {', '.join(numbers)}")
         if self._minimum is not None or self._maximum is not None:
             low = "-inf" if self._minimum is None else f"{self._minimum:g}"
             high = "inf" if self._maximum is None else f"{self._maximum:g}"
             parts.append(f"outside the valid range {low} to {high}")
         if self._dtype.kind == "f":
             parts.append("NaN")
-        return "; ".join(dict.fromkeys(parts)) or "default fill value"
+        elif not parts and self._missing:
+            parts.append("default fill value")
+        return "; ".join(parts) or "no value"
 
     @property
     def fill_value(self) -> float | None:
@@ -229,26 +235,33 @@ class Decoder:
             return None
         return float(values[0])
 
-    def decode(self, raw: np.ndarray) -> Loaded:
-        """Return values [z, y, x] and where they are missing (None: nowhere) of stored numbers."""
-        if raw.dtype != self._dtype:
-            raw = raw.view(self._dtype) if raw.dtype.itemsize == self._dtype.itemsize else raw
+    def decode(self, raw: np.ndarray, dtype: Any = np.float32) -> Loaded:
+        """Return values and where they are missing (None: nowhere) of an array of stored numbers.
+
+        Numbers that were not packed keep their type; the others become `dtype`.
+        """
+        if self._dtype.kind == "u" and raw.dtype.kind == "i":
+            raw = raw.view(raw.dtype.str.replace("i", "u"))
         missing = self._find_missing(raw)
         if not self.is_packed:
             return raw, missing
-        values = np.empty(raw.shape, dtype=np.float32)
+        values = np.empty(raw.shape, dtype=dtype)
         outside = np.zeros(raw.shape, dtype=bool) if self._range_is_unpacked else None
-        scale = 1.0 if self._scale is None else self._scale
-        offset = 0.0 if self._offset is None else self._offset
         # Slice by slice: the products are float64, the result need not be.
         for index, stored in enumerate(raw):
-            unpacked = stored * np.float64(scale) + offset
+            unpacked = stored * np.float64(self._scale) + self._offset
             values[index] = unpacked
             if outside is not None:
                 outside[index] = self._is_outside(unpacked)
         if outside is not None:
             missing = outside if missing is None else missing | outside
         return values, missing
+
+    def _stored_bound(self, bound: float) -> Any:
+        # In the data's own type: a bound with more digits must not cut off the extreme itself.
+        return (
+            self._dtype.type(bound) if self._dtype.kind == "f" else _as_unsigned(bound, self._dtype)
+        )
 
     def _find_missing(self, raw: np.ndarray) -> np.ndarray | None:
         missing: np.ndarray | None = None
@@ -304,12 +317,13 @@ def _walk(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _is_numeric(variable: Any) -> bool:
-    return isinstance(variable.dtype, np.dtype) and variable.dtype.kind in "iuf"
+    # `datatype`, because the `dtype` of a ragged array is that of its elements.
+    return isinstance(variable.datatype, np.dtype) and variable.dtype.kind in "iuf"
 
 
 def _count_space(variable: Any) -> int:
-    """Return the number of dimensions of a variable that are not time."""
-    dimensions = variable.get_dims()
+    """Return how many dimensions of more than one sample, beside time, a variable has."""
+    dimensions = [dim for dim in variable.get_dims() if len(dim) > 1]
     return sum(axis_kind(dim, coordinate_of(dim, variable)) != "t" for dim in dimensions)
 
 
@@ -322,9 +336,9 @@ def _numbers(variable: Any, attribute: str) -> list[float]:
         return []
 
 
-def _number(variable: Any, attribute: str) -> float | None:
+def _number(variable: Any, attribute: str, default: float) -> float:
     if attribute not in variable.ncattrs():
-        return None
+        return default
     values = _numbers(variable, attribute)
     if len(values) != 1 or not np.isfinite(values[0]):
         raise VolumeError(
@@ -336,15 +350,18 @@ def _number(variable: Any, attribute: str) -> float | None:
 def _as_stored(value: float, dtype: np.dtype) -> Any | None:
     """Return a missing value in the type of the stored numbers, or None if none can equal it."""
     if dtype.kind == "f":
-        return None if np.isnan(value) else dtype.type(value)
-    if value != int(value) if np.isfinite(value) else True:
-        return None
+        with np.errstate(over="ignore"):
+            return None if np.isnan(value) else dtype.type(value)
+    value = _as_unsigned(value, dtype)
     limits = np.iinfo(dtype)
-    if not limits.min <= value <= limits.max:
-        # A fill of -1 on unsigned bytes is written as the same bits.
-        wrapped = int(value) + (1 << 8 * dtype.itemsize)
-        return dtype.type(wrapped) if dtype.kind == "u" and 0 <= wrapped <= limits.max else None
+    if not limits.min <= value <= limits.max or value != int(value):
+        return None
     return dtype.type(int(value))
+
+
+def _as_unsigned(value: float, dtype: np.dtype) -> float:
+    """Return a number below zero, which an unsigned type cannot be, by its bits."""
+    return value + (1 << 8 * dtype.itemsize) if dtype.kind == "u" and value < 0 else value
 
 
 def _default_fill(variable: Any) -> Any | None:

@@ -190,17 +190,17 @@ def _axis(dimension: Any, coordinate: Any | None) -> Axis:
     if coordinate is None:
         return Axis.uniform(dimension.name, len(dimension))
     coordinate.set_auto_maskandscale(False)
-    values, missing = cf.Decoder(coordinate).decode(np.asarray(coordinate[:])[:, None, None])
-    world = values.astype(np.float64).ravel()
+    values, missing = cf.Decoder(coordinate).decode(np.asarray(coordinate[:]), np.float64)
+    world = values.astype(np.float64)
     units = cf.text(coordinate, "units")
     negated = cf.text(coordinate, "positive").lower() == "down"
     if negated:
         world = 0.0 - world
     usable = np.isfinite(world).all() and not (missing is not None and missing.any())
-    if usable and cf.axis_kind(dimension, coordinate) == "x" and units.lower().startswith("degree"):
-        world = _unwrapped(world)
-    steps = np.diff(world)
-    if not (usable and ((steps > 0).all() or (steps < 0).all())):
+    if usable and not _is_monotonic(world) and units.lower().startswith("degree"):
+        # Longitudes may jump where they pass 180 or 360 degrees.
+        world = np.unwrap(world, period=360.0)
+    if not (usable and _is_monotonic(world)):
         logger.warning(
             "The coordinates of '%s' are not strictly monotonic; its samples are counted instead.",
             dimension.name,
@@ -217,10 +217,9 @@ def _axis(dimension: Any, coordinate: Any | None) -> Axis:
     )
 
 
-def _unwrapped(longitudes: np.ndarray) -> np.ndarray:
-    """Return longitudes without the jump where they pass 360 (or 180) degrees."""
-    jump = np.abs(np.diff(longitudes)) > 180.0
-    return np.unwrap(longitudes, period=360.0) if jump.sum() == 1 else longitudes
+def _is_monotonic(values: np.ndarray) -> bool:
+    steps = np.diff(values)
+    return bool((steps > 0).all() or (steps < 0).all())
 
 
 def _require_same_grid(names: list[str], layouts: list[_Layout]) -> None:
@@ -242,9 +241,9 @@ def _time_axis(variable: Any, layout: _Layout, wanted: TimeStep) -> TimeAxis | N
         values = tuple(float(i) for i in range(len(dimension)))
         return select_time(variable.name, TimeAxis(values, name=dimension.name), wanted)
     coordinate.set_auto_maskandscale(False)
-    decoded, _ = cf.Decoder(coordinate).decode(np.asarray(coordinate[:])[:, None, None])
+    decoded, _ = cf.Decoder(coordinate).decode(np.asarray(coordinate[:]), np.float64)
     axis = TimeAxis(
-        tuple(float(v) for v in decoded.ravel()),
+        tuple(float(v) for v in decoded),
         cf.text(coordinate, "units"),
         cf.text(coordinate, "calendar") or "standard",
         name=dimension.name,

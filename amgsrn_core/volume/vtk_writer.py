@@ -7,9 +7,9 @@ appended data with 64-bit headers).
 from __future__ import annotations
 
 import contextlib
+import html
 import sys
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
@@ -105,11 +105,11 @@ def _header(
         lines.append("      </Coordinates>")
     names = ""
     if len(components) > 1:
-        names = "".join(f" ComponentName{i}={quoteattr(c)}" for i, c in enumerate(components))
+        names = "".join(f" ComponentName{i}={_quoted(c)}" for i, c in enumerate(components))
     role = "Vectors" if len(components) == 3 else "Scalars"
     lines += [
-        f"      <PointData {role}={quoteattr(name)}>",
-        f'        <DataArray type="Float32" Name={quoteattr(name)}'
+        f"      <PointData {role}={_quoted(name)}>",
+        f'        <DataArray type="Float32" Name={_quoted(name)}'
         f' NumberOfComponents="{len(components)}"{names} format="appended" offset="{offset}"/>',
         "      </PointData>",
         "    </Piece>",
@@ -122,3 +122,7 @@ def _header(
 
 def _numbers(values: tuple[float, ...] | np.ndarray) -> str:
     return " ".join(repr(float(value)) for value in values)
+
+
+def _quoted(text: str) -> str:
+    return f'"{html.escape(text)}"'

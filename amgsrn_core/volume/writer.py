@@ -56,6 +56,8 @@ def write_volume(
     >>> write_volume("noise.vti", np.random.rand(8, 16, 32), geometry)    # doctest: +SKIP
     """
     if isinstance(data, np.ndarray):
+        if isinstance(data, np.ma.MaskedArray):
+            data = np.where(np.ma.getmaskarray(data), np.nan, data.data)
         values = data[np.newaxis] if data.ndim == 3 else data
         if values.ndim != 4:
             raise VolumeError(

@@ -13,7 +13,8 @@ import torch
 from amgsrn_core.archive import Archive, BrickRecord, ModelIndex, parameter_shapes
 from amgsrn_core.errors import ConfigurationError, VolumeError
 from amgsrn_core.networks import SceneNetwork, network_from_state
-from amgsrn_core.volume import Axis, Block, Extent, GridGeometry
+from amgsrn_core.volume import Block, Extent, GridGeometry
+from amgsrn_core.volume.preview import preview_geometry
 
 # Points of one evaluation. On a CPU larger batches fall out of the cache and are slower; a GPU
 # needs many to be busy. Both shrink for wide networks, to about 256 MiB (CPU) of temporaries.
@@ -234,7 +235,7 @@ class NeuralVolume:
         block : Block
             The values on it.
         """
-        geometry = even_geometry(self.geometry, _coarse_dims(self.geometry.dims, max_points))
+        geometry = preview_geometry(self.geometry, max_points)
         return geometry, self.reconstruct_block(geometry)
 
     @property
@@ -411,32 +412,6 @@ def evaluation_device(name: str | torch.device) -> torch.device:
             f"There is no device {str(name)!r} here; use auto, cpu, cuda, cuda:N or mps."
         ) from error
     return device
-
-
-def even_geometry(geometry: GridGeometry, dims: tuple[int, int, int]) -> GridGeometry:
-    """Return a grid over the same region with `dims` (z, y, x) evenly spaced points."""
-    axes = []
-    for axis, n in zip(geometry.axes, dims):
-        length = float(axis.coordinates[-1] - axis.coordinates[0])
-        spacing = length / (n - 1) if n > 1 else length
-        axes.append(Axis.uniform(axis.name, n, float(axis.coordinates[0]), spacing, axis.units))
-    z, y, x = axes
-    return GridGeometry((z, y, x), geometry.direction)
-
-
-def _coarse_dims(dims: tuple[int, int, int], max_points: int) -> tuple[int, int, int]:
-    """Return at most `max_points` samples for an axis triple, thinned alike on the long axes."""
-    if max_points < 8:
-        raise VolumeError(f"A preview needs at least 8 points, not {max_points}.")
-    low, high = 2, max(dims)
-    while low < high:  # the largest bound on all axes that keeps within max_points
-        middle = (low + high + 1) // 2
-        if math.prod(min(n, middle) for n in dims) <= max_points:
-            low = middle
-        else:
-            high = middle - 1
-    z, y, x = (min(n, low) for n in dims)
-    return z, y, x
 
 
 def _snapped(index: np.ndarray) -> np.ndarray:

@@ -14,10 +14,10 @@ from sample_models import small_brick, small_index, write_small_model
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.archive import BrickRecord, read_index
-from amgsrn_core.ensemble import even_geometry
 from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ConfigurationError, VolumeError
 from amgsrn_core.networks import network_from_state
 from amgsrn_core.volume import Axis, GridGeometry
+from amgsrn_core.volume.preview import even_geometry
 
 UNEVEN = GridGeometry(
     (

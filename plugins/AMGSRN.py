@@ -1,0 +1,21 @@
+"""The plugin for ParaViews that load Python plugins: it finds everything else by its own place.
+
+ParaView 5.11 with Python 3.11 cannot load any Python plugin; there, ``xml/AMGSRN.xml`` is the
+plugin, and this folder has to be on PYTHONPATH.
+"""
+
+import sys
+from pathlib import Path
+
+_FOLDER = Path(__file__).resolve().parent
+
+if str(_FOLDER) not in sys.path:
+    sys.path.append(str(_FOLDER))
+
+paraview_plugin_name = "AMGSRN"
+
+
+class Proxies:
+    """Hands the server-manager XML to ParaView, which looks for this attribute."""
+
+    _pvsm_proxy_xml = (_FOLDER.parent / "xml" / "AMGSRN.xml").read_text(encoding="utf-8")

@@ -1,0 +1,68 @@
+"""A model file that an algorithm holds: its index at once, its network on first use."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from amgsrn_core.archive import Archive
+from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ConfigurationError
+
+if TYPE_CHECKING:
+    from amgsrn_core.ensemble import NeuralVolume
+
+
+class ModelFile:
+    """The model file last named, read again whenever it changed on the disk."""
+
+    def __init__(self) -> None:
+        self._identity: tuple[str, int, int] | None = None
+        self._network: NeuralVolume | None = None
+
+    def refresh(self, path: str) -> None:
+        """Read the index of a model file unless it is known already.
+
+        Raises
+        ------
+        ConfigurationError
+            No file is named.
+        ArchiveNotFoundError, ArchiveError
+            The file is not there (any more), damaged, foreign, or of a newer version.
+        """
+        if not path:
+            raise ConfigurationError("Choose a model file (.amgsrn).")
+        try:
+            status = os.stat(path)
+            identity = (path, status.st_mtime_ns, status.st_size)
+        except OSError:
+            identity = None
+        if identity is not None and identity == self._identity:
+            return
+        self._identity = self._network = None
+        with Archive(path) as archive:  # explains itself when there is no such file
+            self.index, self.checksum = archive.index, archive.checksum
+        self.path = os.path.abspath(path)
+        self._identity = identity
+
+    def network(self) -> NeuralVolume:
+        """Return the model itself; the first call imports PyTorch."""
+        if self._network is None:
+            try:
+                from amgsrn_core.ensemble import NeuralVolume
+            except ImportError as error:
+                raise ConfigurationError(
+                    f"PyTorch cannot be imported in ParaView's Python ({error}); start ParaView "
+                    "through `amgsrn`, or put the environment's site-packages on PYTHONPATH."
+                ) from error
+            model = NeuralVolume.open(self.path)
+            if model.checksum != self.checksum:
+                raise ArchiveError(f"The model file {self.path} has just changed; apply again.")
+            self._network = model
+        return self._network
+
+    def expect(self, checksum: str) -> None:
+        """Raise unless the file still is the model with this checksum."""
+        if checksum and checksum != self.checksum:
+            raise ArchiveNotFoundError(
+                f"The model file {self.path} was replaced by another model; update its source."
+            )

@@ -1,0 +1,83 @@
+"""The reader of model files: a coarse preview that carries the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkImageData
+from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
+
+from amgsrn_core.volume import GridGeometry
+from amgsrn_core.volume.preview import preview_geometry
+from amgsrn_paraview import datasets
+from amgsrn_paraview.algorithm import Algorithm
+from amgsrn_paraview.model_file import ModelFile
+
+
+class AMGSRNReader(Algorithm):
+    """Reads a model file and decodes a preview, evenly spaced in the world.
+
+    Ranks decode their own extents. NaN marks missing values.
+    """
+
+    label = "AMGSRN Reader"
+
+    def __init__(self) -> None:
+        super().__init__(nInputPorts=0, nOutputPorts=1, outputType="vtkImageData")
+        self._path = ""
+        self._samples = 64
+        self._model = ModelFile()
+
+    def SetFileName(self, path: str | None) -> None:
+        """Set the model file."""
+        if (path or "") != self._path:
+            self._path = path or ""
+            self.Modified()
+
+    def GetFileName(self) -> str:
+        """Return the model file."""
+        return self._path
+
+    def SetPreviewSamples(self, samples: int) -> None:
+        """Set the cube root of the number of samples that the preview may have."""
+        if samples != self._samples:
+            self._samples = samples
+            self.Modified()
+
+    def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
+        """Announce the preview's grid and the model's time."""
+        self._model.refresh(self._path)
+        info = outInfo.GetInformationObject(0)
+        geometry = self._preview_geometry()
+        datasets.announce(info, geometry)
+        info.Set(self.CAN_PRODUCE_SUB_EXTENT(), 1)
+        time = self._model.index.time
+        if time is None:
+            info.Remove(Pipeline.TIME_STEPS())
+            info.Remove(Pipeline.TIME_RANGE())
+        else:
+            info.Set(Pipeline.TIME_STEPS(), [time.value], 1)
+            info.Set(Pipeline.TIME_RANGE(), [time.value, time.value], 2)
+        return 1
+
+    def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
+        """Decode this rank's part of the preview."""
+        self._model.refresh(self._path)
+        index = self._model.index
+        info = outInfo.GetInformationObject(0)
+        output = vtkImageData.GetData(info)
+        extent = info.Get(Pipeline.UPDATE_EXTENT())
+        geometry = self._preview_geometry()
+        datasets.set_geometry(output, geometry, extent)
+        if not datasets.is_empty(extent):
+            slices = datasets.to_slices(extent)
+            block = self._model.network().reconstruct_block(geometry, slices)
+            datasets.set_arrays(output, block, index.name, index.components)
+        datasets.set_model(output, self._model.path, self._model.checksum)
+        if index.time is not None:
+            output.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), index.time.value)
+        self.forget_complaint()
+        return 1
+
+    def _preview_geometry(self) -> GridGeometry:
+        return preview_geometry(self._model.index.geometry, self._samples**3)

@@ -1,0 +1,201 @@
+"""A model sampled on a grid of any resolution and region, as a source and as a filter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from vtkmodules.vtkCommonDataModel import vtkDataObject
+from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
+
+from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.volume import Extent, GridGeometry
+from amgsrn_paraview import datasets
+from amgsrn_paraview.algorithm import Algorithm
+from amgsrn_paraview.execution import rank, ranks
+from amgsrn_paraview.model_file import ModelFile
+
+WHOLE, BOUNDS, EXTENT = range(3)
+
+# VTK counts the samples of an axis with 32-bit numbers.
+_MOST_SAMPLES = 2**31 - 1
+
+
+class _Reconstruction(Algorithm):
+    """What source and filter share: the grid's properties and its evaluation, extent by extent."""
+
+    label = "AMGSRN Reconstruction"
+
+    def __init__(self, **ports: Any) -> None:
+        super().__init__(nOutputPorts=1, outputType="vtkDataSet", **ports)
+        self._dimensions = (0, 0, 0)
+        self._scale = 1.0
+        self._region = WHOLE
+        self._bounds = (0.0, 1.0, 0.0, 1.0, 0.0, 1.0)
+        self._extent = (0, 1, 0, 1, 0, 1)
+        self._model = ModelFile()
+
+    def SetDimensions(self, x: int, y: int, z: int) -> None:
+        """Set the samples along each axis; 0 means the model's own, scaled."""
+        self._assign("_dimensions", (x, y, z))
+
+    def SetScaleFactor(self, factor: float) -> None:
+        """Set the samples per sample of the model's own grid, where no dimension is given."""
+        self._assign("_scale", factor)
+
+    def SetRegion(self, region: int) -> None:
+        """Choose what to sample: 0 everything, 1 the world bounds, 2 the index extent."""
+        self._assign("_region", region)
+
+    def SetWorldBounds(self, *bounds: float) -> None:
+        """Set the box x0, x1, y0, y1, z0, z1 in the world."""
+        self._assign("_bounds", bounds)
+
+    def SetIndexExtent(self, *extent: int) -> None:
+        """Set the first and last sample (inclusive) along x, y, z."""
+        self._assign("_extent", extent)
+
+    def RequestDataObject(self, request: Any, inInfo: Any, outInfo: Any) -> int:
+        """Make an output of the kind that suits the model's axes."""
+        self._refresh()
+        wanted = datasets.new_dataset(self._model.index.geometry)
+        info = outInfo.GetInformationObject(0)
+        present = info.Get(vtkDataObject.DATA_OBJECT())
+        if present is None or present.GetClassName() != wanted.GetClassName():
+            info.Set(vtkDataObject.DATA_OBJECT(), wanted)
+        return 1
+
+    def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
+        """Announce the grid."""
+        self._refresh()
+        geometry = self._geometry()
+        info = outInfo.GetInformationObject(0)
+        datasets.announce(info, geometry)
+        info.Set(self.CAN_PRODUCE_SUB_EXTENT(), 1)
+        return 1
+
+    def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
+        """Evaluate the model on the extent that is asked for."""
+        self._refresh()
+        geometry, index = self._geometry(), self._model.index
+        info = outInfo.GetInformationObject(0)
+        output = info.Get(vtkDataObject.DATA_OBJECT())
+        extent = info.Get(Pipeline.UPDATE_EXTENT())
+        datasets.set_geometry(output, geometry, extent)
+        if not datasets.is_empty(extent):
+            slices = datasets.to_slices(extent)
+            block = self._model.network().reconstruct_block(geometry, slices)
+            datasets.set_arrays(output, block, index.name, index.components)
+        datasets.set_model(output, self._model.path, self._model.checksum)
+        self.forget_complaint()
+        return 1
+
+    def _refresh(self) -> None:
+        raise NotImplementedError
+
+    def _assign(self, name: str, value: Any) -> None:
+        if getattr(self, name) != value:
+            setattr(self, name, value)
+            self.Modified()
+
+    def _geometry(self) -> GridGeometry:
+        own = self._model.index.geometry
+        if self._region == BOUNDS:
+            own = own.window(_extent_of_bounds(own, self._bounds))
+        elif self._region == EXTENT:
+            own = own.window(_extent_of_samples(own, self._extent))
+        x, y, z = (
+            wanted or max(min(n, 2), round(n * self._scale))
+            for wanted, n in zip(self._dimensions, reversed(own.dims))
+        )
+        if x * y * z > _MOST_SAMPLES * 1024 or max(x, y, z) > _MOST_SAMPLES:
+            raise ConfigurationError(
+                f"A grid of {x} x {y} x {z} samples is too large; choose a lower resolution."
+            )
+        return own if (z, y, x) == own.dims else own.resampled((z, y, x))
+
+
+class AMGSRNReconstructionSource(_Reconstruction):
+    """Samples a model file."""
+
+    def __init__(self) -> None:
+        super().__init__(nInputPorts=0)
+        self._path = ""
+
+    def SetFileName(self, path: str | None) -> None:
+        """Set the model file."""
+        self._assign("_path", path or "")
+
+    def _refresh(self) -> None:
+        self._model.refresh(self._path)
+
+
+class AMGSRNReconstruction(_Reconstruction):
+    """Samples the model that the input's field data name."""
+
+    def __init__(self) -> None:
+        super().__init__(nInputPorts=1, inputType="vtkDataSet")
+
+    def RequestUpdateExtent(self, request: Any, inInfo: Any, outInfo: Any) -> int:
+        """Ask the input for nothing but what it has: only its field data matter."""
+        info = inInfo[0].GetInformationObject(0)
+        data = info.Get(vtkDataObject.DATA_OBJECT())
+        info.Set(Pipeline.UPDATE_EXTENT(), data.GetExtent(), 6)
+        info.Set(Pipeline.UPDATE_PIECE_NUMBER(), rank())
+        info.Set(Pipeline.UPDATE_NUMBER_OF_PIECES(), ranks())
+        info.Set(Pipeline.UPDATE_NUMBER_OF_GHOST_LEVELS(), 0)
+        return 1
+
+    def _refresh(self) -> None:
+        # The grid depends on the model, and which model that is stands in the input's data: they
+        # have to be there before the pipeline asks for them.
+        self.GetInputAlgorithm(0, 0).UpdatePiece(rank(), ranks(), 0)
+        data = self.GetInputDataObject(0, 0)
+        model = None if data is None else datasets.get_model(data)
+        if model is None:
+            raise ConfigurationError(
+                "The input carries no model; use the output of AMGSRN Reader, or of AMGSRN "
+                "Trainer when its training is complete."
+            )
+        path, checksum = model
+        self._model.refresh(path)
+        self._model.expect(checksum)
+
+
+def _extent_of_bounds(geometry: GridGeometry, bounds: Sequence[float]) -> Extent:
+    """Return the samples that enclose a box in the world, cut at the ends of the grid."""
+    corners = np.array(
+        [(x, y, z) for x in bounds[0:2] for y in bounds[2:4] for z in bounds[4:6]], dtype=float
+    )
+    index = geometry.world_to_index(corners)
+    parts = []
+    for low, high, n, name in zip(
+        index.min(axis=0), index.max(axis=0), reversed(geometry.dims), "xyz"
+    ):
+        # A bound that meets a sample up to rounding is on it.
+        first, last = math.floor(low + 1e-6), math.ceil(high - 1e-6)
+        if last < 0 or first > n - 1:
+            raise ConfigurationError(
+                f"The world bounds lie outside the model along {name}; the model's are "
+                f"{', '.join(f'{value:g}' for value in geometry.bounds)}."
+            )
+        first, last = max(0, first), min(n - 1, last)
+        parts.append(slice(first, last + 1))
+    x, y, z = parts
+    return z, y, x
+
+
+def _extent_of_samples(geometry: GridGeometry, extent: Sequence[int]) -> Extent:
+    parts = []
+    for i, (n, name) in enumerate(zip(reversed(geometry.dims), "xyz")):
+        first, last = extent[2 * i], extent[2 * i + 1]
+        if not 0 <= first <= last < n:
+            raise ConfigurationError(
+                f"The index extent along {name} is {first} to {last}, but the model has samples 0 "
+                f"to {n - 1} there."
+            )
+        parts.append(slice(first, last + 1))
+    x, y, z = parts
+    return z, y, x

@@ -1,0 +1,330 @@
+"""Look at this machine and say what the suite will use, what is missing and how to repair it."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import amgsrn_core
+from amgsrn_core.cli import paraview_launcher
+from amgsrn_core.errors import AmgsrnError
+
+OK, NOTE, PROBLEM = "ok", "note", "problem"
+
+_NUMPY_LIMIT = (2, 4)  # numpy 2.4 removed functions that ParaView up to 5.13 calls
+_PARAVIEW_SECONDS = 120
+
+_PARAVIEW_PROBE = """
+import json, sys
+seen = {"python": "%d.%d" % sys.version_info[:2]}
+for name in ("numpy", "torch", "amgsrn_core", "amgsrn_paraview"):
+    try:
+        module = __import__(name)
+        seen[name] = getattr(module, "__version__", "")
+    except Exception as error:
+        seen[name] = None
+        seen[name + "_error"] = "%s: %s" % (type(error).__name__, error)
+print("amgsrn-doctor " + json.dumps(seen))
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    name : str
+        What it is about; stable, for programs that read the JSON.
+    state : {"ok", "note", "problem"}
+        A note limits what can be done; a problem stops the suite from working.
+    detail : str
+        What was found.
+    remedy : str
+        What to do about it, or "".
+    """
+
+    name: str
+    state: str
+    detail: str
+    remedy: str = ""
+
+
+def doctor(json: str | None = None) -> int:
+    """Report what was found; return 1 if any of it stops the suite from working, else 0.
+
+    Parameters
+    ----------
+    json : str, optional
+        A file for the report as JSON, or "-" for standard output instead of the text.
+    """
+    findings = list(examine())
+    healthy = all(finding.state != PROBLEM for finding in findings)
+    if json is not None:
+        report = {
+            "healthy": healthy,
+            "machine": machine(),
+            "findings": [asdict(finding) for finding in findings],
+        }
+        text = json_module.dumps(report, indent=2) + "\n"
+        if json == "-":
+            sys.stdout.write(text)
+            return 0 if healthy else 1
+        Path(json).write_text(text, encoding="utf-8")
+    for finding in findings:
+        mark = {OK: "ok     ", NOTE: "note   ", PROBLEM: "PROBLEM"}[finding.state]
+        print(f"{mark} {finding.name}: {finding.detail}")
+        if finding.remedy:
+            print(f"        -> {finding.remedy}")
+    print("Everything that the suite needs is here." if healthy else "The suite cannot work yet.")
+    return 0 if healthy else 1
+
+
+def machine() -> dict[str, Any]:
+    """Describe this machine, for reports whose figures depend on it."""
+    return {
+        "processor": _processor(),
+        "cores": available_cores(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": _version("torch"),
+        "paraview": _paraview_version(),
+    }
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use, which a batch system may limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def examine() -> Iterator[Finding]:
+    """Yield one finding after the other, in the order in which they depend on each other."""
+    yield Finding("amgsrn", OK, f"{amgsrn_core.__version__} in {Path(amgsrn_core.__file__).parent}")
+    yield Finding("machine", OK, f"{_processor()}, {available_cores()} cores for this process")
+    yield Finding("python", OK, f"{platform.python_version()} ({sys.executable})")
+    yield _numpy()
+    yield _netcdf()
+    yield _vtk()
+    yield from _torch()
+    yield from _paraview()
+    yield _display()
+    yield _mpi()
+
+
+def _numpy() -> Finding:
+    version = _version("numpy")
+    if version is None:
+        return Finding(
+            "numpy", PROBLEM, "not installed", "Run scripts/setup, or pip install numpy."
+        )
+    if _numbers(version)[:2] >= _NUMPY_LIMIT:
+        remedy = 'ParaView up to 5.13 needs an older one: pip install "numpy<2.4".'
+        return Finding("numpy", PROBLEM, version, remedy)
+    return Finding("numpy", OK, version)
+
+
+def _netcdf() -> Finding:
+    from amgsrn_core.volume.netcdf_library import import_netcdf4
+
+    try:
+        module = import_netcdf4()
+    except AmgsrnError as error:
+        return Finding("netCDF4", PROBLEM, str(error), "Run scripts/setup, or pip install netCDF4.")
+    return Finding("netCDF4", OK, f"{module.__version__} (netCDF {module.__netcdf4libversion__})")
+
+
+def _vtk() -> Finding:
+    try:
+        from vtkmodules.vtkCommonCore import vtkVersion
+    except ImportError:
+        return Finding(
+            "vtkmodules",
+            NOTE,
+            "not importable by this Python: .vti and .vtr files are read only inside ParaView",
+            "Make .venv with scripts/setup from the interpreter that ParaView embeds, or convert "
+            "the volume to NetCDF.",
+        )
+    return Finding("vtkmodules", OK, vtkVersion.GetVTKVersion())
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        yield Finding("torch", PROBLEM, f"cannot be imported ({error})", "Run scripts/setup.")
+        return
+    yield Finding("torch", OK, f"{torch.__version__}, {torch.get_num_threads()} threads")
+    devices = [
+        f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())
+    ]
+    if getattr(torch.backends, "mps", None) is not None and torch.backends.mps.is_available():
+        devices.append("mps")
+    if not devices and shutil.which("nvidia-smi") and _runs(["nvidia-smi", "-L"]):
+        reason = (
+            "the installed torch is a CPU build"
+            if torch.version.cuda is None
+            else f"torch (CUDA {torch.version.cuda}) does not get along with the driver"
+        )
+        yield Finding(
+            "devices",
+            NOTE,
+            f"cpu; an NVIDIA GPU is here but {reason}",
+            "Install a torch build for this driver's CUDA version into .venv; see docs/gpu.md.",
+        )
+    else:
+        yield Finding("devices", OK, ", ".join(["cpu", *devices]))
+    yield Finding("backend", OK, f"torch on {devices[0] if devices else 'cpu'}")
+
+
+def _paraview() -> Iterator[Finding]:
+    try:
+        pvpython = paraview_launcher.find_program("pvpython")
+    except AmgsrnError as error:
+        yield Finding("paraview", NOTE, "not found; the library and the shell work", str(error))
+        return
+    yield Finding("paraview", OK, f"{_paraview_version() or 'unknown version'} ({pvpython})")
+    try:
+        folder = paraview_launcher.plugin_folder()
+    except AmgsrnError as error:
+        yield Finding("plugin", PROBLEM, "not found", str(error))
+        return
+    files = sorted(path.name for path in folder.iterdir() if path.suffix in (".xml", ".so", ".py"))
+    yield Finding("plugin", OK, f"{', '.join(files)} in {folder}")
+    yield _paraview_python(str(pvpython))
+
+
+def _paraview_python(pvpython: str) -> Finding:
+    """Import the suite inside ParaView, as the plugin will."""
+    name = "paraview's python"
+    try:
+        result = subprocess.run(
+            [pvpython, "-c", _PARAVIEW_PROBE],
+            env=paraview_launcher.paraview_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_PARAVIEW_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(name, PROBLEM, f"{pvpython} does not run ({error})", "Repair ParaView.")
+    line = re.search(r"^amgsrn-doctor (\{.*\})$", result.stdout, re.MULTILINE)
+    if line is None:
+        tail = (result.stderr.strip().splitlines() or ["no output"])[-1]
+        return Finding(
+            name,
+            PROBLEM,
+            f"{pvpython} ended with status {result.returncode} ({tail})",
+            "Try `amgsrn pvpython -c 'import torch, amgsrn_paraview'` by hand.",
+        )
+    seen = json_module.loads(line[1])
+    ours = "{}.{}".format(*sys.version_info[:2])
+    if seen["python"] != ours:
+        return Finding(
+            name,
+            PROBLEM,
+            f"ParaView embeds Python {seen['python']}, this environment is Python {ours}",
+            "Remove .venv and run scripts/setup, which makes it from ParaView's own version.",
+        )
+    failed = [key for key in ("numpy", "amgsrn_core", "amgsrn_paraview") if seen[key] is None]
+    if failed:
+        first = failed[0]
+        return Finding(
+            name,
+            PROBLEM,
+            f"{first} cannot be imported inside ParaView ({seen[first + '_error']})",
+            "Run scripts/setup.",
+        )
+    if seen["torch"] is None:
+        return Finding(
+            name,
+            NOTE,
+            f"torch cannot be imported inside ParaView ({seen['torch_error']}): models can be "
+            "trained there, in another process, but not evaluated",
+            "Run scripts/setup.",
+        )
+    return Finding(name, OK, f"{seen['python']} with numpy {seen['numpy']}, torch {seen['torch']}")
+
+
+def _display() -> Finding:
+    if display := os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        return Finding("display", OK, display)
+    if shutil.which("xvfb-run") and shutil.which("xauth"):
+        return Finding("display", OK, "none; pvpython, pvbatch and pvserver get a virtual one")
+    return Finding(
+        "display",
+        NOTE,
+        "none, and no xvfb-run",
+        "Install the packages xvfb and xauth, unless this ParaView renders off screen by itself.",
+    )
+
+
+def _mpi() -> Finding:
+    mpiexec = shutil.which("mpiexec")
+    if mpiexec is None:
+        return Finding(
+            "mpi",
+            NOTE,
+            "no mpiexec: pvbatch and pvserver run on one rank",
+            "Install ParaView's MPI (Debian, Ubuntu: apt-get install openmpi-bin).",
+        )
+    return Finding("mpi", OK, mpiexec)
+
+
+def _paraview_version() -> str | None:
+    try:
+        pvpython = paraview_launcher.find_program("pvpython")
+    except AmgsrnError:
+        return None
+    text = _runs([str(pvpython), "--version"])
+    found = re.search(r"\d+\.\d+(\.\d+)?", text or "")
+    return found[0] if found else None
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1] if found else (platform.processor() or platform.machine())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version))
+
+
+def _runs(command: list[str]) -> str | None:
+    """Return what a short command prints, or None when it fails."""
+    try:
+        result = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout

@@ -1,0 +1,160 @@
+"""Start ParaView's programs with this suite on their paths, on a virtual display where none is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import amgsrn_core
+from amgsrn_core.errors import AmgsrnError
+
+PROGRAMS = ("pvpython", "pvbatch", "pvserver", "paraview")
+
+_PLUGIN_FILE = "AMGSRN.xml"
+_RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
+
+
+def run_paraview(program: str, args: Sequence[str]) -> int:
+    """Replace this process by one of ParaView's programs, as ``env`` does.
+
+    Signals, standard input and the exit status are therefore the program's own, also under
+    ``mpiexec``. Where there is no X display the program runs under ``xvfb-run``, one virtual
+    display per rank.
+
+    Parameters
+    ----------
+    program : {"pvpython", "pvbatch", "pvserver", "paraview"}
+        Which program.
+    args : sequence of str
+        Its arguments, untouched.
+
+    Raises
+    ------
+    AmgsrnError
+        When the program, the plugin or a display for ParaView's window is missing.
+    """
+    command, note = paraview_command(program, args)
+    environment = paraview_environment()
+    if note and _rank() == 0:
+        print(note, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execvpe(command[0], command, environment)
+    except OSError as error:
+        raise AmgsrnError(f"Cannot start {command[0]}: {error.strerror}.") from error
+
+
+def paraview_command(program: str, args: Sequence[str]) -> tuple[list[str], str]:
+    """Return the command line that starts `program`, and a note for the user (or "")."""
+    executable = find_program(program)
+    command = [str(executable), *args]
+    if os.environ.get("DISPLAY") or (args and set(args) <= {"--help", "-h", "--version", "-V"}):
+        return command, ""
+    if program == "paraview":
+        if os.environ.get("WAYLAND_DISPLAY"):
+            return command, ""
+        raise AmgsrnError(
+            "ParaView's window needs a display and DISPLAY is not set: start it on a desktop, "
+            "through ssh -X, or connect a ParaView on your desktop to `amgsrn pvserver` here."
+        )
+    xvfb = shutil.which("xvfb-run")
+    if xvfb is None:
+        return command, (
+            "No display and no xvfb-run: rendering works only if this ParaView renders off screen "
+            "by itself (EGL, OSMesa); else install the packages xvfb and xauth."
+        )
+    # Ranks that look for a free display at the same moment would find the same one.
+    first = 100 + 40 * (_rank() % 64) + os.getpid() % 40
+    # xvfb-run looks for a free number when it meets the second option: the order matters.
+    prefix = [xvfb, f"--server-num={first}", "--auto-servernum"]
+    return [*prefix, *command], f"No display: {program} renders on a virtual one (xvfb-run)."
+
+
+def paraview_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return `base` (default: this process's environment) with this suite on ParaView's paths."""
+    environment = dict(os.environ if base is None else base)
+    _prepend(environment, "PYTHONPATH", python_folders())
+    _prepend(environment, "PV_PLUGIN_PATH", [plugin_folder()])
+    # Inside ParaView sys.executable is ParaView; training runs in this interpreter instead.
+    environment.setdefault("AMGSRN_PYTHON", sys.executable)
+    return environment
+
+
+def find_program(program: str) -> Path:
+    """Find one of ParaView's programs.
+
+    Looked for in ``PARAVIEW_HOME``, then in the ParaView that this environment was set up with,
+    then on the PATH.
+    """
+    recorded = Path(sys.prefix) / "paraview-home"
+    for home, origin in (
+        (os.environ.get("PARAVIEW_HOME"), "PARAVIEW_HOME names"),
+        (_first_line(recorded), "this environment was set up with"),
+    ):
+        if home:
+            found = Path(home) / "bin" / program
+            if os.access(found, os.X_OK) and found.is_file():
+                return found
+            raise AmgsrnError(
+                f"{origin} {home}, which has no bin/{program}: set PARAVIEW_HOME to the folder of "
+                "an installed ParaView."
+            )
+    on_path = shutil.which(program)
+    if on_path is None:
+        raise AmgsrnError(
+            f"{program} was not found: install ParaView (Debian, Ubuntu: apt-get install paraview "
+            "python3-paraview), put its bin folder on the PATH, or set PARAVIEW_HOME."
+        )
+    return Path(on_path)
+
+
+def plugin_folder() -> Path:
+    """Return the folder of plugin files that PV_PLUGIN_PATH has to name."""
+    root = Path(amgsrn_core.__file__).resolve().parents[1]
+    # A checkout keeps them in xml/; `cmake --install` puts them beside the Python packages.
+    for folder in (root / "xml", root.parent / "paraview"):
+        if (folder / _PLUGIN_FILE).is_file():
+            return folder
+    raise AmgsrnError(
+        f"The plugin file {_PLUGIN_FILE} was not found near {root}: work in a checkout of the "
+        "repository, or install the suite with `cmake --install`."
+    )
+
+
+def python_folders() -> list[Path]:
+    """Return the folders that ParaView's Python needs on its path, first one first."""
+    # ParaView's Python does not run the .pth files by which an editable installation is found.
+    folders = [Path(amgsrn_core.__file__).resolve().parents[1]]
+    plugin = find_spec("amgsrn_paraview")
+    if plugin is not None and plugin.origin is not None:
+        folders.append(Path(plugin.origin).resolve().parents[1])
+    folders += [Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")]
+    return list(dict.fromkeys(folders))
+
+
+def _rank() -> int:
+    for name in _RANK_VARIABLES:
+        value = os.environ.get(name, "")
+        if value.isdigit():
+            return int(value)
+    return 0
+
+
+def _prepend(environment: dict[str, str], name: str, folders: Sequence[Path]) -> None:
+    present = [entry for entry in environment.get(name, "").split(os.pathsep) if entry]
+    wanted = [str(folder) for folder in folders]
+    rest = [entry for entry in present if entry not in wanted]
+    environment[name] = os.pathsep.join([*wanted, *rest])
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,206 @@
+"""Train a model of one volume, measure it, reconstruct it, and let ParaView draw both.
+
+Every step is a command that a user could have typed; it is shown before it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from comparison_images import save_image
+from example_volume import VARIABLE, fetch_example
+
+from amgsrn_core.cli.doctor import machine
+from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.output import replacing
+from amgsrn_core.volume import Volume, open_volume
+
+HERE = Path(__file__).resolve().parent
+AMGSRN = Path(sys.executable).with_name("amgsrn")
+
+# About three and a half minutes of training on two cores, and a tenth of the example's bytes.
+ITERATIONS = 1600
+BATCH = 65536
+NETWORK = ("--grid-shape", "24,24,24", "--dtype", "float16")
+
+
+def main() -> int:
+    """Run all steps; return the exit status."""
+    options = _arguments()
+    try:
+        return quickstart(options)
+    except AmgsrnError as error:
+        print(f"quickstart: {error}", file=sys.stderr)
+        return 1
+    except StepError as error:
+        print(f"quickstart: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("quickstart: interrupted", file=sys.stderr)
+        return 130
+
+
+def quickstart(options: argparse.Namespace) -> int:
+    """Make everything that belongs into the output folder."""
+    folder: Path = options.output
+    folder.mkdir(parents=True, exist_ok=True)
+    times = Stopwatch()
+    if options.file is None:
+        source, variable = folder / "mni152_t1.nc", VARIABLE
+        with times.measure("volume"):
+            fetch_example(source)
+    else:
+        source, variable = options.file, options.variable
+    volume = open_volume(source, variable)
+    model, reconstruction = folder / "model.amgsrn", folder / "reconstruction.nc"
+    metrics, picture = folder / "metrics.json", folder / "comparison.png"
+
+    choice = ["--variable", variable] if variable else []
+    with times.measure("training"):
+        _amgsrn("train", source, "-o", model, *choice, *_training(options))
+    with times.measure("test"):
+        _amgsrn("test", model, "--against", source, "--json", metrics)
+    with times.measure("reconstruction"):
+        _amgsrn("reconstruct", model, "-o", reconstruction)
+    measured = json.loads(metrics.read_text(encoding="utf-8"))
+    metrics.unlink()
+    with times.measure("picture"):
+        draw(volume, reconstruction, model, measured, picture)
+
+    report = summarise(volume, source, model, measured, times.seconds)
+    with replacing(folder / "report.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _say_result(report, folder)
+    return 0
+
+
+def draw(
+    volume: Volume, reconstruction: Path, model: Path, measured: dict[str, Any], target: Path
+) -> None:
+    """Let ParaView draw the original and the reconstruction side by side."""
+    with tempfile.TemporaryDirectory() as name:
+        left, right = Path(name, "original.npz"), Path(name, "network.npz")
+        look = save_image(volume, left, f"Original, {_bytes(volume.source_nbytes)}", None)
+        title = f"Network, {_bytes(model.stat().st_size)}, {measured['psnr']:.1f} dB"
+        save_image(open_volume(reconstruction), right, title, look)
+        _amgsrn("pvpython", HERE / "comparison_picture.py", left, right, target)
+
+
+def summarise(
+    volume: Volume,
+    source: Path,
+    model: Path,
+    measured: dict[str, Any],
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """Return the report: what was measured, on which volume, on which machine."""
+    size = model.stat().st_size
+    return {
+        "psnr": measured["psnr"],
+        "ssim": measured["ssim"],
+        "max_error": measured["max_error"],
+        "bytes": size,
+        "compression_ratio": volume.source_nbytes / size,
+        "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
+        "volume": {
+            "file": source.name,
+            "variable": volume.name,
+            "dims": list(volume.dims),
+            "dtype": str(volume.source_dtype),
+            "bytes": volume.source_nbytes,
+        },
+        "machine": machine(),
+        "metrics": measured,
+    }
+
+
+class StepError(Exception):
+    """A command of the quick start failed; it has said why itself."""
+
+    def __init__(self, command: str, status: int) -> None:
+        super().__init__(f"this step failed: {command}")
+        self.status = status
+
+
+class Stopwatch:
+    """Seconds per step, in the order in which they were taken."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._step = ""
+        self._start = 0.0
+
+    def measure(self, step: str) -> Stopwatch:
+        """Name the step that the following ``with`` block is."""
+        self._step = step
+        return self
+
+    def __enter__(self) -> None:
+        self._start = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds[self._step] = round(time.monotonic() - self._start, 1)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/quickstart",
+        description="Train a model of a volume and show it beside the original.",
+    )
+    parser.add_argument("file", nargs="?", type=Path, help="NetCDF, .vti or .vtr; default: example")
+    parser.add_argument("variable", nargs="?", help="which variable of the file")
+    parser.add_argument("--output", type=Path, default=Path("quickstart"), help="folder to write")
+    parser.add_argument("--iterations", type=int, default=ITERATIONS, help="training steps")
+    parser.add_argument("--batch", type=int, default=BATCH, help="random points per step")
+    return parser.parse_args()
+
+
+def _training(options: argparse.Namespace) -> list[str]:
+    return ["--iterations", str(options.iterations), "--batch", str(options.batch), *NETWORK]
+
+
+def _amgsrn(*arguments: str | Path) -> None:
+    command = [str(AMGSRN), *(str(argument) for argument in arguments)]
+    shown = shlex.join(["amgsrn", *command[1:]])
+    print(f"\n$ {shown}", file=sys.stderr, flush=True)
+    with subprocess.Popen(command) as process:
+        status = None
+        while status is None:
+            try:
+                status = process.wait()
+            except KeyboardInterrupt:
+                continue  # The command got the signal too, and is saving its work.
+    if status:
+        raise StepError(shown, status if status > 0 else 128 - status)
+
+
+def _bytes(number: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number} bytes"
+
+
+def _say_result(report: dict[str, Any], folder: Path) -> None:
+    path = os.path.relpath(folder)
+    print(
+        f"\nPSNR {report['psnr']:.2f} dB, SSIM {report['ssim']:.4f}, "
+        f"largest error {report['max_error']:.4g}; "
+        f"{_bytes(report['volume']['bytes'])} -> {_bytes(report['bytes'])} "
+        f"({report['compression_ratio']:.1f} : 1) in {report['seconds']['total']:.0f} s.\n"
+        f"{path}/comparison.png shows both, {path}/report.json has the figures.\n"
+        f"Look at it yourself:  .venv/bin/amgsrn paraview {path}/model.amgsrn"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""`amgsrn doctor` tells what works, and fails only when something stops the suite."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from amgsrn_core.cli import doctor as module
+from amgsrn_core.cli.doctor import NOTE, OK, PROBLEM, Finding, doctor, examine
+
+
+def by_name(findings):
+    return {finding.name: finding for finding in findings}
+
+
+@pytest.fixture
+def fake_pvpython(tmp_path, monkeypatch):
+    """Install a pvpython that answers the doctor's probe with the given facts."""
+
+    def install(**facts):
+        program = tmp_path / "bin" / "pvpython"
+        program.parent.mkdir(exist_ok=True)
+        answer = json.dumps(facts)
+        program.write_text(f"#!{sys.executable}\nprint('amgsrn-doctor ' + {answer!r})\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PARAVIEW_HOME", str(tmp_path))
+
+    return install
+
+
+def facts(**changed):
+    version = "{}.{}".format(*sys.version_info[:2])
+    seen = {"python": version, "numpy": "1", "torch": "2", "amgsrn_core": "", "amgsrn_paraview": ""}
+    return {**seen, **changed}
+
+
+def test_a_paraview_that_can_import_the_suite_is_well(fake_pvpython):
+    fake_pvpython(**facts())
+    assert by_name(examine())["paraview's python"].state == OK
+
+
+def test_another_python_inside_paraview_is_a_problem_with_a_remedy(fake_pvpython):
+    fake_pvpython(**facts(python="2.7"))
+    finding = by_name(examine())["paraview's python"]
+    assert finding.state == PROBLEM
+    assert "2.7" in finding.detail
+    assert "scripts/setup" in finding.remedy
+
+
+def test_a_suite_that_paraview_cannot_import_is_a_problem(fake_pvpython):
+    fake_pvpython(**facts(amgsrn_core=None, amgsrn_core_error="ImportError: no such thing"))
+    finding = by_name(examine())["paraview's python"]
+    assert finding.state == PROBLEM
+    assert "no such thing" in finding.detail
+
+
+def test_no_paraview_is_only_a_note(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARAVIEW_HOME", str(tmp_path))
+    finding = by_name(examine())["paraview"]
+    assert finding.state == NOTE
+    assert str(tmp_path) in finding.remedy
+
+
+def test_a_numpy_too_new_for_paraview_is_a_problem(monkeypatch):
+    monkeypatch.setattr(module, "_version", lambda package: "2.4.1")
+    assert module._numpy().state == PROBLEM
+    monkeypatch.setattr(module, "_version", lambda package: "2.3.9")
+    assert module._numpy().state == OK
+
+
+@pytest.mark.parametrize(("state", "status"), [(OK, 0), (NOTE, 0), (PROBLEM, 1)])
+def test_only_problems_fail(monkeypatch, capsys, state, status):
+    monkeypatch.setattr(module, "examine", lambda: [Finding("thing", state, "seen", "Repair it.")])
+    assert doctor() == status
+    assert "Repair it." in capsys.readouterr().out
+
+
+def test_the_report_is_json_with_stable_keys(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(module, "examine", lambda: [Finding("thing", OK, "seen")])
+    assert doctor(json="-") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["healthy"] is True
+    assert report["findings"] == [{"name": "thing", "state": "ok", "detail": "seen", "remedy": ""}]
+    assert {"processor", "cores", "system", "python", "torch", "paraview"} <= set(report["machine"])
+    doctor(json=str(tmp_path / "report.json"))
+    assert json.loads((tmp_path / "report.json").read_text()) == report

@@ -1,0 +1,128 @@
+"""`amgsrn pvpython` and its siblings start ParaView's programs with the suite on their paths."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from amgsrn_core.cli import paraview_launcher as launcher
+from amgsrn_core.errors import AmgsrnError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def paraview_home(tmp_path, monkeypatch):
+    """A ParaView whose pvpython tells what it was given."""
+    programs = tmp_path / "paraview" / "bin"
+    programs.mkdir(parents=True)
+    for name in launcher.PROGRAMS:
+        program = programs / name
+        program.write_text(
+            f"#!{sys.executable}\n"
+            "import json, os, sys\n"
+            "print(json.dumps({'args': sys.argv[1:], 'environment': dict(os.environ)}))\n"
+            "sys.exit(7)\n"
+        )
+        program.chmod(0o755)
+    monkeypatch.setenv("PARAVIEW_HOME", str(programs.parent))
+    return programs.parent
+
+
+@pytest.fixture
+def no_display(monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(program, *args):
+    code = "import sys; from amgsrn_core.cli.paraview_launcher import run_paraview as r; "
+    code += "sys.exit(r(sys.argv[1], sys.argv[2:]))"
+    return subprocess.run(
+        [sys.executable, "-c", code, program, *args], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_the_program_gets_its_arguments_and_its_exit_status_comes_back(paraview_home, monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":77")
+    result = run("pvpython", "script.py", "--flag", "a b")
+    assert result.returncode == 7
+    assert json.loads(result.stdout)["args"] == ["script.py", "--flag", "a b"]
+    assert result.stderr == ""
+
+
+def test_the_suite_is_on_the_program_s_paths(paraview_home, monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":77")
+    monkeypatch.setenv("PYTHONPATH", "/mine")
+    monkeypatch.setenv("PV_PLUGIN_PATH", "/my/plugins")
+    environment = json.loads(run("pvbatch").stdout)["environment"]
+    python_path = environment["PYTHONPATH"].split(os.pathsep)
+    assert str(REPOSITORY) in python_path
+    assert any((Path(folder) / "safetensors").is_dir() for folder in python_path)
+    assert python_path[-1] == "/mine"
+    plugins = environment["PV_PLUGIN_PATH"].split(os.pathsep)
+    assert (Path(plugins[0]) / "AMGSRN.xml").is_file()
+    assert plugins[-1] == "/my/plugins"
+    assert environment["AMGSRN_PYTHON"] == sys.executable
+
+
+def test_paths_are_not_repeated_when_launchers_nest():
+    once = launcher.paraview_environment({})
+    twice = launcher.paraview_environment(once)
+    assert once["PYTHONPATH"] == twice["PYTHONPATH"]
+    assert once["PV_PLUGIN_PATH"] == twice["PV_PLUGIN_PATH"]
+
+
+def test_without_a_display_a_virtual_one_is_used(paraview_home, no_display, monkeypatch):
+    monkeypatch.setattr(launcher.shutil, "which", lambda name: f"/bin/{name}")
+    command, note = launcher.paraview_command("pvpython", ["x.py"])
+    assert command[0] == "/bin/xvfb-run"
+    assert command[-2:] == [str(paraview_home / "bin" / "pvpython"), "x.py"]
+    assert "xvfb-run" in note
+
+
+def test_ranks_look_for_displays_at_different_numbers(paraview_home, no_display, monkeypatch):
+    monkeypatch.setattr(launcher.shutil, "which", lambda name: f"/bin/{name}")
+    commands = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("OMPI_COMM_WORLD_RANK", rank)
+        commands.append(launcher.paraview_command("pvbatch", [])[0])
+    assert commands[0] != commands[1]
+
+
+def test_a_display_that_is_there_is_used(paraview_home, monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":77")
+    command, note = launcher.paraview_command("pvserver", [])
+    assert command == [str(paraview_home / "bin" / "pvserver")]
+    assert note == ""
+
+
+def test_the_window_is_not_hidden_on_a_virtual_display(paraview_home, no_display):
+    with pytest.raises(AmgsrnError, match="needs a display"):
+        launcher.paraview_command("paraview", [])
+
+
+def test_a_folder_without_the_program_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARAVIEW_HOME", str(tmp_path))
+    with pytest.raises(AmgsrnError, match=r"has no bin/pvserver"):
+        launcher.find_program("pvserver")
+
+
+def test_a_missing_paraview_is_said_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.delenv("PARAVIEW_HOME", raising=False)
+    monkeypatch.setattr(launcher.sys, "prefix", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AmgsrnError, match="apt-get install paraview"):
+        launcher.find_program("pvpython")
+
+
+def test_the_paraview_of_the_set_up_is_found_again(paraview_home, tmp_path, monkeypatch):
+    monkeypatch.delenv("PARAVIEW_HOME")
+    (tmp_path / "paraview-home").write_text(f"{paraview_home}\n")
+    monkeypatch.setattr(launcher.sys, "prefix", str(tmp_path))
+    assert launcher.find_program("pvpython") == paraview_home / "bin" / "pvpython"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 
 from amgsrn_core.archive import Archive, BrickRecord, ModelIndex, parameter_shapes
 from amgsrn_core.errors import ConfigurationError, VolumeError
+from amgsrn_core.feature_grids import box_corners
 from amgsrn_core.networks import SceneNetwork, network_from_state
 from amgsrn_core.volume import Block, Extent, GridGeometry
 from amgsrn_core.volume.preview import preview_geometry
@@ -171,14 +172,6 @@ class NeuralVolume:
             values[part] = self._evaluate(points[part])
         return values
 
-    def density(self, points: np.ndarray) -> np.ndarray:
-        """Return the feature density at world points [N, 3] as float32 [N], NaN outside."""
-        points = _checked_points(points)
-        values = np.empty(len(points), dtype=np.float32)
-        for part in _ranges(len(points), self._batch):
-            values[part] = self._density(self.geometry.world_to_index(points[part]))
-        return values
-
     def reconstruct(
         self, geometry: GridGeometry | None = None, max_bytes: int = _SLAB_BYTES
     ) -> Iterator[tuple[Extent, Block]]:
@@ -208,17 +201,26 @@ class NeuralVolume:
         self, geometry: GridGeometry | None = None, extent: Extent | None = None
     ) -> Block:
         """Return the field on a part of a grid; see :meth:`reconstruct`."""
-        geometry = geometry or self.geometry
-        grid = _GridPoints(self.geometry, geometry, geometry.resolve(extent))
-        values = np.empty((len(self.components), grid.count), dtype=np.float32)
-        for part in _ranges(grid.count, self._batch):
-            values[:, part] = self._evaluate(grid.index(part)).T
-        values = values.reshape(len(self.components), *grid.shape)
-        missing = np.isnan(values[0])
-        if not missing.any():
-            return Block(values, None)
-        values[:, missing] = 0
-        return Block(values, ~missing)
+        return self._on_grid(geometry or self.geometry, extent, self._evaluate)
+
+    def density_block(
+        self, geometry: GridGeometry | None = None, extent: Extent | None = None
+    ) -> Block:
+        """Return the feature density, values [1, z, y, x], on a part of a grid.
+
+        It tells how much grid resolution the network has placed there, and is known inside the
+        whole volume.
+        """
+        return self._on_grid(geometry or self.geometry, extent, self._density)
+
+    def feature_corners(self) -> np.ndarray:
+        """Return the corners of all feature grids in the world, float64 [bricks, G, 8, 3].
+
+        See :func:`amgsrn_core.feature_grids.box_corners`; a grid may reach beyond the volume.
+        """
+        corners = [brick.feature_corners() for brick in self._bricks]
+        world = [self.geometry.index_to_world(points.reshape(-1, 3)) for points in corners]
+        return np.stack(world).reshape(len(corners), -1, 8, 3)
 
     def decoded_preview(self, max_points: int = 64**3) -> tuple[GridGeometry, Block]:
         """Return the field on a coarse grid that is even in the world.
@@ -245,6 +247,27 @@ class NeuralVolume:
         most = _CPU_POINTS if self.device.type == "cpu" else _GPU_POINTS
         return max(256, min(most, _BATCH_BYTES // per_point))
 
+    def _on_grid(
+        self,
+        geometry: GridGeometry,
+        extent: Extent | None,
+        evaluate: Callable[[np.ndarray], np.ndarray],
+    ) -> Block:
+        grid = _GridPoints(self.geometry, geometry, geometry.resolve(extent))
+        values: np.ndarray | None = None
+        for part in _ranges(grid.count, self._batch):
+            batch = evaluate(grid.index(part))
+            if values is None:
+                values = np.empty((batch.shape[1], grid.count), dtype=np.float32)
+            values[:, part] = batch.T
+        assert values is not None  # an extent is never empty
+        values = values.reshape(-1, *grid.shape)
+        missing = np.isnan(values[0])
+        if not missing.any():
+            return Block(values, None)
+        values[:, missing] = 0
+        return Block(values, ~missing)
+
     def _evaluate(self, index: np.ndarray) -> np.ndarray:
         """Return values [N, C] at one batch of points [N, 3] in index space."""
         values = np.full((len(index), len(self.components)), np.nan, dtype=np.float32)
@@ -257,9 +280,10 @@ class NeuralVolume:
         return values
 
     def _density(self, index: np.ndarray) -> np.ndarray:
-        values = np.full(len(index), np.nan, dtype=np.float32)
+        """Return the feature density [N, 1] at one batch of points in index space."""
+        values = np.full((len(index), 1), np.nan, dtype=np.float32)
         for chosen, brick, points in self._by_brick(index):
-            values[chosen] = brick.density(points, self.device)
+            values[chosen, 0] = brick.density(points, self.device)
         return values
 
     def _by_brick(self, index: np.ndarray) -> Iterator[tuple[np.ndarray, _Brick, np.ndarray]]:
@@ -327,6 +351,11 @@ class _Brick:
         """Return the feature density float32 [N]."""
         with torch.inference_mode():
             return self.network.density(self._local(points, device)).cpu().numpy()
+
+    def feature_corners(self) -> np.ndarray:
+        """Return the corners of the feature grids [G, 8, 3] in the volume's index space."""
+        corners = box_corners(self.network.transforms.cpu().numpy())
+        return self.first + (corners + 1.0) * 0.5 * (self.last - self.first)
 
     def _local(self, points: np.ndarray, device: torch.device) -> torch.Tensor:
         local = (points - self.first) * (2.0 / (self.last - self.first)) - 1.0

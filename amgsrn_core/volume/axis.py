@@ -131,6 +131,15 @@ class Axis:
         index = np.linspace(0.0, last, n) if n > 1 else np.array([last / 2.0])
         return replace(self, coordinates=self.to_world(index))
 
+    def between(self, low: float, high: float, n: int) -> Axis:
+        """Return `n` >= 2 samples evenly spaced in index space from index `low` to `high`."""
+        if n < 2 or not low < high:
+            raise VolumeError(
+                f"Axis '{self.name}' needs at least 2 samples over a range, not {n} from "
+                f"{low:g} to {high:g}."
+            )
+        return replace(self, coordinates=self.to_world(np.linspace(low, high, n)))
+
     def window(self, start: int, stop: int) -> Axis:
         """Return the samples ``start <= i < stop``."""
         if not 0 <= start < stop <= self.size:

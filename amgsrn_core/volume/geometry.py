@@ -161,6 +161,19 @@ class GridGeometry:
         z, y, x = self.axes
         return self._on((z.resampled(nz), y.resampled(ny), x.resampled(nx)))
 
+    def between(
+        self, low: np.ndarray, high: np.ndarray, dims: tuple[int, int, int]
+    ) -> GridGeometry:
+        """Return `dims` samples, even in index space, that span an index box.
+
+        `low`, `high` and `dims` are in the order z, y, x.
+        """
+        z, y, x = (
+            axis.between(float(first), float(last), n)
+            for axis, first, last, n in zip(self.axes, low, high, dims)
+        )
+        return self._on((z, y, x))
+
     def window(self, extent: Extent) -> GridGeometry:
         """Return the geometry of a sub-extent (index ranges along z, y, x)."""
         z, y, x = (

@@ -212,10 +212,27 @@ def test_results_do_not_depend_on_batches(monkeypatch):
 
 
 def test_density_follows_the_grids():
-    model, _ = made()
-    inside = model.density(np.array([[3.5, 3.0, 2.5]]))
-    assert inside == pytest.approx(2 / (2 * math.pi) ** 1.5, rel=1e-5)  # two grids, unit maps
-    assert np.isnan(model.density(np.array([[9.0, 3.0, 2.5]]))).all()
+    index = small_index()
+    state = small_brick(index)
+    state["transforms"][0] *= 2  # covers the middle half, twice as dense along each axis
+    density = NeuralVolume(index, [state], device="cpu").density_block()
+    unit = 1 / (2 * math.pi) ** 1.5
+    assert density.values[0, 3, 3, 4] == pytest.approx(9 * unit, rel=1e-3)
+    assert density.values[0, 3, 1, 1] == pytest.approx(1 * unit, rel=0.1)
+    assert density.valid is None
+
+
+def test_feature_grids_have_places_in_the_world():
+    index = small_index(geometry=GridGeometry.uniform((6, 7, 8), (100, 0, 0), (2, 1, 1)))
+    state = small_brick(index)
+    state["transforms"][0, 0, :] = [2, 0, 0, 1]  # x: -1..1 of the grid is -1..0 of the brick
+    state["transforms"][1] = 0
+    corners = NeuralVolume(index, [state], device="cpu").feature_corners()
+    assert corners.shape == (1, 2, 8, 3)
+    np.testing.assert_allclose(corners[0, 0, 0], [100, 0, 0])
+    np.testing.assert_allclose(corners[0, 0, 1], [107, 0, 0])
+    np.testing.assert_allclose(corners[0, 0, 7], [107, 6, 5])
+    assert np.isnan(corners[0, 1]).all()
 
 
 def test_parameters_are_counted():

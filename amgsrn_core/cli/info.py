@@ -1,0 +1,119 @@
+"""``amgsrn info``: what a model file says about itself."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from amgsrn_core.archive import ModelIndex, parameter_shapes, read_index, verify_archive
+from amgsrn_core.archive.index import BrickRecord
+from amgsrn_core.cli.report import decibels, duration, figure, prepare_report, size, write_report
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Describe a model file, and with ``--verify`` check its bytes."""
+    prepare_report(arguments.json)
+    read = verify_archive if arguments.verify else read_index
+    index = read(arguments.model)
+    results = describe(index, arguments.model)
+    results["verified"] = True if arguments.verify else None
+    write_report(results, _rows(index, results), arguments.json)
+    return 0
+
+
+def describe(index: ModelIndex, path: str) -> dict[str, Any]:
+    """Return everything about a model as plain JSON types with stable names."""
+    values = index.to_json()
+    shapes = parameter_shapes(index.network, len(index.components))
+    compressed = os.path.getsize(path)
+    return {
+        "path": os.fspath(path),
+        "format_version": values["version"],
+        "variable": index.name,
+        "components": values["components"],
+        "units": values["units"],
+        "dims": list(index.dims),
+        "origin": list(index.geometry.origin),
+        "spacing": list(index.geometry.spacing),
+        "bounds": list(index.geometry.bounds),
+        "direction": index.geometry.direction.tolist(),
+        "uniform": index.geometry.is_uniform,
+        "value_minimum": values["value_minimum"],
+        "value_maximum": values["value_maximum"],
+        "missing": values["missing"],
+        "time": values["time"],
+        "bricks": len(index.bricks),
+        "per_brick": values["bricks"],
+        "network": values["network"],
+        "parameters": len(index.bricks) * sum(math.prod(shape) for shape in shapes.values()),
+        "storage": values["storage"],
+        "bytes": compressed,
+        "source": values["source"],
+        "ratio": index.source.bytes / compressed,
+        "psnr": _psnr(index.bricks),
+        "training": values["training"],
+        "backend_default": "torch",
+    }
+
+
+def _psnr(bricks: tuple[BrickRecord, ...]) -> float | None:
+    """Return the whole model's PSNR: its mean square error is the mean over the voxels."""
+    total = squares = 0.0
+    for brick in bricks:
+        if brick.psnr is None or not math.isfinite(brick.psnr):
+            return None
+        voxels = math.prod(s.stop - s.start for s in brick.extent)
+        total += voxels
+        squares += voxels * 10 ** (-brick.psnr / 10)
+    return -10 * math.log10(squares / total)
+
+
+def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    network, source = index.network, index.source
+    yield "model", results["path"]
+    yield "variable", _variable(index)
+    yield "dims (z, y, x)", " x ".join(map(str, index.dims))
+    x0, x1, y0, y1, z0, z1 = (f"{bound:g}" for bound in index.geometry.bounds)
+    uneven = [axis.name for axis in index.geometry.axes if not axis.is_uniform]
+    yield "bounds", f"x {x0} to {x1}, y {y0} to {y1}, z {z0} to {z1}"
+    if uneven:
+        yield "uneven axes", ", ".join(uneven)
+    for name, units, low, high in zip(
+        index.components, index.units, index.value_minimum, index.value_maximum
+    ):
+        yield f"range of {name}", f"{low:g} to {high:g} {units}".rstrip()
+    if index.missing is not None and any(brick.masked for brick in index.bricks):
+        yield "missing voxels", index.missing.meaning
+    if index.time is not None:
+        step = f"{index.time.index} of {len(index.time.values)}"
+        yield "time step", f"{step}: {index.time.value:g} {index.time.units}".rstrip()
+    yield "bricks", str(results["bricks"])
+    shape = " x ".join(map(str, network.grid_shape))
+    yield (
+        "network",
+        (
+            f"{network.grids} grids of {shape} x {network.features}, "
+            f"decoder {network.layers} x {network.width}, {results['parameters']:,} parameters"
+        ),
+    )
+    ratio = figure(results["ratio"], digits=3)
+    yield "size", f"{size(results['bytes'])} ({index.storage.dtype})"
+    yield "compression", f"{ratio} : 1 of {size(source.bytes)} ({source.dtype})"
+    if results["psnr"] is not None:
+        yield "PSNR when trained", decibels(results["psnr"])
+    yield "trained on", source.path
+    training = index.training
+    yield "trained for", f"{training.iterations_done} iterations, {duration(training.seconds)}"
+    major, minor = index.version
+    yield "format", f"{major}.{minor}"
+    if results["verified"]:
+        yield "verified", "all checksums agree"
+
+
+def _variable(index: ModelIndex) -> str:
+    if index.components == (index.name,):
+        return index.name
+    return f"{index.name} ({', '.join(index.components)})"

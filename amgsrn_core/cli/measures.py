@@ -1,0 +1,209 @@
+"""The tests of ``amgsrn test``: one comparison that feeds the volumes and tables, and the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from amgsrn_core.cli.progress import Display, Remaining
+from amgsrn_core.metrics import Metrics, compare
+from amgsrn_core.output import replacing
+from amgsrn_core.volume import Block, Extent, Volume, VolumeWriter
+
+if TYPE_CHECKING:
+    from amgsrn_core.ensemble import NeuralVolume
+
+_BINS = 256
+_SPEED_POINTS = 1 << 18
+_SPEED_SECONDS = 2.0
+
+
+class Measures:
+    """Carries out the chosen tests of one model.
+
+    Parameters
+    ----------
+    model : NeuralVolume
+    reference : Volume
+    tests : sequence of str
+        Names of tests, see :data:`amgsrn_core.cli.parser.TESTS`.
+    folder : Path, optional
+        Where tests put their files; needed by those that write any.
+    shown : Display
+        Shows how far it is.
+    """
+
+    def __init__(
+        self,
+        model: NeuralVolume,
+        reference: Volume,
+        tests: Sequence[str],
+        folder: Path | None,
+        shown: Display,
+    ) -> None:
+        self._model, self._reference = model, reference
+        self._tests = tests
+        self._folder = folder or Path()
+        self._display = shown
+        self._histogram: _Histogram | None = None
+        self._files: list[str] = []
+
+    def compare(self) -> Metrics:
+        """Compare every voxel once, and write the error volume and the histogram on the way."""
+        model, reference = self._model, self._reference
+        same_grid = model.geometry.dims == reference.dims
+        done = 0
+        remaining = Remaining()
+        with contextlib.ExitStack() as stack:
+            writer = None
+            if "error" in self._tests:
+                writer = stack.enter_context(self._writer("error"))
+            if "histogram" in self._tests:
+                summary = reference.check()
+                self._histogram = _Histogram(summary.minimum, summary.maximum)
+
+            def watch(
+                extent: Extent, data: np.ndarray, decoded: np.ndarray, valid: np.ndarray | None
+            ) -> None:
+                nonlocal done
+                if writer is not None:
+                    writer.write(extent, Block(decoded - data, valid))
+                if self._histogram is not None:
+                    self._histogram.add(data, decoded, valid)
+                done += data[0].size
+                share = done / reference.geometry.n_points
+                self._display.update(share, remaining.text(share))
+
+            return compare(
+                reference,
+                lambda extent: model.reconstruct_block(reference.geometry, extent),
+                bricks=[brick.extent for brick in model.index.bricks] if same_grid else (),
+                with_ssim="ssim" in self._tests,
+                watch=watch,
+            )
+
+    def extra(self) -> dict[str, Any]:
+        """Return what the other tests find, by their names, and which files there are."""
+        results: dict[str, Any] = {}
+        if self._histogram is not None:
+            results["histogram"] = self._histogram.to_json(self._reference.components)
+            rows = self._histogram.rows(self._reference.components)
+            self._write_table("histogram", _Histogram.COLUMNS, rows)
+        if "throughput" in self._tests:
+            results["throughput"] = measure_throughput(self._model)
+        if "feature-density" in self._tests:
+            self._write_density()
+        if "feature-locations" in self._tests:
+            self._write_locations()
+        if self._files:
+            results["files"] = self._files
+        return results
+
+    def _write_density(self) -> None:
+        geometry = self._reference.geometry
+        with self._writer("feature-density", ("feature_density",)) as writer:
+            for extent in self._reference.slabs(max_bytes=8 << 20):
+                writer.write(extent, self._model.density_block(geometry, extent))
+
+    def _write_locations(self) -> None:
+        corners = self._model.feature_corners()
+        rows = (
+            (brick, grid, corner, *corners[brick, grid, corner].tolist())
+            for brick, grid, corner in np.ndindex(*corners.shape[:3])
+        )
+        columns = ("brick", "grid", "corner", "x", "y", "z")
+        self._write_table("feature-locations", columns, rows)
+
+    def _writer(self, name: str, components: tuple[str, ...] | None = None) -> VolumeWriter:
+        reference = self._reference
+        # A grid that is turned in space fits into image data only.
+        path = self._folder / f"{name}{'.nc' if reference.geometry.is_aligned else '.vti'}"
+        self._files.append(str(path))
+        return VolumeWriter(
+            path,
+            reference.geometry,
+            name=name.replace("-", "_"),
+            components=components or tuple(f"{part}_error" for part in reference.components),
+            units="" if components else reference.units,
+        )
+
+    def _write_table(
+        self, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
+    ) -> None:
+        path = self._folder / f"{name}.csv"
+        with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(columns)
+            table.writerows(rows)
+        self._files.append(str(path))
+
+
+def measure_throughput(model: NeuralVolume, seconds: float = _SPEED_SECONDS) -> dict[str, Any]:
+    """Return how many random points inside the volume are evaluated in a second."""
+    import torch
+
+    random = np.random.default_rng(0)
+    last = np.array(model.geometry.dims[::-1]) - 1.0
+    points = model.geometry.index_to_world(random.random((_SPEED_POINTS, 3)) * last)
+    model.sample(points[: 1 << 14])  # the first call also sets up threads and memory
+    start = time.perf_counter()
+    count = 0
+    while (elapsed := time.perf_counter() - start) < seconds or not count:
+        model.sample(points)
+        count += len(points)
+    return {
+        "points_per_second": count / elapsed,
+        "points": count,
+        "seconds": elapsed,
+        "device": str(model.device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+class _Histogram:
+    """How often values and errors occur, in bins over the reference's range, per component."""
+
+    COLUMNS = ("component", "from", "to", "reference", "model", "error_from", "error_to", "error")
+
+    def __init__(self, minimum: np.ndarray, maximum: np.ndarray) -> None:
+        spans = np.maximum(maximum - minimum, np.finfo(np.float32).tiny)
+        self._values = [
+            np.linspace(low, low + span, _BINS + 1) for low, span in zip(minimum, spans)
+        ]
+        # Errors from -10 % to 10 % of the range; larger ones count in the outermost bins.
+        self._errors = [np.linspace(-0.1 * span, 0.1 * span, _BINS + 1) for span in spans]
+        self._counts = np.zeros((len(spans), 3, _BINS), dtype=np.int64)
+
+    def add(self, data: np.ndarray, decoded: np.ndarray, valid: np.ndarray | None) -> None:
+        for c, (edges, error_edges) in enumerate(zip(self._values, self._errors)):
+            a = data[c].ravel() if valid is None else data[c][valid]
+            b = decoded[c].ravel() if valid is None else decoded[c][valid]
+            for row, (values, bins) in enumerate(((a, edges), (b, edges), (b - a, error_edges))):
+                self._counts[c, row] += np.histogram(np.clip(values, bins[0], bins[-1]), bins)[0]
+
+    def to_json(self, components: Sequence[str]) -> dict[str, Any]:
+        return {
+            name: {
+                "edges": self._values[c].tolist(),
+                "reference": self._counts[c, 0].tolist(),
+                "model": self._counts[c, 1].tolist(),
+                "error_edges": self._errors[c].tolist(),
+                "error": self._counts[c, 2].tolist(),
+            }
+            for c, name in enumerate(components)
+        }
+
+    def rows(self, components: Sequence[str]) -> Iterable[Sequence[object]]:
+        for c, name in enumerate(components):
+            edges, errors, counts = self._values[c], self._errors[c], self._counts[c]
+            for i in range(_BINS):
+                yield (
+                    name, edges[i], edges[i + 1], counts[0, i], counts[1, i],
+                    errors[i], errors[i + 1], counts[2, i],
+                )  # fmt: skip

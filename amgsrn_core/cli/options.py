@@ -1,0 +1,107 @@
+"""Command-line options made from the typed configurations, and configurations made from options."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+# Short forms and the names under which the documentation knows an option.
+_ALIASES = {"learning_rate": ("--lr",), "device": ("--devices",)}
+
+
+def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
+    """Add an option for each field of a configuration class, with its default and range."""
+    group = parser.add_argument_group((kind.__doc__ or kind.__name__).strip().split("\n")[0])
+    for field in dataclasses.fields(kind):
+        add_option(group, field)
+
+
+def add_option(group: Any, field: dataclasses.Field[Any]) -> None:
+    """Add the option of one field."""
+    default = field.default
+    settings: dict[str, Any] = {
+        "dest": field.name,
+        "default": default,
+        "help": _help(field),
+        "choices": field.metadata.get("choices"),
+    }
+    if isinstance(default, tuple):
+        settings.update(type=whole_numbers(len(default)), metavar=",".join(["N"] * len(default)))
+    elif isinstance(default, (int, float)):
+        settings.update(type=type(default), metavar="N" if isinstance(default, int) else "X")
+    elif settings["choices"] is None:
+        settings["metavar"] = "NAME"
+    group.add_argument(
+        f"--{field.name.replace('_', '-')}", *_ALIASES.get(field.name, ()), **settings
+    )
+
+
+def configuration(kind: type[T], arguments: argparse.Namespace) -> T:
+    """Make a configuration from parsed options; the class itself checks the ranges."""
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    return kind(**{field.name: getattr(arguments, field.name) for field in fields})
+
+
+def whole_numbers(count: int) -> Any:
+    """Return an argparse type: `count` whole numbers separated by commas."""
+
+    def convert(text: str) -> tuple[int, ...]:
+        try:
+            numbers = tuple(int(item) for item in text.split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != count:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not {count} whole numbers separated by commas"
+            )
+        return numbers
+
+    return convert
+
+
+def numbers(count: int) -> Any:
+    """Return an argparse type: `count` numbers separated by commas."""
+
+    def convert(text: str) -> tuple[float, ...]:
+        try:
+            values = tuple(float(item) for item in text.split(","))
+        except ValueError:
+            values = ()
+        if len(values) != count:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {count} numbers separated by commas")
+        return values
+
+    return convert
+
+
+def time_step(text: str) -> int | float | str:
+    """Return an argparse value for a time step: an index, a value, or a date."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def names(values: list[str] | None) -> tuple[str, ...] | None:
+    """Return the names of a repeatable option whose values may be lists with commas."""
+    found = [name.strip() for value in values or () for name in value.split(",")]
+    return tuple(name for name in found if name) or None
+
+
+def _help(field: dataclasses.Field[Any]) -> str:
+    default = field.default
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    if isinstance(default, float):
+        shown = f"{default:g}"
+    notes = [f"default: {shown}"]
+    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
+    if low is not None and high is not None:
+        notes.append(f"{low:g} to {high:g}")
+    elif low is not None:
+        notes.append(f"at least {low:g}")
+    return f"{field.metadata['help']} ({'; '.join(notes)})".replace("%", "%%")

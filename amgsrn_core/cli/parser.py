@@ -1,0 +1,221 @@
+"""The subcommands, their options, and the modules that carry them out."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Sequence
+from typing import NoReturn
+
+import amgsrn_core
+from amgsrn_core.cli.failures import UsageError
+from amgsrn_core.cli.options import add_options, numbers, time_step, whole_numbers
+from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
+
+TESTS = (
+    "psnr",
+    "ssim",
+    "error",
+    "histogram",
+    "throughput",
+    "feature-density",
+    "feature-locations",
+)
+DEFAULT_TESTS = ("psnr", "ssim")
+
+_PARAVIEW = {
+    "pvpython": "ParaView's Python shell",
+    "pvbatch": "ParaView's batch program",
+    "pvserver": "ParaView's server",
+    "paraview": "ParaView itself",
+}
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line; :class:`~amgsrn_core.cli.failures.UsageError` when it is wrong."""
+    words = [word for word in arguments if word != "--debug"]
+    if words and words[0] in _PARAVIEW:
+        # Everything after the program's name is the program's, --help and --debug included.
+        rest = list(arguments[arguments.index(words[0]) + 1 :])
+        return argparse.Namespace(command=words[0], arguments=rest)
+    return build_parser().parse_args(_joined(arguments))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out a parsed command line and return the exit status."""
+    if arguments.command in _PARAVIEW:
+        from amgsrn_core.cli.paraview_launcher import run_paraview
+
+        return run_paraview(arguments.command, arguments.arguments)
+    if arguments.command == "doctor":
+        from amgsrn_core.cli.doctor import doctor
+
+        return doctor(json=arguments.json)
+    module = importlib.import_module(f"amgsrn_core.cli.{arguments.command}")
+    status: int = module.run(arguments)
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong command line as an error like any other, in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`.")
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Attach the region to its option: one that begins with a minus looks like an option itself."""
+    joined: list[str] = []
+    for word in arguments:
+        if joined and joined[-1] == "--region":
+            joined[-1] = f"--region={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = _Parser(
+        prog="amgsrn",
+        description="Compact neural stand-ins for large volumes.",
+        epilog="`amgsrn COMMAND --help` explains a command.",
+    )
+    parser.add_argument("--version", action="version", version=amgsrn_core.__version__)
+    _add_debug(parser, default=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_train(commands)
+    _add_test(commands)
+    _add_reconstruct(commands)
+    _add_info(commands)
+    _add_doctor(commands)
+    for program, words in _PARAVIEW.items():
+        _command(commands, program, f"start {words} with this suite on its paths", add_help=False)
+    return parser
+
+
+def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(commands, "train", "fit a model to a volume")
+    parser.add_argument("volume", metavar="VOLUME", help="NetCDF, .vti or .vtr file")
+    _add_output(parser, "MODEL.amgsrn", "the model to write")
+    _add_selection(parser)
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue an unfinished run with the same output and options (this is the default)",
+    )
+    ways.add_argument(
+        "--restart", action="store_true", help="discard an unfinished run and begin anew"
+    )
+    for kind in (NetworkConfig, TrainingConfig, StorageConfig):
+        add_options(parser, kind)
+
+
+def _add_test(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(commands, "test", "measure a model against the volume that it stands for")
+    parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
+    parser.add_argument(
+        "--against", metavar="VOLUME", required=True, help="NetCDF, .vti or .vtr file"
+    )
+    _add_selection(parser, "; default: what the model was trained on")
+    parser.add_argument(
+        "--tests",
+        metavar="NAME,...",
+        action="append",
+        help=f"any of {', '.join(TESTS)} (default: {','.join(DEFAULT_TESTS)})",
+    )
+    parser.add_argument(
+        "--output-dir",
+        metavar="DIR",
+        help="folder for the volumes and tables that tests write (default: MODEL-test)",
+    )
+    _add_device(parser)
+    _add_json(parser)
+
+
+def _add_reconstruct(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(commands, "reconstruct", "decode a model onto a grid")
+    parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
+    _add_output(parser, "OUT", "the volume to write: .nc, .vti or .vtr")
+    parser.add_argument(
+        "--shape",
+        metavar="Z,Y,X",
+        type=whole_numbers(3),
+        help="samples along each axis (default: those of the data)",
+    )
+    parser.add_argument(
+        "--region",
+        metavar="x0,x1,y0,y1,z0,z1",
+        type=numbers(6),
+        help="box in world coordinates (default: the whole volume)",
+    )
+    _add_device(parser)
+
+
+def _add_info(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(commands, "info", "describe a model file")
+    parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
+    parser.add_argument("--verify", action="store_true", help="check every brick's checksum")
+    _add_json(parser)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(commands, "doctor", "look at this machine and say what is missing")
+    _add_json(parser)
+
+
+def _command(
+    commands: argparse._SubParsersAction[_Parser], name: str, words: str, add_help: bool = True
+) -> _Parser:
+    parser = commands.add_parser(
+        name, help=words, description=f"{words[0].upper()}{words[1:]}.", add_help=add_help
+    )
+    _add_debug(parser, default=argparse.SUPPRESS)
+    return parser
+
+
+def _add_debug(parser: argparse.ArgumentParser, default: object) -> None:
+    parser.add_argument(
+        "--debug", action="store_true", default=default, help="show tracebacks and log messages"
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser, metavar: str, words: str) -> None:
+    parser.add_argument("-o", "--output", metavar=metavar, required=True, help=words)
+
+
+def _add_selection(parser: argparse.ArgumentParser, default: str = "") -> None:
+    parser.add_argument(
+        "--variable",
+        metavar="NAME",
+        action="append",
+        help="variable to use; several (repeat it, or A,B,C) become the components of one field"
+        f"{default or '; may be left out where the file holds only one'}",
+    )
+    parser.add_argument(
+        "--time",
+        metavar="STEP",
+        type=time_step,
+        help=f"time step: index, value with a decimal point, or ISO date{default}",
+    )
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device",
+        "--devices",
+        metavar="NAME",
+        default="auto",
+        help="auto, cpu, cuda, cuda:N or mps (default: auto)",
+    )
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        nargs="?",
+        const="-",
+        help="write the results as JSON to FILE, or to standard output instead of the text (-)",
+    )

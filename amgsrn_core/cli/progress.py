@@ -1,0 +1,94 @@
+"""Progress of a long command on standard error: a live bar in a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from amgsrn_core.cli.report import duration
+
+# Seconds between lines where nobody watches a terminal (log files, batch jobs).
+_LINE_SECONDS = 10.0
+
+
+class Display(Protocol):
+    """Shows how far the work is."""
+
+    def update(self, done: float, details: str) -> None:
+        """Show that `done` (0 to 1) of the work is done, and `details` about it."""
+
+    def message(self, text: str) -> None:
+        """Show a line that stays."""
+
+
+@contextlib.contextmanager
+def display(title: str) -> Iterator[Display]:
+    """Yield a display that fits standard error."""
+    if sys.stderr.isatty():
+        with _bar(title) as bar:
+            yield bar
+    else:
+        yield Lines(title)
+
+
+class Lines:
+    """One line now and then; the first and the last state are always shown."""
+
+    def __init__(self, title: str, seconds: float = _LINE_SECONDS) -> None:
+        self._title = title
+        self._seconds = seconds
+        self._last: float | None = None
+
+    def update(self, done: float, details: str) -> None:
+        """Print a line if the last one is old enough, or the work is done."""
+        now = time.monotonic()
+        if self._last is not None and now - self._last < self._seconds and done < 1:
+            return
+        self._last = now
+        self.message(f"{self._title} {100 * done:3.0f} %  {details}")
+
+    def message(self, text: str) -> None:
+        """Print a line."""
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _bar(title: str) -> Iterator[Display]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[details]}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True, highlight=False)) as progress:
+        task = progress.add_task(title, total=1.0, details="")
+        yield _Bar(progress, task)
+
+
+class _Bar:
+    def __init__(self, progress: Any, task: Any) -> None:
+        self._progress, self._task = progress, task
+
+    def update(self, done: float, details: str) -> None:
+        self._progress.update(self._task, completed=done, details=details)
+
+    def message(self, text: str) -> None:
+        self._progress.console.print(text, markup=False)
+
+
+class Remaining:
+    """Estimates the time that is left from the share that is done."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def text(self, done: float) -> str:
+        """Return the estimate as text, empty at the start."""
+        elapsed = time.monotonic() - self._start
+        return f"{duration(elapsed * (1 - done) / done)} left" if 0 < done < 1 else ""

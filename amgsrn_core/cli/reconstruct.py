@@ -1,0 +1,118 @@
+"""``amgsrn reconstruct``: decode a model onto a grid and write it as a volume."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+
+import numpy as np
+
+from amgsrn_core.archive import read_index
+from amgsrn_core.cli.progress import Remaining, display
+from amgsrn_core.cli.report import print_rows, size
+from amgsrn_core.errors import ConfigurationError, VolumeError
+from amgsrn_core.volume import GridGeometry, VolumeWriter
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the reconstruction slab by slab."""
+    output = arguments.output
+    index = read_index(arguments.model)
+    if os.path.exists(output) and os.path.samefile(output, arguments.model):
+        raise ConfigurationError(f"The volume would replace the model {output}; name another file.")
+    geometry = grid(index.geometry, arguments.shape, arguments.region)
+    writer = VolumeWriter(
+        output,
+        geometry,
+        name=index.name,
+        components=index.components,
+        units=index.units,
+        missing=index.missing,
+        time=index.time,
+    )
+
+    from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once
+
+    model = NeuralVolume.open(arguments.model, arguments.device)
+    remaining = Remaining()
+    with writer, display("reconstructing") as shown:
+        for extent, block in model.reconstruct(geometry, max_bytes=8 << 20):
+            writer.write(extent, block)
+            done = extent[0].stop / geometry.dims[0]
+            shown.update(done, remaining.text(done))
+    print_rows(
+        [
+            ("volume", output),
+            ("dims (z, y, x)", " x ".join(map(str, geometry.dims))),
+            ("size", size(os.path.getsize(output))),
+        ]
+    )
+    return 0
+
+
+def grid(
+    geometry: GridGeometry,
+    shape: tuple[int, int, int] | None,
+    region: tuple[float, float, float, float, float, float] | None,
+) -> GridGeometry:
+    """Return the grid to reconstruct on.
+
+    Parameters
+    ----------
+    geometry : GridGeometry
+        The grid of the data.
+    shape : tuple of int, optional
+        Samples along z, y, x, evenly spaced between the samples of the data; default: the
+        samples of the data itself.
+    region : tuple of float, optional
+        World box (x0, x1, y0, y1, z0, z1). What lies outside the volume is cut off.
+
+    Raises
+    ------
+    VolumeError
+        When the region is empty or outside, or the shape has fewer than two samples on an axis.
+    """
+    if shape is not None and min(shape) < 2:
+        raise VolumeError(f"--shape needs at least 2 samples along each axis, not {min(shape)}.")
+    if region is None:
+        return geometry if shape is None else geometry.resampled(shape)
+    lows, highs = _index_box(geometry, region)
+    if shape is None:
+        return geometry.window(_samples_inside(lows, highs))
+    return geometry.between(lows, highs, shape)
+
+
+def _index_box(
+    geometry: GridGeometry, region: tuple[float, float, float, float, float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the index box (z, y, x) around the corners of a world box, cut to the volume."""
+    x, y, z = region[0:2], region[2:4], region[4:6]
+    if not all(np.isfinite(region)) or not (x[0] <= x[1] and y[0] <= y[1] and z[0] <= z[1]):
+        raise VolumeError(
+            "--region needs six finite numbers x0,x1,y0,y1,z0,z1, each pair ascending."
+        )
+    corners = np.array(list(itertools.product(x, y, z)))
+    index = geometry.world_to_index(corners)[:, ::-1]
+    last = np.array(geometry.dims) - 1.0
+    lows, highs = index.min(axis=0), index.max(axis=0)
+    if (highs < 0).any() or (lows > last).any():
+        x0, x1, y0, y1, z0, z1 = geometry.bounds
+        raise VolumeError(
+            "--region lies outside the volume, which spans "
+            f"x {x0:g} to {x1:g}, y {y0:g} to {y1:g}, z {z0:g} to {z1:g}."
+        )
+    return np.maximum(lows, 0.0), np.minimum(highs, last)
+
+
+def _samples_inside(lows: np.ndarray, highs: np.ndarray) -> tuple[slice, slice, slice]:
+    # A sample on the region's face belongs to it, also when the face was typed with few digits.
+    starts = np.ceil(lows - 1e-3).astype(int)
+    stops = np.floor(highs + 1e-3).astype(int) + 1
+    if (stops - starts < 2).any():
+        raise VolumeError(
+            "--region holds fewer than 2 samples of the data along an axis; say with --shape how "
+            "many to reconstruct there."
+        )
+    z, y, x = (slice(int(start), int(stop)) for start, stop in zip(starts, stops))
+    return z, y, x

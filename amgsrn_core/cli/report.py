@@ -1,0 +1,78 @@
+"""Results on standard output for people, as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from amgsrn_core.output import ensure_writable, replacing
+
+
+def prepare_report(destination: str | None) -> None:
+    """Raise an error now if the JSON could not be written to `destination` later."""
+    if destination not in (None, "-"):
+        ensure_writable(destination)
+
+
+def write_report(
+    results: dict[str, Any], rows: Iterable[tuple[str, str]], destination: str | None
+) -> None:
+    """Print `rows` of names and texts, and write `results` as JSON where that is asked for.
+
+    `destination` is None (no JSON), "-" (JSON on standard output instead of the text), or a file.
+    """
+    text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if destination == "-":
+        sys.stdout.write(text)
+        return
+    if destination is not None:
+        with replacing(destination) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    print_rows(rows)
+
+
+def print_rows(rows: Iterable[tuple[str, str]]) -> None:
+    """Print a table of two columns."""
+    rows = list(rows)
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, text in rows:
+        print(f"{name:<{width}}  {text}".rstrip())
+
+
+def figure(value: float | None, unit: str = "", digits: int = 4) -> str:
+    """Return a number for people; "unknown" where there is none."""
+    if value is None or math.isnan(value):
+        return "unknown"
+    text = "infinite" if math.isinf(value) else f"{value:.{digits}g}"
+    return f"{text} {unit}".rstrip()
+
+
+def decibels(value: float | None) -> str:
+    """Return a PSNR for people."""
+    if value is None or math.isnan(value):
+        return "unknown"
+    return "infinite" if math.isinf(value) else f"{value:.2f} dB"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span for people."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -1,0 +1,139 @@
+"""``amgsrn test``: measure a model against the volume that it stands for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from amgsrn_core.archive import ModelIndex, read_index
+from amgsrn_core.cli.measures import Measures
+from amgsrn_core.cli.options import names
+from amgsrn_core.cli.parser import DEFAULT_TESTS, TESTS
+from amgsrn_core.cli.progress import display
+from amgsrn_core.cli.report import (
+    decibels,
+    duration,
+    figure,
+    prepare_report,
+    size,
+    write_report,
+)
+from amgsrn_core.errors import (
+    ConfigurationError,
+    OutputError,
+    VariableNotFoundError,
+)
+from amgsrn_core.metrics import Metrics
+from amgsrn_core.output import ensure_writable, reason
+from amgsrn_core.volume import Volume, open_volume
+
+# Tests that leave files.
+_WRITING = {"error", "histogram", "feature-density", "feature-locations"}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the chosen tests and report them."""
+    tests = _chosen(arguments.tests)
+    prepare_report(arguments.json)
+    index = read_index(arguments.model)
+    volume = _reference(arguments, index)
+    folder = _folder(arguments) if _WRITING & set(tests) else None
+
+    from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once
+
+    model = NeuralVolume.open(arguments.model, arguments.device)
+    with display("testing") as shown:
+        measures = Measures(model, volume, tests, folder, shown)
+        metrics = measures.compare()
+        extra = measures.extra()
+    compressed = os.path.getsize(arguments.model)
+    results = {
+        "model": os.fspath(arguments.model),
+        "against": os.fspath(arguments.against),
+        "variable": index.name,
+        **metrics.to_json(),
+        "compressed_bytes": compressed,
+        "ratio": index.source.bytes / compressed,
+        **extra,
+    }
+    write_report(results, _rows(results, metrics, volume), arguments.json)
+    return 0
+
+
+def _chosen(values: list[str] | None) -> tuple[str, ...]:
+    chosen = names(values) or DEFAULT_TESTS
+    unknown = [name for name in chosen if name not in TESTS]
+    if unknown:
+        raise ConfigurationError(
+            f"There is no test {', '.join(unknown)}; --tests takes {', '.join(TESTS)}."
+        )
+    return tuple(dict.fromkeys(chosen))
+
+
+def _reference(arguments: argparse.Namespace, index: ModelIndex) -> Volume:
+    """Open the reference: what the user names, else what the model was trained on."""
+    chosen = names(arguments.variable)
+    time = arguments.time
+    if time is None and index.time is not None and len(index.time.values) > 1:
+        time = index.time.index
+    try:
+        volume = open_volume(arguments.against, chosen or index.source.variables or None, time)
+    except VariableNotFoundError:
+        if chosen:
+            raise
+        # Perhaps a file with another name for its only variable; else this lists the choices.
+        volume = open_volume(arguments.against, None, time)
+    if volume.n_components != len(index.components):
+        raise ConfigurationError(
+            f"The model has {len(index.components)} component(s) ({', '.join(index.components)}), "
+            f"but {arguments.against} was opened with {volume.n_components} "
+            f"({', '.join(volume.components)}); choose with --variable."
+        )
+    return volume
+
+
+def _folder(arguments: argparse.Namespace) -> Path:
+    folder = Path(arguments.output_dir or f"{Path(arguments.model).stem}-test")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot make the folder {folder}: {reason(error)}.") from error
+    ensure_writable(folder / "probe")
+    return folder
+
+
+def _rows(results: dict[str, Any], metrics: Metrics, volume: Volume) -> Iterator[tuple[str, str]]:
+    yield "variable", results["variable"]
+    yield "PSNR", decibels(metrics.psnr)
+    if results["ssim"] is not None:
+        yield "SSIM", figure(metrics.ssim)
+    unit = volume.units[0] if volume.n_components == 1 else ""
+    yield "RMSE", figure(metrics.rmse, unit)
+    yield "max error", figure(metrics.max_error, unit)
+    yield "NRMSE", figure(metrics.nrmse)
+    yield "value range", figure(metrics.value_range, unit)
+    if volume.n_components > 1:
+        for part in metrics.per_component:
+            yield (
+                f"  {part.name}",
+                f"PSNR {decibels(part.psnr)}, RMSE {figure(part.rmse, part.units)}, "
+                f"max error {figure(part.max_error, part.units)}",
+            )
+    yield "voxels", f"{metrics.voxels:,}"
+    if metrics.missing_voxels:
+        yield "missing", f"{metrics.missing_voxels:,} voxels have a value only in the volume"
+    yield "size", f"{size(results['compressed_bytes'])}, {figure(results['ratio'], digits=3)} : 1"
+    if "throughput" in results:
+        speed = results["throughput"]
+        yield (
+            "throughput",
+            (
+                f"{speed['points_per_second'] / 1e6:.3g} M points/s "
+                f"({speed['device']}, {speed['threads']} threads, {duration(speed['seconds'])})"
+            ),
+        )
+    for path in results.get("files", ()):
+        yield "written", path

@@ -1,0 +1,108 @@
+"""``amgsrn train``: fit a model to a volume, with progress, and keep what is done when stopped."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from amgsrn_core.archive import read_index
+from amgsrn_core.cli.failures import Interrupted
+from amgsrn_core.cli.options import configuration, names
+from amgsrn_core.cli.progress import Display, display
+from amgsrn_core.cli.report import decibels, duration, figure, print_rows, size
+from amgsrn_core.cli.signals import Stop, stoppable
+from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.output import ensure_writable
+from amgsrn_core.volume import open_volume
+
+if TYPE_CHECKING:
+    from amgsrn_core.training import Command, Progress, TrainingOutcome
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, then say what came of it."""
+    network = configuration(NetworkConfig, arguments)
+    training = configuration(TrainingConfig, arguments)
+    storage = configuration(StorageConfig, arguments)
+    output = arguments.output
+    ensure_writable(output)
+    if _is_same(output, arguments.volume):
+        raise ConfigurationError(f"The model would replace the volume {output}; name another file.")
+    volume = open_volume(arguments.volume, names(arguments.variable), arguments.time)
+
+    from amgsrn_core.training import train  # PyTorch: seconds that a wrong name need not cost
+
+    with stoppable() as stop, display("training") as shown:
+        outcome = train(
+            volume,
+            output,
+            network,
+            training,
+            storage,
+            resume=not arguments.restart,
+            restart=arguments.restart,
+            observer=_Observer(shown, stop),
+        )
+    if not outcome.completed:
+        raise Interrupted(
+            f"Stopped; the work so far is kept in {output}.parts. Run the same command again to "
+            "continue.",
+            stop.number or 2,
+        )
+    print_rows(_rows(outcome))
+    return 0
+
+
+class _Observer:
+    """Shows the training's progress and passes on the wish to stop."""
+
+    def __init__(self, shown: Display, stop: Stop) -> None:
+        self._display, self._stop = shown, stop
+        self._announced = False
+        self._first: tuple[int, float] | None = None
+
+    def __call__(self, progress: Progress) -> Command:
+        from amgsrn_core.training import Command
+
+        self._display.update(progress.iteration / progress.iterations, self._details(progress))
+        if not self._stop:
+            return Command.CONTINUE
+        if not self._announced:
+            self._display.message("Stopping; once more ends at once and keeps the last checkpoint.")
+            self._announced = True
+        return Command.STOP
+
+    def _details(self, progress: Progress) -> str:
+        parts = [
+            f"{progress.iteration}/{progress.iterations}",
+            f"loss {figure(progress.loss, digits=3)}",
+            f"PSNR ~ {decibels(progress.psnr)}",
+            self._speed(progress),
+        ]
+        if progress.eta_seconds is not None:
+            parts.append(f"{duration(progress.eta_seconds)} left")
+        return "  ".join(part for part in parts if part)
+
+    def _speed(self, progress: Progress) -> str:
+        # Counted from the first call, because a resumed run did not do the earlier iterations.
+        if self._first is None:
+            self._first = progress.iteration, progress.seconds
+        iterations = progress.iteration - self._first[0]
+        seconds = progress.seconds - self._first[1]
+        return f"{iterations / seconds:.3g} it/s" if iterations > 0 and seconds > 0 else ""
+
+
+def _rows(outcome: TrainingOutcome) -> Iterator[tuple[str, str]]:
+    index = read_index(outcome.path)
+    compressed = os.path.getsize(outcome.path)
+    yield "model", os.fspath(outcome.path)
+    yield "PSNR", f"~ {decibels(outcome.psnr)} (`amgsrn test` measures it over all voxels)"
+    yield "size", f"{size(compressed)}, {figure(index.source.bytes / compressed, digits=3)} : 1"
+    yield "time", duration(outcome.seconds)
+
+
+def _is_same(first: str, second: str) -> bool:
+    return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)

@@ -1,0 +1,30 @@
+"""Where feature grids lie: the boxes that their affine maps send onto [-1, 1]^3."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+
+def box_corners(transforms: np.ndarray) -> np.ndarray:
+    """Return the corners of each grid's box in brick-local coordinates.
+
+    Parameters
+    ----------
+    transforms : array [G, 3, 4]
+        Affine maps from brick-local to grid-local coordinates.
+
+    Returns
+    -------
+    float64 array [G, 8, 3]
+        Columns x, y, z; the corners run through x fastest, z slowest. NaN where a map squeezes
+        space flat, which has no box.
+    """
+    corners = np.array([p[::-1] for p in itertools.product((-1.0, 1.0), repeat=3)])
+    boxes = np.full((len(transforms), 8, 3), np.nan)
+    for box, transform in zip(boxes, np.asarray(transforms, dtype=np.float64)):
+        linear, shift = transform[:, :3], transform[:, 3]
+        if np.isfinite(transform).all() and abs(np.linalg.det(linear)) > 1e-12:
+            box[:] = np.linalg.solve(linear, (corners - shift).T).T
+    return boxes

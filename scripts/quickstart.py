@@ -65,6 +65,8 @@ def quickstart(options: argparse.Namespace) -> int:
     metrics, picture = folder / "metrics.json", folder / "comparison.png"
 
     choice = ["--variable", variable] if variable else []
+    if begins_anew(folder, [str(source.resolve()), variable, options.iterations, options.batch]):
+        choice.append("--restart")
     with times.measure("training"):
         _amgsrn("train", source, "-o", model, *choice, *_training(options))
     with times.measure("test"):
@@ -81,6 +83,21 @@ def quickstart(options: argparse.Namespace) -> int:
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     _say_result(report, folder)
     return 0
+
+
+def begins_anew(folder: Path, settings: list[Any]) -> bool:
+    """Tell whether `folder` holds the work of other settings; if so, remove its results."""
+    record = folder / "settings.json"
+    wanted = json.dumps(settings)
+    try:
+        if record.read_text(encoding="utf-8") == wanted:
+            return False
+    except FileNotFoundError:
+        pass
+    for name in ("report.json", "comparison.png", "reconstruction.nc"):
+        (folder / name).unlink(missing_ok=True)
+    record.write_text(wanted, encoding="utf-8")
+    return True
 
 
 def draw(

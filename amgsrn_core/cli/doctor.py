@@ -17,9 +17,11 @@ from typing import Any
 
 import amgsrn_core
 from amgsrn_core.cli import paraview_launcher
+from amgsrn_core.cli.report import prepare_report, write_report
 from amgsrn_core.errors import AmgsrnError
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
+_MARKS = {OK: "  ", NOTE: "! ", PROBLEM: "X "}
 
 _NUMPY_LIMIT = (2, 4)  # numpy 2.4 removed functions that ParaView up to 5.13 calls
 _PARAVIEW_SECONDS = 120
@@ -68,25 +70,15 @@ def doctor(json: str | None = None) -> int:
     json : str, optional
         A file for the report as JSON, or "-" for standard output instead of the text.
     """
+    prepare_report(json)
     findings = list(examine())
     healthy = all(finding.state != PROBLEM for finding in findings)
-    if json is not None:
-        report = {
-            "healthy": healthy,
-            "machine": machine(),
-            "findings": [asdict(finding) for finding in findings],
-        }
-        text = json_module.dumps(report, indent=2) + "\n"
-        if json == "-":
-            sys.stdout.write(text)
-            return 0 if healthy else 1
-        Path(json).write_text(text, encoding="utf-8")
-    for finding in findings:
-        mark = {OK: "ok     ", NOTE: "note   ", PROBLEM: "PROBLEM"}[finding.state]
-        print(f"{mark} {finding.name}: {finding.detail}")
-        if finding.remedy:
-            print(f"        -> {finding.remedy}")
-    print("Everything that the suite needs is here." if healthy else "The suite cannot work yet.")
+    results = {
+        "healthy": healthy,
+        "machine": machine(),
+        "findings": [asdict(finding) for finding in findings],
+    }
+    write_report(results, _rows(findings, healthy), json)
     return 0 if healthy else 1
 
 
@@ -121,6 +113,14 @@ def examine() -> Iterator[Finding]:
     yield from _paraview()
     yield _display()
     yield _mpi()
+
+
+def _rows(findings: list[Finding], healthy: bool) -> Iterator[tuple[str, str]]:
+    for finding in findings:
+        yield _MARKS[finding.state] + finding.name, finding.detail
+        if finding.remedy:
+            yield "", f"-> {finding.remedy}"
+    yield "", "The suite can work here." if healthy else "The suite cannot work here yet."
 
 
 def _numpy() -> Finding:

@@ -7,7 +7,6 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import amgsrn_core
@@ -130,10 +129,10 @@ def plugin_folder() -> Path:
 def python_folders() -> list[Path]:
     """Return the folders that ParaView's Python needs on its path, first one first."""
     # ParaView's Python does not run the .pth files by which an editable installation is found.
-    folders = [Path(amgsrn_core.__file__).resolve().parents[1]]
-    plugin = find_spec("amgsrn_paraview")
-    if plugin is not None and plugin.origin is not None:
-        folders.append(Path(plugin.origin).resolve().parents[1])
+    root = Path(amgsrn_core.__file__).resolve().parents[1]
+    folders = [root]
+    if (root / "plugins" / "amgsrn_paraview").is_dir():
+        folders.append(root / "plugins")
     folders += [Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")]
     return list(dict.fromkeys(folders))
 

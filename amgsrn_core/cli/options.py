@@ -14,7 +14,8 @@ _ALIASES = {"learning_rate": ("--lr",), "device": ("--devices",)}
 
 def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
     """Add an option for each field of a configuration class, with its default and range."""
-    group = parser.add_argument_group((kind.__doc__ or kind.__name__).strip().split("\n")[0])
+    title = (kind.__doc__ or kind.__name__).strip().split("\n")[0]
+    group = parser.add_argument_group(title.rstrip("."))
     for field in dataclasses.fields(kind):
         add_option(group, field)
 
@@ -101,7 +102,7 @@ def _help(field: dataclasses.Field[Any]) -> str:
     notes = [f"default: {shown}"]
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
     if low is not None and high is not None:
-        notes.append(f"{low:g} to {high:g}")
+        notes.append(f"{low} to {high}")
     elif low is not None:
-        notes.append(f"at least {low:g}")
+        notes.append(f"at least {low}")
     return f"{field.metadata['help']} ({'; '.join(notes)})".replace("%", "%%")

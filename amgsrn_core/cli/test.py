@@ -25,10 +25,12 @@ from amgsrn_core.errors import (
     ConfigurationError,
     OutputError,
     VariableNotFoundError,
+    VolumeError,
 )
 from amgsrn_core.metrics import Metrics
 from amgsrn_core.output import ensure_writable, reason
 from amgsrn_core.volume import Volume, open_volume
+from amgsrn_core.volume.times import TimeStep
 
 # Tests that leave files.
 _WRITING = {"error", "histogram", "feature-density", "feature-locations"}
@@ -75,17 +77,14 @@ def _chosen(values: list[str] | None) -> tuple[str, ...]:
 
 def _reference(arguments: argparse.Namespace, index: ModelIndex) -> Volume:
     """Open the reference: what the user names, else what the model was trained on."""
-    chosen = names(arguments.variable)
-    time = arguments.time
-    if time is None and index.time is not None and len(index.time.values) > 1:
-        time = index.time.index
+    path, chosen, time = arguments.against, names(arguments.variable), arguments.time
     try:
-        volume = open_volume(arguments.against, chosen or index.source.variables or None, time)
+        volume = _open(path, chosen or index.source.variables or None, time, index)
     except VariableNotFoundError:
         if chosen:
             raise
         # Perhaps a file with another name for its only variable; else this lists the choices.
-        volume = open_volume(arguments.against, None, time)
+        volume = _open(path, None, time, index)
     if volume.n_components != len(index.components):
         raise ConfigurationError(
             f"The model has {len(index.components)} component(s) ({', '.join(index.components)}), "
@@ -93,6 +92,23 @@ def _reference(arguments: argparse.Namespace, index: ModelIndex) -> Volume:
             f"({', '.join(volume.components)}); choose with --variable."
         )
     return volume
+
+
+def _open(
+    path: str, variables: tuple[str, ...] | None, time: TimeStep, index: ModelIndex
+) -> Volume:
+    if time is not None or index.time is None:
+        return open_volume(path, variables, time)
+    try:
+        return open_volume(path, variables, float(index.time.value))
+    except VariableNotFoundError:
+        raise
+    except VolumeError:
+        # A file of this step alone, without its time, will do; one of other steps will not.
+        volume = open_volume(path, variables)
+        if volume.time is not None and len(volume.time.values) > 1:
+            raise
+        return volume
 
 
 def _folder(arguments: argparse.Namespace) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from typing import Union
 
 import numpy as np
@@ -65,9 +66,8 @@ def time_dates(axis: TimeAxis) -> list[str]:
     netcdf4 = import_netcdf4()
     try:
         dates = netcdf4.num2date(np.array(axis.values), axis.units, axis.calendar or "standard")
-        half = netcdf4.num2date(0.5, "seconds since 2000-01-01") - netcdf4.num2date(
-            0.0, "seconds since 2000-01-01"
-        )
+        # Truncating after adding half a second rounds: 10 minutes are no exact part of an hour.
+        half = datetime.timedelta(seconds=0.5)
         return [(date + half).strftime("%Y-%m-%dT%H:%M:%S") for date in np.atleast_1d(dates)]
     except (ValueError, TypeError, OverflowError):
         # Units that the calendar library does not know; values and indices still work.

@@ -1,0 +1,343 @@
+"""VTK's data sets and files as volumes: every sample stays where VTK has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import pytest
+
+pytest.importorskip("vtkmodules.vtkCommonDataModel", reason="VTK's Python modules are missing")
+from vtkmodules.util.numpy_support import numpy_to_vtk
+from vtkmodules.vtkCommonCore import (
+    vtkBitArray,
+    vtkDoubleArray,
+    vtkFloatArray,
+    vtkSOADataArrayTemplate,
+    vtkStringArray,
+)
+from vtkmodules.vtkCommonDataModel import (
+    vtkImageData,
+    vtkPolyData,
+    vtkRectilinearGrid,
+    vtkUniformGrid,
+)
+from vtkmodules.vtkIOXML import vtkXMLImageDataWriter, vtkXMLRectilinearGridWriter
+
+from amgsrn_core.errors import VariableNotFoundError, VolumeError
+from amgsrn_core.volume import Volume, open_volume, volume_from_vtk
+
+DIMS = (3, 4, 5)  # z, y, x: all different, so that no mix-up can hide
+EXTENT = (10, 14, -2, 1, 5, 7)
+
+
+def image() -> Any:
+    data = vtkImageData()
+    data.SetExtent(*EXTENT)
+    data.SetOrigin(1.0, 2.0, 3.0)
+    data.SetSpacing(0.1, 0.2, 0.3)
+    return filled(data)
+
+
+def turned_image() -> Any:
+    data = vtkImageData()
+    data.SetExtent(*EXTENT)
+    data.SetOrigin(1.0, 2.0, 3.0)
+    data.SetSpacing(0.1, 0.2, 0.3)
+    data.SetDirectionMatrix([0, -1, 0, 0.6, 0, -0.8, 0.8, 0, 0.6])
+    return filled(data)
+
+
+def mirrored_image() -> Any:
+    data = vtkImageData()
+    data.SetExtent(*EXTENT)
+    data.SetSpacing(0.1, -0.2, 0.3)
+    return filled(data)
+
+
+def rectilinear() -> Any:
+    return grid([0, 1, 3, 4, 9], [2, 3, 5, 7], [-5, 0, 1])
+
+
+def descending_rectilinear() -> Any:
+    return grid([9, 4, 3, 1, 0], [2, 3, 5, 7], [1, 0, -5])
+
+
+def grid(*coordinates: list[float]) -> Any:
+    data = vtkRectilinearGrid()
+    data.SetExtent(*EXTENT)
+    for letter, values in zip("XYZ", coordinates):
+        array = vtkDoubleArray()
+        for value in values:
+            array.InsertNextValue(value)
+        getattr(data, f"Set{letter}Coordinates")(array)
+    return filled(data)
+
+
+def filled(data: Any) -> Any:
+    """Add a scalar and a vector array to the points and cells, every number a different one."""
+    for attributes, count in (
+        (data.GetPointData(), data.GetNumberOfPoints()),
+        (data.GetCellData(), data.GetNumberOfCells()),
+    ):
+        for name, columns in (("density", 1), ("velocity", 3)):
+            values = np.arange(count * columns, dtype="f4").reshape(count, columns) + 1
+            array = numpy_to_vtk(values, deep=True)
+            array.SetName(name)
+            attributes.AddArray(array)
+    return data
+
+
+def places(data: Any, association: str) -> np.ndarray:
+    """Return where VTK says its points, or its cells' centres, are."""
+    points = np.array([data.GetPoint(i) for i in range(data.GetNumberOfPoints())])
+    if association == "point":
+        return points
+    corners = []
+    for index in range(data.GetNumberOfCells()):
+        cell = data.GetCell(index).GetPointIds()
+        corners.append([points[cell.GetId(i)] for i in range(cell.GetNumberOfIds())])
+    return np.mean(corners, axis=1)
+
+
+def assert_in_place(volume: Volume, data: Any, association: str, name: str) -> None:
+    attributes = data.GetPointData() if association == "point" else data.GetCellData()
+    array = attributes.GetArray(name)
+    where = places(data, association)
+    index = volume.geometry.world_to_index(where)
+    assert np.allclose(index, np.rint(index), atol=1e-6)
+    x, y, z = np.rint(index).astype(int).T
+    values = volume.read().values[:, z, y, x].T
+    expected = [array.GetTuple(i) for i in range(array.GetNumberOfTuples())]
+    assert np.array_equal(values, expected)
+
+
+SHAPES: list[Callable[[], Any]] = [
+    image,
+    turned_image,
+    mirrored_image,
+    rectilinear,
+    descending_rectilinear,
+]
+
+
+@pytest.mark.parametrize("make", SHAPES)
+@pytest.mark.parametrize("association", ["point", "cell"])
+@pytest.mark.parametrize("name", ["density", "velocity"])
+def test_every_sample_stays_in_place(make: Callable[[], Any], association: str, name: str) -> None:
+    data = make()
+    volume = volume_from_vtk(data, name, association)
+    assert volume.dims == (DIMS if association == "point" else (2, 3, 4))
+    assert volume.name == name
+    assert_in_place(volume, data, association, name)
+
+
+@pytest.mark.parametrize("make", SHAPES)
+@pytest.mark.parametrize("association", ["point", "cell"])
+@pytest.mark.parametrize("mode", ["raw", "compressed", "ascii"])
+def test_files_are_read_in_place(
+    make: Callable[[], Any], association: str, mode: str, tmp_path: Path
+) -> None:
+    data = make()
+    path = write(data, tmp_path / "data.xml", mode)
+    (data.GetCellData() if association == "point" else data.GetPointData()).Initialize()
+    path = write(data, tmp_path / "data.xml", mode)
+    volume = open_volume(path, "velocity")
+    assert volume.geometry == volume_from_vtk(data, "velocity", association).geometry
+    assert_in_place(volume, data, association, "velocity")
+    whole = volume.read().values
+    extent = (slice(1, 2), slice(0, 2), slice(1, 4))
+    assert np.array_equal(volume.read(extent).values, whole[(slice(None), *extent)])
+
+
+def write(data: Any, path: Path, mode: str = "compressed") -> Path:
+    is_image = data.IsA("vtkImageData")
+    writer = vtkXMLImageDataWriter() if is_image else vtkXMLRectilinearGridWriter()
+    writer.SetFileName(str(path))
+    writer.SetInputData(data)
+    if mode == "ascii":
+        writer.SetDataModeToAscii()
+    if mode == "raw":
+        writer.SetCompressorTypeToNone()
+        writer.EncodeAppendedDataOff()
+    assert writer.Write() == 1
+    return path
+
+
+def test_only_the_extent_is_asked_of_the_file(tmp_path: Path) -> None:
+    volume: Any = open_volume(write(image(), tmp_path / "a.vti"), "velocity")
+    whole = np.array(EXTENT).reshape(3, 2)[:, 0]
+    asked = np.array(volume._vtk_extent((slice(1, 2), slice(0, 3), slice(2, 5)))).reshape(3, 2)
+    assert (asked - whole[:, None]).tolist() == [[2, 4], [0, 2], [1, 1]]
+
+
+def test_the_values_are_not_copied() -> None:
+    data = image()
+    volume = volume_from_vtk(data, "density")
+    data.GetPointData().GetArray("density").SetTuple1(0, 99.0)
+    assert volume.read().values[0, 0, 0, 0] == 99
+
+
+def test_several_arrays_and_their_component_names(tmp_path: Path) -> None:
+    data = image()
+    velocity = data.GetPointData().GetArray("velocity")
+    for index, name in enumerate("uvw"):
+        velocity.SetComponentName(index, name)
+    volume = volume_from_vtk(data, ["density", "velocity"])
+    assert volume.components == ("density", "u", "v", "w")
+    copy = vtkFloatArray()
+    copy.DeepCopy(velocity)
+    copy.SetName("wind")
+    data.GetPointData().AddArray(copy)
+    both = ("velocity_u", "velocity_v", "velocity_w", "wind_u", "wind_v", "wind_w")
+    assert volume_from_vtk(data, ["velocity", "wind"]).components == both
+    data.GetCellData().Initialize()
+    assert open_volume(write(data, tmp_path / "a.vti"), ["velocity", "wind"]).components == both
+
+
+@pytest.mark.parametrize("association", ["point", "cell"])
+def test_ghost_and_blanked_samples_are_invalid(association: str, tmp_path: Path) -> None:
+    data = vtkUniformGrid()
+    data.SetExtent(*EXTENT)
+    filled(data)
+    if association == "point":
+        data.BlankPoint(7)
+        data.GetCellData().Initialize()
+    else:
+        data.BlankCell(7)
+        data.GetPointData().Initialize()
+    attributes = data.GetPointData() if association == "point" else data.GetCellData()
+    attributes.GetArray("vtkGhostType").SetTuple1(3, 1)  # a duplicate of another rank's
+    attributes.GetArray("density").SetTuple1(5, float("nan"))
+    for volume in (
+        volume_from_vtk(data, "density", association),
+        open_volume(write(data, tmp_path / "a.vti"), "density"),
+    ):
+        assert np.flatnonzero(~volume.read().valid).tolist() == [3, 5, 7]
+
+
+def test_ghosts_are_no_data(tmp_path: Path) -> None:
+    data = vtkUniformGrid()
+    data.SetExtent(*EXTENT)
+    filled(data)
+    data.BlankPoint(7)
+    with pytest.raises(VariableNotFoundError) as caught:
+        volume_from_vtk(data, "pressure")
+    assert str(caught.value).endswith(
+        "density (point), velocity (point), density (cell), velocity (cell)."
+    )
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "i8", "f4", "f8"])
+def test_types(dtype: str, tmp_path: Path) -> None:
+    data = vtkImageData()
+    data.SetDimensions(5, 4, 3)
+    values = np.arange(60).astype(dtype)
+    array = numpy_to_vtk(values, deep=True)
+    array.SetName("v")
+    data.GetPointData().AddArray(array)
+    for volume in (volume_from_vtk(data, "v"), open_volume(write(data, tmp_path / "a.vti"))):
+        assert volume.source_dtype == np.dtype(dtype)
+        assert np.array_equal(volume.read().values.ravel(), values)
+
+
+def test_unusual_memory_layouts() -> None:
+    data = vtkImageData()
+    data.SetDimensions(5, 4, 3)
+    bits = vtkBitArray()
+    bits.SetName("bits")
+    for index in range(60):
+        bits.InsertNextValue(index % 3 == 0)
+    data.GetPointData().AddArray(bits)
+    separate = vtkSOADataArrayTemplate["float"]()
+    separate.SetName("separate")
+    separate.SetNumberOfComponents(2)
+    separate.SetNumberOfTuples(60)
+    for index in range(60):
+        separate.SetTuple2(index, index, -index)
+    data.GetPointData().AddArray(separate)
+    values = volume_from_vtk(data, ["bits", "separate"]).read().values.reshape(3, 60)
+    assert np.array_equal(values[0], np.arange(60) % 3 == 0)
+    assert np.array_equal(values[1:], [np.arange(60), -np.arange(60)])
+
+
+def test_text_arrays_are_no_data() -> None:
+    data = image()
+    words = vtkStringArray()
+    words.SetName("words")
+    words.SetNumberOfValues(60)
+    data.GetPointData().AddArray(words)
+    with pytest.raises(VariableNotFoundError, match="no numeric point array 'words'"):
+        volume_from_vtk(data, "words")
+
+
+def test_a_file_with_one_array_needs_no_name(tmp_path: Path) -> None:
+    data = image()
+    data.GetPointData().Initialize()
+    data.GetCellData().RemoveArray("velocity")
+    volume = open_volume(write(data, tmp_path / "a.vti"))
+    assert (volume.name, volume.dims) == ("density", (2, 3, 4))
+
+
+def test_a_choice_of_arrays_lists_them(tmp_path: Path) -> None:
+    path = write(image(), tmp_path / "a.vti")
+    for wanted in (None, "pressure"):
+        with pytest.raises(VariableNotFoundError, match=r"density \(point\).*velocity \(cell\)"):
+            open_volume(path, wanted)
+
+
+def test_points_come_first_where_both_have_an_array(tmp_path: Path) -> None:
+    assert open_volume(write(image(), tmp_path / "a.vti"), "density").dims == DIMS
+
+
+def test_points_and_cells_do_not_mix(tmp_path: Path) -> None:
+    data = image()
+    data.GetCellData().RemoveArray("density")
+    data.GetPointData().RemoveArray("velocity")
+    with pytest.raises(VolumeError, match="partly to points and partly to cells"):
+        open_volume(write(data, tmp_path / "a.vti"), ["density", "velocity"])
+
+
+@pytest.mark.parametrize("data", [None, vtkPolyData()])
+def test_other_data_sets_are_refused(data: Any) -> None:
+    with pytest.raises(VolumeError, match="needs image data or a rectilinear grid"):
+        volume_from_vtk(data, "density")
+
+
+@pytest.mark.parametrize("dims", [(5, 4, 1), (1, 1, 1), (0, 0, 0)])
+def test_flat_data_sets_are_refused(dims: tuple[int, int, int]) -> None:
+    data = vtkImageData()
+    data.SetDimensions(*dims)
+    with pytest.raises(VolumeError, match="fewer than 2 samples along z"):
+        volume_from_vtk(filled(data), "density")
+
+
+def test_one_layer_of_cells_is_flat() -> None:
+    data = vtkImageData()
+    data.SetDimensions(5, 4, 2)
+    filled(data)
+    assert volume_from_vtk(data, "density").dims == (2, 4, 5)
+    with pytest.raises(VolumeError, match="fewer than 2 samples along z"):
+        volume_from_vtk(data, "density", "cell")
+
+
+def test_a_spacing_of_zero_is_refused() -> None:
+    data = image()
+    data.SetSpacing(1, 0, 1)
+    with pytest.raises(VolumeError, match="spacing 0 along y"):
+        volume_from_vtk(data, "density")
+
+
+def test_an_array_of_the_wrong_length_is_refused() -> None:
+    data = image()
+    data.GetPointData().GetArray("density").SetNumberOfTuples(59)
+    with pytest.raises(VolumeError, match="59 values for 60 samples"):
+        volume_from_vtk(data, "density")
+
+
+def test_unknown_associations_are_refused() -> None:
+    with pytest.raises(VolumeError, match="point or cell"):
+        volume_from_vtk(image(), "density", "field")
+    with pytest.raises(VariableNotFoundError, match="at least one"):
+        volume_from_vtk(image(), [])

@@ -76,16 +76,36 @@ class TrainingConfig(_Checked):
 
     iterations: int = option(4000, "optimiser steps", minimum=1, maximum=100_000_000)
     batch: int = option(65536, "random points per step", minimum=1, maximum=1 << 28)
-    learning_rate: float = option(0.01, "peak learning rate", minimum=1e-8, maximum=1.0)
-    seed: int = option(0, "seed of every random choice", minimum=0, maximum=2**31 - 1)
-    motion: str = option(
-        "early",
-        "when the feature grids move: briefly at the start, never, or by the published rule",
-        choices=("early", "none", "original"),
+    learning_rate: float = option(
+        0.02, "peak learning rate of the features", minimum=1e-8, maximum=1.0
+    )
+    decoder_rate: float = option(
+        0.3, "learning rate of the decoder relative to the features'", minimum=1e-4, maximum=100.0
     )
     schedule: str = option(
-        "cosine", "learning rate over time", choices=("cosine", "original")
+        "cosine",
+        "learning rate over time: held for half of the run and then lowered to zero along a "
+        "cosine, or constant as in the original code",
+        choices=("cosine", "constant"),
     )
+    targets: str = option(
+        "cubic",
+        "interpolation of the data at random training points",
+        choices=("cubic", "linear"),
+    )
+    placement: str = option(
+        "auto",
+        "where feature grids start: half of them on the active regions of a volume that is quiet "
+        "elsewhere (auto), half of them there always (active), or all over the brick (global)",
+        choices=("auto", "active", "global"),
+    )
+    motion: str = option(
+        "gradient",
+        "how feature grids move: early in the run along the gradient of the reconstruction loss, "
+        "never, or by the original's density rule",
+        choices=("gradient", "none", "density"),
+    )
+    seed: int = option(0, "seed of every random choice", minimum=0, maximum=2**31 - 1)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     backend: str = option(
         "auto", "implementation that evaluates and trains", choices=("auto", "torch")

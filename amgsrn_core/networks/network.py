@@ -1,0 +1,118 @@
+"""One network as a torch module: parameters, value range, and how they are first chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from amgsrn_core.config import NetworkConfig
+from amgsrn_core.errors import ArchiveError
+from amgsrn_core.networks import reference
+
+# Both from the paper: features start as almost nothing, maps as a slightly perturbed identity.
+FEATURE_INIT = 1e-4
+TRANSFORM_NOISE = 0.05
+
+
+class SceneNetwork(nn.Module):
+    """A field over one brick: feature grids, their affine maps, a decoder and a value range.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+    minimum, maximum : Tensor [C]
+        Range of each output; the decoder's 0 and 1 stand for them.
+
+    Attributes
+    ----------
+    feature_grids : Parameter [G, F, D, H, W]
+    transforms : Parameter [G, 3, 4]
+    decoder : ModuleList of Linear without bias
+    """
+
+    minimum: Tensor
+    maximum: Tensor
+
+    def __init__(self, config: NetworkConfig, minimum: Tensor, maximum: Tensor) -> None:
+        super().__init__()
+        self.config = config
+        self.feature_grids = nn.Parameter(
+            torch.zeros(config.grids, config.features, *config.grid_shape)
+        )
+        self.transforms = nn.Parameter(torch.eye(3, 4).repeat(config.grids, 1, 1))
+        sizes = [config.grids * config.features, *[config.width] * config.layers, len(minimum)]
+        self.decoder = nn.ModuleList(
+            nn.Linear(before, after, bias=False) for before, after in zip(sizes, sizes[1:])
+        )
+        self.register_buffer("minimum", minimum.to(torch.float32), persistent=False)
+        self.register_buffer("maximum", maximum.to(torch.float32), persistent=False)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The decoder's matrices [out, in], first layer first."""
+        return [layer.weight for layer in self.decoder]  # type: ignore[misc]
+
+    def normalised(self, points: Tensor) -> Tensor:
+        """Return values [N, C] with 0 at each output's minimum and 1 at its maximum."""
+        features = reference.encode(points, self.feature_grids, self.transforms)
+        return reference.decode(features, self.weights)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Return the field's values [N, C] at brick-local points [N, 3] (x, y, z in [-1, 1])."""
+        return self.normalised(points) * (self.maximum - self.minimum) + self.minimum
+
+    def density(self, points: Tensor) -> Tensor:
+        """Return the feature density [N] at brick-local points [N, 3]."""
+        return reference.feature_density(points, self.transforms)
+
+    def state_arrays(self) -> dict[str, np.ndarray]:
+        """Return every parameter as a float32 array on the host, named as in an archive."""
+        return {
+            name: value.detach().to("cpu", torch.float32, copy=True).numpy()
+            for name, value in self.state_dict().items()
+        }
+
+
+def initial_network(
+    config: NetworkConfig, minimum: Tensor, maximum: Tensor, seed: int
+) -> SceneNetwork:
+    """Return a network with the paper's random start; the same on every device for a seed."""
+    network = SceneNetwork(config, minimum, maximum)
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        network.feature_grids.uniform_(-FEATURE_INIT, FEATURE_INIT, generator=random)
+        noise = torch.randn(network.transforms.shape, generator=random)
+        network.transforms.add_(TRANSFORM_NOISE * noise)
+        for weight in network.weights:
+            nn.init.xavier_normal_(weight, generator=random)
+    return network
+
+
+def network_from_state(
+    config: NetworkConfig,
+    state: Mapping[str, np.ndarray | Tensor],
+    minimum: Tensor,
+    maximum: Tensor,
+) -> SceneNetwork:
+    """Rebuild a network from the arrays of :meth:`SceneNetwork.state_arrays`.
+
+    Raises
+    ------
+    ArchiveError
+        If a parameter is missing or its shape contradicts the configuration.
+    """
+    network = SceneNetwork(config, minimum, maximum)
+    for name, parameter in network.state_dict().items():
+        if name not in state:
+            raise ArchiveError(f"The model lacks the parameter {name}; train or import it again.")
+        value = torch.as_tensor(np.asarray(state[name], dtype=np.float32))
+        if value.shape != parameter.shape:
+            raise ArchiveError(
+                f"The model's parameter {name} has shape {tuple(value.shape)} where its "
+                f"configuration asks for {tuple(parameter.shape)}; the file is inconsistent."
+            )
+        parameter.copy_(value)
+    return network

@@ -1,0 +1,109 @@
+"""The torch reference of encoder, decoder and feature density: three pure functions.
+
+Every faster implementation has these signatures and is compared with them in tests. Formulas are
+those of Wurster et al., "Adaptively Placed Multi-Grid Scene Representation Networks for
+Large-Scale Data Visualization", IEEE TVCG 2024 (VIS 2023), sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+# The paper's soft box exp(-1/2 sum local^20): nearly 1 inside [-1,1]^3, nearly 0 outside.
+DENSITY_POWER = 20
+# float32 overflows at |t|^20 > 1e38; beyond 8 the density is exactly 0 anyway, and clamping first
+# keeps inf * 0 out of the gradient.
+DENSITY_CLAMP = 8.0
+
+
+def transform_points(points: Tensor, transforms: Tensor) -> Tensor:
+    """Map points into the local coordinates of every grid.
+
+    Parameters
+    ----------
+    points : Tensor [N, 3]
+        Columns x, y, z.
+    transforms : Tensor [G, 3, 4]
+        Affine maps; row i gives local coordinate i as ``A[i, :3] . point + A[i, 3]``.
+
+    Returns
+    -------
+    Tensor [G, N, 3]
+    """
+    linear, shift = transforms[:, :, :3], transforms[:, None, :, 3]
+    return torch.baddbmm(shift, points.expand(len(transforms), -1, -1), linear.transpose(1, 2))
+
+
+def encode(points: Tensor, feature_grids: Tensor, transforms: Tensor) -> Tensor:
+    """Sample every feature grid trilinearly at the points.
+
+    Samples sit on the corners of a grid's [-1, 1]^3. Outside lie zeros: a point up to one cell
+    outside still gets a partial weight, one further away gets 0.
+
+    Parameters
+    ----------
+    points : Tensor [N, 3]
+        Brick-local coordinates x, y, z; the brick is [-1, 1]^3.
+    feature_grids : Tensor [G, C, D, H, W]
+        D, H, W run along z, y, x.
+    transforms : Tensor [G, 3, 4]
+        From brick-local to grid-local coordinates.
+
+    Returns
+    -------
+    Tensor [N, G * C]
+        Grid-major, then channel.
+    """
+    local = transform_points(points, transforms)
+    sampled = functional.grid_sample(
+        feature_grids,
+        local[:, None, None],
+        mode="bilinear",
+        padding_mode="zeros",
+        align_corners=True,
+    )
+    grids, channels = feature_grids.shape[:2]
+    return sampled.reshape(grids * channels, len(points)).t()
+
+
+def decode(features: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """Apply the decoder: a bias-free MLP with ReLU between its layers and a linear output.
+
+    Parameters
+    ----------
+    features : Tensor [N, G * C]
+    weights : sequence of Tensor [out, in]
+
+    Returns
+    -------
+    Tensor [N, outputs]
+        Normalised values: 0 is the field's minimum, 1 its maximum.
+    """
+    for weight in weights[:-1]:
+        features = functional.relu(functional.linear(features, weight))
+    return functional.linear(features, weights[-1])
+
+
+def feature_density(points: Tensor, transforms: Tensor) -> Tensor:
+    """Return how much grid resolution there is at the points (the paper's equation for rho).
+
+    rho(x) = sum_g det(A_g) / (2 pi)^1.5 * exp(-1/2 * sum_axes local_g(x)^20)
+
+    Parameters
+    ----------
+    points : Tensor [N, 3]
+    transforms : Tensor [G, 3, 4]
+
+    Returns
+    -------
+    Tensor [N]
+    """
+    local = transform_points(points, transforms).clamp(-DENSITY_CLAMP, DENSITY_CLAMP)
+    box = torch.exp(-0.5 * local.pow(DENSITY_POWER).sum(-1))
+    scale = torch.linalg.det(transforms[:, :, :3]) / (2.0 * math.pi) ** 1.5
+    return scale @ box

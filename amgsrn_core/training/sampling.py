@@ -1,0 +1,202 @@
+"""Training points and the data's values there: stratified in index space, masks respected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from amgsrn_core.volume.volume import Block
+
+# The mask of a volume needs data around every sampled cell: one ring of voxels for trilinear
+# targets, two for cubic ones.
+FILL_RINGS = 2
+
+
+@dataclass
+class TrainingData:
+    """One block on its device, normalised and ready to be sampled.
+
+    Attributes
+    ----------
+    values : Tensor [C, D, H, W]
+        0 is each component's minimum, 1 its maximum.
+    cells : Tensor [M] of int64, or None
+        Flat numbers (x fastest) of the cells that touch a valid voxel; None stands for all.
+    """
+
+    values: Tensor
+    cells: Tensor | None
+
+    @property
+    def cell_shape(self) -> tuple[int, int, int]:
+        """Number of cells along x, y, z."""
+        depth, height, width = self.values.shape[1:]
+        return width - 1, height - 1, depth - 1
+
+
+def prepare(
+    block: Block, minimum: np.ndarray, maximum: np.ndarray, device: torch.device
+) -> TrainingData:
+    """Normalise a block in place, extend it into its masked parts and move it to the device.
+
+    Parameters
+    ----------
+    block : Block
+        Its values are overwritten: a second copy of a large brick may not fit.
+    minimum, maximum : ndarray [C]
+        Range of each component; a constant component becomes 0.
+    """
+    values = block.values
+    for component, (low, high) in enumerate(zip(minimum, maximum)):
+        values[component] -= np.float32(low)
+        values[component] *= np.float32(1.0 / (high - low) if high > low else 0.0)
+    cells = None
+    if block.valid is not None:
+        cells = torch.from_numpy(_cells_with_data(block.valid)).to(device)
+        _extend(values, block.valid)
+    return TrainingData(torch.from_numpy(values).to(device), cells)
+
+
+class PointSampler:
+    """Draws batches of random points, stratified over the cells of a block.
+
+    Cells are numbered in memory order and cut into as many strata as there are points; each
+    stratum contributes one random cell, and each cell one random position. So a batch covers the
+    block evenly, a mask costs nothing, and the data are read in memory order.
+
+    Parameters
+    ----------
+    data : TrainingData
+    batch : int
+        Points per draw.
+    seed : int
+        Draw number i depends on the seed and i only, so an interrupted run continues unchanged.
+    """
+
+    def __init__(self, data: TrainingData, batch: int, seed: int) -> None:
+        device = data.values.device
+        self._data, self._seed = data, seed
+        self._random = torch.Generator(device=device)
+        nx, ny, nz = data.cell_shape
+        total = nx * ny * nz if data.cells is None else len(data.cells)
+        edges = torch.arange(batch + 1, device=device) * total // batch
+        self._first = edges[:-1]
+        self._length = (edges[1:] - edges[:-1]).clamp(min=1)
+        self._last_index = torch.tensor([nx, ny, nz], dtype=torch.float32, device=device)
+
+    def draw(self, number: int) -> tuple[Tensor, Tensor]:
+        """Return batch ``number``: voxel indices [N, 3] (x, y, z) and local points [N, 3]."""
+        self._random.manual_seed((self._seed * 1_000_003 + number) % 2**63)
+        nx, ny, _ = self._data.cell_shape
+        uniform = torch.rand(
+            (len(self._first), 4), generator=self._random, device=self._first.device
+        )
+        inside = torch.minimum((uniform[:, 3] * self._length).long(), self._length - 1)
+        cell = self._first + inside
+        if self._data.cells is not None:
+            cell = self._data.cells[cell]
+        corner = torch.stack([cell % nx, cell // nx % ny, cell // (nx * ny)], 1)
+        index = corner + uniform[:, :3]
+        return index, index * (2.0 / self._last_index) - 1.0
+
+
+def linear_targets(values: Tensor, local: Tensor) -> Tensor:
+    """Interpolate trilinearly: values [C, D, H, W] at local points [N, 3] give [N, C]."""
+    sampled = functional.grid_sample(values[None], local[None, None, None], align_corners=True)
+    return sampled.reshape(len(values), len(local)).t()
+
+
+def cubic_targets(values: Tensor, index: Tensor) -> Tensor:
+    """Interpolate with Catmull-Rom splines (Keys, IEEE TASSP 29(6), 1981, with a = -1/2).
+
+    They pass through the voxels like trilinear interpolation, but without its kinks there, which
+    a smooth network cannot follow; beyond the faces the data are continued linearly.
+
+    Parameters
+    ----------
+    values : Tensor [C, D, H, W]
+    index : Tensor [N, 3]
+        Voxel coordinates x, y, z inside the block.
+
+    Returns
+    -------
+    Tensor [N, C]
+    """
+    sizes = tuple(reversed(values.shape[1:]))
+    (x, wx), (y, wy), (z, wz) = (_cubic_axis(index[:, k], sizes[k]) for k in range(3))
+    width, height = sizes[:2]
+    rows = (z[:, :, None] * height + y[:, None, :]) * width
+    weights = wz[:, :, None] * wy[:, None, :]
+    flat = (rows[:, :, :, None] + x[:, None, None, :]).reshape(-1)
+    count = len(index)
+    columns = []
+    for component in values:
+        gathered = component.reshape(-1).take(flat).view(count, 16, 4)
+        along_x = torch.bmm(gathered, wx[:, :, None])
+        columns.append(torch.bmm(weights.view(count, 1, 16), along_x).view(count))
+    return torch.stack(columns, 1)
+
+
+def _cubic_axis(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return the four neighbours' indices and weights, both [N, 4], along one axis."""
+    base = position.floor().clamp(0, size - 2)
+    t = position - base
+    t2, t3 = t * t, t * t * t
+    before = -0.5 * t + t2 - 0.5 * t3
+    first = 1.0 - 2.5 * t2 + 1.5 * t3
+    second = 0.5 * t + 2.0 * t2 - 1.5 * t3
+    after = 0.5 * (t3 - t2)
+    # A neighbour beyond a face is 2 * face - inner; its weight goes to those two.
+    low, high = base < 0.5, base > size - 2.5
+    lost = torch.where(low, before, torch.zeros_like(before))
+    before, first, second = before - lost, first + 2.0 * lost, second - lost
+    lost = torch.where(high, after, torch.zeros_like(after))
+    after, second, first = after - lost, second + 2.0 * lost, first - lost
+    offsets = torch.arange(-1, 3, device=position.device)
+    neighbours = (base.long()[:, None] + offsets).clamp(0, size - 1)
+    return neighbours, torch.stack([before, first, second, after], 1)
+
+
+def _cells_with_data(valid: np.ndarray) -> np.ndarray:
+    """Return the flat numbers of the cells that have at least one valid corner."""
+    touched = valid[:-1] | valid[1:]
+    touched = touched[:, :-1] | touched[:, 1:]
+    touched = touched[:, :, :-1] | touched[:, :, 1:]
+    return np.flatnonzero(touched)
+
+
+def _extend(values: np.ndarray, valid: np.ndarray) -> None:
+    """Fill the invalid voxels near valid ones, in place, with the mean of their neighbours."""
+    known = valid
+    for _ in range(FILL_RINGS):
+        ring = _dilated(known) & ~known
+        z, y, x = np.nonzero(ring)
+        total = np.zeros((len(values), len(z)), dtype=np.float32)
+        count = np.zeros(len(z), dtype=np.float32)
+        depth, height, width = valid.shape
+        for offset in np.ndindex(3, 3, 3):
+            i, j, k = z + offset[0] - 1, y + offset[1] - 1, x + offset[2] - 1
+            inside = (i >= 0) & (i < depth) & (j >= 0) & (j < height) & (k >= 0) & (k < width)
+            i, j, k = i.clip(0, depth - 1), j.clip(0, height - 1), k.clip(0, width - 1)
+            use = inside & known[i, j, k]
+            total += np.where(use, values[:, i, j, k], 0.0)
+            count += use
+        values[:, z, y, x] = total / count
+        known = known | ring
+
+
+def _dilated(known: np.ndarray) -> np.ndarray:
+    """Return the voxels within one step (26 neighbours) of a known one."""
+    grown = known.copy()
+    for axis in range(3):
+        source = grown.copy()
+        head: list[slice] = [slice(None)] * 3
+        tail: list[slice] = [slice(None)] * 3
+        head[axis], tail[axis] = slice(None, -1), slice(1, None)
+        grown[tuple(head)] |= source[tuple(tail)]
+        grown[tuple(tail)] |= source[tuple(head)]
+    return grown

@@ -1,0 +1,321 @@
+"""From a volume to a model file: read, fit, measure, save; resume what was interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from amgsrn_core import __version__
+from amgsrn_core.archive import BrickRecord, ModelIndex, TrainingRecord, read_index, write_archive
+from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
+from amgsrn_core.devices import select_device
+from amgsrn_core.errors import ArchiveError, ResumeError, TrainingError
+from amgsrn_core.networks import SceneNetwork, initial_network
+from amgsrn_core.output import ensure_writable
+from amgsrn_core.training.checkpoint import CheckpointFile
+from amgsrn_core.training.fit import FitResult, fit
+from amgsrn_core.training.history import COLUMNS, psnr_of
+from amgsrn_core.training.placement import place_grids
+from amgsrn_core.training.progress import Observer, Progress, unobserved
+from amgsrn_core.training.sampling import TrainingData, prepare
+from amgsrn_core.training.workspace import clear, workspace
+from amgsrn_core.volume.volume import Block, FieldSummary, Volume
+
+# These say where and how comfortably a run happens, not what comes out of it.
+_CIRCUMSTANCES = ("device", "backend", "checkpoint_seconds")
+_MEASURE_POINTS = 1 << 18
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """Result of :func:`train`.
+
+    Attributes
+    ----------
+    path : Path
+        The model file; written only if `completed`.
+    completed : bool
+        False when the observer stopped the run; its state is kept beside `path`.
+    psnr : float
+        In dB over all valid voxels; while incomplete, the estimate from the last loss.
+    seconds : float
+        Time spent training.
+    history : ndarray of float64 [rows, columns]
+        Columns as in `history_columns`.
+    """
+
+    path: Path
+    completed: bool
+    psnr: float
+    seconds: float
+    history: np.ndarray
+    history_columns: tuple[str, ...] = COLUMNS
+
+
+def train(
+    volume: Volume,
+    output: str | os.PathLike[str],
+    network: NetworkConfig | None = None,
+    training: TrainingConfig | None = None,
+    storage: StorageConfig | None = None,
+    *,
+    resume: bool = True,
+    restart: bool = False,
+    observer: Observer = unobserved,
+) -> TrainingOutcome:
+    """Train a network on a volume and write it as a model file.
+
+    An interrupted run continues where it was when the same call is made again; a finished one
+    returns at once.
+
+    Parameters
+    ----------
+    volume : Volume
+    output : path
+        The model file to write, ``NAME.amgsrn``.
+    network, training, storage : configurations, optional
+    resume : bool, default: True
+        Continue an interrupted run with the same data and configuration.
+    restart : bool, default: False
+        Discard an interrupted or finished run with other data or another configuration.
+    observer : callable, optional
+        Receives a :class:`Progress` a few times per second and may pause or stop the run.
+
+    Raises
+    ------
+    VolumeError
+        The data cannot be trained on (constant, nothing valid, infinite values).
+    ResumeError
+        `output` holds other work and `restart` is False, or another process is at it.
+    OutputError
+        A file cannot be written.
+    TrainingError
+        The training diverged or ran out of memory.
+
+    Examples
+    --------
+    >>> from amgsrn_core import open_volume, train
+    >>> train(open_volume("ocean.nc", "temperature"), "ocean.amgsrn")  # doctest: +SKIP
+    """
+    network, training = network or NetworkConfig(), training or TrainingConfig()
+    storage = storage or StorageConfig()
+    output = Path(output)
+    device = select_device(training.device)
+    ensure_writable(output)
+    with workspace(output) as folder:
+        observer(Progress("reading", 0, training.iterations))
+        summary = volume.check()
+        block = volume.read()
+        fingerprint = _fingerprint(volume, block, network, training, storage)
+        if not restart and (done := _finished(output, fingerprint)) is not None:
+            clear(folder)
+            return done
+        brick = folder / "brick-0000"
+        _claim(brick, fingerprint, output, resume=resume, restart=restart)
+        checkpoints = CheckpointFile(brick / "checkpoint.safetensors", fingerprint)
+        try:
+            model, data = _start(block, summary, network, training, device)
+            result = fit(model, data, training, checkpoints=checkpoints, observer=observer)
+            if not result.completed:
+                estimate = psnr_of(result.history.last_loss)
+                history = result.history.array()
+                return TrainingOutcome(output, False, estimate, result.seconds, history)
+            observer(_finishing("measuring", training, result, model))
+            psnr, errors = _quality(model, data, block.valid)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise TrainingError(
+                f"There is not enough memory on {device}; use a smaller batch (it is "
+                f"{training.batch}), a smaller network, or device cpu."
+            ) from error
+        observer(_finishing("saving", training, result, model))
+        span = np.array(summary.maximum) - summary.minimum
+        max_error = float((errors * span).max())
+        index = _index(volume, summary, network, training, storage, fingerprint, result)
+        record = BrickRecord(
+            extent=index.bricks[0].extent,
+            ghosted=index.bricks[0].ghosted,
+            psnr=psnr,
+            max_error=max_error,
+        )
+        state = {**model.state_arrays(), "history": result.history.array()}
+        if block.valid is not None:
+            state["mask"] = block.valid
+        write_archive(output, index.replace(bricks=(record,)), [state])
+        clear(folder)
+    return TrainingOutcome(output, True, psnr, result.seconds, result.history.array())
+
+
+def model_index(
+    volume: Volume, summary: FieldSummary, network: NetworkConfig, storage: StorageConfig
+) -> ModelIndex:
+    """Describe the model of a volume that is still being trained."""
+    return ModelIndex.of_volume(
+        volume,
+        summary.minimum.tolist(),
+        summary.maximum.tolist(),
+        network,
+        storage=storage,
+        history_columns=COLUMNS,
+    )
+
+
+def _index(
+    volume: Volume,
+    summary: FieldSummary,
+    network: NetworkConfig,
+    training: TrainingConfig,
+    storage: StorageConfig,
+    fingerprint: str,
+    result: FitResult,
+) -> ModelIndex:
+    return model_index(volume, summary, network, storage).replace(
+        training=TrainingRecord(
+            config={**to_json(training), "fingerprint": fingerprint},
+            versions={"amgsrn": __version__, "torch": torch.__version__, "numpy": np.__version__},
+            seconds=result.seconds,
+            iterations_done=result.iterations_done,
+        )
+    )
+
+
+def _start(
+    block: Block,
+    summary: FieldSummary,
+    network: NetworkConfig,
+    training: TrainingConfig,
+    device: torch.device,
+) -> tuple[SceneNetwork, TrainingData]:
+    """Prepare the data (in place) and a network whose grids are placed on it."""
+    data = prepare(block, summary.minimum, summary.maximum, device)
+    low = torch.tensor(summary.minimum, dtype=torch.float32)
+    high = torch.tensor(summary.maximum, dtype=torch.float32)
+    model = initial_network(network, low, high, training.seed)
+    place_grids(model.transforms, data, training.placement)
+    return model.to(device), data
+
+
+def _quality(
+    model: SceneNetwork, data: TrainingData, valid: np.ndarray | None
+) -> tuple[float, np.ndarray]:
+    """Return the PSNR over the valid voxels, and each component's largest normalised error."""
+    components, depth, height, width = data.values.shape
+    device = data.values.device
+    axes = [torch.linspace(-1.0, 1.0, n, device=device) for n in (depth, height, width)]
+    plane = height * width
+    slices = max(1, _MEASURE_POINTS // plane)
+    total, count = 0.0, 0
+    largest = torch.zeros(components, device=device)
+    with torch.inference_mode():
+        for start in range(0, depth, slices):
+            z, y, x = torch.meshgrid(axes[0][start : start + slices], *axes[1:], indexing="ij")
+            points = torch.stack([x, y, z], -1).view(-1, 3)
+            truth = data.values[:, start : start + slices].reshape(components, -1)
+            errors = torch.cat([model.normalised(p) for p in points.split(_MEASURE_POINTS)])
+            errors = (errors.t() - truth).abs()
+            if valid is not None:
+                keep = torch.from_numpy(valid[start : start + slices].reshape(-1)).to(device)
+                errors = errors[:, keep]
+            if errors.shape[1]:
+                largest = torch.maximum(largest, errors.amax(1))
+                total += (
+                    errors.double().square().sum().item()
+                    if _has_double(device)
+                    else float(errors.square().sum())
+                )
+                count += errors.numel()
+    return psnr_of(total / count), largest.cpu().numpy().astype(np.float64)
+
+
+def _has_double(device: torch.device) -> bool:
+    return device.type != "mps"
+
+
+def _finishing(
+    phase: str, training: TrainingConfig, result: FitResult, model: SceneNetwork
+) -> Progress:
+    loss = result.history.last_loss
+    return Progress(
+        phase,
+        result.iterations_done,
+        training.iterations,
+        loss,
+        psnr_of(loss),
+        0.0,
+        result.seconds,
+        0.0,
+        model,
+        result.history,
+    )
+
+
+def _fingerprint(
+    volume: Volume,
+    block: Block,
+    network: NetworkConfig,
+    training: TrainingConfig,
+    storage: StorageConfig,
+) -> str:
+    """Identify what a run computes: same data, same configuration, same result."""
+    crc = zlib.crc32(np.ascontiguousarray(block.values))
+    if block.valid is not None:
+        crc = zlib.crc32(np.ascontiguousarray(block.valid), crc)
+    options = {k: v for k, v in to_json(training).items() if k not in _CIRCUMSTANCES}
+    what = [
+        volume.name,
+        volume.geometry.to_json(),
+        block.values.shape,
+        crc,
+        to_json(network),
+        options,
+        to_json(storage),
+    ]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _finished(output: Path, fingerprint: str) -> TrainingOutcome | None:
+    """Return the outcome of an earlier run that made `output`; None when there is no file.
+
+    Raises
+    ------
+    ResumeError
+        Another run made it, or it is no model: neither is replaced unasked.
+    """
+    if not output.exists():
+        return None
+    try:
+        index = read_index(output)
+    except ArchiveError as error:
+        raise ResumeError(
+            f"{output} exists and is not a complete model; restart to replace it, or name another "
+            "output."
+        ) from error
+    if index.training.config.get("fingerprint") != fingerprint:
+        raise ResumeError(
+            f"{output} exists and was trained with other data or options; restart to replace it, "
+            "or name another output."
+        )
+    psnr = index.bricks[0].psnr
+    seconds = index.training.seconds
+    empty = np.zeros((0, len(COLUMNS)))
+    return TrainingOutcome(output, True, float("nan") if psnr is None else psnr, seconds, empty)
+
+
+def _claim(brick: Path, fingerprint: str, output: Path, *, resume: bool, restart: bool) -> None:
+    """Make the brick's folder ours; refuse to lose the work of another run that is in it."""
+    owner = brick / "fingerprint"
+    if owner.exists() and owner.read_text() != fingerprint and not restart:
+        raise ResumeError(
+            f"{brick.parent} holds an interrupted run with other data or options; restart to "
+            f"discard it, repeat its options to continue it, or name another output than {output}."
+        )
+    if brick.exists() and (restart or not resume):
+        clear(brick)
+    brick.mkdir(exist_ok=True)
+    owner.write_text(fingerprint)

@@ -87,11 +87,16 @@ def reason(error: BaseException) -> str:
 def _resolved(path: str | os.PathLike[str]) -> Path:
     """Follow a symbolic link, so that its target is replaced and not the link."""
     target = Path(os.path.realpath(path))
-    if target.is_dir():
+    try:
+        is_folder, is_there = target.is_dir(), target.exists()
+        parent_is_folder = target.parent.is_dir()
+    except OSError as error:  # a folder on the way may not be entered
+        raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
+    if is_folder:
         raise OutputError(f"Cannot write {path}: it is a folder; name a file in it.")
-    if target.exists() and not target.is_file():
+    if is_there and not target.is_file():
         raise OutputError(f"Cannot write {path}: it is a device or a pipe, not a file.")
-    if not target.parent.is_dir():
+    if not parent_is_folder:
         raise OutputError(f"Cannot write {path}: the folder {target.parent} does not exist.")
     return target
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -64,11 +65,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
-    """Attach the region to its option: one that begins with a minus looks like an option itself."""
+    """Attach lists of numbers to their options: one with a minus in front looks like an option."""
     joined: list[str] = []
     for word in arguments:
-        if joined and joined[-1] == "--region":
-            joined[-1] = f"--region={word}"
+        if joined and joined[-1].startswith("--") and re.match(r"-[\d.][^,]*,", word):
+            joined[-1] = f"{joined[-1]}={word}"
         else:
             joined.append(word)
     return joined

@@ -41,13 +41,16 @@ class Lines:
         self._title = title
         self._seconds = seconds
         self._last: float | None = None
+        self._finished = False
 
     def update(self, done: float, details: str) -> None:
-        """Print a line if the last one is old enough, or the work is done."""
+        """Print a line if the last one is old enough, or the work has just been done."""
         now = time.monotonic()
-        if self._last is not None and now - self._last < self._seconds and done < 1:
+        just_done = done >= 1 and not self._finished
+        if self._last is not None and now - self._last < self._seconds and not just_done:
             return
         self._last = now
+        self._finished = done >= 1
         self.message(f"{self._title} {100 * done:3.0f} %  {details}")
 
     def message(self, text: str) -> None:

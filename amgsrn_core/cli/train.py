@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -76,12 +77,15 @@ class _Observer:
         return Command.STOP
 
     def _details(self, progress: Progress) -> str:
-        parts = [
-            f"{progress.iteration}/{progress.iterations}",
-            f"loss {figure(progress.loss, digits=3)}",
-            f"PSNR ~ {decibels(progress.psnr)}",
-            self._speed(progress),
-        ]
+        if progress.phase != "training":
+            return progress.phase
+        parts = [f"{progress.iteration}/{progress.iterations}"]
+        if not math.isnan(progress.loss):
+            parts += [
+                f"loss {figure(progress.loss, digits=3)}",
+                f"PSNR ~ {decibels(progress.psnr)}",
+            ]
+        parts.append(self._speed(progress))
         if progress.eta_seconds is not None:
             parts.append(f"{duration(progress.eta_seconds)} left")
         return "  ".join(part for part in parts if part)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ import numpy as np
 from amgsrn_core.errors import VolumeError, VolumeNotFoundError
 from amgsrn_core.volume import cf
 from amgsrn_core.volume.axis import Axis
+from amgsrn_core.volume.classic import required_size
 from amgsrn_core.volume.geometry import Extent, GridGeometry
 from amgsrn_core.volume.netcdf_library import LOCK, import_netcdf4
 from amgsrn_core.volume.times import TimeStep, select_time
@@ -32,6 +35,7 @@ def open_netcdf(
     path: Path, variables: tuple[str, ...] | None = None, time: TimeStep = None
 ) -> NetCDFVolume:
     """Open variables of a NetCDF file as one volume; see :func:`amgsrn_core.open_volume`."""
+    _require_complete(path)
     with _dataset(path) as dataset:
         chosen = cf.choose_variables(dataset, variables)
         layouts = [_layout(item.variable) for item in chosen]
@@ -145,6 +149,22 @@ def _damaged(path: Path, error: Exception) -> VolumeError:
     return VolumeError(
         f"'{path}' cannot be read as NetCDF; it is damaged, truncated or of another kind ({error})."
     )
+
+
+def _require_complete(path: Path) -> None:
+    """Raise VolumeError for a truncated classic file, which the library does not notice."""
+    try:
+        with open(path, "rb") as file:
+            needed = required_size(file)
+    except OSError as error:
+        raise VolumeNotFoundError(f"'{path}' cannot be opened ({error.strerror}).") from error
+    except (ValueError, IndexError, struct.error) as error:
+        raise _damaged(path, error) from error
+    size = os.path.getsize(path)
+    if needed is not None and size < needed:
+        raise VolumeError(
+            f"'{path}' is truncated: it has {size} of at least {needed} bytes; copy it again."
+        )
 
 
 def _layout(variable: Any) -> _Layout:

@@ -112,16 +112,24 @@ def test_a_truncated_vtk_file(tmp_path: Path, suffix: str, part: float) -> None:
     refused(VolumeError, "truncated", open_volume, path)
 
 
-@pytest.mark.parametrize("suffix", [".vti", ".vtr"])
-def test_a_vtk_file_with_damaged_content(
-    tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("vtkmodules.vtkIOXML")
-    path = write_volume(tmp_path / f"a{suffix}", ramp(2, 3, 4), UNIT)
+def test_a_vtk_file_with_damaged_content(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    io = pytest.importorskip("vtkmodules.vtkIOXML")
+    path = write_volume(tmp_path / "a.vti", ramp(20, 20, 20), GridGeometry.uniform((20, 20, 20)))
+    reader, writer = io.vtkXMLImageDataReader(), io.vtkXMLImageDataWriter()
+    for each in (reader, writer):
+        each.SetFileName(str(path))
+    writer.SetInputConnection(reader.GetOutputPort())
+    writer.EncodeAppendedDataOff()
+    reader.Update()
+    assert writer.Write() == 1  # compressed now
     content = path.read_bytes()
-    start = content.index(b"_", content.index(b"AppendedData")) + 1
-    wrong_length = content[:start] + b"\xff" * 8 + content[start + 8 :]
-    for damaged in (content.replace(b"<Piece", b"<Pieces"), wrong_length):
+    assert open_volume(path).read().values.max() == 8000
+    middle = (content.index(b"AppendedData") + len(content)) // 2
+    for damaged in (
+        content.replace(b"<Piece ", b"<Pieces "),
+        content.replace(b'WholeExtent="0 19', b'WholeExtent="0 -1'),
+        content[:middle] + bytes(200) + content[middle + 200 :],
+    ):
         path.write_bytes(damaged)
         refused(VolumeError, "damaged", lambda: open_volume(path).read())
     # VTK's own complaints would only bury the sentence.
@@ -275,7 +283,9 @@ def test_no_permission(tmp_path: Path) -> None:
 
 def test_unknown_formats(tmp_path: Path) -> None:
     for name in ("a.txt", "a"):
-        refused(VolumeError, "use .nc, .vti or .vtr", write_volume, tmp_path / name, ramp(1), UNIT)
+        refused(
+            VolumeError, "use .nc, .vti or .vtr", write_volume, tmp_path / name, ramp(2, 3, 4), UNIT
+        )
 
 
 def test_geometries_that_a_format_cannot_hold(tmp_path: Path) -> None:

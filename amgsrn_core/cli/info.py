@@ -84,11 +84,11 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
     for name, units, low, high in zip(
         index.components, index.units, index.value_minimum, index.value_maximum
     ):
-        yield f"range of {name}", f"{low:g} to {high:g} {units}".rstrip()
+        yield f"range of {name}", f"{low:g} to {figure(high, units, digits=6)}"
     if index.missing is not None and any(brick.masked for brick in index.bricks):
         yield "missing voxels", index.missing.meaning
     if index.time is not None:
-        step = f"{index.time.index} of {len(index.time.values)}"
+        step = f"index {index.time.index} of {len(index.time.values)}"
         yield "time step", f"{step}: {index.time.value:g} {index.time.units}".rstrip()
     yield "bricks", str(results["bricks"])
     shape = " x ".join(map(str, network.grid_shape))

@@ -43,11 +43,14 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
 
 
 def figure(value: float | None, unit: str = "", digits: int = 4) -> str:
-    """Return a number for people; "unknown" where there is none."""
+    """Return a number for people; "unknown" where there is none.
+
+    The unit "1" is how CF says that there is none.
+    """
     if value is None or math.isnan(value):
         return "unknown"
     text = "infinite" if math.isinf(value) else f"{value:.{digits}g}"
-    return f"{text} {unit}".rstrip()
+    return text if unit in ("", "1") else f"{text} {unit}"
 
 
 def decibels(value: float | None) -> str:

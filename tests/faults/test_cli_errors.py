@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from sample_models import write_small_model
 
+from amgsrn_core.archive import read_index
 from amgsrn_core.cli import main
 from amgsrn_core.errors import TrainingError
 from amgsrn_core.volume import GridGeometry, write_volume
@@ -245,3 +247,34 @@ def test_a_full_disk_behind_standard_output_is_a_failure(model):
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 1
     assert "the disk is full" in sentence(result.stderr)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_training_is_kept_and_continued(tmp_path, volume, number):
+    output, parts = tmp_path / "m.amgsrn", tmp_path / "m.amgsrn.parts"
+    small = "--grids 1 --features 1 --grid-shape 2,2,2 --layers 1 --width 4 --batch 16"
+    command = [*COMMAND, "train", str(volume), "-o", str(output), *small.split()]
+    command += ["--iterations", "1500"]
+    process = subprocess.Popen(
+        [*command, "--checkpoint-seconds", "0.01"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while process.poll() is None and not list(parts.rglob("checkpoint*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in err
+    assert "amgsrn: Stopped" in err
+    assert "same command again" in err
+    assert out == ""
+    assert not output.exists()
+    if number == signal.SIGTERM:
+        return  # continuing is the same
+    subprocess.run(command, check=True, capture_output=True)
+    assert read_index(output).training.iterations_done == 1500
+    assert not parts.exists()

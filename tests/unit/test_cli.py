@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -156,7 +157,7 @@ def test_info_has_stable_keys(capsys, ocean):
 def test_info_reads_well(capsys, ocean):
     assert main(["info", str(ocean[0])]) == 0
     text = capsys.readouterr().out
-    for words in ("6 x 7 x 8", "current (u, v)", "uneven axes", "depth", "1 of 2: 6 hours"):
+    for words in ("6 x 7 x 8", "current (u, v)", "uneven axes", "depth", "index 1 of 2: 6 hours"):
         assert words in text
 
 
@@ -354,3 +355,69 @@ def test_the_doctor_is_asked(monkeypatch):
     assert main(["doctor"]) == 1
     assert main(["doctor", "--json"]) == 1
     assert calls == [None, "-"]
+
+
+TINY = "--grids 2 --features 1 --grid-shape 4,4,4 --layers 1 --width 8 --batch 256"
+
+
+@pytest.fixture
+def blob(tmp_path):
+    """Return a file with a smooth blob."""
+    z, y, x = np.meshgrid(*[np.linspace(-1, 1, n) for n in (9, 10, 11)], indexing="ij")
+    path = tmp_path / "blob.nc"
+    values = np.exp(-2 * (x**2 + y**2 + z**2)).astype("f4")
+    write_volume(path, values, GridGeometry.uniform(values.shape), name="blob", units="K")
+    return path
+
+
+def test_train_then_test_then_reconstruct(capsys, tmp_path, blob):
+    path = tmp_path / "blob.amgsrn"
+    arguments = ["train", str(blob), "-o", str(path), "--iterations", "60", *TINY.split()]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "PSNR" in captured.out
+    assert "60/60" in captured.err
+    assert not (tmp_path / "blob.amgsrn.parts").exists()
+    info = run_json(capsys, "info", path, "--json", "--verify")
+    assert info["training"]["iterations_done"] == 60
+    result = run_json(capsys, "test", path, "--against", blob, "--json")
+    assert result["psnr"] == pytest.approx(info["psnr"], abs=1e-3)
+    assert result["psnr"] > 10
+    output = tmp_path / "out.nc"
+    assert main(["reconstruct", str(path), "-o", str(output)]) == 0
+    error = open_volume(output).read().values - open_volume(blob).read().values
+    assert np.sqrt((error.astype("f8") ** 2).mean()) == pytest.approx(result["rmse"], rel=1e-3)
+
+
+def test_a_finished_model_is_not_replaced_unasked(capsys, tmp_path, blob):
+    path = tmp_path / "blob.amgsrn"
+    train = ["train", str(blob), "-o", str(path), *TINY.split()]
+    assert main([*train, "--iterations", "5"]) == 0
+    before = path.read_bytes()
+    assert main([*train, "--iterations", "5"]) == 0  # nothing left to do
+    assert main([*train, "--iterations", "6"]) == 1
+    assert "restart" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert main([*train, "--iterations", "6", "--restart"]) == 0
+    assert path.read_bytes() != before
+
+
+def test_a_terminal_gets_a_bar(tmp_path):
+    pty = pytest.importorskip("pty")
+    model = tmp_path / "model.amgsrn"
+    write_small_model(model)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "amgsrn_core.cli", "reconstruct", str(model)]
+    subprocess.run(
+        [*command, "-o", str(tmp_path / "out.nc")],
+        stderr=theirs,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "TERM": "xterm"},
+        check=True,
+    )
+    text = os.read(ours, 100_000).decode()
+    os.close(theirs)
+    os.close(ours)
+    assert "reconstructing" in text
+    assert "100%" in text
+    assert "\x1b[" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
@@ -168,7 +169,10 @@ class _Run:
         self.network, self._data, self._config = network, data, config
         self._sampler = PointSampler(data, config.batch, config.seed)
         betas = _BETAS[config.schedule]
-        groups = [{"params": [network.feature_grids]}, {"params": network.weights}]
+        groups: list[dict[str, Any]] = [
+            {"params": [network.feature_grids]},
+            {"params": network.weights},
+        ]
         self._optimiser = _adam(groups, betas)
         self._mover = _adam([{"params": [network.transforms]}], (0.9, 0.99))
         self._start = network.transforms.detach().clone()
@@ -288,7 +292,7 @@ def _density_loss(local: Tensor, transforms: Tensor, errors: Tensor) -> Tensor:
     return functional.kl_div(log_density, log_target, reduction="mean", log_target=True)
 
 
-def _adam(groups: list[dict], betas: tuple[float, float]) -> torch.optim.Adam:
+def _adam(groups: list[dict[str, Any]], betas: tuple[float, float]) -> torch.optim.Adam:
     """Return Adam with one fused kernel per step where this torch and device have it."""
     try:
         return torch.optim.Adam(groups, lr=0.0, betas=betas, eps=_EPSILON, fused=True)

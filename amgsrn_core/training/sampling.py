@@ -11,6 +11,9 @@ from torch import Tensor
 
 from amgsrn_core.volume.volume import Block
 
+# Points interpolated at a time: their 64 neighbours each then stay in a processor's cache.
+_CUBIC_CHUNK = 8192
+
 # The mask of a volume needs data around every sampled cell: one ring of voxels for trilinear
 # targets, two for cubic ones.
 FILL_RINGS = 2
@@ -126,6 +129,12 @@ def cubic_targets(values: Tensor, index: Tensor) -> Tensor:
     -------
     Tensor [N, C]
     """
+    if index.device.type == "cpu" and len(index) > _CUBIC_CHUNK:
+        return torch.cat([_cubic(values, part) for part in index.split(_CUBIC_CHUNK)])
+    return _cubic(values, index)
+
+
+def _cubic(values: Tensor, index: Tensor) -> Tensor:
     sizes = tuple(reversed(values.shape[1:]))
     (x, wx), (y, wy), (z, wz) = (_cubic_axis(index[:, k], sizes[k]) for k in range(3))
     width, height = sizes[:2]

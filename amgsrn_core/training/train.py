@@ -153,13 +153,17 @@ def train(
 
 
 def model_index(
-    volume: Volume, summary: FieldSummary, network: NetworkConfig, storage: StorageConfig
+    volume: Volume,
+    minimum: np.ndarray,
+    maximum: np.ndarray,
+    network: NetworkConfig,
+    storage: StorageConfig,
 ) -> ModelIndex:
-    """Describe the model of a volume that is still being trained."""
+    """Describe the model of a volume, as yet without a training record."""
     return ModelIndex.of_volume(
         volume,
-        summary.minimum.tolist(),
-        summary.maximum.tolist(),
+        minimum.tolist(),
+        maximum.tolist(),
         network,
         storage=storage,
         history_columns=COLUMNS,
@@ -175,7 +179,8 @@ def _index(
     fingerprint: str,
     result: FitResult,
 ) -> ModelIndex:
-    return model_index(volume, summary, network, storage).replace(
+    index = model_index(volume, summary.minimum, summary.maximum, network, storage)
+    return index.replace(
         training=TrainingRecord(
             config={**to_json(training), "fingerprint": fingerprint},
             versions={"amgsrn": __version__, "torch": torch.__version__, "numpy": np.__version__},
@@ -263,9 +268,9 @@ def _fingerprint(
     storage: StorageConfig,
 ) -> str:
     """Identify what a run computes: same data, same configuration, same result."""
-    crc = zlib.crc32(np.ascontiguousarray(block.values))
+    crc = zlib.crc32(np.ascontiguousarray(block.values).data)
     if block.valid is not None:
-        crc = zlib.crc32(np.ascontiguousarray(block.valid), crc)
+        crc = zlib.crc32(np.ascontiguousarray(block.valid).data, crc)
     options = {k: v for k, v in to_json(training).items() if k not in _CIRCUMSTANCES}
     what = [
         volume.name,

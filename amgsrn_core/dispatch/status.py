@@ -1,0 +1,117 @@
+"""What a job and its worker tell each other: small files in a folder of the run."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+JOB_FILE = "job.json"
+STATUS_FILE = "status.json"
+CONTROL_FILE = "control"
+LIVE_FILE = "live.npz"
+LOG_FILE = "worker.log"
+STOP_FILE = "stop"
+STATES = ("starting", "training", "paused", "finishing", "done", "stopped", "failed")
+ENDED = ("done", "stopped", "failed")
+CONTROLS = ("run", "pause", "stop")
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """State of a training job.
+
+    Attributes
+    ----------
+    state : str
+        One of :data:`STATES`.
+    iteration, iterations : int
+        Done and planned.
+    loss, psnr, learning_rate, seconds, eta_seconds : float
+        As in :class:`amgsrn_core.training.Progress`; NaN while unknown.
+    message : str
+        For people: what a failed job stumbled over.
+    pid : int
+        Process of the worker, 0 before it has started.
+    """
+
+    state: str = "starting"
+    iteration: int = 0
+    iterations: int = 0
+    loss: float = math.nan
+    psnr: float = math.nan
+    learning_rate: float = 0.0
+    seconds: float = 0.0
+    eta_seconds: float = math.nan
+    message: str = ""
+    pid: int = 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the worker will change nothing any more."""
+        return self.state in ENDED
+
+    @property
+    def fraction(self) -> float:
+        """Share of the iterations that are done, 0 to 1."""
+        return min(1.0, self.iteration / self.iterations) if self.iterations else 0.0
+
+
+def write_status(folder: Path, status: JobStatus) -> None:
+    """Replace the status file; a reader sees the old or the new one, never a part."""
+    values = dataclasses.asdict(status)
+    # JSON knows no NaN.
+    plain = {k: None if isinstance(v, float) and v != v else v for k, v in values.items()}
+    replace_text(folder / STATUS_FILE, json.dumps(plain))
+
+
+def read_status(folder: Path) -> JobStatus | None:
+    """Return the status; None before the first one is written or when it is unreadable."""
+    values = read_json(folder / STATUS_FILE)
+    if values is None:
+        return None
+    known = {field.name: field for field in dataclasses.fields(JobStatus)}
+    kept = {k: v for k, v in values.items() if k in known and v is not None}
+    status = JobStatus(**kept)
+    return status if status.state in STATES else None
+
+
+def write_control(folder: Path, control: str) -> None:
+    """Tell the worker to run, pause or stop."""
+    replace_text(folder / CONTROL_FILE, control)
+
+
+def read_control(folder: Path) -> str:
+    """Return what the worker is told; a file named "stop" in the parts folder stops it, too."""
+    if (folder.parent / STOP_FILE).exists():
+        return "stop"
+    try:
+        control = (folder / CONTROL_FILE).read_text().strip().lower()
+    except OSError:
+        return "run"
+    return control if control in CONTROLS else "run"
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return a small JSON file's object; None when it is not there or not readable."""
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a small file aside and rename it; without fsync, since it is written often."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()

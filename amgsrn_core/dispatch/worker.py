@@ -1,0 +1,187 @@
+"""The worker process of a training job: ``python -m amgsrn_core.dispatch.worker RUN_FOLDER``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from amgsrn_core.dispatch import status as files
+from amgsrn_core.dispatch.job import JobDescription
+from amgsrn_core.dispatch.status import JobStatus
+from amgsrn_core.ensemble import NeuralVolume
+from amgsrn_core.errors import AmgsrnError, ConfigurationError
+from amgsrn_core.training import COLUMNS, Command, Progress, train
+from amgsrn_core.training.train import model_index
+from amgsrn_core.volume import open_volume
+from amgsrn_core.volume.volume import Volume
+
+_STATUS_SECONDS = 0.4
+# A preview costs about as much as an iteration; previews may take this share of the time.
+_LIVE_SECONDS, _LIVE_SHARE = 1.0, 0.2
+_LIVE_POINTS = 32**3
+_STATES = {
+    "reading": "starting",
+    "training": "training",
+    "paused": "paused",
+    "measuring": "finishing",
+    "saving": "finishing",
+}
+
+
+def main(folder: Path) -> int:
+    """Do the job that is described in a run's folder; return the exit code."""
+    reporter = _Reporter(folder)
+    try:
+        values = files.read_json(folder / files.JOB_FILE)
+        if values is None:
+            raise ConfigurationError(f"There is no readable job in {folder}.")
+        job = JobDescription.from_json(values)
+        if job.threads:
+            import torch
+
+            torch.set_num_threads(job.threads)
+        volume = _open(job.source)
+        reporter.prepare(volume, job)
+        outcome = train(
+            volume,
+            job.output,
+            job.network,
+            job.training,
+            job.storage,
+            restart=job.restart,
+            observer=reporter,
+        )
+    except AmgsrnError as error:
+        reporter.end("failed", str(error))
+        return 1
+    except Exception as error:
+        logging.exception("The training failed")
+        reporter.end("failed", f"The training failed unexpectedly: {error!r}.")
+        return 1
+    if not outcome.completed:
+        _remove_stop_file(folder)
+        reporter.end("stopped", "Stopped; start it again with the same options to continue.")
+    return 0
+
+
+class _Reporter:
+    """Observes a training: publishes status and previews, and passes on what it is told."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._status = JobStatus(pid=os.getpid())
+        self._status_time = self._live_time = -1e9
+        self._live_wait = _LIVE_SECONDS
+        self._live_iteration = -1
+        self._volume: Volume | None = None
+        self._job: JobDescription | None = None
+        self._signalled = False
+        files.write_status(folder, self._status)
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def prepare(self, volume: Volume, job: JobDescription) -> None:
+        """Note what is being trained."""
+        self._volume, self._job = volume, job
+
+    def __call__(self, progress: Progress) -> Command:
+        state = _STATES[progress.phase]
+        if state != self._status.state or time.monotonic() - self._status_time > _STATUS_SECONDS:
+            self._publish_status(progress, state)
+        if progress.network is not None and progress.phase != "paused":
+            self._publish_live_if_due(progress)
+        control = "stop" if self._signalled else files.read_control(self._folder)
+        return {"stop": Command.STOP, "pause": Command.PAUSE}.get(control, Command.CONTINUE)
+
+    def end(self, state: str, message: str) -> None:
+        """Publish the last status."""
+        last = self._status.__dict__
+        with contextlib.suppress(OSError):  # a full disk must not hide the message in the log
+            files.write_status(
+                self._folder, JobStatus(**{**last, "state": state, "message": message})
+            )
+        print(message, file=sys.stderr)  # noqa: T201 -- the log of this process
+
+    def _publish_status(self, progress: Progress, state: str) -> None:
+        eta = progress.eta_seconds
+        self._status = JobStatus(
+            state,
+            progress.iteration,
+            progress.iterations,
+            progress.loss,
+            progress.psnr,
+            progress.learning_rate,
+            progress.seconds,
+            float("nan") if eta is None else eta,
+            "",
+            os.getpid(),
+        )
+        with contextlib.suppress(OSError):
+            files.write_status(self._folder, self._status)
+        self._status_time = time.monotonic()
+
+    def _publish_live_if_due(self, progress: Progress) -> None:
+        now = time.monotonic()
+        is_new = progress.iteration > self._live_iteration
+        if not is_new or now - self._live_time < self._live_wait:
+            return
+        with contextlib.suppress(OSError):
+            self._publish_live(progress)
+        self._live_time = time.monotonic()
+        self._live_iteration = progress.iteration
+        self._live_wait = max(_LIVE_SECONDS, (self._live_time - now) / _LIVE_SHARE)
+
+    def _publish_live(self, progress: Progress) -> None:
+        network, history, job = progress.network, progress.history, self._job
+        assert network is not None and history is not None
+        assert job is not None and self._volume is not None
+        low, high = network.minimum.cpu().numpy(), network.maximum.cpu().numpy()
+        index = model_index(self._volume, low, high, job.network, job.storage)
+        model = NeuralVolume(index, [network.state_arrays()], device=network.minimum.device)
+        geometry, block = model.decoded_preview(_LIVE_POINTS)
+        about = {
+            "iteration": progress.iteration,
+            "geometry": geometry.to_json(),
+            "columns": COLUMNS,
+        }
+        arrays: dict[str, Any] = {
+            "about": np.array(json.dumps(about)),
+            "preview": block.values,
+            "corners": model.feature_corners(),
+            "history": history.array(),
+        }
+        if block.valid is not None:
+            arrays["valid"] = block.valid
+        temporary = self._folder / f".{files.LIVE_FILE}"
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(temporary, self._folder / files.LIVE_FILE)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signalled = True
+
+
+def _open(source: dict[str, Any]) -> Volume:
+    if source["kind"] == "exported":
+        return open_volume(source["path"])
+    return open_volume(source["path"], source.get("variables"), source.get("time"))
+
+
+def _remove_stop_file(folder: Path) -> None:
+    """A stop file ends the run that is on, not the next one."""
+    with contextlib.suppress(OSError):
+        (folder.parent / files.STOP_FILE).unlink()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    sys.exit(main(Path(sys.argv[1])))

@@ -65,7 +65,7 @@ def _bar(title: str) -> Iterator[Display]:
 
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=20),  # leaves room for the details in a narrow terminal
         TaskProgressColumn(),
         TextColumn("{task.fields[details]}", markup=False),
     )

@@ -34,7 +34,7 @@ def export_volume(volume: Volume, directory: str | os.PathLike[str]) -> Path:
     """Write a volume to a folder that :func:`amgsrn_core.open_volume` opens.
 
     The volume is read slab by slab. The folder is made if its parent exists; a volume that it
-    held before is replaced.
+    held before is replaced when the new one is complete.
 
     Raises
     ------
@@ -46,13 +46,12 @@ def export_volume(volume: Volume, directory: str | os.PathLike[str]) -> Path:
     directory = Path(directory)
     try:
         directory.mkdir(exist_ok=True)
-        # The description comes last and goes first: a folder without it is not a volume.
-        for name in (_DESCRIPTION, _VALID):
-            (directory / name).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"Cannot write the folder '{directory}': {reason(error)}.") from error
     with replacing(directory / _VALUES) as values, replacing(directory / _VALID) as valid:
         is_masked = _write_arrays(volume, values, valid)
+        # The description goes first and comes last: a folder without it is not a volume.
+        (directory / _DESCRIPTION).unlink(missing_ok=True)
     if not is_masked:
         (directory / _VALID).unlink()
     with replacing(directory / _DESCRIPTION) as temporary:

@@ -91,7 +91,7 @@ def volume_from_array(
     elif len(components) != len(data):
         raise VolumeError(f"'{name}' has {len(data)} components but {len(components)} names.")
     if masked is not np.ma.nomask:
-        unmasked = ~np.atleast_3d(masked).reshape(data.shape).any(axis=0)
+        unmasked = ~np.reshape(masked, data.shape).any(axis=0)
         valid = unmasked if valid is None else unmasked & np.asarray(valid, dtype=bool)
     if valid is not None:
         valid = np.asarray(valid, dtype=bool)

@@ -40,7 +40,6 @@ def open_netcdf(
         chosen = cf.choose_variables(dataset, variables)
         layouts = [_layout(item.variable) for item in chosen]
         _require_same_grid([item.path for item in chosen], layouts)
-        first = layouts[0]
         decoders = [cf.Decoder(item.variable) for item in chosen]
         names = [item.variable.name for item in chosen]
         components = names if len(set(names)) == len(names) else [item.path for item in chosen]
@@ -52,13 +51,13 @@ def open_netcdf(
             name="_".join(names),
             components=components,
             units=[cf.text(item.variable, "units") for item in chosen],
-            geometry=GridGeometry(first.axes),
+            geometry=GridGeometry(layouts[0].axes),
             source_dtype=np.result_type(*(decoder.source_dtype for decoder in decoders)),
             missing=MissingValues(
                 " | ".join(dict.fromkeys(decoder.meaning for decoder in decoders)),
                 decoders[0].fill_value,
             ),
-            time=_time_axis(chosen[0].variable, first, time),
+            time=_select_time([item.variable for item in chosen], layouts, time),
             source=str(path),
         )
 
@@ -252,20 +251,34 @@ def _require_same_grid(names: list[str], layouts: list[_Layout]) -> None:
             )
 
 
-def _time_axis(variable: Any, layout: _Layout, wanted: TimeStep) -> TimeAxis | None:
-    if layout.time is None:
-        return select_time(variable.name, None, wanted)
-    dimension = variable.get_dims()[layout.time]
+def _select_time(variables: list[Any], layouts: list[_Layout], wanted: TimeStep) -> TimeAxis | None:
+    """Return the time axis that the variables share, with the wanted step selected."""
+    axes = [
+        (variable.name, _time_axis(variable, layout.time))
+        for variable, layout in zip(variables, layouts)
+        if layout.time is not None
+    ]
+    if not axes:
+        return select_time(variables[0].name, None, wanted)
+    name, axis = axes[0]
+    for other, another in axes[1:]:
+        if another != axis:
+            raise VolumeError(
+                f"'{other}' and '{name}' have different times; train them one by one."
+            )
+    return select_time(name, axis, wanted)
+
+
+def _time_axis(variable: Any, position: int) -> TimeAxis:
+    dimension = variable.get_dims()[position]
     coordinate = cf.coordinate_of(dimension, variable)
     if coordinate is None:
-        values = tuple(float(i) for i in range(len(dimension)))
-        return select_time(variable.name, TimeAxis(values, name=dimension.name), wanted)
+        return TimeAxis(tuple(float(i) for i in range(len(dimension))), name=dimension.name)
     coordinate.set_auto_maskandscale(False)
     decoded, _ = cf.Decoder(coordinate).decode(np.asarray(coordinate[:]), np.float64)
-    axis = TimeAxis(
+    return TimeAxis(
         tuple(float(v) for v in decoded),
         cf.text(coordinate, "units"),
         cf.text(coordinate, "calendar") or "standard",
         name=dimension.name,
     )
-    return select_time(variable.name, axis, wanted)

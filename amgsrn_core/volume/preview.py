@@ -19,7 +19,7 @@ def preview_geometry(geometry: GridGeometry, max_points: int = 64**3) -> GridGeo
     max_points : int, default: 64**3
         Upper bound of the grid's points, at least 8; no axis gets more points than the volume has.
     """
-    return even_geometry(geometry, _coarse_dims(geometry.dims, max_points))
+    return even_geometry(geometry, coarse_dims(geometry.dims, max_points))
 
 
 def even_geometry(geometry: GridGeometry, dims: tuple[int, int, int]) -> GridGeometry:
@@ -33,7 +33,7 @@ def even_geometry(geometry: GridGeometry, dims: tuple[int, int, int]) -> GridGeo
     return GridGeometry((z, y, x), geometry.direction)
 
 
-def _coarse_dims(dims: tuple[int, int, int], max_points: int) -> tuple[int, int, int]:
+def coarse_dims(dims: tuple[int, int, int], max_points: int) -> tuple[int, int, int]:
     """Return at most `max_points` samples for an axis triple, thinned alike on the long axes."""
     if max_points < 8:
         raise VolumeError(f"A preview needs at least 8 points, not {max_points}.")

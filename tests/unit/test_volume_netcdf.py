@@ -44,6 +44,18 @@ def test_the_only_volume_needs_no_name(tmp_path: Path) -> None:
     )
 
 
+def test_flat_variables_are_no_choice(tmp_path: Path) -> None:
+    path = write_netcdf(
+        tmp_path / "a.nc",
+        {
+            "rain": (("time", "y", "x"), ramp(5, 3, 4), {}),
+            "surface": (("level", "y", "x"), ramp(1, 3, 4), {}),
+            "t": field(ramp(2, 3, 4)),
+        },
+    )
+    assert open_volume(path).name == "t"
+
+
 def test_a_choice_lists_what_there_is(tmp_path: Path) -> None:
     path = write_netcdf(tmp_path / "a.nc", {"t": field(ramp(2, 3, 4)), "s": field(ramp(2, 3, 4))})
     for wanted in (None, "salt"):

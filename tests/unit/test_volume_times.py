@@ -88,11 +88,15 @@ def test_other_calendars(tmp_path: Path) -> None:
 
 
 def test_dates_are_rounded_to_the_second(tmp_path: Path) -> None:
-    # 10 minutes are no finite binary fraction of an hour.
+    # 10 minutes are no finite fraction of an hour, and files round them.
     path = write_netcdf(
         tmp_path / "a.nc",
         {
-            "time": (("time",), 347926 + np.arange(4) / 6, {"units": "hours since 1970-01-01"}),
+            "time": (
+                ("time",),
+                np.round(347926 + np.arange(4) / 6, 6),
+                {"units": "hours since 1970-01-01"},
+            ),
             "v": (("time", "z", "y", "x"), VALUES, {}),
         },
     )
@@ -169,3 +173,19 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
     )
     with pytest.raises(VolumeError, match="and 87 more"):
         open_volume(path, "v", 99)
+
+
+def test_components_share_their_times(tmp_path: Path) -> None:
+    path = write_netcdf(
+        tmp_path / "a.nc",
+        {
+            "constant": (("z", "y", "x"), ramp(2, 3, 4), {}),
+            "v": (("time", "z", "y", "x"), VALUES, {}),
+            "w": (("time", "z", "y", "x"), -VALUES, {}),
+            "late": (("times", "z", "y", "x"), VALUES[1:], {}),
+        },
+    )
+    values = open_volume(path, ["constant", "v", "w"], 3).read().values
+    assert np.array_equal(values, [ramp(2, 3, 4), VALUES[3], -VALUES[3]])
+    with pytest.raises(VolumeError, match="different times"):
+        open_volume(path, ["v", "late"])

@@ -1,8 +1,9 @@
-"""Where feature grids lie: the boxes that their affine maps send onto [-1, 1]^3."""
+"""Where feature grids lie, and how dense they are: boxes sent onto [-1, 1]^3 by affine maps."""
 
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 
@@ -28,3 +29,12 @@ def box_corners(transforms: np.ndarray) -> np.ndarray:
         if np.isfinite(transform).all() and abs(np.linalg.det(linear)) > 1e-12:
             box[:] = np.linalg.solve(linear, (corners - shift).T).T
     return boxes
+
+
+def box_densities(transforms: np.ndarray) -> np.ndarray:
+    """Return what each grid adds to the feature density inside its box, float64 [G].
+
+    That is det(A) / (2 pi)^1.5, the paper's density where the soft box is 1.
+    """
+    linear = np.asarray(transforms, dtype=np.float64)[:, :, :3]
+    return np.linalg.det(linear) / (2.0 * math.pi) ** 1.5

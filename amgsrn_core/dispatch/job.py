@@ -9,22 +9,18 @@ import shutil
 import subprocess
 import time
 import uuid
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, from_json, to_json
 from amgsrn_core.dispatch import status as files
 from amgsrn_core.dispatch.interpreter import worker_environment, worker_python
+from amgsrn_core.dispatch.live import LiveResult, read_live
 from amgsrn_core.dispatch.status import JobStatus
 from amgsrn_core.errors import OutputError, TrainingError
 from amgsrn_core.output import ensure_writable, reason
-from amgsrn_core.volume.geometry import GridGeometry
-from amgsrn_core.volume.volume import Block
 
 _RUN_PREFIX = "run-"
 _LOG_TAIL_BYTES = 2000
@@ -32,36 +28,12 @@ _STOP_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class LiveResult:
-    """What a worker published of the network in the making.
-
-    Attributes
-    ----------
-    geometry : GridGeometry
-        Of the preview: even in the world, coarse.
-    preview : Block
-        Decoded values float32 [C, z, y, x], and where there are any.
-    corners : ndarray [G, 8, 3]
-        Corners of the feature grids' boxes in the volume's index space, x fastest.
-    history : ndarray of float64 [rows, columns]
-    history_columns : tuple of str
-    iteration : int
-    """
-
-    geometry: GridGeometry
-    preview: Block
-    corners: np.ndarray
-    history: np.ndarray
-    history_columns: tuple[str, ...]
-    iteration: int
-
-
-@dataclass(frozen=True)
 class JobDescription:
     """Everything that a worker needs to know; the content of ``job.json``.
 
     `source` is ``{"kind": "file", "path", "variables", "time"}`` or ``{"kind": "exported",
-    "path"}`` for a folder made by :func:`amgsrn_core.volume.export_volume`.
+    "path"}`` for a folder made by :func:`amgsrn_core.volume.export_volume`. `live_folder` is where
+    live results go, or empty for the run's own folder.
     """
 
     output: str
@@ -71,6 +43,7 @@ class JobDescription:
     storage: StorageConfig
     restart: bool
     threads: int
+    live_folder: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -82,6 +55,7 @@ class JobDescription:
             "storage": to_json(self.storage),
             "restart": self.restart,
             "threads": self.threads,
+            "live_folder": self.live_folder,
         }
 
     @classmethod
@@ -95,6 +69,7 @@ class JobDescription:
             storage=from_json(StorageConfig, values["storage"]),
             restart=values["restart"],
             threads=values["threads"],
+            live_folder=values["live_folder"],
         )
 
 
@@ -105,8 +80,11 @@ class TrainingJob:
     its state kept, so that the same job started again continues.
     """
 
-    def __init__(self, output: Path, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, output: Path, folder: Path, live_folder: Path, process: subprocess.Popen[bytes]
+    ) -> None:
         self.output, self._folder, self._process = output, folder, process
+        self._live_file = live_folder / files.LIVE_FILE
         self._last = JobStatus()
 
     @classmethod
@@ -120,6 +98,7 @@ class TrainingJob:
         *,
         restart: bool = False,
         threads: int = 0,
+        live_folder: str | os.PathLike[str] | None = None,
     ) -> TrainingJob:
         """Start a worker and return at once.
 
@@ -134,6 +113,9 @@ class TrainingJob:
             Discard interrupted or finished work of another configuration at `output`.
         threads : int, default: 0
             Threads of the worker; 0 leaves it to torch.
+        live_folder : path, optional
+            An existing folder for :meth:`live`. The run's own folder, the default, goes when the
+            model is complete; here the last result, made of the finished model, stays.
 
         Raises
         ------
@@ -152,6 +134,7 @@ class TrainingJob:
             storage or StorageConfig(),
             restart,
             threads,
+            "" if live_folder is None else os.path.abspath(os.fspath(live_folder)),
         )
         parts = Path(f"{output}.parts")
         # Every run has a folder of its own: a second job on the same output must not disturb the
@@ -173,7 +156,7 @@ class TrainingJob:
                 )
         except OSError as error:
             raise OutputError(f"Cannot start training in {parts}: {reason(error)}.") from error
-        return cls(output, folder, process)
+        return cls(output, folder, Path(description.live_folder or folder), process)
 
     @property
     def is_alive(self) -> bool:
@@ -199,22 +182,14 @@ class TrainingJob:
         newer_than : int, default: -1
             Iteration of the result that the caller has already.
         """
+        return read_live(self._live_file, newer_than)
+
+    def live_time(self) -> int:
+        """Return when the last live result was published, in ns; 0 before the first."""
         try:
-            with np.load(self._folder / files.LIVE_FILE, allow_pickle=False) as stored:
-                about = json.loads(str(stored["about"]))
-                if about["iteration"] <= newer_than:
-                    return None
-                valid = stored["valid"] if "valid" in stored.files else None  # noqa: SIM401
-                return LiveResult(
-                    GridGeometry.from_json(about["geometry"]),
-                    Block(stored["preview"], valid),
-                    stored["corners"],
-                    stored["history"],
-                    tuple(about["columns"]),
-                    about["iteration"],
-                )
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-            return None
+            return self._live_file.stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def pause(self) -> None:
         """Let the worker rest after its current iteration."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -15,14 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from amgsrn_core.archive import Archive
 from amgsrn_core.dispatch import status as files
 from amgsrn_core.dispatch.job import JobDescription
+from amgsrn_core.dispatch.live import PREVIEW_POINTS, LiveResult, write_live
 from amgsrn_core.dispatch.status import JobStatus
 from amgsrn_core.ensemble import NeuralVolume
 from amgsrn_core.errors import AmgsrnError, ConfigurationError
+from amgsrn_core.feature_grids import box_densities
 from amgsrn_core.training import COLUMNS, Command, Progress, train
 from amgsrn_core.training.train import model_index
 from amgsrn_core.volume import open_volume
+from amgsrn_core.volume.preview import preview_geometry
 from amgsrn_core.volume.volume import Volume
 
 _STATUS_SECONDS = 0.4
@@ -68,7 +71,9 @@ def main(folder: Path) -> int:
         logging.exception("The training failed")
         reporter.end("failed", f"The training failed unexpectedly: {error!r}.")
         return 1
-    if not outcome.completed:
+    if outcome.completed:
+        reporter.publish_model(outcome.path)
+    else:
         _remove_stop_file(folder)
         reporter.end("stopped", "Stopped; start it again with the same options to continue.")
     return 0
@@ -83,6 +88,8 @@ class _Reporter:
         self._status_time = self._live_time = -1e9
         self._live_wait = _LIVE_SECONDS
         self._live_iteration = -1
+        self._live_file = folder / files.LIVE_FILE
+        self._preview_valid: np.ndarray | None = None
         self._volume: Volume | None = None
         self._job: JobDescription | None = None
         self._signalled = False
@@ -92,6 +99,7 @@ class _Reporter:
     def prepare(self, volume: Volume, job: JobDescription) -> None:
         """Note what is being trained."""
         self._volume, self._job = volume, job
+        self._live_file = Path(job.live_folder or self._folder) / files.LIVE_FILE
 
     def __call__(self, progress: Progress) -> Command:
         state = _STATES[progress.phase]
@@ -101,6 +109,18 @@ class _Reporter:
             self._publish_live_if_due(progress)
         control = "stop" if self._signalled else files.read_control(self._folder)
         return {"stop": Command.STOP, "pause": Command.PAUSE}.get(control, Command.CONTINUE)
+
+    def publish_model(self, path: Path) -> None:
+        """Publish the last live result, made of the finished model."""
+        if self._live_file.parent == self._folder:
+            return  # it went with the run
+        with Archive(path) as archive:
+            bricks = [archive.load_brick(number) for number in range(len(archive.index.bricks))]
+            history = bricks[0].get("history", np.zeros((0, len(COLUMNS))))
+            iteration = archive.index.training.iterations_done
+            model = NeuralVolume(archive.index, bricks)
+        with contextlib.suppress(OSError):
+            write_live(self._live_file, _live_result(model, bricks, history, iteration))
 
     def end(self, state: str, message: str) -> None:
         """Publish the last status."""
@@ -146,28 +166,49 @@ class _Reporter:
         assert job is not None and self._volume is not None
         low, high = network.minimum.cpu().numpy(), network.maximum.cpu().numpy()
         index = model_index(self._volume, low, high, job.network, job.storage)
-        model = NeuralVolume(index, [network.state_arrays()], device=network.minimum.device)
-        geometry, block = model.decoded_preview(_LIVE_POINTS)
-        about = {
-            "iteration": progress.iteration,
-            "geometry": geometry.to_json(),
-            "columns": COLUMNS,
-        }
-        arrays: dict[str, Any] = {
-            "about": np.array(json.dumps(about)),
-            "preview": block.values,
-            "corners": model.feature_corners(),
-            "history": history.array(),
-        }
-        if block.valid is not None:
-            arrays["valid"] = block.valid
-        temporary = self._folder / f".{files.LIVE_FILE}"
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, self._folder / files.LIVE_FILE)
+        state = network.state_arrays()
+        if self._preview_valid is None:
+            self._preview_valid = _preview_validity(self._volume)
+        model = NeuralVolume(index, [state], device=network.minimum.device)
+        live = _live_result(model, [state], history.array(), progress.iteration)
+        if not self._preview_valid.all():
+            live.preview.values[:, ~self._preview_valid] = 0
+            live.preview.valid = self._preview_valid
+        write_live(self._live_file, live)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signalled = True
+
+
+def _live_result(
+    model: NeuralVolume, states: list[dict[str, np.ndarray]], history: np.ndarray, iteration: int
+) -> LiveResult:
+    geometry, preview = model.decoded_preview(PREVIEW_POINTS)
+    return LiveResult(
+        geometry=geometry,
+        preview=preview,
+        corners=np.concatenate(model.feature_corners()),
+        densities=np.concatenate([box_densities(state["transforms"]) for state in states]),
+        history=history,
+        history_columns=COLUMNS,
+        iteration=iteration,
+    )
+
+
+def _preview_validity(volume: Volume) -> np.ndarray:
+    """Return where a preview has values: bool [z, y, x], that of the nearest voxels."""
+    grid = preview_geometry(volume.geometry, PREVIEW_POINTS)
+    result = np.ones(grid.dims, dtype=bool)
+    nearest = [
+        np.clip(np.floor(axis.to_index(other.coordinates) + 0.5).astype(int), 0, axis.size - 1)
+        for axis, other in zip(volume.geometry.axes, grid.axes)
+    ]
+    for extent in volume.slabs():
+        layers = (nearest[0] >= extent[0].start) & (nearest[0] < extent[0].stop)
+        valid = volume.read(extent).valid if layers.any() else None
+        if valid is not None:
+            result[layers] = valid[np.ix_(nearest[0][layers] - extent[0].start, *nearest[1:])]
+    return result
 
 
 def _open(source: dict[str, Any]) -> Volume:

@@ -14,6 +14,7 @@ from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
 from amgsrn_core.volume import Block, Extent, GridGeometry
 
 MODEL = "amgsrn_model"
+STATE = "amgsrn_state"
 
 VTKExtent = tuple[int, int, int, int, int, int]
 """First and last sample (inclusive) along x, y, z."""
@@ -80,6 +81,19 @@ def get_model(dataset: Any) -> tuple[str, str] | None:
     if array is None or array.GetNumberOfValues() < 2:
         return None
     return array.GetValue(0), array.GetValue(1)
+
+
+def set_state(dataset: Any, state: str) -> None:
+    """Note in a data set's field data how far the training is that it shows."""
+    array = vtkStringArray()
+    array.SetName(STATE)
+    array.InsertNextValue(state)
+    dataset.GetFieldData().AddArray(array)
+
+
+def is_in_training(dataset: Any) -> bool:
+    """Tell whether a data set shows a model that is going to be."""
+    return dataset is not None and dataset.GetFieldData().GetAbstractArray(STATE) is not None
 
 
 def new_dataset(geometry: GridGeometry) -> Any:

@@ -24,13 +24,9 @@ class ModelFile:
 
         Raises
         ------
-        ConfigurationError
-            No file is named.
         ArchiveNotFoundError, ArchiveError
             The file is not there (any more), damaged, foreign, or of a newer version.
         """
-        if not path:
-            raise ConfigurationError("Choose a model file (.amgsrn).")
         try:
             status = os.stat(path)
             identity = (path, status.st_mtime_ns, status.st_size)

@@ -7,6 +7,7 @@ from typing import Any
 from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkImageData
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
+from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.volume import GridGeometry
 from amgsrn_core.volume.preview import preview_geometry
 from amgsrn_paraview import datasets
@@ -46,7 +47,7 @@ class AMGSRNReader(Algorithm):
 
     def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Announce the preview's grid and the model's time."""
-        self._model.refresh(self._path)
+        self._refresh()
         info = outInfo.GetInformationObject(0)
         geometry = self._preview_geometry()
         datasets.announce(info, geometry)
@@ -62,7 +63,7 @@ class AMGSRNReader(Algorithm):
 
     def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Decode this rank's part of the preview."""
-        self._model.refresh(self._path)
+        self._refresh()
         index = self._model.index
         info = outInfo.GetInformationObject(0)
         output = vtkImageData.GetData(info)
@@ -78,6 +79,11 @@ class AMGSRNReader(Algorithm):
             output.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), index.time.value)
         self.forget_complaint()
         return 1
+
+    def _refresh(self) -> None:
+        if not self._path:
+            raise ConfigurationError("Choose a model file (.amgsrn).")
+        self._model.refresh(self._path)
 
     def _preview_geometry(self) -> GridGeometry:
         return preview_geometry(self._model.index.geometry, self._samples**3)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from vtkmodules.vtkCommonDataModel import vtkDataObject
+from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkImageData
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
 from amgsrn_core.errors import ConfigurationError
@@ -59,8 +59,8 @@ class _Reconstruction(Algorithm):
 
     def RequestDataObject(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Make an output of the kind that suits the model's axes."""
-        self._refresh()
-        wanted = datasets.new_dataset(self._model.index.geometry)
+        known = self._find_model()
+        wanted = datasets.new_dataset(self._model.index.geometry) if known else vtkImageData()
         info = outInfo.GetInformationObject(0)
         present = info.Get(vtkDataObject.DATA_OBJECT())
         if present is None or present.GetClassName() != wanted.GetClassName():
@@ -68,17 +68,20 @@ class _Reconstruction(Algorithm):
         return 1
 
     def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
-        """Announce the grid."""
-        self._refresh()
-        geometry = self._geometry()
+        """Announce the grid; a single point while no model is known."""
         info = outInfo.GetInformationObject(0)
-        datasets.announce(info, geometry)
+        if self._find_model():
+            datasets.announce(info, self._geometry())
+        else:
+            # ParaView asks as soon as the proxy is made: too early to complain.
+            info.Set(Pipeline.WHOLE_EXTENT(), (0, 0, 0, 0, 0, 0), 6)
         info.Set(self.CAN_PRODUCE_SUB_EXTENT(), 1)
         return 1
 
     def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Evaluate the model on the extent that is asked for."""
-        self._refresh()
+        if not self._find_model():
+            return self._without_model()
         geometry, index = self._geometry(), self._model.index
         info = outInfo.GetInformationObject(0)
         output = info.Get(vtkDataObject.DATA_OBJECT())
@@ -92,7 +95,12 @@ class _Reconstruction(Algorithm):
         self.forget_complaint()
         return 1
 
-    def _refresh(self) -> None:
+    def _find_model(self) -> bool:
+        """Read the model's index; False when no model has been named yet."""
+        raise NotImplementedError
+
+    def _without_model(self) -> int:
+        """Serve a request for data that cannot be."""
         raise NotImplementedError
 
     def _assign(self, name: str, value: Any) -> None:
@@ -128,8 +136,13 @@ class AMGSRNReconstructionSource(_Reconstruction):
         """Set the model file."""
         self._assign("_path", path or "")
 
-    def _refresh(self) -> None:
-        self._model.refresh(self._path)
+    def _find_model(self) -> bool:
+        if self._path:
+            self._model.refresh(self._path)
+        return bool(self._path)
+
+    def _without_model(self) -> int:
+        raise ConfigurationError("Choose a model file (.amgsrn).")
 
 
 class AMGSRNReconstruction(_Reconstruction):
@@ -148,20 +161,26 @@ class AMGSRNReconstruction(_Reconstruction):
         info.Set(Pipeline.UPDATE_NUMBER_OF_GHOST_LEVELS(), 0)
         return 1
 
-    def _refresh(self) -> None:
+    def _find_model(self) -> bool:
         # The grid depends on the model, and which model that is stands in the input's data: they
         # have to be there before the pipeline asks for them.
         self.GetInputAlgorithm(0, 0).UpdatePiece(rank(), ranks(), 0)
         data = self.GetInputDataObject(0, 0)
         model = None if data is None else datasets.get_model(data)
-        if model is None:
-            raise ConfigurationError(
-                "The input carries no model; use the output of AMGSRN Reader, or of AMGSRN "
-                "Trainer when its training is complete."
-            )
-        path, checksum = model
-        self._model.refresh(path)
-        self._model.expect(checksum)
+        if model is not None:
+            path, checksum = model
+            self._model.refresh(path)
+            self._model.expect(checksum)
+        return model is not None
+
+    def _without_model(self) -> int:
+        if datasets.is_in_training(self.GetInputDataObject(0, 0)):
+            self.forget_complaint()
+            return 1
+        raise ConfigurationError(
+            "The input carries no model; use the output of AMGSRN Reader, or of AMGSRN Trainer "
+            "when its training is complete."
+        )
 
 
 def _extent_of_bounds(geometry: GridGeometry, bounds: Sequence[float]) -> Extent:

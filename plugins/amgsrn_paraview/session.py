@@ -1,0 +1,370 @@
+"""The training that a filter has under way: started, watched, steered, and never started twice."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import tempfile
+import time
+import uuid
+import weakref
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amgsrn_core.archive import Archive
+from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
+from amgsrn_core.dispatch import PREVIEW_POINTS, JobStatus, LiveResult, TrainingJob
+from amgsrn_core.errors import AmgsrnError, OutputError, TrainingError
+from amgsrn_core.output import ensure_writable, reason
+from amgsrn_core.volume import Block, GridGeometry, Volume, export_volume, volume_from_vtk
+from amgsrn_core.volume.preview import preview_geometry
+
+SUFFIX = ".amgsrn"
+
+_POLL_SECONDS = 0.1
+_REPORT_SECONDS = 1.0
+_NEWS_SECONDS = 1.0
+
+Report = Callable[[float, str], bool]
+"""Takes the share that is done and a text; returns whether to go on."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for when pressing Apply."""
+
+    dataset: Any
+    arrays: tuple[str, ...]
+    association: str
+    output: str
+    restart: bool
+    network: NetworkConfig
+    training: TrainingConfig
+    storage: StorageConfig
+
+    def volume(self) -> Volume:
+        """Return the arrays as a volume, without copies."""
+        return volume_from_vtk(self.dataset, self.arrays, self.association)
+
+    def options(self) -> tuple[Any, ...]:
+        """Return everything but the data, to compare requests by."""
+        return (
+            self.arrays,
+            self.association,
+            self.output,
+            self.restart,
+            self.network,
+            self.training,
+            self.storage,
+        )
+
+    def stamp(self) -> tuple[Any, ...]:
+        """Return when the data were last touched: equal stamps mean equal data."""
+        data = self.dataset.GetCellData if self.association == "cell" else self.dataset.GetPointData
+        arrays = (data().GetArray(name) for name in (*self.arrays, "vtkGhostType"))
+        return (
+            self.dataset.GetExtent(),
+            self.dataset.GetBounds(),
+            tuple(None if array is None else array.GetMTime() for array in arrays),
+        )
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What there is to show of a training.
+
+    `model` is the model file with its checksum, once there is one.
+    """
+
+    status: JobStatus
+    name: str
+    components: tuple[str, ...]
+    geometry: GridGeometry
+    preview: Block
+    live: LiveResult | None
+    model: tuple[str, str] | None
+
+
+class Session:
+    """At most one training at a time; when this object goes, the training stops, state kept."""
+
+    def __init__(self) -> None:
+        self.output = ""
+        self._request: Request | None = None
+        self._stamp: tuple[Any, ...] = ()
+        self._digest = 0
+        self._refusal: AmgsrnError | None = None
+        self._run: _Run | None = None
+        self._again = False
+        self._seen: tuple[str, int] = ("", 0)
+        self._seen_time = 0.0
+
+    def ensure(self, request: Request, *, restart_stopped: bool) -> None:
+        """Make sure that what is asked for is being trained, or was.
+
+        The same request again changes nothing, whatever happened to it; `restart_stopped` (or a
+        call of :meth:`resume` before) goes on with a training that was stopped or failed.
+
+        Raises
+        ------
+        AmgsrnError
+            The request cannot be served. The same request raises the same error at once.
+        """
+        again, self._again = self._again, False
+        if self._is_same(request):
+            if self._refusal is not None and not again:
+                raise self._refusal
+            if self._run is not None:
+                state = self._run.status().state
+                if not (again and state in ("stopped", "failed")) and not (
+                    restart_stopped and state == "stopped"
+                ):
+                    return
+                # What the first run of this request threw away is gone; go on from here.
+                self._start(request, restart=False)
+                return
+        self.close()
+        self._request, self._stamp, self._digest = request, request.stamp(), 0
+        self._start(request, restart=request.restart)
+
+    def status(self) -> JobStatus | None:
+        """Return the state of the training; None before the first."""
+        return None if self._run is None else self._run.status()
+
+    def has_news(self) -> bool:
+        """Tell whether :meth:`show` would return something else than last time."""
+        if self._again:
+            return True
+        if self._run is None or time.monotonic() - self._seen_time < _NEWS_SECONDS:
+            return False
+        return self._run.version() != self._seen
+
+    def show(self) -> Shown:
+        """Return what there is to show.
+
+        Raises
+        ------
+        TrainingError
+            The training failed.
+        """
+        assert self._run is not None
+        self._seen, self._seen_time = self._run.version(), time.monotonic()
+        return self._run.show()
+
+    def wait(self, report: Report) -> None:
+        """Return when the training has ended; `report` is called about once a second."""
+        assert self._run is not None
+        self._run.wait(report)
+
+    def pause(self) -> None:
+        """Hold the training."""
+        if self._run is not None:
+            self._run.job.pause()
+
+    def resume(self) -> bool:
+        """Go on; return whether that needs an update because the training had ended."""
+        if self._run is not None:
+            self._run.job.resume()
+            self._again = self._run.status().state in ("stopped", "failed")
+        return self._again
+
+    def stop(self) -> None:
+        """End the training, state kept, without waiting for it."""
+        if self._run is not None:
+            self._run.job.stop(wait=False)
+
+    def close(self) -> None:
+        """End the training, state kept, and forget it."""
+        run, self._run, self._refusal = self._run, None, None
+        if run is not None:
+            run.close()
+
+    def _is_same(self, request: Request) -> bool:
+        if self._request is None or request.options() != self._request.options():
+            return False
+        stamp = request.stamp()
+        if stamp != self._stamp and self._run is not None:
+            # The pipeline may have run again and come to the same values.
+            if _digest(request.volume()) != self._digest:
+                return False
+            self._stamp = stamp
+        return stamp == self._stamp
+
+    def _start(self, request: Request, *, restart: bool) -> None:
+        try:
+            volume = request.volume()
+            minimum = volume.check().minimum
+            self._digest = _digest(volume)
+            output = request.output or _own_output(volume, self._digest, request)
+            if not output.endswith(SUFFIX):
+                output += SUFFIX
+            self.output = os.path.abspath(output)
+            self._run = _Run.start(volume, minimum, Path(self.output), request, restart)
+        except AmgsrnError as error:
+            self._refusal = error
+            raise
+        self._refusal, self._seen = None, ("", 0)
+
+
+class _Run:
+    """One worker process with the files that it reads and publishes."""
+
+    def __init__(
+        self, job: TrainingJob, volume: Volume, minimum: np.ndarray, folders: tuple[Path, Path]
+    ) -> None:
+        self.job = job
+        self._name, self._components = volume.name, volume.components
+        self._minimum = minimum
+        self._preview_geometry = preview_geometry(volume.geometry, PREVIEW_POINTS)
+        # Also when the filter is deleted and when ParaView quits.
+        self._finalizer = weakref.finalize(self, _end, job, folders)
+
+    @classmethod
+    def start(
+        cls, volume: Volume, minimum: np.ndarray, output: Path, request: Request, restart: bool
+    ) -> _Run:
+        """Hand the volume to a new worker."""
+        ensure_writable(output)
+        parts = Path(f"{output}.parts")
+        exported = parts / f"volume-{uuid.uuid4().hex[:12]}"
+        try:
+            parts.mkdir(exist_ok=True)
+            live = Path(tempfile.mkdtemp(prefix="amgsrn-live-"))
+        except OSError as error:
+            raise OutputError(f"Cannot write {parts}: {reason(error)}.") from error
+        try:
+            export_volume(volume, exported)
+            job = TrainingJob.start(
+                output,
+                {"kind": "exported", "path": str(exported)},
+                request.network,
+                request.training,
+                request.storage,
+                restart=restart,
+                live_folder=live,
+            )
+        except BaseException:
+            _remove((exported, live))
+            raise
+        return cls(job, volume, minimum, (exported, live))
+
+    def status(self) -> JobStatus:
+        return self.job.status()
+
+    def version(self) -> tuple[str, int]:
+        """Return something that changes whenever there is something new to show."""
+        return self.status().state, self.job.live_time()
+
+    def wait(self, report: Report) -> None:
+        """Wait for the worker's end."""
+        last = -1e9
+
+        def on_status(status: JobStatus) -> bool:
+            nonlocal last
+            if time.monotonic() - last < _REPORT_SECONDS:
+                return True
+            last = time.monotonic()
+            return report(status.fraction, _describe(status))
+
+        try:
+            self.job.wait(on_status, _POLL_SECONDS)
+        except BaseException:  # Ctrl-C: the training must not go on unseen
+            self.job.stop(wait=False)
+            raise
+
+    def show(self) -> Shown:
+        status = self.status()
+        if status.state == "failed":
+            raise TrainingError(status.message)
+        live = self.job.live()
+        model = None
+        if status.state == "done":
+            with Archive(self.job.output) as archive:
+                model = (str(self.job.output), archive.checksum)
+        return Shown(
+            status=status,
+            name=self._name,
+            components=self._components,
+            geometry=self._preview_geometry,
+            preview=self._untrained() if live is None else live.preview,
+            live=live,
+            model=model,
+        )
+
+    def close(self) -> None:
+        """Stop the worker and wait until it has let go of the model's folder."""
+        self.job.stop()
+        self._finalizer()
+
+    def _untrained(self) -> Block:
+        """Return what a network says that has learned nothing: the minimum."""
+        shape = (len(self._components), *self._preview_geometry.dims)
+        values = np.broadcast_to(self._minimum.reshape(-1, 1, 1, 1), shape)
+        return Block(values.astype(np.float32))
+
+
+def _end(job: TrainingJob, folders: tuple[Path, Path]) -> None:
+    job.stop(wait=False)
+    _remove(folders)
+
+
+def _remove(folders: tuple[Path, Path]) -> None:
+    # A worker that still reads the volume has mapped it and keeps it.
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _describe(status: JobStatus) -> str:
+    if status.state != "training":
+        return {"starting": "Reading", "finishing": "Measuring and saving"}.get(
+            status.state, status.state.capitalize()
+        )
+    text = f"Training {status.iteration}/{status.iterations}"
+    if status.psnr == status.psnr:
+        text += f", {status.psnr:.1f} dB"
+    if status.eta_seconds == status.eta_seconds:
+        text += f", {status.eta_seconds:.0f} s left"
+    return text
+
+
+def _digest(volume: Volume) -> int:
+    """Return a checksum of a volume's values and place."""
+    crc = zlib.crc32(repr((volume.name, volume.components, volume.geometry.to_json())).encode())
+    for extent in volume.slabs():
+        block = volume.read(extent)
+        crc = zlib.crc32(block.values.data, crc)
+        if block.valid is not None:
+            crc = zlib.crc32(np.ascontiguousarray(block.valid).data, crc)
+    return crc
+
+
+def _own_output(volume: Volume, digest: int, request: Request) -> str:
+    """Return a file in the temporary folder that belongs to these data and settings alone."""
+    options = [to_json(c) for c in (request.network, request.training, request.storage)]
+    for circumstance in ("device", "backend", "checkpoint_seconds"):
+        options[1].pop(circumstance)
+    crc = zlib.crc32(repr(options).encode())
+    folder = Path(tempfile.gettempdir()) / f"amgsrn-{_user()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+            raise OutputError(f"The folder {folder} belongs to somebody else; name an output file.")
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"Cannot make the folder {folder}: {reason(error)}.") from error
+    name = "".join(c if c.isalnum() or c in "-_" else "_" for c in volume.name)[:60]
+    return str(folder / f"{name}-{digest:08x}-{crc:08x}{SUFFIX}")
+
+
+def _user() -> str:
+    with contextlib.suppress(OSError, KeyError, ImportError):
+        return getpass.getuser()
+    return "user"

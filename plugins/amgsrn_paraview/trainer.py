@@ -1,0 +1,302 @@
+"""The trainer: a volume in, a model file out, with its preview on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from vtkmodules.vtkCommonDataModel import (
+    vtkDataObject,
+    vtkImageData,
+    vtkMultiBlockDataSet,
+    vtkTable,
+)
+from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
+
+from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.dispatch import PREVIEW_POINTS
+from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.volume.preview import coarse_dims
+from amgsrn_paraview import results
+from amgsrn_paraview.algorithm import Algorithm
+from amgsrn_paraview.execution import may_return_early, rank
+from amgsrn_paraview.session import Request, Session
+
+AUTO, LIVE, BLOCKING = range(3)
+
+_OUTPUT_TYPES = ("vtkImageData", "vtkTable", "vtkMultiBlockDataSet")
+
+
+class AMGSRNTrainer(Algorithm):
+    """Trains a model of arrays of its input in another process.
+
+    Outputs are a preview of the model (image data, evenly spaced in the world), the training
+    history (table) and the feature grids (boxes). In ParaView's window each update shows what
+    there is by then; elsewhere the first one waits for the finished model.
+
+    On several ranks the first one trains, because a network is fitted to the whole volume; it
+    asks the input for everything and the others ask for nothing.
+    """
+
+    label = "AMGSRN Trainer"
+
+    def __init__(self) -> None:
+        super().__init__(nInputPorts=1, nOutputPorts=len(_OUTPUT_TYPES))
+        self._network: dict[str, Any] = {}
+        self._training: dict[str, Any] = {}
+        self._storage: dict[str, Any] = {}
+        self._more_arrays: list[str] = []
+        self._output_file = ""
+        self._restart = False
+        self._execution = AUTO
+        self._polled = False
+        self._session = Session()
+
+    # --- Properties ------------------------------------------------------------------------------
+
+    def AddArray(self, name: str | None) -> None:
+        """Learn a further array with the same network."""
+        if name:
+            self._more_arrays.append(name)
+            self.Modified()
+
+    def ClearArrays(self) -> None:
+        """Learn only the array that was chosen first."""
+        if self._more_arrays:
+            self._more_arrays.clear()
+            self.Modified()
+
+    def SetOutputFile(self, path: str | None) -> None:
+        """Set the model file; empty means a file of its own in the temporary folder."""
+        if (path or "") != self._output_file:
+            self._output_file = path or ""
+            self.Modified()
+
+    def SetRestart(self, restart: int) -> None:
+        """Begin anew even if the output file has a model or unfinished training."""
+        if bool(restart) != self._restart:
+            self._restart = bool(restart)
+            self.Modified()
+
+    def SetExecution(self, execution: int) -> None:
+        """Set when an update returns: 0 auto, 1 live, 2 when the model is complete."""
+        if execution != self._execution:
+            self._execution = execution
+            self.Modified()
+
+    def SetGrids(self, grids: int) -> None:
+        """Set the number of feature grids."""
+        self._assign(self._network, grids=grids)
+
+    def SetFeatures(self, features: int) -> None:
+        """Set the features per grid node."""
+        self._assign(self._network, features=features)
+
+    def SetGridShape(self, x: int, y: int, z: int) -> None:
+        """Set the nodes of each feature grid."""
+        self._assign(self._network, grid_shape=(z, y, x))
+
+    def SetLayers(self, layers: int) -> None:
+        """Set the hidden layers of the decoder."""
+        self._assign(self._network, layers=layers)
+
+    def SetWidth(self, width: int) -> None:
+        """Set the neurons per hidden layer."""
+        self._assign(self._network, width=width)
+
+    def SetIterations(self, iterations: int) -> None:
+        """Set the optimiser steps."""
+        self._assign(self._training, iterations=iterations)
+
+    def SetBatch(self, batch: int) -> None:
+        """Set the random points per step."""
+        self._assign(self._training, batch=batch)
+
+    def SetLearningRate(self, rate: float) -> None:
+        """Set the peak learning rate."""
+        self._assign(self._training, learning_rate=rate)
+
+    def SetDecoderRate(self, rate: float) -> None:
+        """Set the decoder's learning rate relative to the features'."""
+        self._assign(self._training, decoder_rate=rate)
+
+    def SetSchedule(self, number: int) -> None:
+        """Choose the learning rate over time, by its position among the choices."""
+        self._choose(self._training, TrainingConfig, "schedule", number)
+
+    def SetTargets(self, number: int) -> None:
+        """Choose the interpolation of the data, by its position among the choices."""
+        self._choose(self._training, TrainingConfig, "targets", number)
+
+    def SetPlacement(self, number: int) -> None:
+        """Choose where feature grids start, by its position among the choices."""
+        self._choose(self._training, TrainingConfig, "placement", number)
+
+    def SetMotion(self, number: int) -> None:
+        """Choose how the feature grids move, by its position among the choices."""
+        self._choose(self._training, TrainingConfig, "motion", number)
+
+    def SetSeed(self, seed: int) -> None:
+        """Set the seed of every random choice."""
+        self._assign(self._training, seed=seed)
+
+    def SetDevice(self, device: str | None) -> None:
+        """Set where to train: auto, cpu, cuda, cuda:N or mps."""
+        self._assign(self._training, device=device or "auto")
+
+    def SetBackend(self, number: int) -> None:
+        """Choose the implementation, by its position among the choices."""
+        self._choose(self._training, TrainingConfig, "backend", number)
+
+    def SetCheckpointSeconds(self, seconds: float) -> None:
+        """Set the seconds between checkpoints."""
+        self._assign(self._training, checkpoint_seconds=seconds)
+
+    def SetStorageType(self, number: int) -> None:
+        """Choose the type of the stored numbers, by its position among the choices."""
+        self._choose(self._storage, StorageConfig, "dtype", number)
+
+    # --- Commands and information ----------------------------------------------------------------
+
+    def Pause(self) -> None:
+        """Hold training where it is."""
+        self._session.pause()
+
+    def Resume(self) -> None:
+        """Go on with paused or stopped training."""
+        if self._session.resume():
+            self.Modified()
+
+    def Stop(self) -> None:
+        """End training and keep its state."""
+        self._session.stop()
+
+    def GetNeedsUpdate(self) -> bool:
+        """Tell ParaView's window, which asks several times a second, whether there are news."""
+        self._polled = True
+        if self._session.has_news():
+            self.Modified()
+            return True
+        return False
+
+    def GetState(self) -> str:
+        """Return idle, starting, training, paused, finishing, done, stopped or failed."""
+        status = self._session.status()
+        return "idle" if status is None else status.state
+
+    def GetIteration(self) -> int:
+        """Return the optimiser steps done."""
+        status = self._session.status()
+        return 0 if status is None else status.iteration
+
+    def GetModelFile(self) -> str:
+        """Return the model file that is written, or an empty string before the first update."""
+        return self._session.output
+
+    # --- Requests of the pipeline ----------------------------------------------------------------
+
+    def FillInputPortInformation(self, port: int, info: Any) -> int:
+        """Accept image data and rectilinear grids."""
+        info.Remove(self.INPUT_REQUIRED_DATA_TYPE())
+        info.Append(self.INPUT_REQUIRED_DATA_TYPE(), "vtkImageData")
+        info.Append(self.INPUT_REQUIRED_DATA_TYPE(), "vtkRectilinearGrid")
+        return 1
+
+    def FillOutputPortInformation(self, port: int, info: Any) -> int:
+        """Produce a preview, a table and boxes."""
+        info.Set(vtkDataObject.DATA_TYPE_NAME(), _OUTPUT_TYPES[port])
+        return 1
+
+    def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
+        """Announce the preview's grid; a preview has no time steps of its own."""
+        whole = inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT())
+        cells = self._chosen()[1] == "cell"
+        dims = tuple(whole[2 * i + 1] - whole[2 * i] + 1 - cells for i in (2, 1, 0))
+        nz, ny, nx = coarse_dims(dims, PREVIEW_POINTS)
+        info = outInfo.GetInformationObject(0)
+        info.Set(Pipeline.WHOLE_EXTENT(), (0, nx - 1, 0, ny - 1, 0, nz - 1), 6)
+        return 1
+
+    def RequestUpdateExtent(self, request: Any, inInfo: Any, outInfo: Any) -> int:
+        """Ask for the whole volume on the first rank, and for nothing on the others."""
+        info = inInfo[0].GetInformationObject(0)
+        whole = info.Get(Pipeline.WHOLE_EXTENT())
+        info.Set(Pipeline.UPDATE_EXTENT(), whole if rank() == 0 else (0, -1, 0, -1, 0, -1), 6)
+        info.Set(Pipeline.UPDATE_NUMBER_OF_GHOST_LEVELS(), 0)
+        return 1
+
+    def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
+        """Start training if need be, wait for it or not, and show what there is."""
+        if rank() != 0:
+            return 1
+        volume = self.GetInputData(inInfo, 0, 0)
+        self._check_complete(volume, inInfo[0].GetInformationObject(0))
+        early = self._execution == LIVE or (
+            self._execution == AUTO and may_return_early(self._polled)
+        )
+        self._session.ensure(self._request(volume), restart_stopped=not early)
+        if not early:
+            self._wait()
+        shown = self._session.show()
+        results.fill_preview(vtkImageData.GetData(outInfo, 0), shown)
+        results.fill_history(vtkTable.GetData(outInfo, 1), shown)
+        results.fill_feature_grids(vtkMultiBlockDataSet.GetData(outInfo, 2), shown)
+        self.forget_complaint()
+        return 1
+
+    # --- Helpers ---------------------------------------------------------------------------------
+
+    def _assign(self, options: dict[str, Any], **values: Any) -> None:
+        if any(options.get(key) != value for key, value in values.items()):
+            options.update(values)
+            self.Modified()
+
+    def _choose(self, options: dict[str, Any], kind: type, name: str, number: int) -> None:
+        (choices,) = (f.metadata["choices"] for f in dataclasses.fields(kind) if f.name == name)
+        self._assign(options, **{name: choices[number]})
+
+    def _chosen(self) -> tuple[str, str]:
+        """Return the name of the chosen array, perhaps empty, and its association."""
+        info = self.GetInputArrayInformation(0)
+        name = info.Get(vtkDataObject.FIELD_NAME()) if info.Has(vtkDataObject.FIELD_NAME()) else ""
+        association = info.Get(vtkDataObject.FIELD_ASSOCIATION())
+        cells = association == vtkDataObject.FIELD_ASSOCIATION_CELLS
+        return name or "", "cell" if cells else "point"
+
+    def _request(self, dataset: Any) -> Request:
+        name, association = self._chosen()
+        if not name:
+            # A script that makes the filter before its input has data gets no default from
+            # ParaView.
+            scalars = dataset.GetPointData().GetScalars()
+            if scalars is None or not scalars.GetName():
+                raise ConfigurationError("Choose the point or cell array to learn.")
+            name = scalars.GetName()
+        return Request(
+            dataset=dataset,
+            arrays=tuple(dict.fromkeys([name, *self._more_arrays])),
+            association=association,
+            output=self._output_file,
+            restart=self._restart,
+            network=NetworkConfig(**self._network),
+            training=TrainingConfig(**self._training),
+            storage=StorageConfig(**self._storage),
+        )
+
+    def _check_complete(self, dataset: Any, info: Any) -> None:
+        whole, present = info.Get(Pipeline.WHOLE_EXTENT()), dataset.GetExtent()
+        if tuple(whole) != tuple(present):
+            raise ConfigurationError(
+                f"Training needs the whole volume on one rank, but its source gave the extent "
+                f"{present} of {whole} only; train with a single rank."
+            )
+
+    def _wait(self) -> None:
+        """Wait for the model, with progress in ParaView; an abort keeps the state."""
+
+        def report(fraction: float, text: str) -> bool:
+            self.SetProgressText(text)
+            self.UpdateProgress(fraction)
+            return not (self.GetAbortExecute() or self.CheckAbort())
+
+        self._session.wait(report)

@@ -1,0 +1,163 @@
+"""Model files in ParaView: the reader, the reconstruction, and what they say of bad files."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from sample_models import write_small_model
+
+from amgsrn_core import NeuralVolume
+from amgsrn_core.volume import Axis, GridGeometry
+from amgsrn_core.volume.preview import preview_geometry
+
+UNEVEN = GridGeometry(
+    (
+        Axis("depth", np.array([-150.0, -70.0, -30.0, -10.0, -5.0, 0.0])),
+        Axis.uniform("latitude", 7, 40.0, 0.5),
+        Axis.uniform("longitude", 8, -10.0, 0.25),
+    )
+)
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+EVEN = GridGeometry.uniform((6, 7, 8), origin=(1.0, 2.0, 3.0), spacing=(0.5, 1.0, 2.0))
+
+
+@pytest.fixture
+def model(tmp_path):
+    def make(name="model.amgsrn", **options):
+        path = tmp_path / name
+        write_small_model(path, **options)
+        return path
+
+    return make
+
+
+def read(paraview, steps, **options):
+    run = paraview.run("pvpython", "read_models.py", json.dumps(steps), **options)
+    arrays = {}
+    if run.results:
+        (saved,) = paraview.folder.glob("read_models-*.json.npz")
+        with np.load(saved) as file:
+            arrays = dict(file)
+    return run, arrays
+
+
+def expected(path, geometry):
+    block = NeuralVolume.open(path, device="cpu").reconstruct_block(geometry)
+    values = block.values.copy()
+    if block.valid is not None:
+        values[:, ~block.valid] = np.nan
+    return np.moveaxis(values, 0, -1)
+
+
+def test_reader_and_reconstruction_agree_with_the_library(paraview, model):
+    even = model("even.amgsrn", geometry=EVEN, components=("u", "v", "w"))
+    uneven = model("uneven.amgsrn", geometry=UNEVEN, mask=True)
+    steps = [
+        {"proxy": "open", "file": str(uneven)},
+        {"proxy": "AMGSRNReconstructionSource", "file": str(uneven)},
+        {
+            "proxy": "AMGSRNReconstructionSource",
+            "file": str(uneven),
+            "properties": {"Dimensions": [9, 0, 11]},
+        },
+        {
+            "proxy": "filter",
+            "file": str(even),
+            "properties": {
+                "ScaleFactor": 2,
+                "Region": "World Bounds",
+                "WorldBounds": [2, 3.1, 0, 4, 5, 9],
+            },
+        },
+        {
+            "proxy": "AMGSRNReconstructionSource",
+            "file": str(even),
+            "properties": {"Region": "Index Extent", "IndexExtent": [1, 4, 0, 6, 2, 3]},
+        },
+    ]
+    run, arrays = read(paraview, steps)
+    assert run.messages == []
+    assert not run.results["torch_at_load"]
+    opened, whole, finer, region, extent = run.results["steps"]
+
+    assert opened["proxy"] == "AMGSRNReader"
+    assert opened["type"] == "vtkImageData"
+    preview = preview_geometry(UNEVEN)
+    np.testing.assert_allclose(opened["bounds"], preview.bounds)
+    np.testing.assert_allclose(arrays["0/density"], expected(uneven, preview), **CLOSE)
+    assert np.isnan(arrays["0/density"]).any()
+    assert opened["model"] == [str(uneven), NeuralVolume.open(uneven).checksum]
+
+    assert whole["type"] == "vtkRectilinearGrid"
+    assert whole["model"] == opened["model"]
+    np.testing.assert_allclose(whole["bounds"], UNEVEN.bounds)
+    np.testing.assert_allclose(arrays["1/density"], expected(uneven, UNEVEN), **CLOSE)
+
+    grid = UNEVEN.resampled((11, 7, 9))
+    assert finer["extent"] == [0, 8, 0, 6, 0, 10]
+    np.testing.assert_allclose(arrays["2/density"], expected(uneven, grid), **CLOSE)
+
+    # The box grows to the samples around it: x 2 to 3.5, y 2 to 4, z 5 to 9; twice as many of each.
+    assert region["type"] == "vtkImageData"
+    np.testing.assert_allclose(region["bounds"], [2, 3.5, 2, 4, 5, 9])
+    grid = EVEN.window((slice(1, 4), slice(0, 3), slice(2, 6))).resampled((6, 6, 8))
+    assert region["extent"] == [0, 7, 0, 5, 0, 5]
+    assert region["arrays"] == {"density": 3}
+    np.testing.assert_allclose(arrays["3/density"], expected(even, grid), **CLOSE)
+
+    grid = EVEN.window((slice(2, 4), slice(0, 7), slice(1, 5)))
+    np.testing.assert_allclose(extent["bounds"], grid.bounds)
+    np.testing.assert_allclose(arrays["4/density"], expected(even, grid), **CLOSE)
+
+
+def test_scalars_trained_together_are_arrays_of_their_own(paraview, tmp_path):
+    path = tmp_path / "both.amgsrn"
+    components = ("temperature", "salinity")
+    write_small_model(path, components=components)
+    rename(path, "_".join(components))
+    run, arrays = read(paraview, [{"proxy": "AMGSRNReconstructionSource", "file": str(path)}])
+    assert run.results["steps"][0]["arrays"] == {"temperature": 1, "salinity": 1}
+    both = np.concatenate([arrays[f"0/{name}"] for name in components], axis=-1)
+    model = NeuralVolume.open(path)
+    np.testing.assert_allclose(both, expected(path, model.geometry), **CLOSE)
+
+
+def rename(path, name):
+    import dataclasses
+
+    from amgsrn_core.archive import Archive, write_archive
+
+    with Archive(path) as archive:
+        index, brick = archive.index, archive.load_brick(0)
+    write_archive(path, dataclasses.replace(index, name=name), [brick])
+
+
+def test_bad_files_are_explained_in_one_sentence(paraview, model, tmp_path):
+    good = model()
+    model("other.amgsrn", seed=1)
+    cut = tmp_path / "cut.amgsrn"
+    cut.write_bytes(good.read_bytes()[:-100])
+    foreign = tmp_path / "foreign.amgsrn"
+    foreign.write_text("hello")
+    run = paraview.run("pvpython", "bad_models.py", good, cut, foreign)
+    parts = re.split(r"\n<<(\w+)>>\n", run.stderr)
+    said = {name: text.strip() for name, text in zip(parts[1::2], parts[2::2])}
+    assert list(said) == run.results["asked"]
+    assert "There is no model file" in said["missing"]
+    assert "Choose a model file" in said["unnamed"]
+    assert "not a model file, or only a part of one" in said["cut"]
+    assert "not a model file" in said["foreign"]
+    assert "carries no model" in said["no_model"]
+    assert "outside the model along x" in said["outside"]
+    assert "the model has samples 0 to 7" in said["extent"]
+    assert "There is no model file" in said["moved"]
+    assert "was replaced by another model" in said["replaced"]
+    # Making a proxy is no reason to complain yet: in the window its panel is only now shown.
+    assert said.pop("created") == ""
+    for text in said.values():
+        # One sentence, once, although every pipeline was updated twice; and nothing else.
+        assert text.startswith("ERROR: AMGSRN")
+        assert len(text.splitlines()) == 1

@@ -134,10 +134,10 @@ class NetCDFOutput:
         self._dataset.createDimension(name, 1)
         variable = self._dataset.createVariable(name, "f8", (name,))
         variable.axis = "T"
-        variable.standard_name = "time"
         if time.units:
             variable.units = time.units
-        if time.calendar:
+        if " since " in time.units:
+            variable.standard_name = "time"
             variable.calendar = time.calendar
         variable[:] = time.value
         return name

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,9 @@ ITERATIONS = (1000, 3000)  # at least, at most
 _PROBE_SECONDS = 10
 _PROBE_WINDOW = 2
 
-# A tenth of the example's bytes.
-GRID_SHAPE = (24, 24, 24)
-STORED_TYPE = "float16"
+# The model gets about a tenth of the volume's bytes, but no more than the default size.
+COMPRESSION = 10
+STORED_TYPE, STORED_BYTES = "float16", 2
 
 
 def main() -> int:
@@ -113,14 +114,24 @@ def plan_training(
             return known["plan"], True
     for name in ("report.json", "comparison.png", "reconstruction.nc"):
         (folder / name).unlink(missing_ok=True)
-    iterations = options.iterations or affordable_iterations(volume, options.batch)
+    network = affordable_network(volume)
+    iterations = options.iterations or affordable_iterations(volume, network, options.batch)
     plan = ["--iterations", str(iterations), "--batch", str(options.batch)]
-    plan += ["--grid-shape", ",".join(map(str, GRID_SHAPE)), "--dtype", STORED_TYPE]
+    plan += ["--grid-shape", ",".join(map(str, network.grid_shape)), "--dtype", STORED_TYPE]
     record.write_text(json.dumps({"wanted": wanted, "plan": plan}), encoding="utf-8")
     return plan, False
 
 
-def affordable_iterations(volume: Volume, batch: int) -> int:
+def affordable_network(volume: Volume) -> NetworkConfig:
+    """Return the default network, with grids as fine as the model's planned size allows."""
+    network = NetworkConfig()
+    numbers = volume.source_nbytes / COMPRESSION / STORED_BYTES
+    nodes = round((numbers / (network.grids * network.features)) ** (1 / 3))
+    nodes = min(max(nodes, 4), min(network.grid_shape))
+    return replace(network, grid_shape=(nodes, nodes, nodes))
+
+
+def affordable_iterations(volume: Volume, network: NetworkConfig, batch: int) -> int:
     """Train for a moment, and return how many iterations this machine does in the planned time."""
     print("Measuring how fast this machine trains ...", file=sys.stderr, flush=True)
     seen: list[tuple[int, float]] = []
@@ -134,7 +145,6 @@ def affordable_iterations(volume: Volume, batch: int) -> int:
     fewest, most = ITERATIONS
     settings = TrainingConfig(iterations=most, batch=batch, checkpoint_seconds=0.0)
     with tempfile.TemporaryDirectory() as folder:
-        network = NetworkConfig(grid_shape=GRID_SHAPE)
         train(volume, Path(folder, "probe.amgsrn"), network, settings, observer=observe)
     # The best moment counts: a start is slow, and other programs come and go.
     speed = 0.0

@@ -50,7 +50,10 @@ class AMGSRNTrainer(Algorithm):
         self._restart = False
         self._execution = AUTO
         self._polled = False
-        self._session = Session()
+        session = self._session = Session()
+        # Python may keep this object's attributes for longer than there is a filter. (ParaView's
+        # window keeps a deleted filter to undo that; it asks no more, and the worker notices.)
+        self.AddObserver("DeleteEvent", lambda _caller, _event: session.end())
 
     # --- Properties ------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from amgsrn_core.config import TrainingConfig
-from amgsrn_core.errors import TrainingError
+from amgsrn_core.errors import OutputError, TrainingError
 from amgsrn_core.networks import SceneNetwork, decode, encode, feature_density
 from amgsrn_core.training.checkpoint import Checkpoint, CheckpointFile
 from amgsrn_core.training.history import History, psnr_of, row_interval
@@ -24,6 +25,8 @@ from amgsrn_core.training.sampling import (
     linear_targets,
 )
 from amgsrn_core.training.schedule import Rates, rates
+
+_log = logging.getLogger(__name__)
 
 _EPSILON = 1e-14
 _TINY = 1e-16
@@ -105,7 +108,10 @@ class _Loop:
                 self._checkpoint_if_due()
         # A full observer call even for the shortest run, and a last chance to stop.
         completed = self._ask("training") is not Command.STOP
-        self._save()
+        if completed:
+            self._save_if_possible()
+        else:
+            self._save()
         return self._result(completed)
 
     def _is_due(self) -> bool:
@@ -114,7 +120,7 @@ class _Loop:
     def _may_continue(self) -> bool:
         command = self._ask("training")
         if command is Command.PAUSE:
-            self._save()
+            self._save_if_possible()
             paused = time.monotonic()
             while command is Command.PAUSE:
                 time.sleep(_PATIENCE_SECONDS)
@@ -149,7 +155,15 @@ class _Loop:
     def _checkpoint_if_due(self) -> None:
         every = self._config.checkpoint_seconds
         if every and time.monotonic() - self._saved >= every:
+            self._save_if_possible()
+
+    def _save_if_possible(self) -> None:
+        """Save a checkpoint; a full disk costs the checkpoint, not the run in memory."""
+        try:
             self._save()
+        except OutputError as error:
+            _log.warning("Going on without a checkpoint. %s", error)
+            self._saved = time.monotonic()
 
     def _save(self) -> None:
         if self._checkpoints is not None:

@@ -169,7 +169,9 @@ class TrainingJob:
         self._last = files.read_status(self._folder) or self._last
         if not alive and not self._last.has_ended:
             if self._process.returncode == 0 and self.output.exists():
-                self._last = _replaced(self._last, state="done")
+                # The last steps may have come after the last word of the worker.
+                done = self._last.iterations
+                self._last = _replaced(self._last, state="done", iteration=done)
             else:
                 self._last = _replaced(self._last, state="failed", message=self._epitaph())
         return self._last

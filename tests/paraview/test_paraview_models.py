@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -10,6 +11,7 @@ import pytest
 from sample_models import write_small_model
 
 from amgsrn_core import NeuralVolume
+from amgsrn_core.archive import Archive, write_archive
 from amgsrn_core.volume import Axis, GridGeometry
 from amgsrn_core.volume.preview import preview_geometry
 
@@ -55,6 +57,8 @@ def expected(path, geometry):
 def test_reader_and_reconstruction_agree_with_the_library(paraview, model):
     even = model("even.amgsrn", geometry=EVEN, components=("u", "v", "w"))
     uneven = model("uneven.amgsrn", geometry=UNEVEN, mask=True)
+    both = model("both.amgsrn", components=("temperature", "salinity"))
+    rename(both, "temperature_salinity")
     steps = [
         {"proxy": "open", "file": str(uneven)},
         {"proxy": "AMGSRNReconstructionSource", "file": str(uneven)},
@@ -78,10 +82,11 @@ def test_reader_and_reconstruction_agree_with_the_library(paraview, model):
             "properties": {"Region": "Index Extent", "IndexExtent": [1, 4, 0, 6, 2, 3]},
         },
     ]
+    steps.append({"proxy": "AMGSRNReconstructionSource", "file": str(both)})
     run, arrays = read(paraview, steps)
     assert run.messages == []
     assert not run.results["torch_at_load"]
-    opened, whole, finer, region, extent = run.results["steps"]
+    opened, whole, finer, region, extent, several = run.results["steps"]
 
     assert opened["proxy"] == "AMGSRNReader"
     assert opened["type"] == "vtkImageData"
@@ -112,27 +117,14 @@ def test_reader_and_reconstruction_agree_with_the_library(paraview, model):
     np.testing.assert_allclose(extent["bounds"], grid.bounds)
     np.testing.assert_allclose(arrays["4/density"], expected(even, grid), **CLOSE)
 
-
-def test_scalars_trained_together_are_arrays_of_their_own(paraview, tmp_path):
-    path = tmp_path / "both.amgsrn"
-    components = ("temperature", "salinity")
-    write_small_model(path, components=components)
-    rename(path, "_".join(components))
-    run, arrays = read(paraview, [{"proxy": "AMGSRNReconstructionSource", "file": str(path)}])
-    assert run.results["steps"][0]["arrays"] == {"temperature": 1, "salinity": 1}
-    both = np.concatenate([arrays[f"0/{name}"] for name in components], axis=-1)
-    model = NeuralVolume.open(path)
-    np.testing.assert_allclose(both, expected(path, model.geometry), **CLOSE)
-
-
-def rename(path, name):
-    import dataclasses
-
-    from amgsrn_core.archive import Archive, write_archive
-
-    with Archive(path) as archive:
-        index, brick = archive.index, archive.load_brick(0)
-    write_archive(path, dataclasses.replace(index, name=name), [brick])
+    # Scalars that were trained together are arrays of their own again.
+    assert several["arrays"] == {"temperature": 1, "salinity": 1}
+    values = np.concatenate([arrays[f"5/{name}"] for name in several["arrays"]], axis=-1)
+    grid = GridGeometry.uniform((6, 7, 8))
+    there = expected(both, grid)[
+        ..., [("temperature", "salinity").index(n) for n in several["arrays"]]
+    ]
+    np.testing.assert_allclose(values, there, **CLOSE)
 
 
 def test_bad_files_are_explained_in_one_sentence(paraview, model, tmp_path):
@@ -161,3 +153,9 @@ def test_bad_files_are_explained_in_one_sentence(paraview, model, tmp_path):
         # One sentence, once, although every pipeline was updated twice; and nothing else.
         assert text.startswith("ERROR: AMGSRN")
         assert len(text.splitlines()) == 1
+
+
+def rename(path, name):
+    with Archive(path) as archive:
+        index, brick = archive.index, archive.load_brick(0)
+    write_archive(path, dataclasses.replace(index, name=name), [brick])

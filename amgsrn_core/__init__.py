@@ -21,7 +21,7 @@ _EXPORTS = {
     "volume_from_vtk": "amgsrn_core.volume",
     "train": "amgsrn_core.training",
 }
-__all__ = ["__version__", *sorted(_EXPORTS)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_EXPORTS)]
 
 
 def __getattr__(name: str) -> Any:

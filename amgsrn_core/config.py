@@ -63,7 +63,7 @@ class NetworkConfig(_Checked):
 
     grids: int = option(16, "number of adaptive feature grids", minimum=1, maximum=4096)
     features: int = option(2, "features per grid node", minimum=1, maximum=64)
-    grid_shape: Triple = option(
+    grid_shape: Triple = option(  # noqa: RUF009 -- a dataclasses.field, like the others
         (32, 32, 32), "nodes of each feature grid along z, y, x", minimum=2, maximum=1024
     )
     layers: int = option(2, "hidden layers of the decoder", minimum=1, maximum=8)

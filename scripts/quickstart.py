@@ -13,24 +13,34 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from comparison_images import save_image
 from example_volume import VARIABLE, fetch_example
 
+from amgsrn_core.archive import ModelIndex, read_index
 from amgsrn_core.cli.doctor import machine
+from amgsrn_core.config import NetworkConfig, TrainingConfig, to_json
 from amgsrn_core.errors import AmgsrnError
 from amgsrn_core.output import replacing
+from amgsrn_core.training import Command, Progress, train
 from amgsrn_core.volume import Volume, open_volume
 
 HERE = Path(__file__).resolve().parent
 AMGSRN = Path(sys.executable).with_name("amgsrn")
 
-# About three and a half minutes of training on two cores, and a tenth of the example's bytes.
-ITERATIONS = 1600
-BATCH = 65536
-NETWORK = ("--grid-shape", "24,24,24", "--dtype", "float16")
+# Small batches: on a CPU more steps are worth more than more points per step.
+BATCH = 16384
+TRAINING_SECONDS = 200
+ITERATIONS = (1000, 3000)  # at least, at most
+_PROBE_SECONDS = 10
+_PROBE_WINDOW = 2
+
+# The model gets about a tenth of the volume's bytes, but no more than the default size.
+COMPRESSION = 10
+STORED_TYPE, STORED_BYTES = "float16", 2
 
 
 def main() -> int:
@@ -65,39 +75,84 @@ def quickstart(options: argparse.Namespace) -> int:
     metrics, picture = folder / "metrics.json", folder / "comparison.png"
 
     choice = ["--variable", variable] if variable else []
-    if begins_anew(folder, [str(source.resolve()), variable, options.iterations, options.batch]):
-        choice.append("--restart")
+    with times.measure("planning"):
+        plan, unfinished = plan_training(options, source, volume, model)
+    restart = [] if unfinished else ["--restart"]
     with times.measure("training"):
-        _amgsrn("train", source, "-o", model, *choice, *_training(options))
+        _amgsrn("train", source, "-o", model, *choice, *plan, *restart)
     with times.measure("test"):
         _amgsrn("test", model, "--against", source, "--json", metrics)
     with times.measure("reconstruction"):
         _amgsrn("reconstruct", model, "-o", reconstruction)
     measured = json.loads(metrics.read_text(encoding="utf-8"))
     metrics.unlink()
+    index = read_index(model)
     with times.measure("picture"):
         draw(volume, reconstruction, model, measured, picture)
 
-    report = summarise(volume, source, model, measured, times.seconds)
+    report = summarise(index, source, model, measured, times.seconds)
     with replacing(folder / "report.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     _say_result(report, folder)
     return 0
 
 
-def begins_anew(folder: Path, settings: list[Any]) -> bool:
-    """Tell whether `folder` holds the work of other settings; if so, remove its results."""
+def plan_training(
+    options: argparse.Namespace, source: Path, volume: Volume, model: Path
+) -> tuple[list[str], bool]:
+    """Return the options of the training, and whether unfinished work with them can go on."""
+    folder = options.output
+    state = source.stat()
+    wanted = [
+        *(str(source.resolve()), state.st_size, state.st_mtime),
+        *(options.variable, options.iterations, options.batch),
+    ]
     record = folder / "settings.json"
-    wanted = json.dumps(settings)
-    try:
-        if record.read_text(encoding="utf-8") == wanted:
-            return False
-    except FileNotFoundError:
-        pass
+    if Path(f"{model}.parts").is_dir() and record.is_file():
+        known = json.loads(record.read_text(encoding="utf-8"))
+        if known["wanted"] == wanted:
+            return known["plan"], True
     for name in ("report.json", "comparison.png", "reconstruction.nc"):
         (folder / name).unlink(missing_ok=True)
-    record.write_text(wanted, encoding="utf-8")
-    return True
+    network = affordable_network(volume)
+    iterations = options.iterations or affordable_iterations(volume, network, options.batch)
+    plan = ["--iterations", str(iterations), "--batch", str(options.batch)]
+    plan += ["--grid-shape", ",".join(map(str, network.grid_shape)), "--dtype", STORED_TYPE]
+    record.write_text(json.dumps({"wanted": wanted, "plan": plan}), encoding="utf-8")
+    return plan, False
+
+
+def affordable_network(volume: Volume) -> NetworkConfig:
+    """Return the default network, with grids as fine as the model's planned size allows."""
+    network = NetworkConfig()
+    numbers = volume.source_nbytes / COMPRESSION / STORED_BYTES
+    nodes = round((numbers / (network.grids * network.features)) ** (1 / 3))
+    nodes = min(max(nodes, 4), min(network.grid_shape))
+    return replace(network, grid_shape=(nodes, nodes, nodes))
+
+
+def affordable_iterations(volume: Volume, network: NetworkConfig, batch: int) -> int:
+    """Train for a moment, and return how many iterations this machine does in the planned time."""
+    print("Measuring how fast this machine trains ...", file=sys.stderr, flush=True)
+    seen: list[tuple[int, float]] = []
+
+    def observe(progress: Progress) -> Command:
+        if progress.phase == "training" and progress.iteration:
+            seen.append((progress.iteration, time.monotonic()))
+        over = len(seen) > 1 and seen[-1][1] - seen[0][1] > _PROBE_SECONDS
+        return Command.STOP if over else Command.CONTINUE
+
+    fewest, most = ITERATIONS
+    settings = TrainingConfig(iterations=most, batch=batch, checkpoint_seconds=0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        train(volume, Path(folder, "probe.amgsrn"), network, settings, observer=observe)
+    # The best moment counts: a start is slow, and other programs come and go.
+    speed = 0.0
+    for last, end in seen:
+        first, start = next((i, t) for i, t in seen if end - t <= _PROBE_WINDOW)
+        if end - start > _PROBE_WINDOW / 2:
+            speed = max(speed, (last - first) / (end - start))
+    return int(min(max(TRAINING_SECONDS * speed, fewest), most)) // 100 * 100
 
 
 def draw(
@@ -113,7 +168,7 @@ def draw(
 
 
 def summarise(
-    volume: Volume,
+    index: ModelIndex,
     source: Path,
     model: Path,
     measured: dict[str, Any],
@@ -126,15 +181,16 @@ def summarise(
         "ssim": measured["ssim"],
         "max_error": measured["max_error"],
         "bytes": size,
-        "compression_ratio": volume.source_nbytes / size,
+        "compression_ratio": index.source.bytes / size,
         "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
         "volume": {
             "file": source.name,
-            "variable": volume.name,
-            "dims": list(volume.dims),
-            "dtype": str(volume.source_dtype),
-            "bytes": volume.source_nbytes,
+            "variable": index.name,
+            "dims": list(index.dims),
+            "dtype": index.source.dtype,
+            "bytes": index.source.bytes,
         },
+        "training": {**index.training.config, "network": to_json(index.network)},
         "machine": machine(),
         "metrics": measured,
     }
@@ -176,13 +232,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("file", nargs="?", type=Path, help="NetCDF, .vti or .vtr; default: example")
     parser.add_argument("variable", nargs="?", help="which variable of the file")
     parser.add_argument("--output", type=Path, default=Path("quickstart"), help="folder to write")
-    parser.add_argument("--iterations", type=int, default=ITERATIONS, help="training steps")
+    parser.add_argument(
+        "--iterations",
+        type=int,
+        help=f"training steps (default: what takes about {TRAINING_SECONDS} s here)",
+    )
     parser.add_argument("--batch", type=int, default=BATCH, help="random points per step")
     return parser.parse_args()
-
-
-def _training(options: argparse.Namespace) -> list[str]:
-    return ["--iterations", str(options.iterations), "--batch", str(options.batch), *NETWORK]
 
 
 def _amgsrn(*arguments: str | Path) -> None:

@@ -1,0 +1,205 @@
+"""What each part of the training recipe is worth: PSNR of variants over many volumes.
+
+    python tests/benchmarks/ablation.py FILE.nc[:VARIABLE] ... --output ablation.jsonl
+
+Each variant trains the original's size (16 grids of 16^3 x 2, decoder 2 x 64) with its budget
+(2,000 iterations of 16,384 points), unless told otherwise. `formula:abc` and
+`formula:marschner-lobb` are analytic fields: there the error between the voxels is also measured
+against the formula. Prints a Markdown table; a second run continues the output file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from amgsrn_core.config import NetworkConfig, TrainingConfig
+from amgsrn_core.networks import SceneNetwork, initial_network
+from amgsrn_core.training.fit import fit
+from amgsrn_core.training.history import psnr_of
+from amgsrn_core.training.placement import place_grids
+from amgsrn_core.training.sampling import prepare
+from amgsrn_core.training.train import _quality
+from amgsrn_core.volume import open_volume, volume_from_array
+
+Options = dict[str, Any]
+ORIGINAL: Options = {
+    "learning_rate": 0.01,
+    "decoder_rate": 1.0,
+    "schedule": "constant",
+    "targets": "linear",
+    "placement": "global",
+    "motion": "density",
+}
+PLAIN: Options = {"targets": "linear", "placement": "global", "motion": "none"}
+VARIANTS: dict[str, Options] = {
+    "original": ORIGINAL,
+    "schedule, density motion": {**PLAIN, "motion": "density"},
+    "schedule": PLAIN,
+    "schedule, cubic": {**PLAIN, "targets": "cubic"},
+    "default": {},
+    "default, no motion": {"motion": "none"},
+    "default, density motion": {"motion": "density"},
+    "default, global placement": {"placement": "global"},
+    "default, active placement": {"placement": "active"},
+}
+
+
+def marschner_lobb(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Marschner and Lobb, Visualization '94: 0.25 * (1 + rho) + sine along z."""
+    rho = np.cos(2.0 * np.pi * 6.0 * np.cos(np.pi * np.hypot(x, y) / 2.0))
+    return (1.0 - np.sin(np.pi * z / 2.0) + 0.25 * (1.0 + rho)) / 2.5
+
+
+def abc(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Speed of the Arnold-Beltrami-Childress flow, two periods along each axis."""
+    x, y, z = (2.0 * np.pi * c for c in (x, y, z))
+    a, b, c = math.sqrt(3.0), math.sqrt(2.0), 1.0
+    u = a * np.sin(z) + c * np.cos(y)
+    v = b * np.sin(x) + a * np.cos(z)
+    w = c * np.sin(y) + b * np.cos(x)
+    return np.sqrt(u * u + v * v + w * w)
+
+
+FORMULAS: dict[str, Callable[..., np.ndarray]] = {"abc": abc, "marschner-lobb": marschner_lobb}
+FORMULA_SIZE = 64
+
+
+def measure(name: str, options: Options, budget: argparse.Namespace, seed: int) -> Options:
+    """Train one variant on one volume and return its figures."""
+    device = torch.device(budget.device)
+    formula = FORMULAS.get(name.removeprefix("formula:")) if name.startswith("formula:") else None
+    if formula is not None:
+        z, y, x = np.meshgrid(*[np.linspace(-1.0, 1.0, FORMULA_SIZE)] * 3, indexing="ij")
+        volume = volume_from_array(formula(x, y, z).astype(np.float32))
+    else:
+        path, _, variable = name.partition(":")
+        volume = open_volume(path, variable or None)
+    summary, block = volume.check(), volume.read()
+    data = prepare(block, summary.minimum, summary.maximum, device)
+    size = NetworkConfig(grid_shape=(budget.resolution,) * 3)
+    config = TrainingConfig(
+        **{"iterations": budget.iterations, "batch": budget.batch, "seed": seed, **options}
+    )
+    low, high = (torch.tensor(v, dtype=torch.float32) for v in (summary.minimum, summary.maximum))
+    network = initial_network(size, low, high, seed)
+    placed = place_grids(network.transforms, data, config.placement)
+    result = fit(network.to(device), data, config)
+    psnr, worst = _quality(network, data, block.valid)
+    figures = {"psnr": psnr, "max_error": worst.max(), "placed": placed, "seconds": result.seconds}
+    if formula is not None:
+        figures["between"] = _between(network, formula)
+    return figures
+
+
+def _between(network: SceneNetwork, formula: Callable[..., np.ndarray]) -> float:
+    """Return the PSNR at random points against the formula."""
+    points = np.random.default_rng(0).uniform(-1.0, 1.0, (1 << 17, 3)).astype(np.float32)
+    device = network.minimum.device
+    with torch.inference_mode():
+        values = network(torch.from_numpy(points).to(device))[:, 0].cpu().numpy()
+    span = float(network.maximum - network.minimum)
+    return psnr_of(float(np.mean(((values - formula(*points.T)) / span) ** 2)))
+
+
+def _work(tasks: Any, path: str, lock: Any, budget: argparse.Namespace) -> None:
+    torch.set_num_threads(budget.threads)
+    while (task := tasks.get()) is not None:
+        volume, variant, seed = task
+        start = time.time()
+        figures = measure(volume, VARIANTS[variant], budget, seed)
+        row = {"volume": volume, "variant": variant, "seed": seed, **figures}
+        with lock, open(path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(f"{volume}  {variant}  {figures['psnr']:.2f} dB  {time.time() - start:.0f} s")
+        sys.stdout.flush()
+
+
+def table(rows: list[Options], volumes: list[str], variants: list[str], key: str) -> str:
+    """Return a Markdown table of means over the seeds; the last column is the mean."""
+    heads = [_short(v) for v in volumes]
+    lines = [
+        "| variant | " + " | ".join(heads) + " | mean |",
+        "| --- |" + " --- |" * (len(heads) + 1),
+    ]
+    for variant in variants:
+        cells = []
+        for volume in volumes:
+            found = [
+                r[key]
+                for r in rows
+                if r["variant"] == variant and r["volume"] == volume and key in r
+            ]
+            cells.append(float(np.mean(found)) if found else math.nan)
+        mean = float(np.mean(cells))
+        text = [f"{c:.2f}" if c == c else "-" for c in (*cells, mean)]
+        lines.append(f"| {variant} | " + " | ".join(text) + " |")
+    return "\n".join(lines)
+
+
+def _short(volume: str) -> str:
+    path, _, variable = volume.partition(":")
+    return variable if path == "formula" else os.path.splitext(os.path.basename(path))[0]
+
+
+def main() -> None:
+    """Run what is not yet in the output file, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("volumes", nargs="+", metavar="FILE.nc[:VARIABLE] | formula:NAME")
+    parser.add_argument("--output", default="ablation.jsonl")
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--iterations", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=16384)
+    parser.add_argument("--resolution", type=int, default=16)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each run")
+    arguments = parser.parse_args()
+    rows = _rows(arguments.output)
+    done = {(r["volume"], r["variant"], r["seed"]) for r in rows}
+    everything = [
+        (volume, variant, seed)
+        for seed in range(arguments.seeds)
+        for variant in arguments.variants
+        for volume in arguments.volumes
+    ]
+    context = multiprocessing.get_context("spawn")
+    tasks, lock = context.Queue(), context.Lock()
+    for task in [t for t in everything if t not in done]:
+        tasks.put(task)
+    workers = [
+        context.Process(target=_work, args=(tasks, arguments.output, lock, arguments))
+        for _ in range(arguments.jobs)
+    ]
+    for worker in workers:
+        tasks.put(None)
+        worker.start()
+    for worker in workers:
+        worker.join()
+    rows = _rows(arguments.output)
+    for key in ("psnr", "between"):
+        chosen = [v for v in arguments.volumes if key != "between" or v.startswith("formula:")]
+        if chosen:
+            print(f"\n{key}, dB\n{table(rows, chosen, arguments.variants, key)}")
+
+
+def _rows(path: str) -> list[Options]:
+    if not os.path.exists(path):
+        return []
+    with open(path) as file:
+        return [json.loads(line) for line in file]
+
+
+if __name__ == "__main__":
+    main()

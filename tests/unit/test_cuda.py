@@ -1,0 +1,75 @@
+"""The CUDA paths against the CPU; run them with ``pytest -m cuda`` on a machine that has a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from amgsrn_core import NeuralVolume, volume_from_array
+from amgsrn_core.config import NetworkConfig, TrainingConfig
+from amgsrn_core.errors import TrainingError
+from amgsrn_core.networks import encode, feature_density, initial_network
+from amgsrn_core.training import Command, Progress, train
+from amgsrn_core.training.sampling import cubic_targets
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+]
+SIZE = NetworkConfig(grids=4, grid_shape=(8, 8, 8), width=32)
+
+
+def blob(n: int = 24) -> np.ndarray:
+    z, y, x = np.meshgrid(*[np.linspace(-1, 1, n)] * 3, indexing="ij")
+    return np.exp(-3 * (x * x + 2 * y * y + (z - 0.2) ** 2)).astype(np.float32)
+
+
+def test_reference_agrees_with_the_cpu() -> None:
+    network = initial_network(SIZE, torch.zeros(1), torch.ones(1), seed=1)
+    points = torch.rand(5000, 3) * 2.4 - 1.2
+    moved = {k: v.cuda() for k, v in network.state_dict().items()}
+    args = (moved["feature_grids"], moved["transforms"])
+    features = encode(points.cuda(), *args).cpu()
+    expected = encode(points, network.feature_grids, network.transforms)
+    assert torch.allclose(features, expected, atol=1e-6)
+    density = feature_density(points.cuda(), args[1]).cpu()
+    assert torch.allclose(density, feature_density(points, network.transforms), atol=1e-4)
+
+
+def test_cubic_targets_agree_with_the_cpu() -> None:
+    values = torch.rand(2, 6, 7, 8)
+    index = torch.rand(4000, 3) * torch.tensor([7.0, 6.0, 5.0])
+    on_gpu = cubic_targets(values.cuda(), index.cuda()).cpu()
+    assert torch.allclose(on_gpu, cubic_targets(values, index), atol=1e-5)
+
+
+def test_training_fits_and_the_model_reads_everywhere(tmp_path: Path) -> None:
+    config = TrainingConfig(iterations=400, batch=4096, device="cuda")
+    outcome = train(volume_from_array(blob()), tmp_path / "m.amgsrn", SIZE, config)
+    assert outcome.psnr > 35
+    blocks = [
+        NeuralVolume.open(outcome.path, device).reconstruct_block(None, None)
+        for device in ("cuda", "cpu")
+    ]
+    assert np.abs(blocks[0].values - blocks[1].values).max() < 1e-4
+
+
+def test_an_interrupted_run_continues(tmp_path: Path) -> None:
+    config = TrainingConfig(iterations=3000, batch=2048, device="cuda")
+
+    def until(progress: Progress) -> Command:
+        return Command.STOP if progress.iteration > 0 else Command.CONTINUE
+
+    first = train(volume_from_array(blob()), tmp_path / "m.amgsrn", SIZE, config, observer=until)
+    assert not first.completed
+    second = train(volume_from_array(blob()), tmp_path / "m.amgsrn", SIZE, config)
+    assert second.completed and len(second.history) >= len(first.history)
+
+
+def test_too_large_a_batch_is_one_clear_sentence(tmp_path: Path) -> None:
+    config = TrainingConfig(iterations=2, batch=1 << 28, device="cuda")
+    with pytest.raises(TrainingError, match="smaller batch"):
+        train(volume_from_array(blob()), tmp_path / "m.amgsrn", NetworkConfig(), config)

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once
 
-    model = NeuralVolume.open(arguments.model, arguments.device)
+    model = NeuralVolume.open(arguments.model, arguments.device, backend=arguments.backend)
     with display("testing") as shown:
         measures = Measures(model, volume, tests, folder, shown)
         metrics = measures.compare()

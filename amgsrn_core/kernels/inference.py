@@ -61,6 +61,9 @@ class Evaluator:
         return values
 
     def _current_nodes(self, feature_grids: Tensor) -> Tensor:
+        if feature_grids.dim() != 5:
+            shape = list(feature_grids.shape)
+            raise ValueError(f"feature_grids must have the shape [G, F, D, H, W], not {shape}.")
         floats(feature_grids, "feature_grids", feature_grids.shape)
         # torch counts no changes of tensors made in inference mode: they are copied each time.
         version = -1 if feature_grids.is_inference() else feature_grids._version

@@ -119,17 +119,27 @@ class KernelLibrary:
         if abi != ABI:
             raise OSError(f"{path} belongs to another version of this package (build it again)")
         self._library.amgsrn_isa.restype = ctypes.c_char_p
+        self._library.amgsrn_current_isa.restype = ctypes.c_char_p
         self._library.amgsrn_use_isa.argtypes = [ctypes.c_char_p]
         for name, types in _FUNCTIONS.items():
             getattr(self._library, name).argtypes = types
 
+    def __reduce__(self) -> tuple[type[KernelLibrary], tuple[Path]]:
+        """A copy is the same library."""
+        return KernelLibrary, (self.path,)
+
     @property
     def isas(self) -> tuple[str, ...]:
         """Instruction sets that work here, fastest first."""
-        found = []
+        found: list[str] = []
         while (name := self._library.amgsrn_isa(len(found))) is not None:
             found.append(name.decode())
         return tuple(found)
+
+    @property
+    def isa(self) -> str:
+        """The instruction set in use."""
+        return str(self._library.amgsrn_current_isa().decode())
 
     def use_isa(self, name: str | None) -> None:
         """Use an instruction set from now on, in the whole process; None: the fastest.

@@ -96,6 +96,8 @@ AMGSRN_API const char* amgsrn_isa(int number) {
   return k ? k->name : nullptr;
 }
 
+AMGSRN_API const char* amgsrn_current_isa() { return kernels().name; }
+
 // Uses an instruction set from now on; null returns to the fastest. 0 unless it does not work here.
 AMGSRN_API int amgsrn_use_isa(const char* name) {
   if (!name) {

@@ -56,7 +56,7 @@ struct Decoder {
 };
 
 // One hidden layer: out [kTile][width] of in [kTile][layer inputs].
-AMGSRN_INLINE void hidden_layer(const Decoder& decoder, int64_t layer, const float* in,
+AMGSRN_APART void hidden_layer(const Decoder& decoder, int64_t layer, const float* in,
                                 float* out) {
   const int64_t inputs = decoder.layer_inputs(layer), width = decoder.width;
   product({in, inputs, 1}, decoder.forward + decoder.offset(layer), width, inputs, kTile,
@@ -64,7 +64,7 @@ AMGSRN_INLINE void hidden_layer(const Decoder& decoder, int64_t layer, const flo
 }
 
 // The output layer: out [kTile][outputs].
-AMGSRN_INLINE void output_layer(const Decoder& decoder, const float* in, float* out) {
+AMGSRN_APART void output_layer(const Decoder& decoder, const float* in, float* out) {
   const int64_t width = decoder.width;
   for (int64_t o = 0; o < decoder.outputs; ++o) {
     const float* weights = decoder.last + o * width;
@@ -89,7 +89,7 @@ AMGSRN_INLINE void output_layer(const Decoder& decoder, const float* in, float* 
 
 // From the gradient of the outputs [kTile][outputs] to that of the last hidden layer before its
 // ReLU, which replaces the layer's values; adds to the output matrix's gradient.
-AMGSRN_INLINE void output_layer_back(const Decoder& decoder, const float* gradient, float* hidden,
+AMGSRN_APART void output_layer_back(const Decoder& decoder, const float* gradient, float* hidden,
                                      float* weight_gradient) {
   const int64_t width = decoder.width, outputs = decoder.outputs;
   const Vector zero = {};
@@ -111,7 +111,7 @@ AMGSRN_INLINE void output_layer_back(const Decoder& decoder, const float* gradie
 }
 
 // Adds to a hidden layer's matrix gradient [out][in].
-AMGSRN_INLINE void hidden_weights_back(const Decoder& decoder, int64_t layer,
+AMGSRN_APART void hidden_weights_back(const Decoder& decoder, int64_t layer,
                                        const float* gradient, const float* in,
                                        float* weight_gradient) {
   const int64_t inputs = decoder.layer_inputs(layer), width = decoder.width;
@@ -123,7 +123,7 @@ AMGSRN_INLINE void hidden_weights_back(const Decoder& decoder, int64_t layer,
 
 // Replaces a layer's inputs by their gradient, through the ReLU that made them unless they are
 // the features.
-AMGSRN_INLINE void hidden_inputs_back(const Decoder& decoder, int64_t layer, const float* gradient,
+AMGSRN_APART void hidden_inputs_back(const Decoder& decoder, int64_t layer, const float* gradient,
                                       float* in) {
   const int64_t inputs = decoder.layer_inputs(layer), width = decoder.width;
   const float* weights = decoder.backward + decoder.offset(layer);

@@ -17,6 +17,9 @@ struct Points {
 struct Cells {
   alignas(64) int32_t node[kTile];
   alignas(64) float x[kTile], y[kTile], z[kTile];
+  // One point's cells in all grids are read together: without this odd line they would compete
+  // for a few places of the cache.
+  alignas(64) float apart[16];
 };
 
 // Change of the loss with a point's voxel coordinates in one grid; before the backward pass,
@@ -65,7 +68,7 @@ AMGSRN_INLINE Axis locate_axis(Vector local, int64_t size, float* moves) {
 }
 
 template <bool Moving>
-AMGSRN_INLINE void locate(const Layout& layout, const float* transforms, const Points& points,
+AMGSRN_APART void locate(const Layout& layout, const float* transforms, const Points& points,
                           Cells* cells, Slopes* slopes) {
   const int32_t row = static_cast<int32_t>(layout.width + 2);
   const int32_t slab = static_cast<int32_t>(layout.height + 2) * row;
@@ -256,7 +259,7 @@ AMGSRN_INLINE Position position(const Cells& cells, int p) {
 
 // Features of the tile's points, [kTile][width]: grid-major, then feature.
 template <class Cell>
-AMGSRN_INLINE void gather(const Layout& layout, const float* nodes, const Cells* cells, Cell,
+AMGSRN_APART void gather(const Layout& layout, const float* nodes, const Cells* cells, Cell,
                           float* features, int64_t width) {
   const int64_t count = Cell::kFeatures ? Cell::kFeatures : layout.features;
   for (int p = 0; p < kTile; ++p) {
@@ -274,7 +277,7 @@ AMGSRN_INLINE void gather(const Layout& layout, const float* nodes, const Cells*
 // Adds the tile's feature gradients to those of the nodes. Points outer: between two visits of
 // one node lie enough stores that none waits for the other.
 template <class Cell>
-AMGSRN_INLINE void scatter(const Layout& layout, float* gradients, const Cells* cells, Cell,
+AMGSRN_APART void scatter(const Layout& layout, float* gradients, const Cells* cells, Cell,
                            const float* features, int64_t width, int points) {
   const int64_t count = Cell::kFeatures ? Cell::kFeatures : layout.features;
   for (int p = 0; p < points; ++p) {
@@ -291,7 +294,7 @@ AMGSRN_INLINE void scatter(const Layout& layout, float* gradients, const Cells* 
 
 // Multiplies the slopes by what a step along each voxel coordinate changes in the loss.
 template <class Cell>
-AMGSRN_INLINE void differentiate(const Layout& layout, const float* nodes, const Cells* cells,
+AMGSRN_APART void differentiate(const Layout& layout, const float* nodes, const Cells* cells,
                                  Cell, const float* features, int64_t width, Slopes* slopes) {
   const int64_t count = Cell::kFeatures ? Cell::kFeatures : layout.features;
   for (int p = 0; p < kTile; ++p) {
@@ -310,7 +313,7 @@ AMGSRN_INLINE void differentiate(const Layout& layout, const float* nodes, const
 }
 
 // Adds the tile's gradient of the maps, before the factor (nodes - 1) / 2 of each row.
-AMGSRN_INLINE void add_map_gradients(const Layout& layout, const Points& points,
+AMGSRN_APART void add_map_gradients(const Layout& layout, const Points& points,
                                      const Slopes* slopes, double* gradients) {
   for (int64_t grid = 0; grid < layout.grids; ++grid) {
     const float* along[3] = {slopes[grid].x, slopes[grid].y, slopes[grid].z};
@@ -334,7 +337,7 @@ AMGSRN_INLINE void add_map_gradients(const Layout& layout, const Points& points,
 
 // Asks for the memory of cells that are needed soon; `Write` when it will be written to.
 template <bool Write>
-AMGSRN_INLINE void prefetch(const Layout& layout, const float* nodes, const Cells* cells) {
+AMGSRN_APART void prefetch(const Layout& layout, const float* nodes, const Cells* cells) {
   for (int64_t grid = 0; grid < layout.grids; ++grid) {
     const float* grid_nodes = nodes + grid * layout.grid;
     for (int p = 0; p < kTile; ++p) {

@@ -13,7 +13,7 @@ using amgsrn::TrainingPart;
 static_assert(kTile == amgsrn::kTilePoints, "the library divides the work by tiles");
 
 // Node arrays above this size leave the cache between two tiles: their cells are asked for early.
-constexpr int64_t kCachedBytes = 1 << 20;
+constexpr int64_t kCachedBytes = 16 << 20;
 
 AMGSRN_INLINE int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -112,15 +112,16 @@ void evaluate_tiles(const AmgsrnNetwork& n, const Decoder& decoder, const float*
   const Layout layout(n);
   const bool early = node_bytes(layout) > kCachedBytes;
   auto prepare = [&](int64_t tile) {
-    const int64_t side = tile & 1;
+    const int64_t side = early ? tile & 1 : 0;
     load_points(points, tile, count, s.points[side]);
     locate<false>(layout, n.transforms, s.points[side], s.cells[side], nullptr);
     if (early) prefetch<false>(layout, n.nodes, s.cells[side]);
   };
-  if (first < last) prepare(first);
+  if (early && first < last) prepare(first);
   for (int64_t tile = first; tile < last; ++tile) {
-    gather(layout, n.nodes, s.cells[tile & 1], cell, s.features, decoder.inputs);
-    if (tile + 1 < last) prepare(tile + 1);
+    if (!early) prepare(tile);
+    gather(layout, n.nodes, s.cells[early ? tile & 1 : 0], cell, s.features, decoder.inputs);
+    if (early && tile + 1 < last) prepare(tile + 1);
     forward(decoder, s);
     std::memcpy(values + tile * kTile * n.outputs, s.values,
                 sizeof(float) * static_cast<size_t>(tile_points(tile, count) * n.outputs));
@@ -165,19 +166,20 @@ void train_tiles(const AmgsrnNetwork& n, const Decoder& decoder, TrainingPart& p
   const Layout layout(n);
   const bool early = node_bytes(layout) > kCachedBytes;
   auto prepare = [&](int64_t tile) {
-    const int64_t side = tile & 1;
+    const int64_t side = early ? tile & 1 : 0;
     load_points(part.points, tile, part.count, s.points[side]);
     locate<Moving>(layout, n.transforms, s.points[side], s.cells[side], s.slopes[side]);
     if (early) prefetch<false>(layout, n.nodes, s.cells[side]);
   };
   part.loss = 0.0;
-  if (part.first < part.last) prepare(part.first);
+  if (early && part.first < part.last) prepare(part.first);
   for (int64_t tile = part.first; tile < part.last; ++tile) {
-    const int64_t side = tile & 1;
+    const int64_t side = early ? tile & 1 : 0;
     const Cells* cells = s.cells[side];
+    if (!early) prepare(tile);
     gather(layout, n.nodes, cells, cell, s.features, decoder.inputs);
     if (early) prefetch<true>(layout, part.nodes, cells);
-    if (tile + 1 < part.last) prepare(tile + 1);
+    if (early && tile + 1 < part.last) prepare(tile + 1);
     forward(decoder, s);
     part.loss += compare(part, tile, n.outputs, s);
     backward(decoder, s, part.weights);

@@ -5,6 +5,8 @@
 #include <cstring>
 
 #define AMGSRN_INLINE inline __attribute__((always_inline))
+// A function of its own, whose loops then have all registers to themselves.
+#define AMGSRN_APART __attribute__((noinline))
 
 #if defined(AMGSRN_LANES)
 // Set by a test build: any width compiles for any target.

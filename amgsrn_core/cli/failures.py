@@ -49,15 +49,18 @@ def reported(debug: bool) -> Iterator[Result]:
     try:
         yield result
     except BrokenPipeError:
-        # The reader of a pipe went away (`amgsrn info ... | head`): nothing to report. Python
-        # would complain when it flushes standard output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of a pipe went away (`amgsrn info ... | head`): nothing to report.
         result.status = 128 + signal.SIGPIPE
+        _discard_output()
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
         result.status, message = explain(error)
         print(f"amgsrn: {message}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _discard_output()
 
 
 def explain(error: BaseException) -> tuple[int, str]:
@@ -84,6 +87,11 @@ def explain(error: BaseException) -> tuple[int, str]:
         f"Unexpected {type(error).__name__}: {_one_line(str(error)) or 'no message'} "
         "(this is a mistake in the program; --debug shows where)."
     )
+
+
+def _discard_output() -> None:
+    """Let what standard output did not take go nowhere: flushing it at exit would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_memory(error: BaseException) -> bool:

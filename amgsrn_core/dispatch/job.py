@@ -84,7 +84,7 @@ class TrainingJob:
         self, output: Path, folder: Path, live_folder: Path, process: subprocess.Popen[bytes]
     ) -> None:
         self.output, self._folder, self._process = output, folder, process
-        self._live_file = live_folder / files.LIVE_FILE
+        self._live_folder = live_folder
         self._last = JobStatus()
 
     @classmethod
@@ -169,7 +169,9 @@ class TrainingJob:
         self._last = files.read_status(self._folder) or self._last
         if not alive and not self._last.has_ended:
             if self._process.returncode == 0 and self.output.exists():
-                self._last = _replaced(self._last, state="done")
+                # The last steps may have come after the last word of the worker.
+                done = self._last.iterations
+                self._last = _replaced(self._last, state="done", iteration=done)
             else:
                 self._last = _replaced(self._last, state="failed", message=self._epitaph())
         return self._last
@@ -182,14 +184,22 @@ class TrainingJob:
         newer_than : int, default: -1
             Iteration of the result that the caller has already.
         """
-        return read_live(self._live_file, newer_than)
+        return read_live(self._live_folder / files.LIVE_FILE, newer_than)
 
     def live_time(self) -> int:
         """Return when the last live result was published, in ns; 0 before the first."""
         try:
-            return self._live_file.stat().st_mtime_ns
+            return (self._live_folder / files.LIVE_FILE).stat().st_mtime_ns
         except OSError:
             return 0
+
+    def renew_lease(self) -> None:
+        """Tell the worker that somebody still watches it.
+
+        After the first call it must come again within 20 s, or the worker stops, state kept: a
+        window that was closed or a program that was killed leaves nothing behind.
+        """
+        files.renew_lease(self._live_folder)
 
     def pause(self) -> None:
         """Let the worker rest after its current iteration."""

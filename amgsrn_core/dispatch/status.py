@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ CONTROL_FILE = "control"
 LIVE_FILE = "live.npz"
 LOG_FILE = "worker.log"
 STOP_FILE = "stop"
+LEASE_FILE = "watched"
+LEASE_SECONDS = 20.0
 STATES = ("starting", "training", "paused", "finishing", "done", "stopped", "failed")
 ENDED = ("done", "stopped", "failed")
 CONTROLS = ("run", "pause", "stop")
@@ -95,6 +98,24 @@ def read_control(folder: Path) -> str:
     except OSError:
         return "run"
     return control if control in CONTROLS else "run"
+
+
+def renew_lease(live_folder: Path) -> None:
+    """Note that somebody still watches the run."""
+    with contextlib.suppress(OSError):
+        (live_folder / LEASE_FILE).touch()
+
+
+def has_lapsed(live_folder: Path) -> bool:
+    """Tell whether whoever watched a run has gone: no renewal for long, or no folder any more.
+
+    A run that was never watched never lapses.
+    """
+    try:
+        renewed = (live_folder / LEASE_FILE).stat().st_mtime
+    except OSError:
+        return not live_folder.is_dir()
+    return time.time() - renewed > LEASE_SECONDS
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -107,7 +107,8 @@ class _Reporter:
             self._publish_status(progress, state)
         if progress.network is not None and progress.phase != "paused":
             self._publish_live_if_due(progress)
-        control = "stop" if self._signalled else files.read_control(self._folder)
+        stopped = self._signalled or files.has_lapsed(self._live_file.parent)
+        control = "stop" if stopped else files.read_control(self._folder)
         return {"stop": Command.STOP, "pause": Command.PAUSE}.get(control, Command.CONTINUE)
 
     def publish_model(self, path: Path) -> None:

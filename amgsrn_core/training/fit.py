@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from amgsrn_core.config import TrainingConfig
-from amgsrn_core.errors import TrainingError
+from amgsrn_core.errors import OutputError, TrainingError
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.training.checkpoint import Checkpoint, CheckpointFile
 from amgsrn_core.training.history import History, psnr_of, row_interval
@@ -17,6 +18,8 @@ from amgsrn_core.training.progress import Command, Observer, Progress, unobserve
 from amgsrn_core.training.sampling import TrainingData
 from amgsrn_core.training.schedule import rates
 from amgsrn_core.training.step import make_step
+
+_log = logging.getLogger(__name__)
 
 # An observer is asked at least this often, so that stopping feels immediate.
 _PATIENCE_SECONDS = 0.25
@@ -93,7 +96,10 @@ class _Loop:
                 self._checkpoint_if_due()
         # A full observer call even for the shortest run, and a last chance to stop.
         completed = self._ask("training") is not Command.STOP
-        self._save()
+        if completed:
+            self._save_if_possible()
+        else:
+            self._save()
         return self._result(completed)
 
     def _is_due(self) -> bool:
@@ -102,7 +108,7 @@ class _Loop:
     def _may_continue(self) -> bool:
         command = self._ask("training")
         if command is Command.PAUSE:
-            self._save()
+            self._save_if_possible()
             paused = time.monotonic()
             while command is Command.PAUSE:
                 time.sleep(_PATIENCE_SECONDS)
@@ -138,7 +144,15 @@ class _Loop:
     def _checkpoint_if_due(self) -> None:
         every = self._config.checkpoint_seconds
         if every and time.monotonic() - self._saved >= every:
+            self._save_if_possible()
+
+    def _save_if_possible(self) -> None:
+        """Save a checkpoint; a full disk costs the checkpoint, not the run in memory."""
+        try:
             self._save()
+        except OutputError as error:
+            _log.warning("Going on without a checkpoint. %s", error)
+            self._saved = time.monotonic()
 
     def _save(self) -> None:
         if self._checkpoints is not None:

@@ -6,8 +6,9 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from amgsrn_core.volume import vtk_data
 from amgsrn_core.volume.geometry import Extent
 from amgsrn_core.volume.times import TimeStep, select_time
 from amgsrn_core.volume.volume import Loaded, Volume, extent_shape
+from amgsrn_core.volume.vtk_layout import laid_out_copy
 
 READERS = {"ImageData": "vtkXMLImageDataReader", "RectilinearGrid": "vtkXMLRectilinearGridReader"}
 
@@ -35,17 +37,16 @@ def open_vtk_file(
             f"'{path}' holds {kind}; a volume needs image data (.vti) or a rectilinear grid (.vtr)."
         )
     _require_complete(path)
-    whole = _whole_extent(path, kind)
-    frame = _read(path, kind, whole, {})
+    file, whole = _readable(path, kind)
+    frame = _read(file, whole, {})
     # One cell tells types and components.
     corner = tuple(min(whole[i | 1], whole[i & ~1] + (i & 1)) for i in range(6))
-    sample = _read(path, kind, corner, None)
+    sample = _read(file, corner, None)
     names, association = _choose(path, sample, arrays)
     found = [vtk_data.attributes(sample, association).GetArray(name) for name in names]
     name = "_".join(names)
     return VTKFileVolume(
-        path,
-        kind,
+        file,
         names,
         association,
         whole,
@@ -65,16 +66,14 @@ class VTKFileVolume(Volume):
 
     def __init__(
         self,
-        path: Path,
-        kind: str,
+        file: _File,
         arrays: Sequence[str],
         association: str,
         whole: tuple[int, ...],
         **metadata: Any,
     ) -> None:
         super().__init__(**metadata)
-        self._path = path
-        self._kind = kind
+        self._file = file
         self._arrays = tuple(arrays)
         self._association = association
         self._whole = whole
@@ -86,9 +85,7 @@ class VTKFileVolume(Volume):
 
     def _load(self, extent: Extent) -> Iterator[Loaded]:
         arrays = (*self._arrays, vtk_data.GHOSTS)
-        dataset = _read(
-            self._path, self._kind, self._vtk_extent(extent), {self._association: arrays}
-        )
+        dataset = _read(self._file, self._vtk_extent(extent), {self._association: arrays})
         data = vtk_data.attributes(dataset, self._association)
         shape = extent_shape(extent)
         ghosts = data.GetArray(vtk_data.GHOSTS)
@@ -98,7 +95,7 @@ class VTKFileVolume(Volume):
         for name in self._arrays:
             array = data.GetArray(name)
             if array is None:
-                raise _damaged(self._path)
+                raise _damaged(self._file)
             for values in vtk_data.component_views(array, self.geometry, shape):
                 yield values, missing
 
@@ -114,25 +111,50 @@ class VTKFileVolume(Volume):
         return tuple(result)
 
 
-def _whole_extent(path: Path, kind: str) -> tuple[int, ...]:
+@dataclass(frozen=True)
+class _File:
+    """A file, and the temporary copy of it that this VTK needs, if it does."""
+
+    path: Path
+    kind: str
+    copy: IO[bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        """What VTK has to open."""
+        return str(self.path) if self.copy is None else self.copy.name
+
+
+def _readable(path: Path, kind: str) -> tuple[_File, tuple[int, ...]]:
+    """Return the file as VTK can read it, and its point extent."""
+    file = _File(path, kind)
+    try:
+        return file, _whole_extent(file)
+    except VolumeError:
+        copy = laid_out_copy(path)
+        if copy is None:
+            raise
+    file = _File(path, kind, copy)
+    return file, _whole_extent(file)
+
+
+def _whole_extent(file: _File) -> tuple[int, ...]:
     """Return the file's point extent."""
     pipeline = vtk_data.import_vtk("vtkCommonExecutionModel").vtkStreamingDemandDrivenPipeline
     with _quiet():
-        reader = _reader(path, kind)
+        reader = _reader(file)
         information = reader.GetOutputInformation(0)
         key = pipeline.WHOLE_EXTENT()
         whole = tuple(information.Get(key)) if information.Has(key) else ()
     if len(whole) != 6 or any(whole[i] > whole[i + 1] for i in (0, 2, 4)):
-        raise _damaged(path)
+        raise _damaged(file)
     return whole
 
 
-def _read(
-    path: Path, kind: str, extent: tuple[int, ...], arrays: dict[str, tuple[str, ...]] | None
-) -> Any:
+def _read(file: _File, extent: tuple[int, ...], arrays: dict[str, tuple[str, ...]] | None) -> Any:
     """Return the data set of a point extent with some arrays by association (None: all)."""
     with _quiet():
-        reader = _reader(path, kind)
+        reader = _reader(file)
         if arrays is not None:
             for association in vtk_data.ASSOCIATIONS:
                 selection = getattr(reader, f"Get{association.title()}DataArraySelection")()
@@ -142,13 +164,13 @@ def _read(
         reader.UpdateExtent(extent)
         dataset = reader.GetOutput()
     if tuple(dataset.GetExtent()) != extent:
-        raise _damaged(path)
+        raise _damaged(file)
     return dataset
 
 
-def _reader(path: Path, kind: str) -> Any:
-    reader = getattr(vtk_data.import_vtk("vtkIOXML"), READERS[kind])()
-    reader.SetFileName(str(path))
+def _reader(file: _File) -> Any:
+    reader = getattr(vtk_data.import_vtk("vtkIOXML"), READERS[file.kind])()
+    reader.SetFileName(file.name)
     reader.UpdateInformation()
     return reader
 
@@ -198,5 +220,5 @@ def _require_complete(path: Path) -> None:
             raise VolumeError(f"'{path}' is truncated: its end is missing.")
 
 
-def _damaged(path: Path) -> VolumeError:
-    return VolumeError(f"'{path}' cannot be read; it is damaged or holds no points.")
+def _damaged(file: _File) -> VolumeError:
+    return VolumeError(f"'{file.path}' cannot be read; it is damaged or holds no points.")

@@ -16,6 +16,7 @@ import numpy as np
 from amgsrn_core.volume.array_file import ArrayFile
 from amgsrn_core.volume.geometry import Extent, GridGeometry
 from amgsrn_core.volume.volume import MissingValues, TimeAxis
+from amgsrn_core.volume.vtk_layout import raw_data_tag
 
 
 class VTKOutput:
@@ -40,7 +41,7 @@ class VTKOutput:
         n_bytes = 4 * geometry.n_points * len(components)
         header = _header(geometry, name, components, time, coordinates)
         self._file = open(path, "wb")  # noqa: SIM115 (closed by close or abandon)
-        self._file.write(header.encode())
+        self._file.write(header)
         for values in coordinates:
             self._file.write(np.uint64(values.nbytes).tobytes() + values.tobytes())
         self._file.write(np.uint64(n_bytes).tobytes())
@@ -71,7 +72,7 @@ def _header(
     components: tuple[str, ...],
     time: TimeAxis | None,
     coordinates: list[np.ndarray],
-) -> str:
+) -> bytes:
     """Return the XML up to the first byte of the appended arrays."""
     kind = "RectilinearGrid" if coordinates else "ImageData"
     extent = " ".join(f"0 {size - 1}" for size in reversed(geometry.dims))
@@ -114,10 +115,10 @@ def _header(
         "      </PointData>",
         "    </Piece>",
         f"  </{kind}>",
-        '  <AppendedData encoding="raw">',
-        "_",
+        "",
     ]
-    return "\n".join(lines)
+    text = "\n".join(lines).encode()
+    return text + raw_data_tag(len(text)) + b"\n_"
 
 
 def _numbers(values: tuple[float, ...] | np.ndarray) -> str:

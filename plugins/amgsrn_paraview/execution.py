@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from vtkmodules.vtkParallelCore import vtkMultiProcessController
-
 _OURS = ("amgsrn_paraview", "vtkmodules.util.vtkAlgorithm")
 
 
@@ -27,18 +25,6 @@ def may_return_early(polled: bool) -> bool:
     if _called_by_python():
         return False
     return polled or _is_client()
-
-
-def rank() -> int:
-    """Return this process's number among ParaView's ranks."""
-    controller = vtkMultiProcessController.GetGlobalController()
-    return 0 if controller is None else int(controller.GetLocalProcessId())
-
-
-def ranks() -> int:
-    """Return the number of ParaView's ranks."""
-    controller = vtkMultiProcessController.GetGlobalController()
-    return 1 if controller is None else int(controller.GetNumberOfProcesses())
 
 
 def _called_by_python() -> bool:

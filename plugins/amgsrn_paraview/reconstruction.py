@@ -14,8 +14,8 @@ from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.volume import Extent, GridGeometry
 from amgsrn_paraview import datasets
 from amgsrn_paraview.algorithm import Algorithm
-from amgsrn_paraview.execution import rank, ranks
 from amgsrn_paraview.model_file import ModelFile
+from amgsrn_paraview.ranks import rank, ranks
 
 WHOLE, BOUNDS, EXTENT = range(3)
 

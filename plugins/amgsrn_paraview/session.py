@@ -21,9 +21,17 @@ import numpy as np
 from amgsrn_core.archive import Archive
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
 from amgsrn_core.dispatch import PREVIEW_POINTS, JobStatus, LiveResult, TrainingJob
+from amgsrn_core.dispatch.status import LEASE_SECONDS
 from amgsrn_core.errors import AmgsrnError, OutputError, TrainingError
 from amgsrn_core.output import ensure_writable, reason
-from amgsrn_core.volume import Block, GridGeometry, Volume, export_volume, volume_from_vtk
+from amgsrn_core.volume import (
+    Block,
+    FieldSummary,
+    GridGeometry,
+    Volume,
+    export_volume,
+    volume_from_vtk,
+)
 from amgsrn_core.volume.preview import preview_geometry
 
 SUFFIX = ".amgsrn"
@@ -130,7 +138,6 @@ class Session:
                 # What the first run of this request threw away is gone; go on from here.
                 self._start(request, restart=False)
                 return
-        self.close()
         self._request, self._stamp, self._digest = request, request.stamp(), 0
         self._start(request, restart=request.restart)
 
@@ -139,7 +146,15 @@ class Session:
         return None if self._run is None else self._run.status()
 
     def has_news(self) -> bool:
-        """Tell whether :meth:`show` would return something else than last time."""
+        """Tell whether :meth:`show` would return something else than last time.
+
+        Who asks is somebody who watches: a training that stopped because the window was busy for
+        long goes on now.
+        """
+        if self._run is not None:
+            self._run.watch()
+            if self._run.has_lapsed and self._run.status().state == "stopped":
+                self._again = True
         if self._again:
             return True
         if self._run is None or time.monotonic() - self._seen_time < _NEWS_SECONDS:
@@ -178,13 +193,14 @@ class Session:
     def stop(self) -> None:
         """End the training, state kept, without waiting for it."""
         if self._run is not None:
+            self._run.has_lapsed = False
             self._run.job.stop(wait=False)
 
-    def close(self) -> None:
-        """End the training, state kept, and forget it."""
-        run, self._run, self._refusal = self._run, None, None
+    def end(self) -> None:
+        """Stop the training, state kept, because nobody will ask for it any more."""
+        run, self._run = self._run, None
         if run is not None:
-            run.close()
+            run.close(wait=False)
 
     def _is_same(self, request: Request) -> bool:
         if self._request is None or request.options() != self._request.options():
@@ -198,16 +214,23 @@ class Session:
         return stamp == self._stamp
 
     def _start(self, request: Request, *, restart: bool) -> None:
+        previous, self._run = self._run, None
         try:
             volume = request.volume()
-            minimum = volume.check().minimum
+            summary = volume.check()
             self._digest = _digest(volume)
             output = request.output or _own_output(volume, self._digest, request)
             if not output.endswith(SUFFIX):
                 output += SUFFIX
-            self.output = os.path.abspath(output)
-            self._run = _Run.start(volume, minimum, Path(self.output), request, restart)
+            output = os.path.abspath(output)
+            if previous is not None:
+                # Another model's folder is free at once; the same one when its worker is gone.
+                previous.close(wait=output == self.output)
+            self.output = output
+            self._run = _Run.start(volume, summary, Path(output), request, restart)
         except AmgsrnError as error:
+            if previous is not None:
+                previous.close(wait=False)
             self._refusal = error
             raise
         self._refusal, self._seen = None, ("", 0)
@@ -217,18 +240,20 @@ class _Run:
     """One worker process with the files that it reads and publishes."""
 
     def __init__(
-        self, job: TrainingJob, volume: Volume, minimum: np.ndarray, folders: tuple[Path, Path]
+        self, job: TrainingJob, volume: Volume, summary: FieldSummary, folders: tuple[Path, Path]
     ) -> None:
         self.job = job
         self._name, self._components = volume.name, volume.components
-        self._minimum = minimum
+        self._summary = summary
+        self._watched = 0.0
+        self.has_lapsed = False
         self._preview_geometry = preview_geometry(volume.geometry, PREVIEW_POINTS)
         # Also when the filter is deleted and when ParaView quits.
         self._finalizer = weakref.finalize(self, _end, job, folders)
 
     @classmethod
     def start(
-        cls, volume: Volume, minimum: np.ndarray, output: Path, request: Request, restart: bool
+        cls, volume: Volume, summary: FieldSummary, output: Path, request: Request, restart: bool
     ) -> _Run:
         """Hand the volume to a new worker."""
         ensure_writable(output)
@@ -253,10 +278,18 @@ class _Run:
         except BaseException:
             _remove((exported, live))
             raise
-        return cls(job, volume, minimum, (exported, live))
+        return cls(job, volume, summary, (exported, live))
 
     def status(self) -> JobStatus:
         return self.job.status()
+
+    def watch(self) -> None:
+        """Keep the worker going; note when that was too late."""
+        now = time.monotonic()
+        if self._watched and now - self._watched > LEASE_SECONDS:
+            self.has_lapsed = True
+        self._watched = now
+        self.job.renew_lease()
 
     def version(self) -> tuple[str, int]:
         """Return something that changes whenever there is something new to show."""
@@ -268,6 +301,7 @@ class _Run:
 
         def on_status(status: JobStatus) -> bool:
             nonlocal last
+            self.watch()
             if time.monotonic() - last < _REPORT_SECONDS:
                 return True
             last = time.monotonic()
@@ -298,16 +332,21 @@ class _Run:
             model=model,
         )
 
-    def close(self) -> None:
-        """Stop the worker and wait until it has let go of the model's folder."""
-        self.job.stop()
+    def close(self, *, wait: bool) -> None:
+        """Stop the worker; with `wait`, until it has let go of the model's folder."""
+        self.job.stop(wait=wait)
         self._finalizer()
 
     def _untrained(self) -> Block:
-        """Return what a network says that has learned nothing: the minimum."""
+        """Return what a network shows that has learned nothing: the minimum.
+
+        One corner has the maximum, so that a colour map that is made now has the data's range.
+        """
         shape = (len(self._components), *self._preview_geometry.dims)
-        values = np.broadcast_to(self._minimum.reshape(-1, 1, 1, 1), shape)
-        return Block(values.astype(np.float32))
+        values = np.empty(shape, dtype=np.float32)
+        values[:] = self._summary.minimum.reshape(-1, 1, 1, 1)
+        values[:, -1, -1, -1] = self._summary.maximum
+        return Block(values)
 
 
 def _end(job: TrainingJob, folders: tuple[Path, Path]) -> None:

@@ -17,10 +17,11 @@ from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.dispatch import PREVIEW_POINTS
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.volume.preview import coarse_dims
-from amgsrn_paraview import results
+from amgsrn_paraview import datasets, results
 from amgsrn_paraview.algorithm import Algorithm
-from amgsrn_paraview.execution import may_return_early, rank
-from amgsrn_paraview.session import Request, Session
+from amgsrn_paraview.execution import may_return_early
+from amgsrn_paraview.ranks import listen, rank, ranks, tell
+from amgsrn_paraview.session import Request, Session, Shown
 
 AUTO, LIVE, BLOCKING = range(3)
 
@@ -34,8 +35,8 @@ class AMGSRNTrainer(Algorithm):
     history (table) and the feature grids (boxes). In ParaView's window each update shows what
     there is by then; elsewhere the first one waits for the finished model.
 
-    On several ranks the first one trains, because a network is fitted to the whole volume; it
-    asks the input for everything and the others ask for nothing.
+    On several ranks the first one asks for the whole volume and trains; the others have empty
+    outputs.
     """
 
     label = "AMGSRN Trainer"
@@ -50,7 +51,10 @@ class AMGSRNTrainer(Algorithm):
         self._restart = False
         self._execution = AUTO
         self._polled = False
-        self._session = Session()
+        session = self._session = Session()
+        # Python may keep this object's attributes for longer than there is a filter. (ParaView's
+        # window keeps a deleted filter to undo that; it asks no more, and the worker notices.)
+        self.AddObserver("DeleteEvent", lambda _caller, _event: session.end())
 
     # --- Properties ------------------------------------------------------------------------------
 
@@ -164,8 +168,8 @@ class AMGSRNTrainer(Algorithm):
 
     def Resume(self) -> None:
         """Go on with paused or stopped training."""
-        if self._session.resume():
-            self.Modified()
+        if self._session.resume() or ranks() > 1:
+            self.Modified()  # on every rank alike
 
     def Stop(self) -> None:
         """End training and keep its state."""
@@ -174,7 +178,7 @@ class AMGSRNTrainer(Algorithm):
     def GetNeedsUpdate(self) -> bool:
         """Tell ParaView's window, which asks several times a second, whether there are news."""
         self._polled = True
-        if self._session.has_news():
+        if ranks() == 1 and self._session.has_news():
             self.Modified()
             return True
         return False
@@ -220,25 +224,33 @@ class AMGSRNTrainer(Algorithm):
     def RequestUpdateExtent(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Ask for the whole volume on the first rank, and for nothing on the others."""
         info = inInfo[0].GetInformationObject(0)
-        whole = info.Get(Pipeline.WHOLE_EXTENT())
-        info.Set(Pipeline.UPDATE_EXTENT(), whole if rank() == 0 else (0, -1, 0, -1, 0, -1), 6)
+        first = rank() == 0
+        extent = info.Get(Pipeline.WHOLE_EXTENT()) if first else (0, -1, 0, -1, 0, -1)
+        info.Set(Pipeline.UPDATE_EXTENT(), extent, 6)
+        # A source that goes by pieces instead must come to the same, and ours are not its pieces.
+        info.Set(Pipeline.UPDATE_EXTENT_INITIALIZED(), 1)
+        info.Set(Pipeline.UPDATE_PIECE_NUMBER(), rank())
+        info.Set(Pipeline.UPDATE_NUMBER_OF_PIECES(), 1 if first else ranks())
         info.Set(Pipeline.UPDATE_NUMBER_OF_GHOST_LEVELS(), 0)
         return 1
 
     def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Start training if need be, wait for it or not, and show what there is."""
+        preview = vtkImageData.GetData(outInfo, 0)
         if rank() != 0:
+            news = listen()
+            if "state" in news:
+                datasets.set_state(preview, news["state"])
+            if news.get("model"):
+                datasets.set_model(preview, *news["model"])
             return 1
-        volume = self.GetInputData(inInfo, 0, 0)
-        self._check_complete(volume, inInfo[0].GetInformationObject(0))
-        early = self._execution == LIVE or (
-            self._execution == AUTO and may_return_early(self._polled)
-        )
-        self._session.ensure(self._request(volume), restart_stopped=not early)
-        if not early:
-            self._wait()
-        shown = self._session.show()
-        results.fill_preview(vtkImageData.GetData(outInfo, 0), shown)
+        try:
+            shown = self._train(inInfo)
+        except BaseException:
+            tell({}, last=True)
+            raise
+        tell({"state": shown.status.state, "model": shown.model}, last=True)
+        results.fill_preview(preview, shown)
         results.fill_history(vtkTable.GetData(outInfo, 1), shown)
         results.fill_feature_grids(vtkMultiBlockDataSet.GetData(outInfo, 2), shown)
         self.forget_complaint()
@@ -291,12 +303,28 @@ class AMGSRNTrainer(Algorithm):
                 f"{present} of {whole} only; train with a single rank."
             )
 
-    def _wait(self) -> None:
-        """Wait for the model, with progress in ParaView; an abort keeps the state."""
+    def _train(self, inInfo: Any) -> Shown:
+        """Make sure that training goes on, and return what there is to show."""
+        volume = self.GetInputData(inInfo, 0, 0)
+        self._check_complete(volume, inInfo[0].GetInformationObject(0))
+        early = self._may_return_early()
+        self._session.ensure(self._request(volume), restart_stopped=not early)
+        if not early:
+            self.SetAbortExecute(0)  # VTK leaves it to us to forget an abort
+            self._session.wait(self._report)
+        return self._session.show()
 
-        def report(fraction: float, text: str) -> bool:
-            self.SetProgressText(text)
-            self.UpdateProgress(fraction)
-            return not (self.GetAbortExecute() or self.CheckAbort())
+    def _may_return_early(self) -> bool:
+        if ranks() > 1:
+            # ParaView's window asks the first rank only for news: the others would fall behind.
+            return False
+        if self._execution == AUTO:
+            return may_return_early(self._polled)
+        return self._execution == LIVE
 
-        self._session.wait(report)
+    def _report(self, fraction: float, text: str) -> bool:
+        """Tell ParaView how far the training is; return whether to go on."""
+        self.SetProgressText(text)
+        self.UpdateProgress(fraction)
+        tell({}, last=False)
+        return not self.GetAbortExecute()

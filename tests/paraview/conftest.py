@@ -142,7 +142,9 @@ def screen(tmp_path_factory):
         missing("Xvfb")
     folder = tmp_path_factory.mktemp("screen")
     reader, writer = os.pipe()
-    options = ["-displayfd", str(writer), "-screen", "0", "1500x950x24", "-nolisten", "tcp"]
+    # Without -noreset the server starts over, and refuses clients meanwhile, whenever the last
+    # program has ended.
+    options = ["-displayfd", str(writer), "-screen", "0", "1500x950x24", "-noreset"]
     server = subprocess.Popen(
         ["Xvfb", *options, "-fbdir", str(folder)],
         pass_fds=[writer],

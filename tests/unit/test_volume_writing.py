@@ -28,6 +28,7 @@ from amgsrn_core.volume import (
     write_volume,
 )
 from amgsrn_core.volume.netcdf_library import import_netcdf4
+from amgsrn_core.volume.vtk_layout import laid_out_copy
 
 NOON = TimeAxis((6.0, 12.0), "hours since 2000-01-01", "standard", 1)
 
@@ -324,6 +325,41 @@ def test_a_failed_export_keeps_the_old_volume(tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match="infinite"):
         export_volume(volume_from_array(infinite), tmp_path / "v")
     assert np.array_equal(open_volume(tmp_path / "v", "old").read().values[0], ramp(2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    "name", ["density", "Dichte des Wassers in g/cm\u00b3", "\u5bc6\u5ea6" * 50]
+)
+@pytest.mark.parametrize("suffix", [".vti", ".vtr"])
+def test_vtk_s_parser_finds_the_arrays_even_when_it_is_patient(
+    tmp_path: Path, name: str, suffix: str
+) -> None:
+    """The tag's name ends a block of 4096 bytes; 38 to 49 characters work, see vtk_layout."""
+    path = write_volume(
+        tmp_path / f"a{suffix}", ramp(5, 6, 7), GridGeometry.uniform((5, 6, 7)), name=name
+    )
+    content = path.read_bytes()
+    start = content.index(b"<AppendedData")
+    assert (start + len(b"<AppendedData")) % 4096 == 0
+    tag, after = content[start:].split(b">", 1)
+    assert 38 <= len(tag) <= 49
+    assert after.startswith(b"\n_")
+    np.testing.assert_array_equal(open_volume(path).read().values[0], ramp(5, 6, 7))
+
+
+def test_a_file_is_laid_out_anew_for_a_vtk_that_does_not_find_its_arrays(tmp_path: Path) -> None:
+    path = write_volume(tmp_path / "a.vti", ramp(5, 6, 7), GridGeometry.uniform((5, 6, 7)))
+    assert laid_out_copy(path) is None
+    content = path.read_bytes()
+    start = content.index(b"<AppendedData")
+    end = content.index(b">", start) + 1
+    arrays = content[end:]
+    path.write_bytes(content[:start].rstrip(b" ") + b'<AppendedData encoding="raw">' + arrays)
+    with laid_out_copy(path) as copy:
+        assert (Path(copy.name).read_bytes().index(b"<AppendedData") + 13) % 4096 == 0
+        assert Path(copy.name).read_bytes().endswith(arrays)
+        np.testing.assert_array_equal(open_volume(copy.name).read().values[0], ramp(5, 6, 7))
+    assert not Path(copy.name).exists()
 
 
 def test_an_exported_volume_has_one_variable_and_one_time(tmp_path: Path) -> None:

@@ -52,6 +52,13 @@ def output_of(source, port: int = 0):
     return source.SMProxy.GetClientSideObject().GetOutputDataObject(port)
 
 
+def update_again(source) -> None:
+    """Update a pipeline as if something about the source had changed."""
+    source.SMProxy.GetClientSideObject().Modified()
+    source.SMProxy.MarkModified(source.SMProxy)
+    source.UpdatePipeline()
+
+
 def values(dataset, name: str) -> np.ndarray:
     """Return a point array as [z, y, x, component]."""
     x, y, z = dataset.GetDimensions()

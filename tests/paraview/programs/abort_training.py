@@ -1,0 +1,47 @@
+"""Abort a training from a progress event, stop one with a file, and go on both times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import paraview.simple as pv
+from session import arguments, load_plugin, save, update_again
+
+folder = Path(arguments()[0])
+names = load_plugin()
+trainer = names.AMGSRNTrainer(
+    Input=pv.Wavelet(WholeExtent=[-6, 6, -6, 6, -6, 6]),
+    OutputFile=str(folder / "wave.amgsrn"),
+    Iterations=1500,
+    Batch=512,
+    Grids=2,
+    GridShape=[6, 6, 6],
+    Width=8,
+)
+algorithm = trainer.SMProxy.GetClientSideObject()
+ways = ["abort", "file", "complete"]
+results = {}
+
+
+def on_progress(*_):
+    done = max((result["iteration"] for result in results.values()), default=0)
+    if algorithm.GetIteration() < done + 50:
+        return
+    if ways[0] == "abort":
+        algorithm.SetAbortExecute(1)
+    elif ways[0] == "file" and algorithm.GetState() == "training":
+        (folder / "wave.amgsrn.parts" / "stop").touch()
+
+
+algorithm.AddObserver("ProgressEvent", on_progress)
+while ways:
+    update_again(trainer)
+    state = algorithm.GetOutputDataObject(0).GetFieldData().GetAbstractArray("amgsrn_state")
+    results[ways.pop(0)] = {
+        "state": algorithm.GetState(),
+        "shown": state.GetValue(0),
+        "iteration": algorithm.GetIteration(),
+        "checkpoint": (folder / "wave.amgsrn.parts" / "brick-0000").exists(),
+        "volumes": len(list(folder.glob("wave.amgsrn.parts/volume-*"))),
+    }
+save(**results)

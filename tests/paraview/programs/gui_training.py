@@ -1,0 +1,147 @@
+"""In ParaView's window: choose the trainer from the menu, Apply, watch, pause, resume, stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import paraview.simple as pv
+from window import Heart, Window
+
+results_file = Path(os.environ["AMGSRN_TEST_RESULTS"])
+window = Window(os.environ["AMGSRN_TEST_PICTURE"], os.environ["AMGSRN_TEST_ARTEFACTS"])
+seen: dict = {"updates": []}
+
+wavelet = pv.Wavelet(WholeExtent=[-12, 12, -12, 12, -12, 12])
+pv.Show(wavelet)
+view = pv.GetActiveView()
+pv.Render()
+
+
+def algorithm():
+    return pv.FindSource("AMGSRNTrainer1").SMProxy.GetClientSideObject()
+
+
+def state():
+    return algorithm().GetState()
+
+
+def iteration():
+    return algorithm().GetIteration()
+
+
+def output(port):
+    return algorithm().GetOutputDataObject(port)
+
+
+def ask_for(iterations, name):
+    """Type other settings into the panel, as a user does before pressing Apply."""
+    window.type("Iterations/LineEdit0", str(iterations))
+    window.type("OutputFile/FileChooser/FileLineEdit", str(results_file.parent / name))
+
+
+def update_seen():
+    """Note every new preview that the pipeline shows; return how many there were."""
+    update = {
+        "range": output(0).GetPointData().GetArray(0).GetRange(),
+        "rows": output(1).GetNumberOfRows(),
+        "boxes": output(2).GetNumberOfBlocks(),
+    }
+    if update["boxes"] and update not in seen["updates"][-1:]:
+        seen["updates"].append(update)
+    return len(seen["updates"])
+
+
+def scenario():
+    yield 0.5
+    window.choose("Filters", "AMGSRNTrainer")
+    yield lambda: pv.FindSource("AMGSRNTrainer1")
+    trainer = pv.FindSource("AMGSRNTrainer1")
+    seen["array"] = list(trainer.Array)
+    trainer.Iterations = 1_000_000
+    trainer.Batch, trainer.Grids, trainer.GridShape, trainer.Width = 512, 4, [8, 8, 8], 16
+    trainer.OutputFile = str(results_file.parent / "live.amgsrn")
+    yield 0.5
+
+    heart.phase = "apply"
+    window.press("Accept")
+    yield lambda: state() != "idle"
+    seen["state_after_apply"] = state()
+    seen["polygons_after_apply"] = output(0).GetNumberOfPoints()
+    heart.phase = "training"
+    yield lambda: state() == "training"
+    preview = pv.GetRepresentation(trainer, view)
+    preview.SetRepresentationType("Surface")
+    pv.ColorBy(preview, ("POINTS", "RTData"))
+    pv.Show(trainer[2], view)
+    pv.Hide(wavelet, view)
+    yield lambda: update_seen() >= 4
+    window.photograph("gui-training")
+    seen["more_arrays"] = list(trainer.MoreArrays)
+
+    heart.phase = "pause"
+    window.press("Pause")
+    yield lambda: state() == "paused"
+    paused_at = iteration()
+    yield 1.5
+    seen["while_paused"] = [paused_at, iteration(), state()]
+    window.photograph("gui-paused")
+    window.press("Resume")
+    yield lambda: state() == "training" and iteration() > paused_at
+
+    heart.phase = "stop"
+    window.press("Stop")
+    yield lambda: state() == "stopped"
+    stopped_at = iteration()
+    yield 1.5
+    seen["after_stop"] = [stopped_at, iteration(), state()]
+    window.press("Resume")
+    yield lambda: state() == "training"
+    seen["resumed_at"] = iteration()
+
+    heart.phase = "other settings"
+    seen["running"] = os.path.exists(f"{trainer.OutputFile}.parts")
+    ask_for(150, "short.amgsrn")
+    yield 0.3
+    window.press("Accept")
+    yield lambda: "short" in algorithm().GetModelFile()
+    heart.phase = "finishing"
+    yield lambda: state() == "done" and output(0).GetFieldData().GetAbstractArray("amgsrn_model")
+    seen["model"] = output(0).GetFieldData().GetAbstractArray("amgsrn_model").GetValue(0)
+    yield 1.0
+    window.photograph("gui-done")
+
+    heart.phase = "delete"
+    ask_for(2_000_000, "deleted.amgsrn")
+    yield 0.3
+    window.press("Accept")
+    yield lambda: state() == "training"
+    seen["pid"] = algorithm()._session.status().pid
+    window.press("Delete")
+    yield lambda: pv.FindSource("AMGSRNTrainer1") is None
+    yield lambda: not os.path.exists(f"/proc/{seen['pid']}") or is_zombie(seen["pid"])
+    seen["deleted"] = True
+
+
+def is_zombie(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def end():
+    phases = dict.fromkeys(name for name, _ in heart.gaps)
+    seen["gaps"] = {name: round(heart.longest(name), 3) for name in phases}
+    seen["error"] = heart.error
+    seen["seconds"] = time.monotonic() - began
+    window.photograph("gui-end")
+    results_file.write_text(json.dumps(seen))
+    window.call("pqClientMainWindow", "close")
+
+
+began = time.monotonic()
+heart = Heart(scenario(), patience=60)
+heart.on_end = end

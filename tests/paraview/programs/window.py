@@ -1,0 +1,134 @@
+"""Drives ParaView's window from inside: clicks real widgets, and beats on the event loop's timer.
+
+Clicks are queued on Qt's event loop, so that they happen as a user's do: with no Python underneath.
+There is no Python binding of Qt in ParaView; three functions of its libraries are called directly.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import paraview.simple as pv
+
+MENU = "pqClientMainWindow/menubar/menu{}/pqProxyGroupMenuManager0/{}"
+PROPERTIES = "pqClientMainWindow/propertiesDock/propertiesPanel/"
+PANEL = PROPERTIES + (
+    "scrollArea/qt_scrollarea_viewport/scrollAreaWidgetContents/PropertiesFrame/ProxyPanel/"
+)
+BEAT_MS = 20
+
+
+class Window:
+    """ParaView's window: widgets by their names in ParaView's own test recordings."""
+
+    def __init__(self, picture: str, artefacts: str) -> None:
+        self._picture, self._artefacts = Path(picture), Path(artefacts)
+        maps = Path("/proc/self/maps").read_text()
+        self._core, self._naming, self._application = (
+            ctypes.PyDLL(re.search(rf"/\S+/lib{name}[^/\s]*\.so\S*", maps)[0])
+            for name in ("Qt5Core", "vtkqttesting", "pqCore")
+        )
+        self._new_string = self._core._ZN7QString17fromLatin1_helperEPKci
+        self._new_string.restype = ctypes.c_void_p
+        self._get_object = self._naming._ZN14pqObjectNaming9GetObjectERK7QString
+        self._get_object.restype = ctypes.c_void_p
+        self._single_shot = self._core._ZN6QTimer10singleShotEiPK7QObjectPKc
+        self._player = self._event_player()
+        self._play = self._naming._ZN13pqEventPlayer9playEventERK7QStringS2_S2_Rb
+
+    def find(self, name: str) -> int | None:
+        return self._get_object(self._string(name))
+
+    def call(self, name: str, slot: str) -> None:
+        """Have the event loop call a slot of the object with this name."""
+        found = self.find(name)
+        if not found:
+            raise LookupError(f"ParaView's window has no {name}")
+        self._single_shot(0, ctypes.c_void_p(found), f"1{slot}()".encode())
+
+    def type(self, name: str, text: str) -> None:
+        """Type a text into a line of the property panel, without pressing Apply."""
+        failed = ctypes.c_bool(False)
+        strings = [self._string(text) for text in (PANEL + name, "set_string", text)]
+        self._play(self._player, *strings, ctypes.byref(failed))
+        if failed:
+            raise LookupError(f"the property panel has no {name} to type '{text}' into")
+
+    def choose(self, menu: str, proxy: str) -> None:
+        self.call(MENU.format(menu, proxy), "trigger")
+
+    def press(self, button: str) -> None:
+        """Press a button of the property panel: Accept (Apply), Delete, or a command's."""
+        panel = PROPERTIES + button
+        self.call(panel if self.find(panel) else f"{PANEL}{button}/1QPushButton0", "click")
+
+    def _string(self, text: str):
+        encoded = text.encode()
+        return ctypes.byref(ctypes.c_void_p(self._new_string(encoded, len(encoded))))
+
+    def _event_player(self) -> ctypes.c_void_p:
+        instance = self._application._ZN17pqApplicationCore8instanceEv
+        utility = self._application._ZN17pqApplicationCore11testUtilityEv
+        player = self._naming._ZN13pqTestUtility11eventPlayerEv
+        for function in (instance, utility, player):
+            function.restype = ctypes.c_void_p
+        found = player(ctypes.c_void_p(utility(ctypes.c_void_p(instance()))))
+        return ctypes.c_void_p(found)
+
+    def photograph(self, name: str) -> None:
+        """Keep the screen as it is; the test turns it into a picture."""
+        shutil.copy(self._picture, self._artefacts / f"{name}.xwd")
+
+
+class Heart:
+    """Beats on the event loop and walks through a scenario, one step per beat at most.
+
+    A scenario yields seconds to wait, or a function to wait for until it returns something true.
+    """
+
+    def __init__(self, scenario: Iterator[float | Callable[[], object]], patience: float) -> None:
+        self.gaps: list[tuple[str, float]] = []
+        self.phase = "start"
+        self.error = ""
+        self._scenario, self._patience = scenario, patience
+        self._until: Callable[[], object] = lambda: True
+        self._last = self._asked = time.monotonic()
+        self._interactor = pv.GetActiveView().GetInteractor()
+        self._interactor.AddObserver("TimerEvent", self._beat)
+        self._timer = self._interactor.CreateRepeatingTimer(BEAT_MS)
+        self.on_end: Callable[[], None] = lambda: None
+
+    def longest(self, phase: str) -> float:
+        return max((gap for name, gap in self.gaps if name == phase), default=0.0)
+
+    def _beat(self, _caller: object, _event: str) -> None:
+        now = time.monotonic()
+        self.gaps.append((self.phase, now - self._last))
+        self._last = now
+        try:
+            if self._until():
+                step = next(self._scenario)
+                self._asked = now
+                if callable(step):
+                    self._until = step
+                else:
+                    end = time.monotonic() + step
+                    self._until = lambda: time.monotonic() >= end
+            elif now - self._asked > self._patience:
+                raise TimeoutError(f"waited in vain in phase '{self.phase}'")
+        except StopIteration:
+            self._stop()
+        except Exception:
+            self.error = traceback.format_exc()
+            self._stop()
+        self._last = time.monotonic()
+
+    def _stop(self) -> None:
+        self._interactor.DestroyTimer(self._timer)
+        self.on_end()

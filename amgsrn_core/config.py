@@ -30,27 +30,39 @@ def option(
 
 
 class _Checked:
-    """Refuses values outside the declared range when an instance is made."""
+    """Refuses values of another type than the default's, or outside the declared range."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            for item in value if isinstance(value, tuple) else (value,):
-                _check(field, item)
+            value, default = getattr(self, field.name), field.default
+            if isinstance(default, tuple):
+                if not isinstance(value, tuple) or len(value) != len(default):
+                    raise ConfigurationError(
+                        f"{_name(field)} needs {len(default)} numbers, not {value!r}."
+                    )
+                for item, like in zip(value, default):
+                    _check(field, item, like)
+            else:
+                _check(field, value, default)
 
 
-def _check(field: dataclasses.Field[Any], value: Any) -> None:
-    name = field.name.replace("_", "-")
-    choices = field.metadata.get("choices")
-    if choices is not None:
-        if value not in choices:
-            raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+def _name(field: dataclasses.Field[Any]) -> str:
+    return field.name.replace("_", "-")
+
+
+def _check(field: dataclasses.Field[Any], value: Any, default: Any) -> None:
+    name, choices = _name(field), field.metadata.get("choices")
+    if choices is not None and value not in choices:
+        raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+    if isinstance(default, str):
+        if not isinstance(value, str):
+            raise ConfigurationError(f"{name} must be a word, not {value!r}.")
         return
+    kinds = (int,) if isinstance(default, int) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or value != value:
+        kind = "a whole number" if kinds == (int,) else "a number"
+        raise ConfigurationError(f"{name} must be {kind}, not {value!r}.")
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
-    if low is None and high is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        raise ConfigurationError(f"{name} must be a number, not {value!r}.")
     if low is not None and value < low:
         raise ConfigurationError(f"{name} must be at least {low:g}, not {value:g}.")
     if high is not None and value > high:

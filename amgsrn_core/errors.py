@@ -57,3 +57,14 @@ class ResumeError(AmgsrnError, RuntimeError):
 
 class TrainingError(AmgsrnError, RuntimeError):
     """Training failed (out of memory, diverged, worker lost)."""
+
+
+_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out; torch's CPU allocator says so in a plain RuntimeError."""
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in _MEMORY_WORDS)

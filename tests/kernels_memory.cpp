@@ -61,6 +61,9 @@ void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64
   data.values = voxels.get(), data.cell_count = (side - 1) * (side - 1) * (side - 1);
   for (int cubic = 0; cubic < 2; ++cubic) {
     data.cubic = cubic;
+    // The second time, from a list of cells.
+    const int32_t cells[2] = {0, static_cast<int32_t>(data.cell_count - 1)};
+    if (cubic) data.cells = cells, data.cell_bytes = 4, data.cell_count = 2;
     amgsrn_draw(&data, uniform.get(), count, points.get(), values.get(), kParts);
   }
 

@@ -11,10 +11,8 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.errors import AmgsrnError, is_out_of_memory
 from amgsrn_core.output import reason
-
-_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class UsageError(Exception):
@@ -73,7 +71,7 @@ def explain(error: BaseException) -> tuple[int, str]:
         return 128 + signal.SIGINT, "Interrupted."
     if isinstance(error, AmgsrnError):
         return 1, _one_line(str(error))
-    if _is_memory(error):
+    if is_out_of_memory(error):
         return 1, (
             "There is not enough memory for this; use a smaller --batch, a smaller network, or "
             "another --device."
@@ -92,14 +90,6 @@ def explain(error: BaseException) -> tuple[int, str]:
 def _discard_output() -> None:
     """Let what standard output did not take go nowhere: flushing it at exit would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _is_memory(error: BaseException) -> bool:
-    # By its words, because torch is perhaps not even imported.
-    if isinstance(error, MemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in text for words in _MEMORY_WORDS)
 
 
 def _one_line(text: str) -> str:

@@ -43,14 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
             network,
             training,
             storage,
-            resume=not arguments.restart,
             restart=arguments.restart,
             observer=_Observer(shown, stop),
         )
     if not outcome.completed:
         raise Interrupted(
-            f"Stopped; the work so far is kept in {output}.parts. Run the same command again to "
-            "continue.",
+            f"Stopped; the work so far is kept in {output}.parts. Run the same command again "
+            f"{'without --restart ' if arguments.restart else ''}to continue.",
             stop.number or 2,
         )
     print_rows(_rows(outcome))

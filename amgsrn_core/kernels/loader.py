@@ -14,7 +14,7 @@ from amgsrn_core.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
 
-ABI = 1
+ABI = 2
 """Version of the C interface that this module speaks."""
 
 LIBRARY_VARIABLE = "AMGSRN_KERNELS"
@@ -50,6 +50,7 @@ class Data(ctypes.Structure):
         ("values", _floats),
         ("cells", ctypes.c_void_p),
         ("cell_count", _count),
+        ("cell_bytes", ctypes.c_int32),
         ("cubic", ctypes.c_int32),
     ]
 

@@ -27,7 +27,7 @@ def draw(
     Parameters
     ----------
     values : Tensor [C, D, H, W]
-    cells : Tensor [M] of int64, or None
+    cells : Tensor [M] of int32 or int64, or None
         Flat numbers of the cells to draw from; None stands for all.
     uniform : Tensor [N, 4]
         Random numbers in [0, 1): the place in a cell (x, y, z) and the cell in its stratum.
@@ -43,14 +43,17 @@ def draw(
         raise ValueError(f"values must have the shape [C, D, H, W], not {list(values.shape)}.")
     components, depth, height, width = values.shape
     count = len(uniform)
+    narrow = cells is not None and cells.dtype == torch.int32
+    kind = torch.int32 if narrow else torch.int64
     data = Data(
         components,
         depth,
         height,
         width,
         floats(values, "values", values.shape),
-        None if cells is None else pointer(cells, "cells", (len(cells),), torch.int64),
+        None if cells is None else pointer(cells, "cells", (len(cells),), kind),
         (depth - 1) * (height - 1) * (width - 1) if cells is None else len(cells),
+        4 if narrow else 8,
         cubic,
     )
     address = floats(uniform, "uniform", (count, 4))

@@ -76,7 +76,7 @@ def _activity(data: TrainingData) -> np.ndarray:
     used = None
     if data.cells is not None:
         used = torch.zeros(depth * height * width, dtype=torch.bool, device=values.device)
-        used[data.cells] = True
+        used[data.cells.long()] = True
         used = used.view(depth, height, width)
     total = np.zeros(shape)
     firsts = [np.arange(m) * n // m for n, m in zip((depth, height, width), shape)]

@@ -27,7 +27,7 @@ class TrainingData:
     ----------
     values : Tensor [C, D, H, W]
         0 is each component's minimum, 1 its maximum.
-    cells : Tensor [M] of int64, or None
+    cells : Tensor [M] of int32 or int64, or None
         Flat numbers (x fastest) of the cells that touch a valid voxel; None stands for all.
     """
 
@@ -98,7 +98,7 @@ class PointSampler:
         inside = torch.minimum((uniform[:, 3] * self._length).long(), self._length - 1)
         cell = self._first + inside
         if self._data.cells is not None:
-            cell = self._data.cells[cell]
+            cell = self._data.cells[cell].long()
         corner = torch.stack([cell % nx, cell // nx % ny, cell // (nx * ny)], 1)
         index = corner + uniform[:, :3]
         return index, index * (2.0 / self._last_index) - 1.0
@@ -176,11 +176,20 @@ def _cubic_axis(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _cells_with_data(valid: np.ndarray) -> np.ndarray:
-    """Return the flat numbers of the cells that have at least one valid corner."""
-    touched = valid[:-1] | valid[1:]
-    touched = touched[:, :-1] | touched[:, 1:]
-    touched = touched[:, :, :-1] | touched[:, :, 1:]
-    return np.flatnonzero(touched)
+    """Return the flat numbers of the cells that have at least one valid corner.
+
+    Layer by layer and in the smallest type, because a brick may fill the memory.
+    """
+    depth, height, width = (n - 1 for n in valid.shape)
+    layer = height * width
+    kind = np.int32 if depth * layer < 2**31 else np.int64
+    found = []
+    for z in range(depth):
+        touched = valid[z] | valid[z + 1]
+        touched = touched[:-1] | touched[1:]
+        touched = touched[:, :-1] | touched[:, 1:]
+        found.append((np.flatnonzero(touched) + z * layer).astype(kind))
+    return np.concatenate(found)
 
 
 def _extend(values: np.ndarray, valid: np.ndarray) -> None:

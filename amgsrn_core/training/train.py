@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,21 +18,29 @@ from amgsrn_core import __version__
 from amgsrn_core.archive import BrickRecord, ModelIndex, TrainingRecord, read_index, write_archive
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
 from amgsrn_core.devices import select_device
-from amgsrn_core.errors import ArchiveError, ResumeError, TrainingError
+from amgsrn_core.errors import (
+    AmgsrnError,
+    ArchiveError,
+    OutputError,
+    ResumeError,
+    TrainingError,
+    is_out_of_memory,
+)
 from amgsrn_core.networks import SceneNetwork, initial_network
-from amgsrn_core.output import ensure_writable
+from amgsrn_core.output import ensure_writable, reason, replacing
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.fit import FitResult, fit
 from amgsrn_core.training.history import COLUMNS, psnr_of
 from amgsrn_core.training.placement import place_grids
 from amgsrn_core.training.progress import Observer, Progress, unobserved
+from amgsrn_core.training.quality import measure
 from amgsrn_core.training.sampling import TrainingData, prepare
 from amgsrn_core.training.workspace import clear, workspace
 from amgsrn_core.volume.volume import Block, FieldSummary, Volume
 
 # These say where and how comfortably a run happens, not what comes out of it.
 _CIRCUMSTANCES = ("device", "backend", "checkpoint_seconds")
-_MEASURE_POINTS = 1 << 18
+_OWNER = "fingerprint"
 
 
 @dataclass(frozen=True)
@@ -66,14 +76,13 @@ def train(
     training: TrainingConfig | None = None,
     storage: StorageConfig | None = None,
     *,
-    resume: bool = True,
     restart: bool = False,
     observer: Observer = unobserved,
 ) -> TrainingOutcome:
     """Train a network on a volume and write it as a model file.
 
-    An interrupted run continues where it was when the same call is made again; a finished one
-    returns at once.
+    An interrupted run continues where it was when the same call is made again (without `restart`,
+    even if it was interrupted with it); a finished one returns at once.
 
     Parameters
     ----------
@@ -81,10 +90,9 @@ def train(
     output : path
         The model file to write, ``NAME.amgsrn``.
     network, training, storage : configurations, optional
-    resume : bool, default: True
-        Continue an interrupted run with the same data and configuration.
     restart : bool, default: False
-        Discard an interrupted or finished run with other data or another configuration.
+        Begin anew: discard interrupted work, and replace a model that is there when the new one
+        is complete.
     observer : callable, optional
         Receives a :class:`Progress` a few times per second and may pause or stop the run.
 
@@ -109,47 +117,54 @@ def train(
     output = Path(output)
     device = select_device(training.device)
     ensure_writable(output)
-    with workspace(output) as folder:
+    with workspace(output) as folder, _memory_errors(training, device):
         observer(Progress("reading", 0, training.iterations))
         summary = volume.check()
         block = volume.read()
         fingerprint = _fingerprint(volume, block, network, training, storage)
-        if not restart and (done := _finished(output, fingerprint)) is not None:
-            clear(folder)
-            return done
         brick = folder / "brick-0000"
-        _claim(brick, fingerprint, output, resume=resume, restart=restart)
+        if not restart and not _holds(brick, fingerprint):
+            if (done := _finished(output, fingerprint)) is not None:
+                return done
+            _refuse_other_work(brick, output)
+        _claim(brick, fingerprint, restart)
         checkpoints = CheckpointFile(brick / "checkpoint.safetensors", fingerprint)
-        try:
-            model, data = _start(block, summary, network, training, device)
-            result = fit(model, data, training, checkpoints=checkpoints, observer=observer)
-            if not result.completed:
-                estimate = psnr_of(result.history.last_loss)
-                history = result.history.array()
-                return TrainingOutcome(output, False, estimate, result.seconds, history)
-            observer(_finishing("measuring", training, result, model))
-            psnr, errors = _quality(model, data, block.valid)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise TrainingError(
-                f"There is not enough memory on {device}; use a smaller batch (it is "
-                f"{training.batch}), a smaller network, or device cpu."
-            ) from error
+        model, data = _start(block, summary, network, training, device)
+        result = fit(model, data, training, checkpoints=checkpoints, observer=observer)
+        if not result.completed:
+            estimate = psnr_of(result.history.last_loss)
+            return TrainingOutcome(output, False, estimate, result.seconds, result.history.array())
+        observer(_finishing("measuring", training, result, model))
+        quality = measure(model, data, block.valid)
         observer(_finishing("saving", training, result, model))
-        span = np.array(summary.maximum) - summary.minimum
-        max_error = float((errors * span).max())
         index = _index(volume, summary, network, training, storage, fingerprint, result)
+        span = summary.maximum - summary.minimum
         record = BrickRecord(
             extent=index.bricks[0].extent,
             ghosted=index.bricks[0].ghosted,
-            psnr=psnr,
-            max_error=max_error,
+            psnr=quality.psnr,
+            max_error=float((quality.largest * span).max()),
         )
         state = {**model.state_arrays(), "history": result.history.array()}
         if block.valid is not None:
             state["mask"] = block.valid
         write_archive(output, index.replace(bricks=(record,)), [state])
         clear(folder)
-    return TrainingOutcome(output, True, psnr, result.seconds, result.history.array())
+    return TrainingOutcome(output, True, quality.psnr, result.seconds, result.history.array())
+
+
+@contextlib.contextmanager
+def _memory_errors(training: TrainingConfig, device: torch.device) -> Iterator[None]:
+    """Say in a sentence that memory ran out, and what helps."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, AmgsrnError) or not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"There is not enough memory on {device}; use a smaller batch (it is "
+            f"{training.batch}), a smaller network, or another device."
+        ) from error
 
 
 def model_index(
@@ -205,42 +220,6 @@ def _start(
     place_grids(model.transforms, data, training.placement)
     model.to(device).use_backend(training.backend)
     return model, data
-
-
-def _quality(
-    model: SceneNetwork, data: TrainingData, valid: np.ndarray | None
-) -> tuple[float, np.ndarray]:
-    """Return the PSNR over the valid voxels, and each component's largest normalised error."""
-    components, depth, height, width = data.values.shape
-    device = data.values.device
-    axes = [torch.linspace(-1.0, 1.0, n, device=device) for n in (depth, height, width)]
-    plane = height * width
-    slices = max(1, _MEASURE_POINTS // plane)
-    total, count = 0.0, 0
-    largest = torch.zeros(components, device=device)
-    with torch.inference_mode():
-        for start in range(0, depth, slices):
-            z, y, x = torch.meshgrid(axes[0][start : start + slices], *axes[1:], indexing="ij")
-            points = torch.stack([x, y, z], -1).view(-1, 3)
-            truth = data.values[:, start : start + slices].reshape(components, -1)
-            errors = torch.cat([model.normalised(p) for p in points.split(_MEASURE_POINTS)])
-            errors = (errors.t() - truth).abs()
-            if valid is not None:
-                keep = torch.from_numpy(valid[start : start + slices].reshape(-1)).to(device)
-                errors = errors[:, keep]
-            if errors.shape[1]:
-                largest = torch.maximum(largest, errors.amax(1))
-                total += (
-                    errors.double().square().sum().item()
-                    if _has_double(device)
-                    else float(errors.square().sum())
-                )
-                count += errors.numel()
-    return psnr_of(total / count), largest.cpu().numpy().astype(np.float64)
-
-
-def _has_double(device: torch.device) -> bool:
-    return device.type != "mps"
 
 
 def _finishing(
@@ -313,15 +292,34 @@ def _finished(output: Path, fingerprint: str) -> TrainingOutcome | None:
     return TrainingOutcome(output, True, float("nan") if psnr is None else psnr, seconds, empty)
 
 
-def _claim(brick: Path, fingerprint: str, output: Path, *, resume: bool, restart: bool) -> None:
-    """Make the brick's folder ours; refuse to lose the work of another run that is in it."""
-    owner = brick / "fingerprint"
-    if owner.exists() and owner.read_text() != fingerprint and not restart:
+def _holds(brick: Path, fingerprint: str) -> bool:
+    """Tell whether a folder holds interrupted work of this very run."""
+    return _owner(brick) == fingerprint and (brick / "checkpoint.safetensors").exists()
+
+
+def _owner(brick: Path) -> str:
+    """Return the fingerprint of the run that works in a folder; "" when none does."""
+    try:
+        return (brick / _OWNER).read_text()
+    except OSError:
+        return ""
+
+
+def _refuse_other_work(brick: Path, output: Path) -> None:
+    if (brick / "checkpoint.safetensors").exists():
         raise ResumeError(
             f"{brick.parent} holds an interrupted run with other data or options; restart to "
             f"discard it, repeat its options to continue it, or name another output than {output}."
         )
-    if brick.exists() and (restart or not resume):
+
+
+def _claim(brick: Path, fingerprint: str, restart: bool) -> None:
+    """Make the brick's folder ours, empty unless its work is ours."""
+    if restart or _owner(brick) != fingerprint:
         clear(brick)
-    brick.mkdir(exist_ok=True)
-    owner.write_text(fingerprint)
+        try:
+            brick.mkdir()
+        except OSError as error:
+            raise OutputError(f"Cannot write {brick}: {reason(error)}.") from error
+        with replacing(brick / _OWNER) as temporary:
+            temporary.write_text(fingerprint)

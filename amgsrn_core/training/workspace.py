@@ -31,20 +31,45 @@ def workspace(output: str | os.PathLike[str]) -> Iterator[Path]:
         The folder cannot be made.
     """
     folder = parts_folder(output)
+    handle = _open_lock(folder)
     try:
-        folder.mkdir(exist_ok=True)
-        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise OutputError(f"Cannot write {folder}: {reason(error)}.") from error
-    try:
-        if not _lock(handle):
+        # Whoever held the lock may have removed the folder just before we opened its file.
+        if not _lock(handle) or not _is_current(handle, folder / _LOCK):
             raise ResumeError(
                 f"Another process is training {output} right now; wait for it, stop it, or name "
                 "another output."
             )
-        yield folder
+        try:
+            yield folder
+        finally:
+            _remove_if_bare(folder)
     finally:
         os.close(handle)
+
+
+def _open_lock(folder: Path) -> int:
+    try:
+        folder.mkdir(exist_ok=True)
+        return os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise OutputError(f"Cannot write {folder}: {reason(error)}.") from error
+
+
+def _is_current(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except OSError:
+        return False
+
+
+def _remove_if_bare(folder: Path) -> None:
+    """Leave nothing behind that holds no work."""
+    try:
+        if [entry.name for entry in folder.iterdir()] == [_LOCK]:
+            (folder / _LOCK).unlink()
+            folder.rmdir()
+    except OSError:
+        pass  # gone with the finished run
 
 
 def clear(folder: Path) -> None:

@@ -50,7 +50,7 @@ class ModelFile:
                     f"PyTorch cannot be imported in ParaView's Python ({error}); start ParaView "
                     "through `amgsrn`, or put the environment's site-packages on PYTHONPATH."
                 ) from error
-            model = NeuralVolume.open(self.path)
+            model = NeuralVolume.open(self.path, verify=True)
             if model.checksum != self.checksum:
                 raise ArchiveError(f"The model file {self.path} has just changed; apply again.")
             self._network = model

@@ -114,10 +114,10 @@ class Session:
         self._seen: tuple[str, int] = ("", 0)
         self._seen_time = 0.0
 
-    def ensure(self, request: Request, *, restart_stopped: bool) -> None:
+    def ensure(self, request: Request, *, restart_interrupted: bool) -> None:
         """Make sure that what is asked for is being trained, or was.
 
-        The same request again changes nothing, whatever happened to it; `restart_stopped` (or a
+        The same request again changes nothing, whatever happened to it; `restart_interrupted` (or a
         call of :meth:`resume` before) goes on with a training that was stopped or failed.
 
         Raises
@@ -130,13 +130,10 @@ class Session:
             if self._refusal is not None and not again:
                 raise self._refusal
             if self._run is not None:
-                state = self._run.status().state
-                if not (again and state in ("stopped", "failed")) and not (
-                    restart_stopped and state == "stopped"
-                ):
-                    return
-                # What the first run of this request threw away is gone; go on from here.
-                self._start(request, restart=False)
+                interrupted = self._run.status().state in ("stopped", "failed")
+                if interrupted and (again or restart_interrupted):
+                    # What the first run of this request threw away is gone; go on from here.
+                    self._start(request, restart=False)
                 return
         self._request, self._stamp, self._digest = request, request.stamp(), 0
         self._start(request, restart=request.restart)

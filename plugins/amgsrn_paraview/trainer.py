@@ -308,7 +308,7 @@ class AMGSRNTrainer(Algorithm):
         volume = self.GetInputData(inInfo, 0, 0)
         self._check_complete(volume, inInfo[0].GetInformationObject(0))
         early = self._may_return_early()
-        self._session.ensure(self._request(volume), restart_stopped=not early)
+        self._session.ensure(self._request(volume), restart_interrupted=not early)
         if not early:
             self.SetAbortExecute(0)  # VTK leaves it to us to forget an abort
             self._session.wait(self._report)

@@ -28,8 +28,8 @@ from amgsrn_core.networks import SceneNetwork, initial_network
 from amgsrn_core.training.fit import fit
 from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.placement import place_grids
+from amgsrn_core.training.quality import measure as measure_fit
 from amgsrn_core.training.sampling import prepare
-from amgsrn_core.training.train import _quality
 from amgsrn_core.volume import open_volume, volume_from_array
 
 Options = dict[str, Any]
@@ -95,8 +95,13 @@ def measure(name: str, options: Options, budget: argparse.Namespace, seed: int) 
     network = initial_network(size, low, high, seed)
     placed = place_grids(network.transforms, data, config.placement)
     result = fit(network.to(device), data, config)
-    psnr, worst = _quality(network, data, block.valid)
-    figures = {"psnr": psnr, "max_error": worst.max(), "placed": placed, "seconds": result.seconds}
+    quality = measure_fit(network, data, block.valid)
+    figures = {
+        "psnr": quality.psnr,
+        "max_error": quality.largest.max(),
+        "placed": placed,
+        "seconds": result.seconds,
+    }
     if formula is not None:
         figures["between"] = _between(network, formula)
     return figures
@@ -118,7 +123,7 @@ def _work(tasks: Any, path: str, lock: Any, budget: argparse.Namespace) -> None:
         volume, variant, seed = task
         start = time.time()
         figures = measure(volume, VARIANTS[variant], budget, seed)
-        row = {"volume": volume, "variant": variant, "seed": seed, **figures}
+        row = {"volume": volume, "variant": variant, "seed": seed, **_size(budget), **figures}
         with lock, open(path, "a") as file:
             file.write(json.dumps(row) + "\n")
         print(f"{volume}  {variant}  {figures['psnr']:.2f} dB  {time.time() - start:.0f} s")
@@ -166,7 +171,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     parser.add_argument("--threads", type=int, default=2, help="threads of each run")
     arguments = parser.parse_args()
-    rows = _rows(arguments.output)
+    rows = _rows(arguments.output, arguments)
     done = {(r["volume"], r["variant"], r["seed"]) for r in rows}
     everything = [
         (volume, variant, seed)
@@ -187,18 +192,28 @@ def main() -> None:
         worker.start()
     for worker in workers:
         worker.join()
-    rows = _rows(arguments.output)
+    rows = _rows(arguments.output, arguments)
     for key in ("psnr", "between"):
         chosen = [v for v in arguments.volumes if key != "between" or v.startswith("formula:")]
         if chosen:
             print(f"\n{key}, dB\n{table(rows, chosen, arguments.variants, key)}")
 
 
-def _rows(path: str) -> list[Options]:
+def _size(budget: argparse.Namespace) -> Options:
+    return {
+        "iterations": budget.iterations,
+        "batch": budget.batch,
+        "resolution": budget.resolution,
+    }
+
+
+def _rows(path: str, budget: argparse.Namespace) -> list[Options]:
+    """Return the rows of a file that were measured with this size and budget."""
     if not os.path.exists(path):
         return []
     with open(path) as file:
-        return [json.loads(line) for line in file]
+        rows = [json.loads(line) for line in file]
+    return [row for row in rows if _size(budget).items() <= row.items()]
 
 
 if __name__ == "__main__":

@@ -99,14 +99,44 @@ def test_a_constant_field_is_refused_in_one_sentence(trained):
     assert run.messages == errors
 
 
-def test_aborting_keeps_the_state_and_the_next_update_goes_on(paraview, tmp_path):
+def test_interruptions_keep_the_state_and_the_next_update_goes_on(paraview, tmp_path):
     run = paraview.run("pvpython", "abort_training.py", tmp_path)
-    assert run.messages == []
-    aborted, filed, complete = (run.results[way] for way in ("abort", "file", "complete"))
+    ways = ("abort", "file", "kill", "complete")
+    aborted, filed, killed, complete = (run.results[way] for way in ways)
     for stopped in (aborted, filed):
         assert stopped["state"] == stopped["shown"] == "stopped"
+        assert stopped["message"] == ""
         assert stopped["checkpoint"]
-    assert 0 < aborted["iteration"] < filed["iteration"] < 1500
+    assert killed["state"] == "failed"
+    assert "was killed by signal 9" in killed["message"]
+    assert killed["checkpoint"]
+    assert 0 < aborted["iteration"] < filed["iteration"] < killed["iteration"] < 1500
     assert complete["state"] == complete["shown"] == "done"
+    assert complete["message"] == ""
     assert complete["iteration"] == 1500
     assert read_index(tmp_path / "wave.amgsrn").training.iterations_done == 1500
+    assert not (tmp_path / "wave.amgsrn.parts").exists()
+    assert len(run.messages) == 1
+    assert killed["message"] in run.messages[0]
+
+
+def test_bad_volumes_are_explained_in_one_sentence(paraview, tmp_path):
+    run = paraview.run("pvpython", "bad_volumes.py", tmp_path)
+    said = run.results
+    assert "is constant" in said["constant"]
+    assert "every voxel is missing" in said["missing"]
+    assert "infinite values" in said["infinite"]
+    assert "fewer than 2 samples along z" in said["flat"]
+    assert "There is no numeric point array 'other'" in said["unknown"]
+    assert "the data set has: values (point)" in said["unknown"]
+    assert "the folder" in said["folder"]
+    assert "it is a folder" in said["is_folder"]
+    assert "grids must be at least 1" in said["grids"]
+    assert "grid-shape must be at most 1024" in said["shape"]
+    assert "batch must be at least 1" in said["batch"]
+    assert "device" in said["device"]
+    assert "AMGSRN_PYTHON" in said["interpreter"]
+    for name, sentence in said.items():
+        assert "\n" not in sentence, name
+    assert len(run.messages) == len(said)
+    assert list(tmp_path.glob("*.amgsrn")) == []

@@ -119,10 +119,10 @@ def test_gradients_do_not_depend_on_how_the_work_is_divided(library, threads, pa
 
 @pytest.mark.parametrize("cubic", [True, False])
 @pytest.mark.parametrize("shape", [(2, 6, 7, 8), (1, 3, 2, 3), (1, 2, 4, 5), (3, 4, 4, 4)])
-@pytest.mark.parametrize("masked", [True, False])
-def test_points_and_targets_are_the_references(library, shape, cubic, masked):
+@pytest.mark.parametrize("kind", [None, torch.int32, torch.int64])
+def test_points_and_targets_are_the_references(library, shape, cubic, kind):
     values = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    cells = torch.tensor([0, 1]) if masked else None
+    cells = None if kind is None else torch.tensor([0, 1], dtype=kind)
     sampler = PointSampler(TrainingData(values, cells), 777, seed=1)
     index, local = sampler.draw(5)
     at, targets = draw(library, values, cells, sampler.uniform(5), cubic=cubic)

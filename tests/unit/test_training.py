@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -183,6 +185,32 @@ def test_an_interrupted_run_is_not_lost_to_other_options(
     assert min(p.iteration for p in heard.heard if p.phase == "training") >= 20
 
 
+def test_an_interrupted_restart_continues_over_the_old_model(
+    tmp_path: Path, every_iteration: None
+) -> None:
+    volume = volume_from_array(waves(8))
+    path = tmp_path / "m.amgsrn"
+    old = TrainingConfig(iterations=5, batch=64, device="cpu")
+    new = TrainingConfig(iterations=50, batch=64, device="cpu")
+    train(volume, path, SIZE, old)
+    before = path.read_bytes()
+    assert not train(volume, path, SIZE, new, restart=True, observer=stop_at(20)).completed
+    assert path.read_bytes() == before
+    # Asking for the old model again is answered from its file and does not cost the new work.
+    assert train(volume, path, SIZE, old).completed
+    heard = stop_at(10**9)
+    assert train(volume, path, SIZE, new, observer=heard).completed
+    assert min(p.iteration for p in heard.heard if p.phase == "training") >= 20
+    assert read_index(path).training.iterations_done == 50
+
+
+def test_memory_that_runs_out_is_one_clear_sentence(tmp_path: Path) -> None:
+    config = TrainingConfig(iterations=2, batch=1 << 28, device="cpu")
+    huge = NetworkConfig(grids=4096, features=64, grid_shape=(64, 64, 64))
+    with pytest.raises(TrainingError, match="not enough memory on cpu"):
+        train(volume_from_array(waves(8)), tmp_path / "m.amgsrn", huge, config)
+
+
 def test_circumstances_do_not_make_another_run(tmp_path: Path, every_iteration: None) -> None:
     volume = volume_from_array(waves(8))
     path = tmp_path / "m.amgsrn"
@@ -244,7 +272,7 @@ def test_unusable_data_are_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(VolumeError, match=words):
         train(volume_from_array(values), tmp_path / "m.amgsrn", SIZE, FAST)
-    assert not (tmp_path / "m.amgsrn").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unwritable_output_is_refused_before_the_data_are_read(tmp_path: Path) -> None:
@@ -260,18 +288,29 @@ def test_an_unknown_device_is_named(tmp_path: Path) -> None:
         train(volume_from_array(waves(8)), tmp_path / "m.amgsrn", SIZE, config)
 
 
-def test_divergence_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+def test_divergence_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
     import torch
 
-    def broken(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        return torch.full((len(index), 1), float("nan"))
+    module = importlib.import_module("amgsrn_core.training.train")
+    make = module.initial_network
 
-    monkeypatch.setattr(FIT, "cubic_targets", broken)
+    def broken(*arguments: object) -> torch.nn.Module:
+        network = make(*arguments)
+        with torch.no_grad():
+            network.feature_grids[:] = float("nan")
+        return network
+
+    monkeypatch.setattr(module, "initial_network", broken)
+    config = dataclasses.replace(FAST, backend=backend, device="cpu")
     with pytest.raises(TrainingError, match="diverged"):
-        train(volume_from_array(waves(8)), tmp_path / "m.amgsrn", SIZE, FAST)
+        train(volume_from_array(waves(8)), tmp_path / "m.amgsrn", SIZE, config)
 
 
-def test_training_needs_the_brick_and_less_than_a_gigabyte(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", [False, True])
+def test_training_needs_the_brick_and_less_than_a_gigabyte(tmp_path: Path, missing: bool) -> None:
     program = """
 import resource, sys
 import numpy as np
@@ -280,6 +319,8 @@ torch.set_num_threads(1)
 from amgsrn_core import train, volume_from_array
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 values = np.random.default_rng(0).random((256, 256, 256), dtype=np.float32)
+if sys.argv[2] == "True":
+    values[:100] = np.nan
 volume = volume_from_array(values)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 train(volume, sys.argv[1], NetworkConfig(grids=2, grid_shape=(4, 4, 4), width=16),
@@ -287,7 +328,7 @@ train(volume, sys.argv[1], NetworkConfig(grids=2, grid_shape=(4, 4, 4), width=16
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, values.nbytes // 1024)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "m.amgsrn")],
+        [sys.executable, "-c", program, str(tmp_path / "m.amgsrn"), str(missing)],
         capture_output=True,
         text=True,
         check=True,

@@ -20,8 +20,9 @@ struct AmgsrnNetwork {
 struct AmgsrnData {
   int64_t components, depth, height, width;
   const float* values;    // [components][depth][height][width]
-  const int64_t* cells;   // flat numbers of the cells to draw from; null: all
+  const void* cells;      // flat numbers of the cells to draw from; null: all
   int64_t cell_count;     // how many these are
+  int32_t cell_bytes;     // of one number: 4 or 8, signed
   int32_t cubic;          // Catmull-Rom instead of trilinear targets
 };
 

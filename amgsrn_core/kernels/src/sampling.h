@@ -97,10 +97,12 @@ void draw(const AmgsrnData& data, const float* uniform, int64_t batch, int64_t f
     const float* random = uniform + 4 * p;
     const int64_t next = (p + 1) * data.cell_count / batch;
     const int64_t length = next > edge ? next - edge : 1;
-    int64_t cell = static_cast<int64_t>(random[3] * static_cast<float>(length));
-    cell = edge + (cell < length ? cell : length - 1);
+    const int64_t inside = static_cast<int64_t>(random[3] * static_cast<float>(length));
+    int64_t cell = edge + clamp_index(inside, length);
     edge = next;
-    if (data.cells) cell = data.cells[cell];
+    if (data.cells)
+      cell = data.cell_bytes == 4 ? static_cast<const int32_t*>(data.cells)[cell]
+                                  : static_cast<const int64_t*>(data.cells)[cell];
     const int64_t row = cell / nx, slab = row / ny;
     const int64_t corner[3] = {cell - row * nx, row - slab * ny, slab};
     float index[3];

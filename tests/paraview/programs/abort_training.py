@@ -1,7 +1,9 @@
-"""Abort a training from a progress event, stop one with a file, and go on both times."""
+"""Abort a training, stop it with a file, kill its worker, and go on each time."""
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import paraview.simple as pv
@@ -19,7 +21,7 @@ trainer = names.AMGSRNTrainer(
     Width=8,
 )
 algorithm = trainer.SMProxy.GetClientSideObject()
-ways = ["abort", "file", "complete"]
+ways = ["abort", "file", "kill", "complete"]
 results = {}
 
 
@@ -31,6 +33,8 @@ def on_progress(*_):
         algorithm.SetAbortExecute(1)
     elif ways[0] == "file" and algorithm.GetState() == "training":
         (folder / "wave.amgsrn.parts" / "stop").touch()
+    elif ways[0] == "kill" and algorithm.GetState() == "training":
+        os.kill(algorithm._session.status().pid, signal.SIGKILL)
 
 
 algorithm.AddObserver("ProgressEvent", on_progress)
@@ -38,8 +42,9 @@ while ways:
     update_again(trainer)
     state = algorithm.GetOutputDataObject(0).GetFieldData().GetAbstractArray("amgsrn_state")
     results[ways.pop(0)] = {
+        "message": algorithm.GetMessage(),
         "state": algorithm.GetState(),
-        "shown": state.GetValue(0),
+        "shown": state.GetValue(0) if state else "",
         "iteration": algorithm.GetIteration(),
         "checkpoint": (folder / "wave.amgsrn.parts" / "brick-0000").exists(),
         "volumes": len(list(folder.glob("wave.amgsrn.parts/volume-*"))),

@@ -7,6 +7,7 @@ There is no Python binding of Qt in ParaView; three functions of its libraries a
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import shutil
 import time
@@ -27,8 +28,7 @@ BEAT_MS = 20
 class Window:
     """ParaView's window: widgets by their names in ParaView's own test recordings."""
 
-    def __init__(self, picture: str, artefacts: str) -> None:
-        self._picture, self._artefacts = Path(picture), Path(artefacts)
+    def __init__(self) -> None:
         maps = Path("/proc/self/maps").read_text()
         self._core, self._naming, self._application = (
             ctypes.PyDLL(re.search(rf"/\S+/lib{name}[^/\s]*\.so\S*", maps)[0])
@@ -83,7 +83,12 @@ class Window:
 
     def photograph(self, name: str) -> None:
         """Keep the screen as it is; the test turns it into a picture."""
-        shutil.copy(self._picture, self._artefacts / f"{name}.xwd")
+        pictures = Path(os.environ["AMGSRN_TEST_PICTURES"])
+        shutil.copy(os.environ["AMGSRN_TEST_PICTURE"], pictures / f"{name}.xwd")
+
+    def quit(self) -> None:
+        """Close ParaView."""
+        self.call("pqClientMainWindow", "close")
 
 
 class Heart:
@@ -92,17 +97,22 @@ class Heart:
     A scenario yields seconds to wait, or a function to wait for until it returns something true.
     """
 
-    def __init__(self, scenario: Iterator[float | Callable[[], object]], patience: float) -> None:
+    def __init__(
+        self,
+        scenario: Iterator[float | Callable[[], object]],
+        patience: float,
+        on_end: Callable[[], None],
+    ) -> None:
         self.gaps: list[tuple[str, float]] = []
         self.phase = "start"
         self.error = ""
+        self._on_end = on_end
         self._scenario, self._patience = scenario, patience
         self._until: Callable[[], object] = lambda: True
         self._last = self._asked = time.monotonic()
         self._interactor = pv.GetActiveView().GetInteractor()
         self._interactor.AddObserver("TimerEvent", self._beat)
         self._timer = self._interactor.CreateRepeatingTimer(BEAT_MS)
-        self.on_end: Callable[[], None] = lambda: None
 
     def longest(self, phase: str) -> float:
         return max((gap for name, gap in self.gaps if name == phase), default=0.0)
@@ -131,4 +141,4 @@ class Heart:
 
     def _stop(self) -> None:
         self._interactor.DestroyTimer(self._timer)
-        self.on_end()
+        self._on_end()

@@ -1,0 +1,124 @@
+"""ParaView's window: menus, Apply, live training beside a free event loop, buttons, messages."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from conftest import ARTEFACTS, PROGRAMS, executable, finish
+
+from amgsrn_core.archive import read_index
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def window(paraview, screen, tmp_path):
+    """Run a program in ParaView's window; return what it saw and keep its pictures."""
+
+    def run(script, timeout):
+        settings = tmp_path / "config" / "ParaView"
+        settings.mkdir(parents=True)
+        welcome = "[General]\nGeneralSettings.ShowWelcomeDialog=false\n"
+        for version in ("5.11.0", "5.11.1", "5.11.2"):
+            (settings / f"ParaView{version}.ini").write_text(welcome)
+        pictures = tmp_path / "pictures"
+        pictures.mkdir()
+        environment = {
+            "AMGSRN_TEST_RESULTS": str(tmp_path / "window.json"),
+            "AMGSRN_TEST_PICTURE": str(screen[1]),
+            "AMGSRN_TEST_PICTURES": str(pictures),
+            # The plugin comes with the folder that PV_PLUGIN_PATH names, and with nothing else.
+            "PV_PLUGIN_PATH": paraview.plugin_path,
+            "PYTHONPATH": f"{paraview.environment['PYTHONPATH']}:{PROGRAMS}",
+        }
+        command = [executable("paraview"), f"--script={PROGRAMS / script}"]
+        try:
+            outcome = finish(paraview.start(command, environment), timeout)
+        finally:
+            ARTEFACTS.mkdir(exist_ok=True)
+            for dump in sorted(pictures.glob("*.xwd")):
+                (ARTEFACTS / f"{dump.stem}.png").write_bytes(png_of_dump(dump.read_bytes()))
+        assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+        outcome.results = json.loads((tmp_path / "window.json").read_text())
+        assert outcome.results["error"] == ""
+        return outcome
+
+    return run
+
+
+def test_training_is_live_and_can_be_steered(window, tmp_path):
+    outcome = window("gui_training.py", timeout=180)
+    seen = outcome.results
+    assert outcome.messages == []
+    assert seen["array"] == ["POINTS", "RTData"]
+    assert seen["more_arrays"] == []
+
+    # Apply came back long before the million iterations were done, with something to look at.
+    assert seen["state_after_apply"] in ("starting", "training")
+    assert seen["points_after_apply"] == 25**3
+    # The network sharpened in view while the event loop went on beating.
+    assert len(seen["updates"]) >= 4
+    ranges = [tuple(update["range"]) for update in seen["updates"]]
+    assert len(set(ranges)) == len(ranges)
+    assert all(update["boxes"] == 4 for update in seen["updates"])
+    assert seen["updates"][-1]["rows"] >= 1
+    assert seen["beats_while_training"] > 50
+    for phase in ("training", "pause", "stop", "finishing"):
+        assert seen["gaps"][phase] < 2.0, phase
+
+    before, after, state = seen["while_paused"]
+    assert (before, state) == (after, "paused")
+    before, after, state = seen["after_stop"]
+    assert (before, state) == (after, "stopped")
+    assert seen["resumed_at"] >= before
+
+    # Other settings and another file: the new model came to its end, and travels down the pipeline.
+    assert seen["model"] == str(tmp_path / "short.amgsrn")
+    assert read_index(tmp_path / "short.amgsrn").training.iterations_done == 150
+    assert seen["reconstruction"] == [0, 48, 0, 48, 0, 48]
+    # Deleting the filter ended its worker, which left its state behind.
+    assert seen["deleted"]
+    assert (tmp_path / "deleted.amgsrn.parts" / "brick-0000" / "checkpoint.safetensors").exists()
+
+
+def test_menus_and_one_message_for_one_error(window):
+    outcome = window("gui_errors.py", timeout=120)
+    seen = outcome.results
+    assert seen["in_menus"] == {
+        "Filters/AMGSRNTrainer": True,
+        "Filters/AMGSRNReconstruction": True,
+        "Sources/AMGSRNReconstructionSource": True,
+        "Sources/AMGSRNReader": False,
+        "Filters/Contour": True,
+        "Filters/NoSuchFilter": False,
+    }
+    sentence = "ERROR: AMGSRN Trainer: Cannot write /nowhere/model.amgsrn: the folder /nowhere "
+    assert [line[: len(sentence)] for line in outcome.messages] == [sentence]
+
+
+def png_of_dump(dump):
+    """Turn the picture of a virtual screen (X window dump, 32 bits per pixel) into a PNG."""
+    header = struct.unpack(">25I", dump[:100])
+    size, width, height, order, line, colours = (header[i] for i in (0, 4, 5, 7, 12, 19))
+    pixels = np.frombuffer(dump, np.uint8, line * height, size + 12 * colours)
+    pixels = pixels.reshape(height, line)[:, : 4 * width].reshape(height, width, 4)
+    colour = pixels[..., 2::-1] if order == 0 else pixels[..., 1:]
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row begins with its filter: none
+    rows[:, 1:] = colour.reshape(height, -1)
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    about = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = [
+        chunk(b"IHDR", about),
+        chunk(b"IDAT", zlib.compress(rows.tobytes())),
+        chunk(b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)

@@ -1,0 +1,49 @@
+"""Typed configurations refuse what they cannot mean."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, from_json, to_json
+from amgsrn_core.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value", "words"),
+    [
+        (NetworkConfig, "grids", 0, "at least 1"),
+        (NetworkConfig, "grids", 2.5, "whole number"),
+        (NetworkConfig, "grids", True, "whole number"),
+        (NetworkConfig, "grid_shape", (4, 4), "3 numbers"),
+        (NetworkConfig, "grid_shape", 8, "3 numbers"),
+        (NetworkConfig, "grid_shape", (4, 4, 1), "at least 2"),
+        (TrainingConfig, "batch", 0, "at least 1"),
+        (TrainingConfig, "learning_rate", float("nan"), "a number"),
+        (TrainingConfig, "learning_rate", 2.0, "at most 1"),
+        (TrainingConfig, "motion", "sideways", "gradient, none, density"),
+        (TrainingConfig, "device", 3, "a word"),
+        (StorageConfig, "dtype", "int8", "float32, float16"),
+    ],
+)
+def test_impossible_values_are_named(kind: Any, field: str, value: Any, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        kind(**{field: value})
+    assert field.replace("_", "-") in str(caught.value)
+
+
+def test_a_whole_number_may_stand_for_a_float() -> None:
+    assert TrainingConfig(checkpoint_seconds=30).checkpoint_seconds == 30
+
+
+@pytest.mark.parametrize("kind", [NetworkConfig, TrainingConfig, StorageConfig])
+def test_configurations_survive_json(kind: Any) -> None:
+    config = kind()
+    assert from_json(kind, json.loads(json.dumps(to_json(config)))) == config
+
+
+def test_unknown_options_are_named() -> None:
+    with pytest.raises(ConfigurationError, match="grid_shpae"):
+        from_json(NetworkConfig, {"grid_shpae": [4, 4, 4]})

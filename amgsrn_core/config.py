@@ -120,7 +120,10 @@ class TrainingConfig(_Checked):
     seed: int = option(0, "seed of every random choice", minimum=0, maximum=2**31 - 1)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     backend: str = option(
-        "auto", "implementation that evaluates and trains", choices=("auto", "torch")
+        "auto",
+        "implementation that evaluates and trains: the CPU kernels (native), PyTorch (torch), or "
+        "the fastest that works (auto)",
+        choices=("auto", "torch", "native"),
     )
     checkpoint_seconds: float = option(
         30.0, "seconds between checkpoints (0: only when stopped)", minimum=0.0

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from amgsrn_core.archive import Archive, BrickRecord, ModelIndex, parameter_shapes
+from amgsrn_core.backends import backend_name
 from amgsrn_core.errors import ConfigurationError, VolumeError
 from amgsrn_core.feature_grids import box_corners
 from amgsrn_core.networks import SceneNetwork, network_from_state
@@ -19,7 +20,7 @@ from amgsrn_core.volume.preview import preview_geometry
 
 # Points of one evaluation. On a CPU larger batches fall out of the cache and are slower; a GPU
 # needs many to be busy. Both shrink for wide networks, to about 256 MiB (CPU) of temporaries.
-_CPU_POINTS, _GPU_POINTS = 1 << 14, 1 << 18
+CPU_POINTS, _GPU_POINTS = 1 << 14, 1 << 18
 _BATCH_BYTES = 256 << 20
 
 # A point this fraction of a cell outside the volume still counts as on its face: world coordinates
@@ -46,6 +47,8 @@ class NeuralVolume:
         Identity of the model's content (SHA-256, hexadecimal).
     device : torch.device
         Where the networks are evaluated.
+    backend : str
+        What evaluates them: "torch", or "native" for the CPU kernels.
 
     Examples
     --------
@@ -62,13 +65,15 @@ class NeuralVolume:
         path: str = "memory",
         checksum: str = "",
         device: str | torch.device = "cpu",
+        backend: str = "auto",
     ) -> None:
         self.index = index
         self.path = path
         self.checksum = checksum
         self.device = evaluation_device(device)
+        self.backend = backend_name(self.device, backend)
         self._bricks = [
-            _Brick.of_state(index, record, state, self.device)
+            _Brick.of_state(index, record, state, self.device, self.backend)
             for record, state in zip(index.bricks, bricks)
         ]
         self._owners = _Owners.of_bricks(index.bricks)
@@ -79,6 +84,7 @@ class NeuralVolume:
         path: str | os.PathLike[str],
         device: str | torch.device = "auto",
         *,
+        backend: str = "auto",
         verify: bool = False,
     ) -> NeuralVolume:
         """Read a model file; afterwards it may be moved or removed.
@@ -89,6 +95,8 @@ class NeuralVolume:
             A model file, `NAME.amgsrn`.
         device : str, default: "auto"
             "cpu", "cuda", "cuda:N", "mps", or "auto" for the first of cuda, mps, cpu that works.
+        backend : {"auto", "torch", "native"}, default: "auto"
+            The CPU kernels (native), PyTorch (torch), or the fastest that works on the device.
         verify : bool, default: False
             Compare every tensor with its checksum.
 
@@ -99,7 +107,7 @@ class NeuralVolume:
         ArchiveError
             When the file is damaged, foreign, or of a newer major version.
         ConfigurationError
-            When there is no such device here.
+            When there is no such device here, or the backend does not work on it.
         """
         with Archive(path) as archive:
             numbers = range(len(archive.index.bricks))
@@ -110,6 +118,7 @@ class NeuralVolume:
                 path=archive.path,
                 checksum=archive.checksum,
                 device=device,
+                backend=backend,
             )
 
     @property
@@ -244,7 +253,7 @@ class NeuralVolume:
     def _batch(self) -> int:
         network = self.index.network
         per_point = 4 * (network.grids * (3 + 2 * network.features) + 3 * network.width)
-        most = _CPU_POINTS if self.device.type == "cpu" else _GPU_POINTS
+        most = CPU_POINTS if self.device.type == "cpu" else _GPU_POINTS
         return max(256, min(most, _BATCH_BYTES // per_point))
 
     def _on_grid(
@@ -319,6 +328,7 @@ class _Brick:
         record: BrickRecord,
         state: dict[str, np.ndarray],
         device: torch.device,
+        backend: str,
     ) -> _Brick:
         network = network_from_state(
             index.network,
@@ -327,6 +337,7 @@ class _Brick:
             torch.tensor(index.value_maximum, dtype=torch.float32),
         )
         network.eval().requires_grad_(False).to(device)
+        network.use_backend(backend)
         z, y, x = record.ghosted
         return cls(
             network=network,

@@ -185,7 +185,27 @@ def _torch() -> Iterator[Finding]:
         )
     else:
         yield Finding("devices", OK, ", ".join(["cpu", *devices]))
-    yield Finding("backend", OK, f"torch on {devices[0] if devices else 'cpu'}")
+    yield _backend(devices[0] if devices else "cpu")
+
+
+def _backend(device: str) -> Finding:
+    """Say what computes by default on the device."""
+    from amgsrn_core.kernels import load
+
+    try:
+        library = load()
+    except AmgsrnError as error:
+        return Finding("backend", PROBLEM, str(error), "Unset the variable.")
+    if library is None:
+        return Finding(
+            "backend",
+            NOTE,
+            f"torch on {device}; the CPU kernels, several times faster than torch on a CPU, are "
+            "not built",
+            "Install cmake and g++, run scripts/setup, and see docs/kernels.md.",
+        )
+    kernels = f"native on the CPU ({library.isa}, {library.path})"
+    return Finding("backend", OK, kernels if device == "cpu" else f"torch on {device}, {kernels}")
 
 
 def _paraview() -> Iterator[Finding]:

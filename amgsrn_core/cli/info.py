@@ -10,6 +10,7 @@ from typing import Any
 
 from amgsrn_core.archive import ModelIndex, parameter_shapes, read_index, verify_archive
 from amgsrn_core.archive.index import BrickRecord
+from amgsrn_core.backends import backend_name
 from amgsrn_core.cli.report import decibels, duration, figure, prepare_report, size, write_report
 
 
@@ -55,7 +56,7 @@ def describe(index: ModelIndex, path: str) -> dict[str, Any]:
         "ratio": index.source.bytes / compressed,
         "psnr": _psnr(index.bricks),
         "training": values["training"],
-        "backend_default": "torch",
+        "backend_default": backend_name("cpu"),
     }
 
 

@@ -162,6 +162,7 @@ def measure_throughput(model: NeuralVolume, seconds: float = _SPEED_SECONDS) -> 
         "points": count,
         "seconds": elapsed,
         "device": str(model.device),
+        "backend": model.backend,
         "threads": torch.get_num_threads(),
     }
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import amgsrn_core
+from amgsrn_core.backends import BACKENDS
 from amgsrn_core.cli.failures import UsageError
 from amgsrn_core.cli.options import add_options, numbers, time_step, whole_numbers
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
@@ -89,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_test(commands)
     _add_reconstruct(commands)
     _add_info(commands)
+    _add_bench(commands)
     _add_doctor(commands)
     for program, words in _PARAVIEW.items():
         _command(commands, program, f"start {words} with this suite on its paths", add_help=False)
@@ -161,6 +163,31 @@ def _add_info(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_json(parser)
 
 
+def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(commands, "bench", "measure how fast this machine computes")
+    parser.add_argument("what", choices=("inference", "training"), help="what to measure")
+    parser.add_argument(
+        "--points",
+        metavar="N",
+        type=int,
+        help="points per measurement (default: 2^20 for inference, 100000 for training)",
+    )
+    parser.add_argument(
+        "--repetitions",
+        metavar="N",
+        type=int,
+        default=5,
+        help="measurements of each backend, taken in turn (default: 5)",
+    )
+    parser.add_argument(
+        "--threads",
+        metavar="N,...",
+        help="numbers of threads (default: 1 and all cores)",
+    )
+    _add_json(parser)
+    add_options(parser, NetworkConfig)
+
+
 def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = _command(commands, "doctor", "look at this machine and say what is missing")
     _add_json(parser)
@@ -209,6 +236,13 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         default="auto",
         help="auto, cpu, cuda, cuda:N or mps (default: auto)",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="what computes: the CPU kernels (native), PyTorch (torch), or the fastest that works "
+        "(default: auto)",
     )
 
 

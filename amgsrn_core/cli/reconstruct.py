@@ -34,7 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once
 
-    model = NeuralVolume.open(arguments.model, arguments.device, verify=True)
+    model = NeuralVolume.open(
+        arguments.model, arguments.device, backend=arguments.backend, verify=True
+    )
     remaining = Remaining()
     with writer, display("reconstructing") as shown:
         for extent, block in model.reconstruct(geometry, max_bytes=8 << 20):

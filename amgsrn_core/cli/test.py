@@ -46,7 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once
 
-    model = NeuralVolume.open(arguments.model, arguments.device, verify=True)
+    model = NeuralVolume.open(
+        arguments.model, arguments.device, backend=arguments.backend, verify=True
+    )
     with display("testing") as shown:
         measures = Measures(model, volume, tests, folder, shown)
         metrics = measures.compare()

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from amgsrn_core.backends import native_library
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError
+from amgsrn_core.kernels.inference import Evaluator
 from amgsrn_core.networks import reference
 
 # Both from the paper: features start as almost nothing, maps as a slightly perturbed identity.
@@ -49,14 +51,30 @@ class SceneNetwork(nn.Module):
         )
         self.register_buffer("minimum", minimum.to(torch.float32), persistent=False)
         self.register_buffer("maximum", maximum.to(torch.float32), persistent=False)
+        self._evaluator: Evaluator | None = None
 
     @property
     def weights(self) -> list[Tensor]:
         """The decoder's matrices [out, in], first layer first."""
         return [layer.weight for layer in self.decoder]  # type: ignore[misc]
 
+    def use_backend(self, backend: str) -> None:
+        """Choose what evaluates the network where no gradients are asked for.
+
+        Parameters
+        ----------
+        backend : {"auto", "torch", "native"}
+            See :data:`amgsrn_core.backends.BACKENDS`; for the device that the network is on.
+        """
+        library = native_library(backend, self.feature_grids.device)
+        self._evaluator = None if library is None else Evaluator(library)
+
     def normalised(self, points: Tensor) -> Tensor:
         """Return values [N, C] with 0 at each output's minimum and 1 at its maximum."""
+        if self._evaluator is not None and not torch.is_grad_enabled() and _is_plain(points, self):
+            return self._evaluator.normalised(
+                points.contiguous(), self.feature_grids, self.transforms, self.weights
+            )
         features = reference.encode(points, self.feature_grids, self.transforms)
         return reference.decode(features, self.weights)
 
@@ -74,6 +92,12 @@ class SceneNetwork(nn.Module):
             name: value.detach().to("cpu", torch.float32, copy=True).numpy()
             for name, value in self.state_dict().items()
         }
+
+
+def _is_plain(points: Tensor, network: SceneNetwork) -> bool:
+    """Return whether all numbers are float32 on the CPU, as the kernels need them."""
+    tensors = (points, network.feature_grids)
+    return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
 
 
 def initial_network(

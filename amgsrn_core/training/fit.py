@@ -6,35 +6,23 @@ import logging
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.nn.functional as functional
-from torch import Tensor
 
 from amgsrn_core.config import TrainingConfig
 from amgsrn_core.errors import OutputError, TrainingError
-from amgsrn_core.networks import SceneNetwork, decode, encode, feature_density
+from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.training.checkpoint import Checkpoint, CheckpointFile
 from amgsrn_core.training.history import History, psnr_of, row_interval
 from amgsrn_core.training.progress import Command, Observer, Progress, unobserved
-from amgsrn_core.training.sampling import (
-    PointSampler,
-    TrainingData,
-    cubic_targets,
-    linear_targets,
-)
-from amgsrn_core.training.schedule import Rates, rates
+from amgsrn_core.training.sampling import TrainingData
+from amgsrn_core.training.schedule import rates
+from amgsrn_core.training.step import make_step
 
 _log = logging.getLogger(__name__)
 
-_EPSILON = 1e-14
-_TINY = 1e-16
 # An observer is asked at least this often, so that stopping feels immediate.
 _PATIENCE_SECONDS = 0.25
-# Fast forgetting suits features that a batch touches rarely; the original code's suits its
-# constant learning rate.
-_BETAS = {"cosine": (0.9, 0.95), "constant": (0.9, 0.99)}
 
 
 @dataclass
@@ -135,6 +123,7 @@ class _Loop:
         done = run.iteration - self._first_iteration
         elapsed = run.seconds - self._earlier_seconds
         loss = run.history.last_loss
+        run.publish()
         command = self._observer(
             Progress(
                 phase,
@@ -180,17 +169,11 @@ class _Run:
     """Everything that changes while a network is fitted."""
 
     def __init__(self, network: SceneNetwork, data: TrainingData, config: TrainingConfig) -> None:
-        self.network, self._data, self._config = network, data, config
-        self._sampler = PointSampler(data, config.batch, config.seed)
-        betas = _BETAS[config.schedule]
-        groups: list[dict[str, Any]] = [
-            {"params": [network.feature_grids]},
-            {"params": network.weights},
-        ]
-        self._optimiser = _adam(groups, betas)
-        self._mover = _adam([{"params": [network.transforms]}], (0.9, 0.99))
+        self.network, self._config = network, config
+        self._device = data.values.device
+        self._step = make_step(network, data, config)
         self._start = network.transforms.detach().clone()
-        self._loss_sum = torch.zeros((), device=data.values.device)
+        self._loss_sum = torch.zeros((), device=self._device)
         self._loss_count = 0
         self.iteration = 0
         self.seconds = 0.0
@@ -198,38 +181,13 @@ class _Run:
 
     def step(self) -> None:
         """Do one iteration."""
-        rate = rates(self._config, self.iteration)
-        index, local = self._sampler.draw(self.iteration)
-        if self._config.targets == "cubic":
-            target = cubic_targets(self._data.values, index)
-        else:
-            target = linear_targets(self._data.values, local)
-        errors = self._descend(local, target, rate)
-        self._loss_sum += errors.mean()
+        self._loss_sum += self._step.descend(self.iteration, rates(self._config, self.iteration))
         self._loss_count += 1
         self.iteration += 1
 
-    def _descend(self, local: Tensor, target: Tensor, rate: Rates) -> Tensor:
-        """Update the parameters; return the squared errors [N], the mean over components."""
-        network = self.network
-        moves = rate.transforms > 0.0
-        by_gradient = moves and self._config.motion == "gradient"
-        self._optimiser.zero_grad(set_to_none=True)
-        self._mover.zero_grad(set_to_none=True)
-        transforms = network.transforms if by_gradient else network.transforms.detach()
-        values = decode(encode(local, network.feature_grids, transforms), network.weights)
-        errors = (values - target).square().mean(1)
-        errors.mean().backward()
-        errors = errors.detach()
-        if moves and not by_gradient:
-            _density_loss(local, network.transforms, errors).backward()
-        features, decoder = self._optimiser.param_groups
-        features["lr"], decoder["lr"] = rate.features, rate.decoder
-        self._optimiser.step()
-        if moves:
-            self._mover.param_groups[0]["lr"] = rate.transforms
-            self._mover.step()
-        return errors
+    def publish(self) -> None:
+        """Bring the network up to date."""
+        self._step.publish()
 
     def record(self) -> None:
         """Append a row to the history, over the iterations since the last one."""
@@ -250,12 +208,10 @@ class _Run:
 
     def checkpoint(self) -> Checkpoint:
         """Return everything that continues this run exactly."""
+        self.publish()
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors["start"] = self._start
-        for kind, optimiser in (("main", self._optimiser), ("mover", self._mover)):
-            for number, parameter in enumerate(_parameters(optimiser)):
-                for name, value in optimiser.state.get(parameter, {}).items():
-                    tensors[f"{kind}.{number}.{name}"] = torch.as_tensor(value)
+        tensors.update(self._step.state())
         return Checkpoint(
             tensors,
             {
@@ -269,50 +225,13 @@ class _Run:
 
     def restore(self, saved: Checkpoint) -> None:
         """Continue from :meth:`checkpoint`'s result."""
-        device = self._data.values.device
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 value.copy_(saved.tensors[f"network.{name}"])
-        self._start = saved.tensors["start"].to(device)
-        for kind, optimiser in (("main", self._optimiser), ("mover", self._mover)):
-            for number, parameter in enumerate(_parameters(optimiser)):
-                prefix = f"{kind}.{number}."
-                state = {
-                    name[len(prefix) :]: value
-                    for name, value in saved.tensors.items()
-                    if name.startswith(prefix)
-                }
-                if state:
-                    # torch keeps a fused optimiser's step count beside its parameter.
-                    optimiser.state[parameter] = {k: v.to(device) for k, v in state.items()}
+        self._start = saved.tensors["start"].to(self._device)
+        self._step.restore(saved.tensors)
         self._loss_sum.fill_(saved.numbers["loss_sum"])
         self._loss_count = int(saved.numbers["loss_count"])
         self.iteration = int(saved.numbers["iteration"])
         self.seconds = float(saved.numbers["seconds"])
         self.history = History(saved.numbers["history"])
-
-
-def _density_loss(local: Tensor, transforms: Tensor, errors: Tensor) -> Tensor:
-    """Return the paper's loss that draws grid density to where the errors are.
-
-    KL divergence of the normalised density and its target ~ density^(mean error / error), over
-    the points of a batch; only the density carries a gradient.
-    """
-    density = feature_density(local, transforms)
-    density = density / density.sum().detach()
-    log_density = torch.log(density + _TINY)
-    target = torch.exp(log_density.detach() * (errors.mean() / (errors + _TINY)))
-    log_target = torch.log(target / target.sum() + _TINY)
-    return functional.kl_div(log_density, log_target, reduction="mean", log_target=True)
-
-
-def _adam(groups: list[dict[str, Any]], betas: tuple[float, float]) -> torch.optim.Adam:
-    """Return Adam with one fused kernel per step where this torch and device have it."""
-    try:
-        return torch.optim.Adam(groups, lr=0.0, betas=betas, eps=_EPSILON, fused=True)
-    except RuntimeError:
-        return torch.optim.Adam(groups, lr=0.0, betas=betas, eps=_EPSILON)
-
-
-def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
-    return [parameter for group in optimiser.param_groups for parameter in group["params"]]

@@ -93,11 +93,8 @@ class PointSampler:
 
     def draw(self, number: int) -> tuple[Tensor, Tensor]:
         """Return batch ``number``: voxel indices [N, 3] (x, y, z) and local points [N, 3]."""
-        self._random.manual_seed((self._seed * 1_000_003 + number) % 2**63)
+        uniform = self.uniform(number)
         nx, ny, _ = self._data.cell_shape
-        uniform = torch.rand(
-            (len(self._first), 4), generator=self._random, device=self._first.device
-        )
         inside = torch.minimum((uniform[:, 3] * self._length).long(), self._length - 1)
         cell = self._first + inside
         if self._data.cells is not None:
@@ -105,6 +102,14 @@ class PointSampler:
         corner = torch.stack([cell % nx, cell // nx % ny, cell // (nx * ny)], 1)
         index = corner + uniform[:, :3]
         return index, index * (2.0 / self._last_index) - 1.0
+
+    def uniform(self, number: int) -> Tensor:
+        """Return the random numbers of batch ``number``, [N, 4] in [0, 1).
+
+        The first three are the place inside a cell (x, y, z), the last chooses the cell.
+        """
+        self._random.manual_seed((self._seed * 1_000_003 + number) % 2**63)
+        return torch.rand((len(self._first), 4), generator=self._random, device=self._first.device)
 
 
 def linear_targets(values: Tensor, local: Tensor) -> Tensor:

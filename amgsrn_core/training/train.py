@@ -218,7 +218,8 @@ def _start(
     high = torch.tensor(summary.maximum, dtype=torch.float32)
     model = initial_network(network, low, high, training.seed)
     place_grids(model.transforms, data, training.placement)
-    return model.to(device), data
+    model.to(device).use_backend(training.backend)
+    return model, data
 
 
 def _finishing(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -286,15 +288,25 @@ def test_an_unknown_device_is_named(tmp_path: Path) -> None:
         train(volume_from_array(waves(8)), tmp_path / "m.amgsrn", SIZE, config)
 
 
-def test_divergence_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+def test_divergence_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
     import torch
 
-    def broken(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        return torch.full((len(index), 1), float("nan"))
+    module = importlib.import_module("amgsrn_core.training.train")
+    make = module.initial_network
 
-    monkeypatch.setattr(FIT, "cubic_targets", broken)
+    def broken(*arguments: object) -> torch.nn.Module:
+        network = make(*arguments)
+        with torch.no_grad():
+            network.feature_grids[:] = float("nan")
+        return network
+
+    monkeypatch.setattr(module, "initial_network", broken)
+    config = dataclasses.replace(FAST, backend=backend, device="cpu")
     with pytest.raises(TrainingError, match="diverged"):
-        train(volume_from_array(waves(8)), tmp_path / "m.amgsrn", SIZE, FAST)
+        train(volume_from_array(waves(8)), tmp_path / "m.amgsrn", SIZE, config)
 
 
 @pytest.mark.parametrize("missing", [False, True])

@@ -1,0 +1,44 @@
+"""Which implementation evaluates and trains networks: PyTorch, or the CPU kernels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.kernels import load
+
+if TYPE_CHECKING:
+    import torch
+
+    from amgsrn_core.kernels import KernelLibrary
+
+BACKENDS = ("auto", "torch", "native")
+"""`auto` is `native` on a CPU that has the kernels, else `torch`."""
+
+
+def native_library(backend: str, device: torch.device | str) -> KernelLibrary | None:
+    """Return the kernels if this backend uses them on this device, None if PyTorch does the work.
+
+    Raises
+    ------
+    ConfigurationError
+        `native` is asked for where it cannot work, or there is no such backend.
+    """
+    if backend not in BACKENDS:
+        raise ConfigurationError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}.")
+    if backend == "torch":
+        return None
+    on_cpu = str(device).split(":")[0] == "cpu"
+    library = load() if on_cpu else None
+    if library is None and backend == "native":
+        raise ConfigurationError(
+            "The CPU kernels are not built here; build them (docs/kernels.md) or use backend auto."
+            if on_cpu
+            else f"Backend native works on the CPU only, not on {device}; use backend auto."
+        )
+    return library
+
+
+def backend_name(device: torch.device | str, backend: str = "auto") -> str:
+    """Return the backend that a choice leads to on a device: "torch" or "native"."""
+    return "torch" if native_library(backend, device) is None else "native"

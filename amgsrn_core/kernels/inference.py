@@ -1,0 +1,76 @@
+"""Evaluate a network with the kernels: the twin of :mod:`amgsrn_core.networks.reference`."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from amgsrn_core.kernels.arguments import floats, network_argument
+from amgsrn_core.kernels.loader import KernelLibrary
+from amgsrn_core.kernels.nodes import nodes_from_grids
+
+
+class Evaluator:
+    """Evaluates one network, and keeps the copy of its feature grids that the kernels read.
+
+    The copy is made anew when the grids have changed, which torch counts; a change behind torch's
+    back (through a numpy array that shares their memory) goes unnoticed.
+
+    Parameters
+    ----------
+    library : KernelLibrary
+    """
+
+    def __init__(self, library: KernelLibrary) -> None:
+        self._library = library
+        self._copied: tuple[int, int, torch.Size] | None = None
+        self._nodes: Tensor | None = None
+
+    def normalised(
+        self,
+        points: Tensor,
+        feature_grids: Tensor,
+        transforms: Tensor,
+        weights: Sequence[Tensor],
+    ) -> Tensor:
+        """Return the decoder's values [N, C]: what `decode(encode(...), weights)` returns.
+
+        Parameters
+        ----------
+        points : Tensor [N, 3]
+            Contiguous float32 on the CPU, like all the others.
+        feature_grids : Tensor [G, F, D, H, W]
+        transforms : Tensor [G, 3, 4]
+        weights : sequence of Tensor [out, in]
+        """
+        nodes = self._current_nodes(feature_grids)
+        network = network_argument(nodes, feature_grids.shape, transforms, weights)
+        address = floats(points, "points", (len(points), 3))
+        values = torch.empty(len(points), network.outputs)
+        self._library.call(
+            "amgsrn_evaluate",
+            ctypes.byref(network),
+            address,
+            len(points),
+            values.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return values
+
+    def _current_nodes(self, feature_grids: Tensor) -> Tensor:
+        if feature_grids.dim() != 5:
+            shape = list(feature_grids.shape)
+            raise ValueError(f"feature_grids must have the shape [G, F, D, H, W], not {shape}.")
+        floats(feature_grids, "feature_grids", feature_grids.shape)
+        # torch counts no changes of tensors made in inference mode: they are copied each time.
+        version = -1 if feature_grids.is_inference() else feature_grids._version
+        state = (feature_grids.data_ptr(), version, feature_grids.shape)
+        nodes = self._nodes
+        if nodes is None or self._copied != state or version < 0:
+            # A new tensor, because another thread may be reading the old one.
+            nodes = nodes_from_grids(feature_grids)
+            self._copied, self._nodes = state, nodes
+        return nodes

@@ -1,0 +1,190 @@
+"""Find the compiled kernels and load them: one library for every Python, chosen once."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from amgsrn_core.errors import ConfigurationError
+
+_log = logging.getLogger(__name__)
+
+ABI = 2
+"""Version of the C interface that this module speaks."""
+
+LIBRARY_VARIABLE = "AMGSRN_KERNELS"
+"""Environment variable: the library's path; empty to do without it."""
+
+ISA_VARIABLE = "AMGSRN_ISA"
+"""Environment variable: instruction set to use instead of the fastest that works here."""
+
+_NAME = "libamgsrn_kernels" + (".dylib" if sys.platform == "darwin" else ".so")
+_OUT_OF_MEMORY = 1
+
+_floats = ctypes.c_void_p
+_count = ctypes.c_int64
+
+
+class Network(ctypes.Structure):
+    """AmgsrnNetwork of src/abi.h."""
+
+    _fields_ = [
+        *[(name, _count) for name in ("grids", "features", "depth", "height", "width")],
+        *[(name, _count) for name in ("hidden_layers", "hidden_width", "outputs")],
+        ("nodes", _floats),
+        ("transforms", _floats),
+        ("weights", ctypes.POINTER(_floats)),
+    ]
+
+
+class Data(ctypes.Structure):
+    """AmgsrnData of src/abi.h."""
+
+    _fields_ = [
+        *[(name, _count) for name in ("components", "depth", "height", "width")],
+        ("values", _floats),
+        ("cells", ctypes.c_void_p),
+        ("cell_count", _count),
+        ("cell_bytes", ctypes.c_int32),
+        ("cubic", ctypes.c_int32),
+    ]
+
+
+class Gradients(ctypes.Structure):
+    """AmgsrnGradients of src/abi.h."""
+
+    _fields_ = [
+        ("nodes", _floats),
+        ("part_stride", _count),
+        ("weights", ctypes.POINTER(_floats)),
+        ("transforms", _floats),
+        ("errors", _floats),
+        ("loss", ctypes.c_double),
+    ]
+
+
+class Adam(ctypes.Structure):
+    """AmgsrnAdam of src/abi.h."""
+
+    _fields_ = [
+        ("nodes", _floats),
+        ("gradients", _floats),
+        ("part_stride", _count),
+        ("mean", _floats),
+        ("square", _floats),
+        *[(name, ctypes.c_double) for name in ("step_size", "beta1", "beta2")],
+        *[(name, ctypes.c_double) for name in ("square_scale", "epsilon")],
+    ]
+
+
+_FUNCTIONS = {
+    "amgsrn_evaluate": (ctypes.POINTER(Network), _floats, _count, _floats, ctypes.c_int),
+    "amgsrn_draw": (ctypes.POINTER(Data), _floats, _count, _floats, _floats, ctypes.c_int),
+    "amgsrn_train": (
+        ctypes.POINTER(Network),
+        _floats,
+        _floats,
+        _count,
+        ctypes.POINTER(Gradients),
+        ctypes.c_int,
+    ),
+    "amgsrn_adam": (ctypes.POINTER(Network), ctypes.POINTER(Adam), ctypes.c_int),
+}
+
+
+class KernelLibrary:
+    """The loaded library.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    OSError
+        It cannot be loaded, or belongs to another version of this package.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._library = ctypes.CDLL(str(path))
+        try:
+            abi = int(self._library.amgsrn_abi())
+        except AttributeError as error:
+            raise OSError(f"{path} is not this package's library") from error
+        if abi != ABI:
+            raise OSError(f"{path} belongs to another version of this package (build it again)")
+        self._library.amgsrn_isa.restype = ctypes.c_char_p
+        self._library.amgsrn_current_isa.restype = ctypes.c_char_p
+        self._library.amgsrn_use_isa.argtypes = [ctypes.c_char_p]
+        for name, types in _FUNCTIONS.items():
+            getattr(self._library, name).argtypes = types
+
+    def __reduce__(self) -> tuple[type[KernelLibrary], tuple[Path]]:
+        """A copy is the same library."""
+        return KernelLibrary, (self.path,)
+
+    @property
+    def isas(self) -> tuple[str, ...]:
+        """Instruction sets that work here, fastest first."""
+        found: list[str] = []
+        while (name := self._library.amgsrn_isa(len(found))) is not None:
+            found.append(name.decode())
+        return tuple(found)
+
+    @property
+    def isa(self) -> str:
+        """The instruction set in use."""
+        return str(self._library.amgsrn_current_isa().decode())
+
+    def use_isa(self, name: str | None) -> None:
+        """Use an instruction set from now on, in the whole process; None: the fastest.
+
+        Raises
+        ------
+        ConfigurationError
+            It does not work here.
+        """
+        if self._library.amgsrn_use_isa(None if name is None else name.encode()):
+            raise ConfigurationError(
+                f"There is no instruction set {name!r} here; {ISA_VARIABLE} may be one of "
+                f"{', '.join(self.isas)}."
+            )
+
+    def call(self, function: str, *arguments: object) -> None:
+        """Call a function of the C interface, without the GIL; arguments are not checked."""
+        if getattr(self._library, function)(*arguments) == _OUT_OF_MEMORY:
+            raise MemoryError("The kernels could not allocate their working memory.")
+
+
+@functools.cache
+def load() -> KernelLibrary | None:
+    """Return the library, or None, said once in the log, where there is none that works."""
+    wanted = os.environ.get(LIBRARY_VARIABLE)
+    if wanted == "":
+        return None
+    reason = "it is not built; see docs/kernels.md"
+    for path in [Path(wanted)] if wanted else _places():
+        if not path.exists():
+            continue
+        try:
+            library = KernelLibrary(path)
+            library.use_isa(os.environ.get(ISA_VARIABLE) or None)
+        except OSError as error:
+            reason = str(error)
+            continue
+        return library
+    _log.info("The CPU kernels are not used and PyTorch computes instead: %s.", reason)
+    return None
+
+
+def _places() -> Iterator[Path]:
+    """Yield where the library may be: beside this file, or in the checkout's build folder."""
+    here = Path(__file__).resolve().parent
+    yield here / _NAME
+    yield here.parents[1] / "build" / "amgsrn_core" / "kernels" / _NAME

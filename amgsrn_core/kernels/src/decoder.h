@@ -1,0 +1,143 @@
+// The decoder on one tile of points, forwards and backwards; rows are points, columns neurons.
+#pragma once
+
+#include "abi.h"
+#include "encoder.h"
+#include "product.h"
+
+namespace {
+
+// The decoder's matrices, padded with zeros to the kernels' widths.
+struct Decoder {
+  int64_t layers, outputs;
+  int64_t inputs, width;  // padded
+  int64_t true_inputs, true_width;
+  const float* forward;   // hidden layers [in][out], one after the other
+  const float* backward;  // the same [out][in]
+  const float* last;      // [outputs][width]
+
+  explicit Decoder(const AmgsrnNetwork& n)
+      : layers(n.hidden_layers),
+        outputs(n.outputs),
+        inputs(padded(n.grids * n.features)),
+        width(padded(n.hidden_width)),
+        true_inputs(n.grids * n.features),
+        true_width(n.hidden_width) {}
+
+  int64_t hidden_size() const { return (inputs + (layers - 1) * width) * width; }
+  int64_t size() const { return 2 * hidden_size() + outputs * width; }
+  int64_t layer_inputs(int64_t layer) const { return layer ? width : inputs; }
+  int64_t true_layer_inputs(int64_t layer) const { return layer ? true_width : true_inputs; }
+  // Where a layer's matrix begins.
+  int64_t offset(int64_t layer) const {
+    return layer ? (inputs + (layer - 1) * width) * width : 0;
+  }
+
+  // Fills `storage`, size() zeros, from matrices [out][in] without padding.
+  void pack(const float* const* weights, float* storage) {
+    float* to = storage + hidden_size();
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      const int64_t in = true_layer_inputs(layer), in_padded = layer_inputs(layer);
+      for (int64_t o = 0; o < true_width; ++o)
+        for (int64_t i = 0; i < in; ++i) {
+          const float weight = weights[layer][o * in + i];
+          storage[offset(layer) + i * width + o] = weight;
+          to[offset(layer) + o * in_padded + i] = weight;
+        }
+    }
+    float* outputs_to = storage + 2 * hidden_size();
+    for (int64_t o = 0; o < outputs; ++o)
+      std::memcpy(outputs_to + o * width, weights[layers] + o * true_width,
+                  sizeof(float) * static_cast<size_t>(true_width));
+    forward = storage;
+    backward = to;
+    last = outputs_to;
+  }
+};
+
+// One hidden layer: out [kTile][width] of in [kTile][layer inputs].
+AMGSRN_APART void hidden_layer(const Decoder& decoder, int64_t layer, const float* in,
+                                float* out) {
+  const int64_t inputs = decoder.layer_inputs(layer), width = decoder.width;
+  product({in, inputs, 1}, decoder.forward + decoder.offset(layer), width, inputs, kTile,
+          [=](int64_t p, int64_t o, Vector x) { store(out + p * width + o, rectify(x)); });
+}
+
+// The output layer: out [kTile][outputs].
+AMGSRN_APART void output_layer(const Decoder& decoder, const float* in, float* out) {
+  const int64_t width = decoder.width;
+  for (int64_t o = 0; o < decoder.outputs; ++o) {
+    const float* weights = decoder.last + o * width;
+    for (int p = 0; p < kTile; p += 4) {
+      const float* rows = in + p * width;
+      Vector a = {}, b = {}, c = {}, d = {};
+      for (int64_t i = 0; i < width; i += kLanes) {
+        const Vector weight = load(weights + i);
+        a += weight * load(rows + i);
+        b += weight * load(rows + width + i);
+        c += weight * load(rows + 2 * width + i);
+        d += weight * load(rows + 3 * width + i);
+      }
+      float* to = out + p * decoder.outputs + o;
+      to[0] = sum(a);
+      to[decoder.outputs] = sum(b);
+      to[2 * decoder.outputs] = sum(c);
+      to[3 * decoder.outputs] = sum(d);
+    }
+  }
+}
+
+// From the gradient of the outputs [kTile][outputs] to that of the last hidden layer before its
+// ReLU, which replaces the layer's values; adds to the output matrix's gradient.
+AMGSRN_APART void output_layer_back(const Decoder& decoder, const float* gradient, float* hidden,
+                                     float* weight_gradient) {
+  const int64_t width = decoder.width, outputs = decoder.outputs;
+  const Vector zero = {};
+  for (int64_t i = 0; i < width; i += kLanes) {
+    for (int64_t o = 0; o < outputs; ++o) {
+      Vector total = load(weight_gradient + o * width + i);
+      for (int p = 0; p < kTile; ++p)
+        total += gradient[p * outputs + o] * load(hidden + p * width + i);
+      store(weight_gradient + o * width + i, total);
+    }
+    for (int p = 0; p < kTile; ++p) {
+      Vector back = {};
+      for (int64_t o = 0; o < outputs; ++o)
+        back += gradient[p * outputs + o] * load(decoder.last + o * width + i);
+      float* at = hidden + p * width + i;
+      store(at, load(at) > zero ? back : zero);
+    }
+  }
+}
+
+// Adds to a hidden layer's matrix gradient [out][in].
+AMGSRN_APART void hidden_weights_back(const Decoder& decoder, int64_t layer,
+                                       const float* gradient, const float* in,
+                                       float* weight_gradient) {
+  const int64_t inputs = decoder.layer_inputs(layer), width = decoder.width;
+  product({gradient, 1, width}, in, inputs, kTile, width, [=](int64_t o, int64_t i, Vector x) {
+    float* at = weight_gradient + o * inputs + i;
+    store(at, load(at) + x);
+  });
+}
+
+// Replaces a layer's inputs by their gradient, through the ReLU that made them unless they are
+// the features.
+AMGSRN_APART void hidden_inputs_back(const Decoder& decoder, int64_t layer, const float* gradient,
+                                      float* in) {
+  const int64_t inputs = decoder.layer_inputs(layer), width = decoder.width;
+  const float* weights = decoder.backward + decoder.offset(layer);
+  if (layer == 0) {
+    product({gradient, width, 1}, weights, inputs, width, kTile,
+            [=](int64_t p, int64_t i, Vector x) { store(in + p * inputs + i, x); });
+  } else {
+    product({gradient, width, 1}, weights, inputs, width, kTile,
+            [=](int64_t p, int64_t i, Vector x) {
+              float* at = in + p * inputs + i;
+              const Vector zero = {};
+              store(at, load(at) > zero ? x : zero);
+            });
+  }
+}
+
+}  // namespace

@@ -1,0 +1,225 @@
+// The C interface: divides the work among threads and picks the instruction set at run time.
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include "abi.h"
+#include "kernels.h"
+#include "pool.h"
+
+#define AMGSRN_API __attribute__((visibility("default")))
+
+namespace amgsrn {
+
+#if defined(__x86_64__)
+extern const Kernels kernels_avx512, kernels_avx2, kernels_sse2;
+#else
+extern const Kernels kernels_generic;
+#endif
+
+namespace {
+
+// The builds that this processor runs, fastest first, then null.
+const Kernels* const* available() {
+  static const Kernels* found[4] = {};
+  static const bool once = [] {
+    int count = 0;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2"))
+      found[count++] = &kernels_avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("bmi2"))
+      found[count++] = &kernels_avx2;
+    found[count++] = &kernels_sse2;
+#else
+    found[count++] = &kernels_generic;
+#endif
+    return true;
+  }();
+  (void)once;
+  return found;
+}
+
+std::atomic<const Kernels*> chosen{nullptr};
+
+const Kernels& kernels() {
+  const Kernels* k = chosen.load(std::memory_order_relaxed);
+  return k ? *k : *available()[0];
+}
+
+struct Free {
+  void operator()(void* memory) const { std::free(memory); }
+};
+using Memory = std::unique_ptr<void, Free>;
+
+// Zeros on a cache line's boundary; null when there is no memory.
+Memory zeros(size_t bytes) {
+  bytes = (bytes + 63) / 64 * 64;
+  void* memory = std::aligned_alloc(64, bytes);
+  if (memory) std::memset(memory, 0, bytes);
+  return Memory(memory);
+}
+
+size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+int64_t share(int64_t total, int part, int parts) { return total * part / parts; }
+
+int64_t tiles(int64_t points) { return (points + kTilePoints - 1) / kTilePoints; }
+
+// No more parts than there are pieces of work worth waking a thread for.
+int useful_parts(int threads, int64_t pieces) {
+  const int64_t most = pieces < 1 ? 1 : pieces;
+  return static_cast<int>(threads < 1 ? 1 : threads < most ? threads : most);
+}
+
+constexpr int kOutOfMemory = 1;
+
+}  // namespace
+}  // namespace amgsrn
+
+using namespace amgsrn;
+
+extern "C" {
+
+// Raised whenever a struct or a function below changes its meaning.
+AMGSRN_API int amgsrn_abi() { return 2; }
+
+// Name of the number-th instruction set that works here, fastest first; null beyond the last.
+AMGSRN_API const char* amgsrn_isa(int number) {
+  if (number < 0 || number > 3) return nullptr;
+  const Kernels* k = available()[number];
+  return k ? k->name : nullptr;
+}
+
+AMGSRN_API const char* amgsrn_current_isa() { return kernels().name; }
+
+// Uses an instruction set from now on; null returns to the fastest. 0 unless it does not work here.
+AMGSRN_API int amgsrn_use_isa(const char* name) {
+  if (!name) {
+    chosen.store(nullptr);
+    return 0;
+  }
+  for (const Kernels* const* k = available(); *k; ++k) {
+    if (std::strcmp((*k)->name, name) == 0) {
+      chosen.store(*k);
+      return 0;
+    }
+  }
+  return 1;
+}
+
+// Normalised values [count][outputs] at local points [count][3].
+AMGSRN_API int amgsrn_evaluate(const AmgsrnNetwork* network, const float* points, int64_t count,
+                               float* values, int threads) {
+  const Kernels& k = kernels();
+  const int64_t work = tiles(count);
+  const int parts = useful_parts(threads, work / 2);
+  const size_t scratch_size = round_up(k.scratch_size(*network));
+  Memory decoder = zeros(sizeof(float) * static_cast<size_t>(k.decoder_size(*network)));
+  Memory scratch = zeros(scratch_size * static_cast<size_t>(parts));
+  if (!decoder || !scratch) return kOutOfMemory;
+  float* packed = static_cast<float*>(decoder.get());
+  k.pack_decoder(*network, packed);
+  auto run = [&](int part) {
+    k.evaluate(*network, packed, points, count, share(work, part, parts),
+               share(work, part + 1, parts), values,
+               static_cast<char*>(scratch.get()) + static_cast<size_t>(part) * scratch_size);
+  };
+  for_parts(parts, run);
+  return 0;
+}
+
+// Draws a batch: local points [batch][3] and targets [batch][components] from uniform numbers
+// [batch][4] in [0, 1).
+AMGSRN_API int amgsrn_draw(const AmgsrnData* data, const float* uniform, int64_t batch,
+                           float* points, float* targets, int threads) {
+  const Kernels& k = kernels();
+  const int parts = useful_parts(threads, batch / 1024);
+  auto run = [&](int part) {
+    k.draw(*data, uniform, batch, share(batch, part, parts), share(batch, part + 1, parts), points,
+           targets);
+  };
+  for_parts(parts, run);
+  return 0;
+}
+
+// Gradients of the mean squared error over a batch. The result depends on `parts`, not on how
+// many threads there are.
+AMGSRN_API int amgsrn_train(const AmgsrnNetwork* network, const float* points,
+                            const float* targets, int64_t count, AmgsrnGradients* gradients,
+                            int parts) {
+  const Kernels& k = kernels();
+  const int64_t work = tiles(count);
+  const size_t scratch_size = round_up(k.scratch_size(*network));
+  const size_t gradient_size = round_up(sizeof(float) * static_cast<size_t>(k.gradient_size(*network)));
+  const size_t maps = static_cast<size_t>(12 * network->grids);
+  const size_t map_size = round_up(sizeof(double) * maps);
+  const size_t count_parts = static_cast<size_t>(parts);
+  Memory decoder = zeros(sizeof(float) * static_cast<size_t>(k.decoder_size(*network)));
+  Memory scratch = zeros(count_parts * (scratch_size + gradient_size + map_size));
+  std::unique_ptr<TrainingPart[]> all(new (std::nothrow) TrainingPart[count_parts]);
+  if (!decoder || !scratch || !all) return kOutOfMemory;
+  float* packed = static_cast<float*>(decoder.get());
+  k.pack_decoder(*network, packed);
+  char* memory = static_cast<char*>(scratch.get());
+  auto run = [&](int number) {
+    char* mine = memory + static_cast<size_t>(number) * (scratch_size + gradient_size + map_size);
+    TrainingPart& part = all[static_cast<size_t>(number)];
+    part.points = points;
+    part.targets = targets;
+    part.count = count;
+    part.first = share(work, number, parts);
+    part.last = share(work, number + 1, parts);
+    part.nodes = gradients->nodes + number * gradients->part_stride;
+    part.weights = reinterpret_cast<float*>(mine + scratch_size);
+    part.transforms = gradients->transforms
+                          ? reinterpret_cast<double*>(mine + scratch_size + gradient_size)
+                          : nullptr;
+    part.errors = gradients->errors;
+    k.train(*network, packed, part, mine);
+  };
+  for_parts(parts, run);
+
+  double loss = 0.0;
+  for (int64_t layer = 0; layer <= network->hidden_layers; ++layer) {
+    const int64_t inputs = layer ? network->hidden_width : network->grids * network->features;
+    const int64_t rows =
+        layer < network->hidden_layers ? network->hidden_width : network->outputs;
+    std::memset(gradients->weights[layer], 0, sizeof(float) * static_cast<size_t>(rows * inputs));
+  }
+  for (size_t number = 0; number < count_parts; ++number) {
+    loss += all[number].loss;
+    k.unpack_gradient(*network, all[number].weights, gradients->weights);
+  }
+  gradients->loss = loss / static_cast<double>(count);
+  if (gradients->transforms) {
+    // A local coordinate spans half of the nodes' distances.
+    const int64_t sizes[3] = {network->width, network->height, network->depth};
+    for (size_t i = 0; i < maps; ++i) {
+      double total = 0.0;
+      for (size_t number = 0; number < count_parts; ++number)
+        total += all[number].transforms[i];
+      const double half = 0.5 * static_cast<double>(sizes[i / 4 % 3] - 1);
+      gradients->transforms[i] = static_cast<float>(total * half);
+    }
+  }
+  return 0;
+}
+
+// One step of Adam on the nodes with the gradients of `parts` parts, which are cleared.
+AMGSRN_API int amgsrn_adam(const AmgsrnNetwork* network, const AmgsrnAdam* adam, int parts) {
+  const Kernels& k = kernels();
+  const int64_t rows = network->grids * network->depth * network->height;
+  const int threads = useful_parts(parts, rows / 16);
+  auto run = [&](int part) {
+    k.adam(*network, *adam, parts, share(rows, part, threads), share(rows, part + 1, threads));
+  };
+  for_parts(threads, run);
+  return 0;
+}
+}

@@ -1,0 +1,100 @@
+// Vectors of the target's width, by the vector extensions of GCC and Clang.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#define AMGSRN_INLINE inline __attribute__((always_inline))
+// A function of its own, whose loops then have all registers to themselves.
+#define AMGSRN_APART __attribute__((noinline))
+
+#if defined(AMGSRN_LANES)
+// Set by a test build: any width compiles for any target.
+#elif defined(__AVX512F__)
+#define AMGSRN_LANES 16
+#elif defined(__AVX__)
+#define AMGSRN_LANES 8
+#else
+#define AMGSRN_LANES 4
+#endif
+
+namespace {
+
+constexpr int kLanes = AMGSRN_LANES;
+
+typedef float Vector __attribute__((vector_size(4 * kLanes)));
+typedef int32_t Integers __attribute__((vector_size(4 * kLanes)));
+typedef float Quad __attribute__((vector_size(16)));
+
+// Types of unaligned memory.
+typedef float VectorInMemory __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+typedef int32_t IntegersInMemory __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+typedef float QuadInMemory __attribute__((vector_size(16), aligned(4), may_alias));
+
+template <class V>
+struct InMemory;
+template <>
+struct InMemory<Vector> {
+  using Type = VectorInMemory;
+};
+template <>
+struct InMemory<float> {
+  using Type = float;
+};
+#if AMGSRN_LANES != 4
+template <>
+struct InMemory<Quad> {
+  using Type = QuadInMemory;
+};
+#endif
+
+template <class V = Vector>
+AMGSRN_INLINE V load(const float* from) {
+  return *reinterpret_cast<const typename InMemory<V>::Type*>(from);
+}
+
+template <class V>
+AMGSRN_INLINE void store(float* to, V value) {
+  *reinterpret_cast<typename InMemory<V>::Type*>(to) = value;
+}
+
+AMGSRN_INLINE void store(int32_t* to, Integers value) {
+  *reinterpret_cast<IntegersInMemory*>(to) = value;
+}
+
+// NaN becomes `low`.
+AMGSRN_INLINE Vector clamp(Vector x, float low, float high) {
+  const Vector zero = {};
+  x = x > low ? x : low - zero;
+  return x < high ? x : high - zero;
+}
+
+// NaN stays, so that a diverging training is noticed.
+AMGSRN_INLINE Vector rectify(Vector x) {
+  const Vector zero = {};
+  return x < zero ? zero : x;
+}
+
+AMGSRN_INLINE float sum(Vector x) {
+  float total = 0.0f;
+  for (int lane = 0; lane < kLanes; ++lane) total += x[lane];
+  return total;
+}
+
+AMGSRN_INLINE float sum4(Quad x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+
+AMGSRN_INLINE Quad upper_half(Quad x) {
+#if defined(__clang__) || __GNUC__ >= 12
+  return __builtin_shufflevector(x, x, 2, 3, 2, 3);
+#else
+  typedef int32_t Mask __attribute__((vector_size(16)));
+  return __builtin_shuffle(x, Mask{2, 3, 2, 3});
+#endif
+}
+
+template <class V>
+AMGSRN_INLINE V lerp(V a, V b, float t) {
+  return a + t * (b - a);
+}
+
+}  // namespace

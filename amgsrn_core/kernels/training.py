@@ -1,0 +1,200 @@
+"""The kernels' part of a training iteration: draw points, compute gradients, update features."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from amgsrn_core.kernels.arguments import floats, network_argument, pointer, pointers
+from amgsrn_core.kernels.loader import Adam, Data, Gradients, KernelLibrary, Network
+from amgsrn_core.kernels.nodes import node_count
+
+
+def draw(
+    library: KernelLibrary,
+    values: Tensor,
+    cells: Tensor | None,
+    uniform: Tensor,
+    *,
+    cubic: bool,
+) -> tuple[Tensor, Tensor]:
+    """Draw a batch of training points; see `training.sampling.PointSampler` and its targets.
+
+    Parameters
+    ----------
+    values : Tensor [C, D, H, W]
+    cells : Tensor [M] of int32 or int64, or None
+        Flat numbers of the cells to draw from; None stands for all.
+    uniform : Tensor [N, 4]
+        Random numbers in [0, 1): the place in a cell (x, y, z) and the cell in its stratum.
+    cubic : bool
+        Interpolate with Catmull-Rom splines instead of trilinearly.
+
+    Returns
+    -------
+    points : Tensor [N, 3]
+    targets : Tensor [N, C]
+    """
+    if values.dim() != 4 or min(values.shape[1:]) < 2:
+        raise ValueError(f"values must have the shape [C, D, H, W], not {list(values.shape)}.")
+    components, depth, height, width = values.shape
+    count = len(uniform)
+    narrow = cells is not None and cells.dtype == torch.int32
+    kind = torch.int32 if narrow else torch.int64
+    data = Data(
+        components,
+        depth,
+        height,
+        width,
+        floats(values, "values", values.shape),
+        None if cells is None else pointer(cells, "cells", (len(cells),), kind),
+        (depth - 1) * (height - 1) * (width - 1) if cells is None else len(cells),
+        4 if narrow else 8,
+        cubic,
+    )
+    address = floats(uniform, "uniform", (count, 4))
+    points, targets = torch.empty(count, 3), torch.empty(count, components)
+    library.call(
+        "amgsrn_draw",
+        ctypes.byref(data),
+        address,
+        count,
+        points.data_ptr(),
+        targets.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return points, targets
+
+
+class GradientKernel:
+    """Gradients of the mean squared error, and Adam on the features with them.
+
+    Parameters
+    ----------
+    library : KernelLibrary
+    shape : sequence of int
+        Shape of the feature grids, G, F, D, H, W.
+    parts : int
+        Into how many parts a batch is divided, each with node gradients of its own; results
+        depend on it, and as many threads work.
+    """
+
+    def __init__(self, library: KernelLibrary, shape: Sequence[int], parts: int) -> None:
+        grids, features, *sides = shape
+        self._library, self._shape, self._parts = library, tuple(shape), parts
+        self._count = node_count(grids, features, tuple(sides))
+        self._gradients = torch.zeros(parts, self._count)
+
+    def gradients(
+        self,
+        nodes: Tensor,
+        transforms: Tensor,
+        weights: Sequence[Tensor],
+        points: Tensor,
+        targets: Tensor,
+        *,
+        moving: bool,
+    ) -> tuple[float, Tensor, list[Tensor], Tensor | None]:
+        """Compute the loss at a batch and its gradients; the nodes' are kept for :meth:`update`.
+
+        Parameters
+        ----------
+        nodes : Tensor
+            Of :func:`amgsrn_core.kernels.nodes.nodes_from_grids`.
+        transforms : Tensor [G, 3, 4]
+        weights : sequence of Tensor [out, in]
+        points : Tensor [N, 3]
+        targets : Tensor [N, C]
+        moving : bool
+            Whether the gradient of the maps is wanted too.
+
+        Returns
+        -------
+        loss : float
+            Mean squared error.
+        errors : Tensor [N]
+            Mean over the components of each point's squared errors.
+        weight_gradients : list of Tensor [out, in]
+        transform_gradient : Tensor [G, 3, 4] or None
+        """
+        network = network_argument(nodes, self._shape, transforms, weights)
+        count = len(points)
+        if not count:
+            raise ValueError("A batch must have at least one point.")
+        errors = torch.empty(count)
+        weight_gradients = [torch.empty(weight.shape) for weight in weights]
+        transform_gradient = torch.empty(transforms.shape) if moving else None
+        result = Gradients(
+            self._gradients.data_ptr(),
+            self._count,
+            pointers(weight_gradients, [w.shape for w in weights], "gradients"),
+            None if transform_gradient is None else transform_gradient.data_ptr(),
+            errors.data_ptr(),
+            0.0,
+        )
+        self._library.call(
+            "amgsrn_train",
+            ctypes.byref(network),
+            floats(points, "points", (count, 3)),
+            floats(targets, "targets", (count, network.outputs)),
+            count,
+            ctypes.byref(result),
+            self._parts,
+        )
+        return result.loss, errors, weight_gradients, transform_gradient
+
+    def node_gradients(self) -> Tensor:
+        """Return the nodes' gradients since the last update, laid out like the nodes."""
+        return self._gradients.sum(0)
+
+    def update(
+        self,
+        nodes: Tensor,
+        mean: Tensor,
+        square: Tensor,
+        *,
+        rate: float,
+        betas: tuple[float, float],
+        epsilon: float,
+        step: int,
+    ) -> None:
+        """Apply a step of Adam to the nodes, and forget their gradients.
+
+        Parameters
+        ----------
+        nodes : Tensor
+        mean, square : Tensor [G, D, H, W, F]
+            Running averages of the gradients and of their squares.
+        rate : float
+            Learning rate.
+        betas : (float, float)
+        epsilon : float
+        step : int
+            Number of this step; the first is 1.
+        """
+        grids, features, depth, height, width = self._shape
+        inner = (grids, depth, height, width, features)
+        network = self._sizes()
+        arguments = Adam(
+            floats(nodes, "nodes", (self._count,)),
+            self._gradients.data_ptr(),
+            self._count,
+            floats(mean, "mean", inner),
+            floats(square, "square", inner),
+            rate / (1.0 - betas[0] ** step),
+            *betas,
+            1.0 / math.sqrt(1.0 - betas[1] ** step),
+            epsilon,
+        )
+        self._library.call(
+            "amgsrn_adam", ctypes.byref(network), ctypes.byref(arguments), self._parts
+        )
+
+    def _sizes(self) -> Network:
+        """Describe only what the update reads: how large the grids are."""
+        grids, features, depth, height, width = self._shape
+        return Network(grids, features, depth, height, width)

@@ -1,0 +1,95 @@
+// Runs every kernel on small arrays that end exactly where the interface says, for sanitizers and
+// valgrind: they then see each access beyond an array. Built by tests/unit/test_kernels_memory.py.
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <vector>
+
+#include "abi.h"
+
+extern "C" {
+const char* amgsrn_isa(int number);
+int amgsrn_use_isa(const char* name);
+int amgsrn_evaluate(const AmgsrnNetwork*, const float*, int64_t, float*, int);
+int amgsrn_draw(const AmgsrnData*, const float*, int64_t, float*, float*, int);
+int amgsrn_train(const AmgsrnNetwork*, const float*, const float*, int64_t, AmgsrnGradients*, int);
+int amgsrn_adam(const AmgsrnNetwork*, const AmgsrnAdam*, int);
+}
+
+namespace {
+
+constexpr int64_t kTail = 16;  // as in amgsrn_core/kernels/nodes.py
+
+// Heap memory of exactly this size, with numbers in [-1, 1).
+std::unique_ptr<float[]> numbers(int64_t count) {
+  static uint32_t state = 1;
+  std::unique_ptr<float[]> made(new float[static_cast<size_t>(count)]);
+  for (int64_t i = 0; i < count; ++i) {
+    state = state * 1664525u + 1013904223u;
+    made[static_cast<size_t>(i)] = static_cast<float>(state >> 8) * 0x1p-23f - 1.0f;
+  }
+  return made;
+}
+
+void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64_t count) {
+  constexpr int kParts = 3;
+  AmgsrnNetwork n = {};
+  n.grids = 3, n.features = features, n.depth = side, n.height = side + 1, n.width = side + 2;
+  n.hidden_layers = 2, n.hidden_width = width, n.outputs = outputs;
+  const int64_t inner = n.grids * n.depth * n.height * n.width * features;
+  const int64_t padded =
+      n.grids * (n.depth + 2) * (n.height + 2) * (n.width + 2) * features + kTail;
+  const int64_t sizes[3] = {width * n.grids * features, width * width, outputs * width};
+  auto nodes = numbers(padded), transforms = numbers(12 * n.grids), points = numbers(3 * count);
+  points[0] = NAN, points[1] = INFINITY, points[2] = 1e30f;
+  std::unique_ptr<float[]> weights[3], slopes[3];
+  const float* weight_pointers[3];
+  float* slope_pointers[3];
+  for (int i = 0; i < 3; ++i) {
+    weights[i] = numbers(sizes[i]), slopes[i] = numbers(sizes[i]);
+    weight_pointers[i] = weights[i].get(), slope_pointers[i] = slopes[i].get();
+  }
+  n.nodes = nodes.get(), n.transforms = transforms.get(), n.weights = weight_pointers;
+  auto values = numbers(outputs * count);
+  amgsrn_evaluate(&n, points.get(), count, values.get(), kParts);
+
+  AmgsrnData data = {};
+  data.components = outputs, data.depth = side, data.height = side, data.width = side;
+  auto voxels = numbers(outputs * side * side * side), uniform = numbers(4 * count);
+  for (int64_t i = 0; i < 4 * count; ++i) uniform[i] = std::fabs(uniform[i]) * 0.9999f;
+  data.values = voxels.get(), data.cell_count = (side - 1) * (side - 1) * (side - 1);
+  for (int cubic = 0; cubic < 2; ++cubic) {
+    data.cubic = cubic;
+    // The second time, from a list of cells.
+    const int32_t cells[2] = {0, static_cast<int32_t>(data.cell_count - 1)};
+    if (cubic) data.cells = cells, data.cell_bytes = 4, data.cell_count = 2;
+    amgsrn_draw(&data, uniform.get(), count, points.get(), values.get(), kParts);
+  }
+
+  auto node_slopes = numbers(kParts * padded), map_slopes = numbers(12 * n.grids);
+  auto errors = numbers(count), mean = numbers(inner), square = numbers(inner);
+  AmgsrnGradients g = {node_slopes.get(), padded,       slope_pointers,
+                       map_slopes.get(),  errors.get(), 0.0};
+  amgsrn_train(&n, points.get(), values.get(), count, &g, kParts);
+  g.transforms = nullptr;
+  amgsrn_train(&n, points.get(), values.get(), count, &g, kParts);
+  for (int64_t i = 0; i < inner; ++i) square[i] = std::fabs(square[i]);
+  const AmgsrnAdam adam = {nodes.get(), node_slopes.get(), padded, mean.get(), square.get(),
+                           1e-3,        0.9,               0.95,   1.0,        1e-14};
+  amgsrn_adam(&n, &adam, kParts);
+}
+
+}  // namespace
+
+int main() {
+  for (int isa = 0; amgsrn_isa(isa); ++isa) {
+    amgsrn_use_isa(amgsrn_isa(isa));
+    for (const int64_t features : {1, 2, 3, 4, 6, 8})
+      for (const int64_t side : {2, 3, 5}) {
+        check(features, 16 + features, 1 + features / 2, side, 130);
+        check(features, 64, 1, side, 1);
+      }
+    std::printf("%s\n", amgsrn_isa(isa));
+  }
+}

@@ -6,6 +6,7 @@ for PyTorch.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from amgsrn_core.cli.failures import reported
     from amgsrn_core.cli.parser import parse, run
 
+    # Read when PyTorch is loaded. Threads that wait by spinning slow training down several times
+    # over as soon as another program wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
     with reported(debug="--debug" in arguments) as result:
         result.status = run(parse(arguments))

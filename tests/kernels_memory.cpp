@@ -42,7 +42,13 @@ void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64
       n.grids * (n.depth + 2) * (n.height + 2) * (n.width + 2) * features + kTail;
   const int64_t sizes[3] = {width * n.grids * features, width * width, outputs * width};
   auto nodes = numbers(padded), transforms = numbers(12 * n.grids), points = numbers(3 * count);
-  points[0] = NAN, points[1] = INFINITY, points[2] = 1e30f;
+  // In the last grid, far points reach the last cell of all.
+  for (int i = 0; i < 12; ++i) transforms[24 + i] = i % 5 == 0 ? 1.0f : 0.0f;
+  auto scatter = [&] {
+    points[0] = count > 1 ? NAN : 1e30f;
+    for (int64_t i = 3 * count - 3; i < 3 * count; ++i) points[i] = 1e30f;
+  };
+  scatter();
   std::unique_ptr<float[]> weights[3], slopes[3];
   const float* weight_pointers[3];
   float* slope_pointers[3];
@@ -67,6 +73,7 @@ void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64
     amgsrn_draw(&data, uniform.get(), count, points.get(), values.get(), kParts);
   }
 
+  scatter();
   auto node_slopes = numbers(kParts * padded), map_slopes = numbers(12 * n.grids);
   auto errors = numbers(count), mean = numbers(inner), square = numbers(inner);
   AmgsrnGradients g = {node_slopes.get(), padded,       slope_pointers,

@@ -33,8 +33,8 @@ AMGSRN = Path(sys.executable).with_name("amgsrn")
 
 # Small batches: on a CPU more steps are worth more than more points per step.
 BATCH = 16384
-TRAINING_SECONDS = 200
-ITERATIONS = (1000, 3000)  # at least, at most
+TRAINING_SECONDS = 180
+ITERATIONS = (1000, 8000)  # at least, at most
 _PROBE_SECONDS = 10
 _PROBE_WINDOW = 2
 

@@ -19,8 +19,9 @@ from amgsrn_core.dispatch import status as files
 from amgsrn_core.dispatch.interpreter import worker_environment, worker_python
 from amgsrn_core.dispatch.live import LiveResult, read_live
 from amgsrn_core.dispatch.status import JobStatus
-from amgsrn_core.errors import OutputError, TrainingError
+from amgsrn_core.errors import OutputError, ResumeError, TrainingError
 from amgsrn_core.output import ensure_writable, reason
+from amgsrn_core.workspace import workspace
 
 _RUN_PREFIX = "run-"
 _LOG_TAIL_BYTES = 2000
@@ -242,6 +243,16 @@ class TrainingJob:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP_SECONDS)
         return status
+
+    def clean(self) -> None:
+        """Remove what the run itself left beside the model, once its worker has ended.
+
+        Interrupted work stays. The status is lost with the rest.
+        """
+        if not self.is_alive:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            with contextlib.suppress(ResumeError, OutputError), workspace(self.output):
+                pass  # leaving the workspace removes it if nothing is in it
 
     def check(self) -> None:
         """Raise :class:`TrainingError` with the worker's own words if it failed."""

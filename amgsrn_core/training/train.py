@@ -35,8 +35,8 @@ from amgsrn_core.training.placement import place_grids
 from amgsrn_core.training.progress import Observer, Progress, unobserved
 from amgsrn_core.training.quality import measure
 from amgsrn_core.training.sampling import TrainingData, prepare
-from amgsrn_core.training.workspace import clear, workspace
 from amgsrn_core.volume.volume import Block, FieldSummary, Volume
+from amgsrn_core.workspace import clear, workspace
 
 # These say where and how comfortably a run happens, not what comes out of it.
 _CIRCUMSTANCES = ("device", "backend", "checkpoint_seconds")

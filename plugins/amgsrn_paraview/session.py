@@ -105,7 +105,7 @@ class Session:
 
     def __init__(self) -> None:
         self.output = ""
-        self._request: Request | None = None
+        self._options: tuple[Any, ...] = ()
         self._stamp: tuple[Any, ...] = ()
         self._digest = 0
         self._refusal: AmgsrnError | None = None
@@ -135,7 +135,7 @@ class Session:
                     # What the first run of this request threw away is gone; go on from here.
                     self._start(request, restart=False)
                 return
-        self._request, self._stamp, self._digest = request, request.stamp(), 0
+        self._options, self._stamp, self._digest = request.options(), request.stamp(), 0
         self._start(request, restart=request.restart)
 
     def status(self) -> JobStatus | None:
@@ -200,14 +200,14 @@ class Session:
             run.close(wait=False)
 
     def _is_same(self, request: Request) -> bool:
-        if self._request is None or request.options() != self._request.options():
+        if request.options() != self._options:
             return False
         stamp = request.stamp()
         if stamp != self._stamp and self._run is not None:
             # The pipeline may have run again and come to the same values.
-            if _digest(request.volume()) != self._digest:
-                return False
-            self._stamp = stamp
+            with contextlib.suppress(AmgsrnError):
+                if _digest(request.volume()) == self._digest:
+                    self._stamp = stamp
         return stamp == self._stamp
 
     def _start(self, request: Request, *, restart: bool) -> None:
@@ -349,6 +349,7 @@ class _Run:
 def _end(job: TrainingJob, folders: tuple[Path, Path]) -> None:
     job.stop(wait=False)
     _remove(folders)
+    job.clean()
 
 
 def _remove(folders: tuple[Path, Path]) -> None:

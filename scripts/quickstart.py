@@ -31,7 +31,7 @@ from amgsrn_core.volume import Volume, open_volume
 HERE = Path(__file__).resolve().parent
 AMGSRN = Path(sys.executable).with_name("amgsrn")
 
-# Small batches: on a CPU more steps are worth more than more points per step.
+# More steps are worth more than more points per step, as long as the time is the limit.
 BATCH = 16384
 TRAINING_SECONDS = 180
 ITERATIONS = (1000, 8000)  # at least, at most

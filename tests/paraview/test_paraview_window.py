@@ -57,7 +57,7 @@ def test_training_is_live_and_can_be_steered(window, tmp_path):
     assert seen["array"] == ["POINTS", "RTData"]
     assert seen["more_arrays"] == []
 
-    # Apply came back long before the million iterations were done, with something to look at.
+    # Apply came back long before the many iterations were done, with something to look at.
     assert seen["state_after_apply"] in ("starting", "training")
     assert seen["points_after_apply"] == 25**3
     # The network sharpened in view while the event loop went on beating.

@@ -14,7 +14,7 @@ names = load_plugin()
 trainer = names.AMGSRNTrainer(
     Input=pv.Wavelet(WholeExtent=[-6, 6, -6, 6, -6, 6]),
     OutputFile=str(folder / "wave.amgsrn"),
-    Iterations=1500,
+    Iterations=2500,
     Batch=512,
     Grids=2,
     GridShape=[6, 6, 6],
@@ -26,14 +26,18 @@ results = {}
 
 
 def on_progress(*_):
-    done = max((result["iteration"] for result in results.values()), default=0)
-    if algorithm.GetIteration() < done + 50:
+    """Hold each run as soon as it begins, so that it cannot end before it is interrupted."""
+    if ways[0] == "complete":
         return
-    if ways[0] == "abort":
+    if algorithm.GetState() == "starting":
+        algorithm.Pause()
+    elif algorithm.GetState() != "paused":
+        return
+    elif ways[0] == "abort":
         algorithm.SetAbortExecute(1)
-    elif ways[0] == "file" and algorithm.GetState() == "training":
+    elif ways[0] == "file":
         (folder / "wave.amgsrn.parts" / "stop").touch()
-    elif ways[0] == "kill" and algorithm.GetState() == "training":
+    elif ways[0] == "kill":
         os.kill(algorithm._session.status().pid, signal.SIGKILL)
 
 

@@ -59,7 +59,7 @@ def scenario():
     yield lambda: pv.FindSource("AMGSRNTrainer1")
     trainer = pv.FindSource("AMGSRNTrainer1")
     seen["array"] = list(trainer.Array)
-    trainer.Iterations = 40_000
+    trainer.Iterations = 200_000
     trainer.Batch, trainer.Grids, trainer.GridShape, trainer.Width = 512, 4, [8, 8, 8], 16
     trainer.OutputFile = str(results_file.parent / "live.amgsrn")
     yield 0.5

@@ -212,7 +212,7 @@ class AMGSRNTrainer(Algorithm):
         return 1
 
     def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
-        """Announce the preview's grid; a preview has no time steps of its own."""
+        """Announce the preview's grid."""
         whole = inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT())
         cells = self._chosen()[1] == "cell"
         dims = tuple(whole[2 * i + 1] - whole[2 * i] + 1 - cells for i in (2, 1, 0))

@@ -12,7 +12,8 @@ import torch
 
 from amgsrn_core.archive import Archive, BrickRecord, ModelIndex, parameter_shapes
 from amgsrn_core.backends import backend_name
-from amgsrn_core.errors import ConfigurationError, VolumeError
+from amgsrn_core.devices import select_device
+from amgsrn_core.errors import VolumeError
 from amgsrn_core.feature_grids import box_corners
 from amgsrn_core.networks import SceneNetwork, network_from_state
 from amgsrn_core.volume import Block, Extent, GridGeometry
@@ -70,7 +71,7 @@ class NeuralVolume:
         self.index = index
         self.path = path
         self.checksum = checksum
-        self.device = evaluation_device(device)
+        self.device = select_device(device)
         self.backend = backend_name(self.device, backend)
         self._bricks = [
             _Brick.of_state(index, record, state, self.device, self.backend)
@@ -430,28 +431,6 @@ class _GridPoints:
         z, y, x = (voxel + s.start for voxel, s in zip(voxels, self._extent))
         world = self._grid.index_to_world(np.stack([x, y, z], axis=1))
         return _snapped(self._volume.world_to_index(world))
-
-
-def evaluation_device(name: str | torch.device) -> torch.device:
-    """Return the torch device of that name; "auto" is the first of cuda, mps, cpu that works.
-
-    Raises
-    ------
-    ConfigurationError
-        When there is no such device here.
-    """
-    if str(name) == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-        if name == "cpu" and torch.backends.mps.is_available():
-            name = "mps"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigurationError(
-            f"There is no device {str(name)!r} here; use auto, cpu, cuda, cuda:N or mps."
-        ) from error
-    return device
 
 
 def _snapped(index: np.ndarray) -> np.ndarray:

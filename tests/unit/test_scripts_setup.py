@@ -103,9 +103,9 @@ def test_a_paraview_whose_python_is_nowhere_is_refused(bare_machine, tmp_path):
 def test_every_requirement_is_pinned():
     text = (REPOSITORY / "pyproject.toml").read_text()
     tables = re.findall(r"^(?:dependencies|test|quickstart) = \[(.*?)\]", text, re.M | re.S)
-    wanted = {name.lower() for table in tables for name in re.findall(r'"([A-Za-z0-9]+)', table)}
+    wanted = {name.lower() for table in tables for name in re.findall(r'"([A-Za-z0-9-]+)', table)}
     pins = (REPOSITORY / "scripts" / "constraints.txt").read_text()
-    pinned = {name.lower() for name in re.findall(r"^([A-Za-z0-9_]+)(?:==|<)", pins, re.M)}
+    pinned = {name.lower() for name in re.findall(r"^([A-Za-z0-9_-]+)(?:==|<)", pins, re.M)}
     assert len(wanted) >= 8
     assert wanted <= pinned
 

@@ -12,6 +12,7 @@ from test_paraview_models import CLOSE, UNEVEN
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.archive import read_index
+from amgsrn_core.dispatch.status import read_status
 from amgsrn_core.volume import GridGeometry, open_volume
 from amgsrn_core.volume.preview import preview_geometry
 
@@ -100,15 +101,29 @@ def test_two_ranks_of_pvbatch(paraview, tmp_path):
 def test_workers_of_a_killed_program_stop_by_themselves(paraview, tmp_path):
     script = PROGRAMS / "endless_training.py"
     process = paraview.start([executable("pvpython"), str(script), "-", str(tmp_path)])
-    worker = int(process.stdout.readline())
-    assert is_running(worker)
-    end(process)
-    process.communicate()
+    try:
+        worker = training_worker(tmp_path / "endless.amgsrn.parts")
+        assert is_running(worker)
+    finally:
+        end(process)
+        process.communicate()
     waited = time.monotonic() + 60
     while is_running(worker) and time.monotonic() < waited:
         time.sleep(0.5)
     assert not is_running(worker)
     assert (tmp_path / "endless.amgsrn.parts" / "brick-0000" / "checkpoint.safetensors").exists()
+
+
+def training_worker(parts):
+    """Return the process number of the worker once it trains."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for run in parts.glob("run-*"):
+            status = read_status(run)
+            if status is not None and status.iteration > 0:
+                return status.pid
+        time.sleep(0.2)
+    pytest.fail("the worker did not begin to train within two minutes")
 
 
 def is_running(pid):

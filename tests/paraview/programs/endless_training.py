@@ -1,4 +1,4 @@
-"""Train for very long in a script, and tell the worker's process number."""
+"""Train for very long in a script, until somebody ends it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,4 @@ trainer = names.AMGSRNTrainer(
     GridShape=[6, 6, 6],
     Width=8,
 )
-algorithm = trainer.SMProxy.GetClientSideObject()
-told = []
-
-
-def on_progress(*_):
-    status = algorithm._session.status()
-    if status is not None and status.iteration > 0 and not told:
-        told.append(status.pid)
-        print(status.pid, flush=True)
-
-
-algorithm.AddObserver("ProgressEvent", on_progress)
 trainer.UpdatePipeline()

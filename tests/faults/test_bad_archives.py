@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import struct
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from sample_models import small_brick, small_index, write_small_model
+from small_disk import mounted
 
 from amgsrn_core.archive import (
     Archive,
@@ -282,14 +281,8 @@ def test_a_mask_that_unpacks_to_too_much_is_refused(tmp_path):
 @pytest.fixture
 def small_disk(tmp_path):
     """Mount a file system of 64 KiB, where the super-user may."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    options = ["-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if mount is None or subprocess.run([mount, *options], capture_output=True).returncode:
-        pytest.skip("mounting a small file system needs the super-user")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "64k") as folder:
+        yield folder
 
 
 def test_a_full_disk_is_reported_and_the_old_model_survives(small_disk):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sample_volumes import coordinate, field, ramp, write_netcdf
+from small_disk import mounted
 
 from amgsrn_core.errors import (
     AmgsrnError,
@@ -307,15 +308,8 @@ def test_exports_that_cannot_be_written(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB."""
-    if not is_root:
-        pytest.skip("only root can mount a small file system")
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this machine does not let root mount a file system")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with mounted(tmp_path / "disk", "1m") as place:
+        yield place
 
 
 LARGE = GridGeometry.uniform((16, 256, 256))  # 4 MB

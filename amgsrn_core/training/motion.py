@@ -30,4 +30,6 @@ def density_loss(local: Tensor, transforms: Tensor, errors: Tensor) -> Tensor:
     log_density = torch.log(density + _TINY)
     target = torch.exp(log_density.detach() * (errors.mean() / (errors + _TINY)))
     log_target = torch.log(target / target.sum() + _TINY)
-    return functional.kl_div(log_density, log_target, reduction="mean", log_target=True)
+    # The mean is taken here, because torch is about to redefine its own.
+    divergence = functional.kl_div(log_density, log_target, reduction="none", log_target=True)
+    return divergence.mean()

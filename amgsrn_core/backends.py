@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from amgsrn_core.config import BACKENDS
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.kernels import load
 
@@ -11,9 +12,6 @@ if TYPE_CHECKING:
     import torch
 
     from amgsrn_core.kernels import KernelLibrary
-
-BACKENDS = ("auto", "torch", "native")
-"""`auto` is `native` on a CPU that has the kernels, else `torch`."""
 
 
 def native_library(backend: str, device: torch.device | str) -> KernelLibrary | None:

@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 from amgsrn_core.errors import ConfigurationError
 
+BACKENDS = ("auto", "torch", "native")
+"""`auto` is `native` on a CPU that has the kernels, else `torch`."""
+
 Triple = tuple[int, int, int]
 T = TypeVar("T")
 
@@ -123,11 +126,19 @@ class TrainingConfig(_Checked):
         "auto",
         "implementation that evaluates and trains: the CPU kernels (native), PyTorch (torch), or "
         "the fastest that works (auto)",
-        choices=("auto", "torch", "native"),
+        choices=BACKENDS,
     )
     checkpoint_seconds: float = option(
         30.0, "seconds between checkpoints (0: only when stopped)", minimum=0.0
     )
+
+    def substance(self) -> dict[str, Any]:
+        """Return as JSON types what decides over the result.
+
+        Left out is what only says where and how comfortably a run happens.
+        """
+        circumstances = ("device", "backend", "checkpoint_seconds")
+        return {k: v for k, v in to_json(self).items() if k not in circumstances}
 
 
 @dataclass(frozen=True)

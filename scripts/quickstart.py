@@ -27,6 +27,7 @@ from amgsrn_core.errors import AmgsrnError
 from amgsrn_core.output import replacing
 from amgsrn_core.training import Command, Progress, train
 from amgsrn_core.volume import Volume, open_volume
+from amgsrn_core.workspace import parts_folder
 
 HERE = Path(__file__).resolve().parent
 AMGSRN = Path(sys.executable).with_name("amgsrn")
@@ -108,7 +109,7 @@ def plan_training(
         *(options.variable, options.iterations, options.batch),
     ]
     record = folder / "settings.json"
-    if Path(f"{model}.parts").is_dir() and record.is_file():
+    if parts_folder(model).is_dir() and record.is_file():
         known = json.loads(record.read_text(encoding="utf-8"))
         if known["wanted"] == wanted:
             return known["plan"], True

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import amgsrn_core
-from amgsrn_core.backends import BACKENDS
 from amgsrn_core.cli.failures import UsageError
 from amgsrn_core.cli.options import add_options, numbers, time_step, whole_numbers
-from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.config import BACKENDS, NetworkConfig, StorageConfig, TrainingConfig
 
 TESTS = (
     "psnr",

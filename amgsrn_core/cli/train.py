@@ -18,6 +18,7 @@ from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.output import ensure_writable
 from amgsrn_core.volume import open_volume
+from amgsrn_core.workspace import parts_folder
 
 if TYPE_CHECKING:
     from amgsrn_core.training import Command, Progress, TrainingOutcome
@@ -48,8 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if not outcome.completed:
         raise Interrupted(
-            f"Stopped; the work so far is kept in {output}.parts. Run the same command again "
-            f"{'without --restart ' if arguments.restart else ''}to continue.",
+            f"Stopped; the work so far is kept in {parts_folder(output)}. Run the same command "
+            f"again {'without --restart ' if arguments.restart else ''}to continue.",
             stop.number or 2,
         )
     print_rows(_rows(outcome))

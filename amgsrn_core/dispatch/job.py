@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from amgsrn_core.dispatch.live import LiveResult, read_live
 from amgsrn_core.dispatch.status import JobStatus
 from amgsrn_core.errors import OutputError, ResumeError, TrainingError
 from amgsrn_core.output import ensure_writable, reason
-from amgsrn_core.workspace import workspace
+from amgsrn_core.workspace import parts_folder, workspace
 
 _RUN_PREFIX = "run-"
 _LOG_TAIL_BYTES = 2000
@@ -137,7 +138,7 @@ class TrainingJob:
             threads,
             "" if live_folder is None else os.path.abspath(os.fspath(live_folder)),
         )
-        parts = Path(f"{output}.parts")
+        parts = parts_folder(output)
         # Every run has a folder of its own: a second job on the same output must not disturb the
         # first, and finds out by itself that it came second.
         folder = parts / f"{_RUN_PREFIX}{uuid.uuid4().hex[:12]}"
@@ -172,9 +173,11 @@ class TrainingJob:
             if self._process.returncode == 0 and self.output.exists():
                 # The last steps may have come after the last word of the worker.
                 done = self._last.iterations
-                self._last = _replaced(self._last, state="done", iteration=done)
+                self._last = dataclasses.replace(self._last, state="done", iteration=done)
             else:
-                self._last = _replaced(self._last, state="failed", message=self._epitaph())
+                self._last = dataclasses.replace(
+                    self._last, state="failed", message=self._epitaph()
+                )
         return self._last
 
     def live(self, newer_than: int = -1) -> LiveResult | None:
@@ -278,10 +281,6 @@ class TrainingJob:
             f"The training process {how}{detail}; start it again to continue from the last "
             "checkpoint."
         )
-
-
-def _replaced(status: JobStatus, **changes: Any) -> JobStatus:
-    return JobStatus(**{**status.__dict__, **changes})
 
 
 def _remove_ended_runs(parts: Path) -> None:

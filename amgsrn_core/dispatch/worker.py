@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
@@ -25,13 +26,11 @@ from amgsrn_core.feature_grids import box_densities
 from amgsrn_core.training import COLUMNS, Command, Progress, train
 from amgsrn_core.training.train import model_index
 from amgsrn_core.volume import open_volume
-from amgsrn_core.volume.preview import preview_geometry
 from amgsrn_core.volume.volume import Volume
 
 _STATUS_SECONDS = 0.4
 # A preview costs about as much as an iteration; previews may take this share of the time.
 _LIVE_SECONDS, _LIVE_SHARE = 1.0, 0.2
-_LIVE_POINTS = 32**3
 _STATES = {
     "reading": "starting",
     "training": "training",
@@ -89,7 +88,6 @@ class _Reporter:
         self._live_wait = _LIVE_SECONDS
         self._live_iteration = -1
         self._live_file = folder / files.LIVE_FILE
-        self._preview_valid: np.ndarray | None = None
         self._volume: Volume | None = None
         self._job: JobDescription | None = None
         self._signalled = False
@@ -125,11 +123,9 @@ class _Reporter:
 
     def end(self, state: str, message: str) -> None:
         """Publish the last status."""
-        last = self._status.__dict__
+        last = dataclasses.replace(self._status, state=state, message=message)
         with contextlib.suppress(OSError):  # a full disk must not hide the message in the log
-            files.write_status(
-                self._folder, JobStatus(**{**last, "state": state, "message": message})
-            )
+            files.write_status(self._folder, last)
         print(message, file=sys.stderr)  # noqa: T201 -- the log of this process
 
     def _publish_status(self, progress: Progress, state: str) -> None:
@@ -168,13 +164,10 @@ class _Reporter:
         low, high = network.minimum.cpu().numpy(), network.maximum.cpu().numpy()
         index = model_index(self._volume, low, high, job.network, job.storage)
         state = network.state_arrays()
-        if self._preview_valid is None:
-            self._preview_valid = _preview_validity(self._volume)
+        if progress.valid is not None:
+            state["mask"] = progress.valid
         model = NeuralVolume(index, [state], device=network.minimum.device)
         live = _live_result(model, [state], history.array(), progress.iteration)
-        if not self._preview_valid.all():
-            live.preview.values[:, ~self._preview_valid] = 0
-            live.preview.valid = self._preview_valid
         write_live(self._live_file, live)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -194,22 +187,6 @@ def _live_result(
         history_columns=COLUMNS,
         iteration=iteration,
     )
-
-
-def _preview_validity(volume: Volume) -> np.ndarray:
-    """Return where a preview has values: bool [z, y, x], that of the nearest voxels."""
-    grid = preview_geometry(volume.geometry, PREVIEW_POINTS)
-    result = np.ones(grid.dims, dtype=bool)
-    nearest = [
-        np.clip(np.floor(axis.to_index(other.coordinates) + 0.5).astype(int), 0, axis.size - 1)
-        for axis, other in zip(volume.geometry.axes, grid.axes)
-    ]
-    for extent in volume.slabs():
-        layers = (nearest[0] >= extent[0].start) & (nearest[0] < extent[0].stop)
-        valid = volume.read(extent).valid if layers.any() else None
-        if valid is not None:
-            result[layers] = valid[np.ix_(nearest[0][layers] - extent[0].start, *nearest[1:])]
-    return result
 
 
 def _open(source: dict[str, Any]) -> Volume:

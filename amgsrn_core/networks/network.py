@@ -64,7 +64,7 @@ class SceneNetwork(nn.Module):
         Parameters
         ----------
         backend : {"auto", "torch", "native"}
-            See :data:`amgsrn_core.backends.BACKENDS`; for the device that the network is on.
+            See :data:`amgsrn_core.config.BACKENDS`; for the device that the network is on.
         """
         library = native_library(backend, self.feature_grids.device)
         self._evaluator = None if library is None else Evaluator(library)

@@ -136,6 +136,7 @@ class _Loop:
                 elapsed / done * (total - run.iteration) if done else None,
                 run.network,
                 run.history,
+                run.valid,
             )
         )
         self._asked = time.monotonic()
@@ -169,7 +170,7 @@ class _Run:
     """Everything that changes while a network is fitted."""
 
     def __init__(self, network: SceneNetwork, data: TrainingData, config: TrainingConfig) -> None:
-        self.network, self._config = network, config
+        self.network, self.valid, self._config = network, data.valid, config
         self._device = data.values.device
         self._step = make_step(network, data, config)
         self._start = network.transforms.detach().clone()

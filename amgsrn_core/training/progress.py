@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from amgsrn_core.networks import SceneNetwork
     from amgsrn_core.training.history import History
 
@@ -39,6 +41,11 @@ class Progress:
         Time spent training, earlier runs that this one continues included.
     eta_seconds : float or None
         Estimated time to the end of the training.
+    network : SceneNetwork or None
+        As it is now.
+    history : History or None
+    valid : ndarray of bool [D, H, W], or None
+        The voxels that have a value; None when all have.
     """
 
     phase: str
@@ -51,6 +58,7 @@ class Progress:
     eta_seconds: float | None = None
     network: SceneNetwork | None = field(default=None, repr=False, compare=False)
     history: History | None = field(default=None, repr=False, compare=False)
+    valid: np.ndarray | None = field(default=None, repr=False, compare=False)
 
 
 Observer = Callable[[Progress], Command]

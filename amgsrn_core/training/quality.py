@@ -30,7 +30,7 @@ class FitQuality:
     largest: np.ndarray
 
 
-def measure(network: SceneNetwork, data: TrainingData, valid: np.ndarray | None) -> FitQuality:
+def measure(network: SceneNetwork, data: TrainingData) -> FitQuality:
     """Compare a network with its training data, slab by slab.
 
     Parameters
@@ -38,7 +38,6 @@ def measure(network: SceneNetwork, data: TrainingData, valid: np.ndarray | None)
     network : SceneNetwork
     data : TrainingData
         On the same device.
-    valid : ndarray of bool [D, H, W], or None
     """
     components, depth, height, width = data.values.shape
     device = data.values.device
@@ -53,8 +52,8 @@ def measure(network: SceneNetwork, data: TrainingData, valid: np.ndarray | None)
             points = torch.stack(corners[::-1], -1).view(-1, 3)
             values = torch.cat([network.normalised(part) for part in points.split(_POINTS)])
             errors = (values.t() - data.values[:, slab].reshape(components, -1)).abs()
-            if valid is not None:
-                errors = errors[:, torch.from_numpy(valid[slab].reshape(-1)).to(device)]
+            if data.valid is not None:
+                errors = errors[:, torch.from_numpy(data.valid[slab].reshape(-1)).to(device)]
             if errors.shape[1]:
                 largest = torch.maximum(largest, errors.amax(1))
                 # Summed on the host in double precision, which not every device has.

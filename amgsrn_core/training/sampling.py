@@ -29,10 +29,13 @@ class TrainingData:
         0 is each component's minimum, 1 its maximum.
     cells : Tensor [M] of int32 or int64, or None
         Flat numbers (x fastest) of the cells that touch a valid voxel; None stands for all.
+    valid : ndarray of bool [D, H, W], or None
+        The voxels that have a value, on the host; None stands for all.
     """
 
     values: Tensor
     cells: Tensor | None
+    valid: np.ndarray | None = None
 
     @property
     def cell_shape(self) -> tuple[int, int, int]:
@@ -61,7 +64,7 @@ def prepare(
     if block.valid is not None:
         cells = torch.from_numpy(_cells_with_data(block.valid)).to(device)
         _extend(values, block.valid)
-    return TrainingData(torch.from_numpy(values).to(device), cells)
+    return TrainingData(torch.from_numpy(values).to(device), cells, block.valid)
 
 
 class PointSampler:

@@ -38,9 +38,7 @@ from amgsrn_core.training.sampling import TrainingData, prepare
 from amgsrn_core.volume.volume import Block, FieldSummary, Volume
 from amgsrn_core.workspace import clear, workspace
 
-# These say where and how comfortably a run happens, not what comes out of it.
-_CIRCUMSTANCES = ("device", "backend", "checkpoint_seconds")
-_OWNER = "fingerprint"
+_OWNER, _CHECKPOINT = "fingerprint", "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -119,8 +117,8 @@ def train(
     ensure_writable(output)
     with workspace(output) as folder, _memory_errors(training, device):
         observer(Progress("reading", 0, training.iterations))
-        summary = volume.check()
         block = volume.read()
+        summary = volume.summarise([block])
         fingerprint = _fingerprint(volume, block, network, training, storage)
         brick = folder / "brick-0000"
         if not restart and not _holds(brick, fingerprint):
@@ -128,15 +126,15 @@ def train(
                 return done
             _refuse_other_work(brick, output)
         _claim(brick, fingerprint, restart)
-        checkpoints = CheckpointFile(brick / "checkpoint.safetensors", fingerprint)
+        checkpoints = CheckpointFile(brick / _CHECKPOINT, fingerprint)
         model, data = _start(block, summary, network, training, device)
         result = fit(model, data, training, checkpoints=checkpoints, observer=observer)
         if not result.completed:
             estimate = psnr_of(result.history.last_loss)
             return TrainingOutcome(output, False, estimate, result.seconds, result.history.array())
-        observer(_finishing("measuring", training, result, model))
-        quality = measure(model, data, block.valid)
-        observer(_finishing("saving", training, result, model))
+        observer(_finishing("measuring", training, result, model, data))
+        quality = measure(model, data)
+        observer(_finishing("saving", training, result, model, data))
         index = _index(volume, summary, network, training, storage, fingerprint, result)
         span = summary.maximum - summary.minimum
         record = BrickRecord(
@@ -146,8 +144,8 @@ def train(
             max_error=float((quality.largest * span).max()),
         )
         state = {**model.state_arrays(), "history": result.history.array()}
-        if block.valid is not None:
-            state["mask"] = block.valid
+        if data.valid is not None:
+            state["mask"] = data.valid
         write_archive(output, index.replace(bricks=(record,)), [state])
         clear(folder)
     return TrainingOutcome(output, True, quality.psnr, result.seconds, result.history.array())
@@ -223,7 +221,11 @@ def _start(
 
 
 def _finishing(
-    phase: str, training: TrainingConfig, result: FitResult, model: SceneNetwork
+    phase: str,
+    training: TrainingConfig,
+    result: FitResult,
+    model: SceneNetwork,
+    data: TrainingData,
 ) -> Progress:
     loss = result.history.last_loss
     return Progress(
@@ -237,6 +239,7 @@ def _finishing(
         0.0,
         model,
         result.history,
+        data.valid,
     )
 
 
@@ -251,14 +254,13 @@ def _fingerprint(
     crc = zlib.crc32(np.ascontiguousarray(block.values).data)
     if block.valid is not None:
         crc = zlib.crc32(np.ascontiguousarray(block.valid).data, crc)
-    options = {k: v for k, v in to_json(training).items() if k not in _CIRCUMSTANCES}
     what = [
         volume.name,
         volume.geometry.to_json(),
         block.values.shape,
         crc,
         to_json(network),
-        options,
+        training.substance(),
         to_json(storage),
     ]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
@@ -294,7 +296,7 @@ def _finished(output: Path, fingerprint: str) -> TrainingOutcome | None:
 
 def _holds(brick: Path, fingerprint: str) -> bool:
     """Tell whether a folder holds interrupted work of this very run."""
-    return _owner(brick) == fingerprint and (brick / "checkpoint.safetensors").exists()
+    return _owner(brick) == fingerprint and (brick / _CHECKPOINT).exists()
 
 
 def _owner(brick: Path) -> str:
@@ -306,7 +308,7 @@ def _owner(brick: Path) -> str:
 
 
 def _refuse_other_work(brick: Path, output: Path) -> None:
-    if (brick / "checkpoint.safetensors").exists():
+    if (brick / _CHECKPOINT).exists():
         raise ResumeError(
             f"{brick.parent} holds an interrupted run with other data or options; restart to "
             f"discard it, repeat its options to continue it, or name another output than {output}."

@@ -257,12 +257,6 @@ class Decoder:
             missing = outside if missing is None else missing | outside
         return values, missing
 
-    def _stored_bound(self, bound: float) -> Any:
-        # In the data's own type: a bound with more digits must not cut off the extreme itself.
-        return (
-            self._dtype.type(bound) if self._dtype.kind == "f" else _as_unsigned(bound, self._dtype)
-        )
-
     def _find_missing(self, raw: np.ndarray) -> np.ndarray | None:
         missing: np.ndarray | None = None
         for value in self._missing:

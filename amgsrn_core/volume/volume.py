@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -251,11 +251,14 @@ class Volume(ABC):
         VolumeError
             No valid voxel, a field that is constant in all components, or infinite values.
         """
+        return self.summarise(self.read(extent) for extent in self.slabs())
+
+    def summarise(self, blocks: Iterable[Block]) -> FieldSummary:
+        """Return the value range over blocks that together are the volume; see :meth:`check`."""
         minimum = np.full(self.n_components, math.inf)
         maximum = np.full(self.n_components, -math.inf)
         count = 0
-        for extent in self.slabs():
-            block = self.read(extent)
+        for block in blocks:
             where: Any = True if block.valid is None else block.valid
             axes = (1, 2, 3)
             low = block.values.min(axis=axes, where=where, initial=math.inf)

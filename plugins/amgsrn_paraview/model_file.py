@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amgsrn_core.archive import Archive
 from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ConfigurationError
+from amgsrn_core.volume import GridGeometry
+from amgsrn_paraview import datasets
+from amgsrn_paraview.datasets import VTKExtent
 
 if TYPE_CHECKING:
     from amgsrn_core.ensemble import NeuralVolume
@@ -55,6 +58,14 @@ class ModelFile:
                 raise ArchiveError(f"The model file {self.path} has just changed; apply again.")
             self._network = model
         return self._network
+
+    def fill(self, dataset: Any, geometry: GridGeometry, extent: VTKExtent) -> None:
+        """Give a data set the model's values on a part of a grid, and the model's name."""
+        datasets.set_geometry(dataset, geometry, extent)
+        if not datasets.is_empty(extent):
+            block = self.network().reconstruct_block(geometry, datasets.to_slices(extent))
+            datasets.set_arrays(dataset, block, self.index.name, self.index.components)
+        datasets.set_model(dataset, self.path, self.checksum)
 
     def expect(self, checksum: str) -> None:
         """Raise unless the file still is the model with this checksum."""

@@ -64,19 +64,12 @@ class AMGSRNReader(Algorithm):
     def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Decode this rank's part of the preview."""
         self._refresh()
-        index = self._model.index
         info = outInfo.GetInformationObject(0)
         output = vtkImageData.GetData(info)
-        extent = info.Get(Pipeline.UPDATE_EXTENT())
-        geometry = self._preview_geometry()
-        datasets.set_geometry(output, geometry, extent)
-        if not datasets.is_empty(extent):
-            slices = datasets.to_slices(extent)
-            block = self._model.network().reconstruct_block(geometry, slices)
-            datasets.set_arrays(output, block, index.name, index.components)
-        datasets.set_model(output, self._model.path, self._model.checksum)
-        if index.time is not None:
-            output.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), index.time.value)
+        self._model.fill(output, self._preview_geometry(), info.Get(Pipeline.UPDATE_EXTENT()))
+        time = self._model.index.time
+        if time is not None:
+            output.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), time.value)
         self.forget_complaint()
         return 1
 

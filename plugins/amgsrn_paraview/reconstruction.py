@@ -82,16 +82,9 @@ class _Reconstruction(Algorithm):
         """Evaluate the model on the extent that is asked for."""
         if not self._find_model():
             return self._without_model()
-        geometry, index = self._geometry(), self._model.index
         info = outInfo.GetInformationObject(0)
         output = info.Get(vtkDataObject.DATA_OBJECT())
-        extent = info.Get(Pipeline.UPDATE_EXTENT())
-        datasets.set_geometry(output, geometry, extent)
-        if not datasets.is_empty(extent):
-            slices = datasets.to_slices(extent)
-            block = self._model.network().reconstruct_block(geometry, slices)
-            datasets.set_arrays(output, block, index.name, index.components)
-        datasets.set_model(output, self._model.path, self._model.checksum)
+        self._model.fill(output, self._geometry(), info.Get(Pipeline.UPDATE_EXTENT()))
         self.forget_complaint()
         return 1
 

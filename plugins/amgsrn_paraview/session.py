@@ -33,6 +33,7 @@ from amgsrn_core.volume import (
     volume_from_vtk,
 )
 from amgsrn_core.volume.preview import preview_geometry
+from amgsrn_core.workspace import parts_folder
 
 SUFFIX = ".amgsrn"
 
@@ -254,7 +255,7 @@ class _Run:
     ) -> _Run:
         """Hand the volume to a new worker."""
         ensure_writable(output)
-        parts = Path(f"{output}.parts")
+        parts = parts_folder(output)
         exported = parts / f"volume-{uuid.uuid4().hex[:12]}"
         try:
             parts.mkdir(exist_ok=True)
@@ -384,9 +385,7 @@ def _digest(volume: Volume) -> int:
 
 def _own_output(volume: Volume, digest: int, request: Request) -> str:
     """Return a file in the temporary folder that belongs to these data and settings alone."""
-    options = [to_json(c) for c in (request.network, request.training, request.storage)]
-    for circumstance in ("device", "backend", "checkpoint_seconds"):
-        options[1].pop(circumstance)
+    options = [to_json(request.network), request.training.substance(), to_json(request.storage)]
     crc = zlib.crc32(repr(options).encode())
     folder = Path(tempfile.gettempdir()) / f"amgsrn-{_user()}"
     try:

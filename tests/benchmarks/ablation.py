@@ -85,7 +85,8 @@ def measure(name: str, options: Options, budget: argparse.Namespace, seed: int) 
     else:
         path, _, variable = name.partition(":")
         volume = open_volume(path, variable or None)
-    summary, block = volume.check(), volume.read()
+    block = volume.read()
+    summary = volume.summarise([block])
     data = prepare(block, summary.minimum, summary.maximum, device)
     size = NetworkConfig(grid_shape=(budget.resolution,) * 3)
     config = TrainingConfig(
@@ -95,7 +96,7 @@ def measure(name: str, options: Options, budget: argparse.Namespace, seed: int) 
     network = initial_network(size, low, high, seed)
     placed = place_grids(network.transforms, data, config.placement)
     result = fit(network.to(device), data, config)
-    quality = measure_fit(network, data, block.valid)
+    quality = measure_fit(network, data)
     figures = {
         "psnr": quality.psnr,
         "max_error": quality.largest.max(),

@@ -95,6 +95,26 @@ def test_absurd_points_are_as_harmless_as_in_the_reference(library):
     torch.testing.assert_close(got, values, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("reach", [1.4, 0.0], ids=["scattered", "together"])
+def test_the_order_of_the_points_changes_nothing(library, reach):
+    net = network(NetworkConfig(grids=3, grid_shape=(20, 9, 12), width=16), 2)
+    at = points(5000, reach=reach)
+    at[::50] = torch.tensor([math.nan, -math.inf, 1e30])
+    alone = torch.cat([evaluated(library, net, part) for part in at.split(100)])
+    assert torch.equal(evaluated(library, net, at), alone)
+
+
+def test_more_points_than_are_ordered_at_once(threads):
+    kernels = load()
+    torch.set_num_threads(1)
+    net = network(NetworkConfig(grids=1, features=1, grid_shape=(2, 2, 2), layers=1, width=16))
+    at = points((1 << 20) + 4500)
+    values = evaluated(kernels, net, at)
+    for place in (0, 1 << 19, (1 << 20) - 100, (1 << 20) + 4000):
+        part = slice(place, place + 500)
+        assert torch.equal(values[part], evaluated(kernels, net, at[part]))
+
+
 def test_broken_features_show_in_the_values(library):
     net = network(NetworkConfig(grids=1, grid_shape=(4, 4, 4), width=16))
     with torch.no_grad():

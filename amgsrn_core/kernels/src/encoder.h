@@ -12,20 +12,16 @@ struct Points {
   alignas(64) float x[kTile], y[kTile], z[kTile];
 };
 
-// Where each point lies in one grid: its cell's first node (of the grid with its layer of zeros)
-// and the position inside the cell.
+// Where a tile's points lie in all grids. Grids follow each other, because one point's grids are
+// read together; `stride` is their number rounded up to whole vectors.
 struct Cells {
-  alignas(64) int32_t node[kTile];
-  alignas(64) float x[kTile], y[kTile], z[kTile];
-  // One point's cells in all grids are read together: without this odd line they would compete
-  // for a few places of the cache.
-  alignas(64) float apart[16];
-};
+  int64_t stride;
+  int32_t* node;        // [kTile][stride] the cell's first node, of the grid with its layer of zeros
+  float *x, *y, *z;     // [kTile][stride] position inside the cell
+  float* free[3];       // [kTile][stride] 1 where the value changes along x, y, z, 0 where the point
+                        // is outside the layer of zeros; null while the grids rest
 
-// Change of the loss with a point's voxel coordinates in one grid; before the backward pass,
-// whether the point is inside the layer of zeros (1) or its value does not change there (0).
-struct Slopes {
-  alignas(64) float x[kTile], y[kTile], z[kTile];
+  static int64_t stride_of(int64_t grids) { return (grids + kLanes - 1) / kLanes * kLanes; }
 };
 
 // The nodes of all grids, with the layer of zeros.
@@ -51,42 +47,51 @@ struct Axis {
 
 // Voxel coordinate of a local coordinate, counted from the layer of zeros and clamped to it.
 template <bool Moving>
-AMGSRN_INLINE Axis locate_axis(Vector local, int64_t size, float* moves) {
+AMGSRN_INLINE Axis locate_axis(Vector local, int64_t size, float* free) {
   const float half = 0.5f * static_cast<float>(size - 1);
   const float last = static_cast<float>(size + 1);
-  const Vector free = local * half + (half + 1.0f);
-  const Vector voxel = clamp(free, 0.0f, last);
+  const Vector anywhere = local * half + (half + 1.0f);
+  const Vector voxel = clamp(anywhere, 0.0f, last);
   Integers cell = __builtin_convertvector(voxel, Integers);
   const Integers most = static_cast<int32_t>(size) - Integers{};
   cell = cell < most ? cell : most;
   if (Moving) {
     const Vector zero = {}, one = 1.0f - zero;
     // At the far end the reference counts a node to the cell outside.
-    store(moves, (free == voxel) & (free < last) ? one : zero);
+    store(free, (anywhere == voxel) & (anywhere < last) ? one : zero);
   }
   return {voxel - __builtin_convertvector(cell, Vector), cell};
 }
 
+// Maps [grids][3][4] as [12][stride].
+AMGSRN_INLINE void pack_maps(const float* transforms, int64_t grids, int64_t stride, float* to) {
+  for (int64_t i = 0; i < 12 * grids; ++i) to[i % 12 * stride + i / 12] = transforms[i];
+}
+
 template <bool Moving>
-AMGSRN_APART void locate(const Layout& layout, const float* transforms, const Points& points,
-                          Cells* cells, Slopes* slopes) {
+AMGSRN_APART void locate(Layout layout, const float* maps, const Points& points, Cells cells) {
   const int32_t row = static_cast<int32_t>(layout.width + 2);
   const int32_t slab = static_cast<int32_t>(layout.height + 2) * row;
-  for (int64_t grid = 0; grid < layout.grids; ++grid) {
-    const float* m = transforms + 12 * grid;
-    Cells& out = cells[grid];
-    for (int p = 0; p < kTile; p += kLanes) {
-      const Vector x = load(points.x + p), y = load(points.y + p), z = load(points.z + p);
-      const Vector u = m[0] * x + (m[1] * y + (m[2] * z + m[3]));
-      const Vector v = m[4] * x + (m[5] * y + (m[6] * z + m[7]));
-      const Vector w = m[8] * x + (m[9] * y + (m[10] * z + m[11]));
-      const Axis i = locate_axis<Moving>(u, layout.width, Moving ? slopes[grid].x + p : nullptr);
-      const Axis j = locate_axis<Moving>(v, layout.height, Moving ? slopes[grid].y + p : nullptr);
-      const Axis k = locate_axis<Moving>(w, layout.depth, Moving ? slopes[grid].z + p : nullptr);
-      store(out.node + p, k.cell * slab + j.cell * row + i.cell);
-      store(out.x + p, i.inside);
-      store(out.y + p, j.inside);
-      store(out.z + p, k.inside);
+  const int64_t stride = cells.stride;
+  for (int p = 0; p < kTile; ++p) {
+    const float x = points.x[p], y = points.y[p], z = points.z[p];
+    for (int64_t grid = 0; grid < stride; grid += kLanes) {
+      const float* m = maps + grid;
+      auto coordinate = [=](int64_t from) {
+        const float* at = m + from * stride;
+        return load(at) * x +
+               (load(at + stride) * y + (load(at + 2 * stride) * z + load(at + 3 * stride)));
+      };
+      const int64_t to = p * stride + grid;
+      auto axis = [&](int number, int64_t size) {
+        return locate_axis<Moving>(coordinate(4 * number), size,
+                                   Moving ? cells.free[number] + to : nullptr);
+      };
+      const Axis i = axis(0, layout.width), j = axis(1, layout.height), k = axis(2, layout.depth);
+      store(cells.node + to, k.cell * slab + j.cell * row + i.cell);
+      store(cells.x + to, i.inside);
+      store(cells.y + to, j.inside);
+      store(cells.z + to, k.inside);
     }
   }
 }
@@ -106,9 +111,22 @@ struct Position {
   float x, y, z;
 };
 
-// Changes of a sum over features of gradient * value along x, y, z.
-struct Change {
-  float x, y, z;
+// Where the changes of a grid's features along voxel coordinates go; null to leave them out.
+struct Changes {
+  float *x, *y, *z;
+};
+
+// Nodes interpolated along y and z, and how the result changes along these.
+template <class V>
+struct Face {
+  V value, y, z;
+  AMGSRN_INLINE Face(V y0z0, V y1z0, V y0z1, V y1z1, Position t) {
+    const V z0 = y0z1 - y0z0, z1 = y1z1 - y1z0;
+    const V y0 = y0z0 + t.z * z0;
+    y = y1z0 + t.z * z1 - y0;
+    value = y0 + t.y * y;
+    z = z0 + t.y * (z1 - z0);
+  }
 };
 
 // A cell of 1 or 2 features: both nodes of a row lie in one quad.
@@ -125,15 +143,30 @@ struct PairedCell {
     return Features == 1 ? Quad{g[0], g[0], 0.0f, 0.0f} : Quad{g[0], g[1], g[0], g[1]};
   }
 
-  static AMGSRN_INLINE void interpolate(Rows<const float*> at, Position t, int64_t, float* out) {
-    const Quad y0 = lerp(load<Quad>(at.y0z0), load<Quad>(at.y0z1), t.z);
-    const Quad y1 = lerp(load<Quad>(at.y1z0), load<Quad>(at.y1z1), t.z);
-    const Quad row = lerp(y0, y1, t.y);
+  template <bool WithChanges>
+  static AMGSRN_INLINE void interpolate(Rows<const float*> at, Position t, int64_t, float* out,
+                                        Changes to) {
+    const Face<Quad> rows(load<Quad>(at.y0z0), load<Quad>(at.y1z0), load<Quad>(at.y0z1),
+                          load<Quad>(at.y1z1), t);
     if (Features == 1) {
-      out[0] = row[0] + t.x * (row[1] - row[0]);
+      const float x = rows.value[1] - rows.value[0];
+      out[0] = rows.value[0] + t.x * x;
+      if (WithChanges) {
+        to.x[0] = x;
+        to.y[0] = rows.y[0] + t.x * (rows.y[1] - rows.y[0]);
+        to.z[0] = rows.z[0] + t.x * (rows.z[1] - rows.z[0]);
+      }
     } else {
-      const Quad value = lerp(row, upper_half(row), t.x);
+      const Quad x = upper_halves(rows.value, rows.value) - rows.value;
+      const Quad value = rows.value + t.x * x;
       std::memcpy(out, &value, 2 * sizeof(float));
+      if (WithChanges) {
+        const Quad yz = lerp(lower_halves(rows.y, rows.z), upper_halves(rows.y, rows.z), t.x);
+        const Quad z = upper_halves(yz, yz);
+        std::memcpy(to.x, &x, 2 * sizeof(float));
+        std::memcpy(to.y, &yz, 2 * sizeof(float));
+        std::memcpy(to.z, &z, 2 * sizeof(float));
+      }
     }
   }
 
@@ -147,15 +180,18 @@ struct PairedCell {
     store<Quad>(at.y1z1, load<Quad>(at.y1z1) + y1z1);
   }
 
-  static AMGSRN_INLINE Change change(Rows<const float*> at, Position t, int64_t,
-                                     const float* gradient) {
-    const Quad g = both(gradient), x = weights(t.x);
-    const Quad sign = Features == 1 ? Quad{-1.0f, 1.0f, 0.0f, 0.0f} : Quad{-1.0f, -1.0f, 1.0f, 1.0f};
-    const Quad z0y0 = g * load<Quad>(at.y0z0), z0y1 = g * load<Quad>(at.y1z0);
-    const Quad z1y0 = g * load<Quad>(at.y0z1), z1y1 = g * load<Quad>(at.y1z1);
-    const Quad y0 = lerp(z0y0, z1y0, t.z), y1 = lerp(z0y1, z1y1, t.z);
-    return {sum4(lerp(y0, y1, t.y) * sign), sum4((y1 - y0) * x),
-            sum4(lerp(z1y0 - z0y0, z1y1 - z0y1, t.y) * x)};
+  // Multiplies slopes by the products change * gradient summed over the features of each grid; it
+  // reads and writes whole vectors.
+  static AMGSRN_INLINE void differentiate(const float* change, const float* gradient, int64_t grids,
+                                          int64_t, float* slopes) {
+    for (int64_t grid = 0; grid < grids; grid += kLanes) {
+      const int64_t at = Features * grid;
+      const Vector first = load(change + at) * load(gradient + at);
+      const Vector total =
+          Features == 1 ? first
+                        : pair_sums(first, load(change + at + kLanes) * load(gradient + at + kLanes));
+      store(slopes + grid, load(slopes + grid) * total);
+    }
   }
 };
 
@@ -165,14 +201,22 @@ struct WideCell {
   static constexpr int kFeatures = Features;
 
   template <class V>
+  static AMGSRN_INLINE Face<V> face(Rows<const float*> at, int64_t f, Position t) {
+    return Face<V>(load<V>(at.y0z0 + f), load<V>(at.y1z0 + f), load<V>(at.y0z1 + f),
+                   load<V>(at.y1z1 + f), t);
+  }
+
+  template <bool WithChanges, class V>
   static AMGSRN_INLINE void interpolate_some(Rows<const float*> at, Position t, int64_t next,
-                                             int64_t f, float* out) {
-    const V x0 = lerp(lerp(load<V>(at.y0z0 + f), load<V>(at.y0z1 + f), t.z),
-                      lerp(load<V>(at.y1z0 + f), load<V>(at.y1z1 + f), t.z), t.y);
-    const int64_t n = next + f;
-    const V x1 = lerp(lerp(load<V>(at.y0z0 + n), load<V>(at.y0z1 + n), t.z),
-                      lerp(load<V>(at.y1z0 + n), load<V>(at.y1z1 + n), t.z), t.y);
-    store<V>(out + f, lerp(x0, x1, t.x));
+                                             int64_t f, float* out, Changes to) {
+    const Face<V> x0 = face<V>(at, f, t), x1 = face<V>(at, next + f, t);
+    const V x = x1.value - x0.value;
+    store<V>(out + f, x0.value + t.x * x);
+    if (WithChanges) {
+      store<V>(to.x + f, x);
+      store<V>(to.y + f, lerp(x0.y, x1.y, t.x));
+      store<V>(to.z + f, lerp(x0.z, x1.z, t.x));
+    }
   }
 
   template <class V>
@@ -201,12 +245,13 @@ struct WideCell {
 
   static AMGSRN_INLINE int64_t count(int64_t features) { return Features ? Features : features; }
 
+  template <bool WithChanges>
   static AMGSRN_INLINE void interpolate(Rows<const float*> at, Position t, int64_t features,
-                                        float* out) {
+                                        float* out, Changes to) {
     const int64_t n = count(features);
     int64_t f = 0;
-    for (; f + 4 <= n; f += 4) interpolate_some<Quad>(at, t, n, f, out);
-    for (; f < n; ++f) interpolate_some<float>(at, t, n, f, out);
+    for (; f + 4 <= n; f += 4) interpolate_some<WithChanges, Quad>(at, t, n, f, out, to);
+    for (; f < n; ++f) interpolate_some<WithChanges, float>(at, t, n, f, out, to);
   }
 
   static AMGSRN_INLINE void scatter(Rows<float*> at, Position t, int64_t features,
@@ -217,27 +262,19 @@ struct WideCell {
     for (; f < n; ++f) scatter_some<float>(at, t, n, f, gradient);
   }
 
-  // A corner's value, dotted with the gradient.
-  static AMGSRN_INLINE float dot(const float* node, const float* gradient, int64_t n) {
-    Quad quads = {};
-    int64_t f = 0;
-    for (; f + 4 <= n; f += 4) quads += load<Quad>(node + f) * load<Quad>(gradient + f);
-    float total = sum4(quads);
-    for (; f < n; ++f) total += node[f] * gradient[f];
-    return total;
-  }
-
-  static AMGSRN_INLINE Change change(Rows<const float*> at, Position t, int64_t features,
-                                     const float* gradient) {
+  static AMGSRN_INLINE void differentiate(const float* change, const float* gradient, int64_t grids,
+                                          int64_t features, float* slopes) {
     const int64_t n = count(features);
-    const float a = dot(at.y0z0, gradient, n), b = dot(at.y0z0 + n, gradient, n);
-    const float c = dot(at.y1z0, gradient, n), d = dot(at.y1z0 + n, gradient, n);
-    const float e = dot(at.y0z1, gradient, n), f = dot(at.y0z1 + n, gradient, n);
-    const float g = dot(at.y1z1, gradient, n), h = dot(at.y1z1 + n, gradient, n);
-    const float z0y0 = lerp(a, b, t.x), z0y1 = lerp(c, d, t.x);
-    const float z1y0 = lerp(e, f, t.x), z1y1 = lerp(g, h, t.x);
-    return {lerp(lerp(b - a, d - c, t.y), lerp(f - e, h - g, t.y), t.z),
-            lerp(z0y1 - z0y0, z1y1 - z1y0, t.z), lerp(z1y0 - z0y0, z1y1 - z0y1, t.y)};
+    for (int64_t grid = 0; grid < grids; ++grid) {
+      Quad quads = {};
+      int64_t f = 0;
+      for (; f + 4 <= n; f += 4) quads += load<Quad>(change + f) * load<Quad>(gradient + f);
+      float total = sum4(quads);
+      for (; f < n; ++f) total += change[f] * gradient[f];
+      slopes[grid] *= total;
+      change += n;
+      gradient += n;
+    }
   }
 };
 
@@ -253,23 +290,31 @@ AMGSRN_INLINE void with_cell(int64_t features, Visit visit) {
   }
 }
 
-AMGSRN_INLINE Position position(const Cells& cells, int p) {
-  return {cells.x[p], cells.y[p], cells.z[p]};
+AMGSRN_INLINE Position position(const Cells& cells, int64_t at) {
+  return {cells.x[at], cells.y[at], cells.z[at]};
 }
 
-// Features of the tile's points, [kTile][width]: grid-major, then feature.
-template <class Cell>
-AMGSRN_APART void gather(const Layout& layout, const float* nodes, const Cells* cells, Cell,
-                          float* features, int64_t width) {
+// Layouts and cells are taken by value: the compiler then knows that no store changes them.
+
+// Features of the tile's points, [kTile][width]: grid-major, then feature; and, if wanted, how they
+// change along x, y, z of each grid's voxel coordinates, [kTile][3][width].
+template <bool WithChanges, class Cell>
+AMGSRN_APART void gather(Layout layout, const float* nodes, Cells cells, Cell,
+                         float* features, int64_t width, float* changes) {
   const int64_t count = Cell::kFeatures ? Cell::kFeatures : layout.features;
   for (int p = 0; p < kTile; ++p) {
     const float* grid_nodes = nodes;
     float* out = features + p * width;
+    float* x = WithChanges ? changes + 3 * p * width : nullptr;
     for (int64_t grid = 0; grid < layout.grids; ++grid) {
-      const Rows<const float*> rows(grid_nodes + cells[grid].node[p] * count, layout);
-      Cell::interpolate(rows, position(cells[grid], p), count, out);
+      const int64_t at = p * cells.stride + grid;
+      const Rows<const float*> rows(grid_nodes + cells.node[at] * count, layout);
+      Changes to = {};
+      if (WithChanges) to = {x, x + width, x + 2 * width};
+      Cell::template interpolate<WithChanges>(rows, position(cells, at), count, out, to);
       grid_nodes += layout.grid;
       out += count;
+      x += WithChanges ? count : 0;
     }
   }
 }
@@ -277,71 +322,70 @@ AMGSRN_APART void gather(const Layout& layout, const float* nodes, const Cells* 
 // Adds the tile's feature gradients to those of the nodes. Points outer: between two visits of
 // one node lie enough stores that none waits for the other.
 template <class Cell>
-AMGSRN_APART void scatter(const Layout& layout, float* gradients, const Cells* cells, Cell,
-                           const float* features, int64_t width, int points) {
+AMGSRN_APART void scatter(Layout layout, float* gradients, Cells cells, Cell,
+                          const float* features, int64_t width, int points) {
   const int64_t count = Cell::kFeatures ? Cell::kFeatures : layout.features;
   for (int p = 0; p < points; ++p) {
     float* grid_nodes = gradients;
     const float* in = features + p * width;
     for (int64_t grid = 0; grid < layout.grids; ++grid) {
-      const Rows<float*> rows(grid_nodes + cells[grid].node[p] * count, layout);
-      Cell::scatter(rows, position(cells[grid], p), count, in);
+      const int64_t at = p * cells.stride + grid;
+      const Rows<float*> rows(grid_nodes + cells.node[at] * count, layout);
+      Cell::scatter(rows, position(cells, at), count, in);
       grid_nodes += layout.grid;
       in += count;
     }
   }
 }
 
-// Multiplies the slopes by what a step along each voxel coordinate changes in the loss.
+// From the features' changes [kTile][3][width] and their gradients [kTile][width] to the loss's
+// change with a point's voxel coordinates in each grid, which replaces cells.free.
 template <class Cell>
-AMGSRN_APART void differentiate(const Layout& layout, const float* nodes, const Cells* cells,
-                                 Cell, const float* features, int64_t width, Slopes* slopes) {
+AMGSRN_APART void differentiate(Layout layout, Cells cells, Cell,
+                                const float* features, int64_t width, const float* changes) {
   const int64_t count = Cell::kFeatures ? Cell::kFeatures : layout.features;
-  for (int p = 0; p < kTile; ++p) {
-    const float* grid_nodes = nodes;
-    const float* in = features + p * width;
-    for (int64_t grid = 0; grid < layout.grids; ++grid) {
-      const Rows<const float*> rows(grid_nodes + cells[grid].node[p] * count, layout);
-      const Change change = Cell::change(rows, position(cells[grid], p), count, in);
-      slopes[grid].x[p] *= change.x;
-      slopes[grid].y[p] *= change.y;
-      slopes[grid].z[p] *= change.z;
-      grid_nodes += layout.grid;
-      in += count;
-    }
-  }
+  for (int p = 0; p < kTile; ++p)
+    for (int axis = 0; axis < 3; ++axis)
+      Cell::differentiate(changes + (3 * p + axis) * width, features + p * width, layout.grids,
+                          count, cells.free[axis] + p * cells.stride);
 }
 
-// Adds the tile's gradient of the maps, before the factor (nodes - 1) / 2 of each row.
-AMGSRN_APART void add_map_gradients(const Layout& layout, const Points& points,
-                                     const Slopes* slopes, double* gradients) {
-  for (int64_t grid = 0; grid < layout.grids; ++grid) {
-    const float* along[3] = {slopes[grid].x, slopes[grid].y, slopes[grid].z};
-    for (int axis = 0; axis < 3; ++axis) {
+// Adds the tile's gradient of the maps, before the factor (nodes - 1) / 2 of each row, to
+// gradients [grids][3][4].
+AMGSRN_APART void add_map_gradients(Layout layout, const Points& points,
+                                    Cells cells, double* gradients) {
+  for (int axis = 0; axis < 3; ++axis) {
+    for (int64_t grid = 0; grid < cells.stride; grid += kLanes) {
+      const float* slopes = cells.free[axis] + grid;
       Vector x = {}, y = {}, z = {}, one = {};
-      for (int p = 0; p < kTile; p += kLanes) {
-        const Vector slope = load(along[axis] + p);
-        x += slope * load(points.x + p);
-        y += slope * load(points.y + p);
-        z += slope * load(points.z + p);
+      for (int p = 0; p < kTile; ++p) {
+        const Vector slope = load(slopes + p * cells.stride);
+        x += slope * points.x[p];
+        y += slope * points.y[p];
+        z += slope * points.z[p];
         one += slope;
       }
-      double* row = gradients + 12 * grid + 4 * axis;
-      row[0] += sum(x);
-      row[1] += sum(y);
-      row[2] += sum(z);
-      row[3] += sum(one);
+      const int64_t left = layout.grids - grid;
+      for (int64_t lane = 0; lane < (left < kLanes ? left : kLanes); ++lane) {
+        double* row = gradients + 12 * (grid + lane) + 4 * axis;
+        row[0] += x[lane];
+        row[1] += y[lane];
+        row[2] += z[lane];
+        row[3] += one[lane];
+      }
     }
   }
 }
 
-// Asks for the memory of cells that are needed soon; `Write` when it will be written to.
+// Asks for the memory of every `step`-th point's cells, which are needed soon; `Write` when it will
+// be written to.
 template <bool Write>
-AMGSRN_APART void prefetch(const Layout& layout, const float* nodes, const Cells* cells) {
-  for (int64_t grid = 0; grid < layout.grids; ++grid) {
-    const float* grid_nodes = nodes + grid * layout.grid;
-    for (int p = 0; p < kTile; ++p) {
-      const Rows<const float*> rows(grid_nodes + cells[grid].node[p] * layout.features, layout);
+AMGSRN_APART void prefetch(Layout layout, const float* nodes, Cells cells, int step) {
+  for (int p = 0; p < kTile; p += step) {
+    for (int64_t grid = 0; grid < layout.grids; ++grid) {
+      const float* node = nodes + grid * layout.grid +
+                          cells.node[p * cells.stride + grid] * layout.features;
+      const Rows<const float*> rows(node, layout);
       __builtin_prefetch(rows.y0z0, Write);
       __builtin_prefetch(rows.y1z0, Write);
       __builtin_prefetch(rows.y0z1, Write);

@@ -4,6 +4,7 @@
 
 #include "decoder.h"
 #include "encoder.h"
+#include "order.h"
 #include "sampling.h"
 #include "vector.h"
 
@@ -13,46 +14,73 @@ using amgsrn::TrainingPart;
 static_assert(kTile == amgsrn::kTilePoints, "the library divides the work by tiles");
 
 // Node arrays above this size leave the cache between two tiles: their cells are asked for early.
-constexpr int64_t kCachedBytes = 16 << 20;
+constexpr int64_t kCachedBytes = 1 << 20;
+
+// Fewer points than this are not worth ordering.
+constexpr int64_t kLeastOrdered = 1024;
 
 AMGSRN_INLINE int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // The memory of one part, carved from one block.
 struct Scratch {
   Points points[2];
-  Cells* cells[2];
-  Slopes* slopes[2];
+  Cells cells[2];
+  float* maps;      // [12][stride]
   float* features;  // [kTile][inputs]
+  float* changes;   // [kTile][3][inputs]
   float* hidden;    // [layers][kTile][width]
   float* values;    // [kTile][outputs]
   float* gradient;  // the same
+  int32_t* order;   // order_size of the points that are ordered together
 };
 
-int64_t scratch_bytes(const AmgsrnNetwork& n, const Decoder& d) {
-  const int64_t per_grid = 2 * aligned(sizeof(Cells)) + 2 * aligned(sizeof(Slopes));
-  const int64_t floats = kTile * (d.inputs + d.layers * d.width + 2 * padded(d.outputs));
-  return aligned(sizeof(Scratch)) + n.grids * per_grid + 4 * floats;
+// Hands out pieces of a block of memory; without one it only counts.
+class Carver {
+ public:
+  explicit Carver(void* memory) : memory_(static_cast<char*>(memory)) {}
+  template <class T>
+  T* take(int64_t count) {
+    char* here = memory_ ? memory_ + size_ : nullptr;
+    size_ += aligned(count * static_cast<int64_t>(sizeof(T)));
+    return reinterpret_cast<T*>(here);
+  }
+  int64_t size() const { return size_; }
+
+ private:
+  char* memory_;
+  int64_t size_ = 0;
+};
+
+// `points` is how many the part has.
+int64_t carve(const AmgsrnNetwork& n, const Decoder& d, int64_t points, void* memory, Scratch& s) {
+  Carver carver(memory);
+  const int64_t stride = Cells::stride_of(n.grids), located = kTile * stride;
+  for (Cells& cells : s.cells) {
+    cells.stride = stride;
+    cells.node = carver.take<int32_t>(located);
+    cells.x = carver.take<float>(located);
+    cells.y = carver.take<float>(located);
+    cells.z = carver.take<float>(located);
+    for (float*& free : cells.free) free = carver.take<float>(located);
+  }
+  s.maps = carver.take<float>(12 * stride);
+  // Whole vectors are read beyond the last grid's features.
+  s.features = carver.take<float>(kTile * d.inputs + 2 * kLanes);
+  s.changes = carver.take<float>(3 * kTile * d.inputs + 2 * kLanes);
+  s.hidden = carver.take<float>(kTile * d.layers * d.width);
+  s.values = carver.take<float>(kTile * padded(d.outputs));
+  s.gradient = carver.take<float>(kTile * padded(d.outputs));
+  s.order = carver.take<int32_t>(order_size(points < kMostOrdered ? points : kMostOrdered));
+  return carver.size();
 }
 
-Scratch& carve(const AmgsrnNetwork& n, const Decoder& d, void* memory) {
-  char* at = static_cast<char*>(memory);
-  auto take = [&at](int64_t bytes) {
-    char* here = at;
-    at += aligned(bytes);
-    return here;
-  };
-  auto take_floats = [&take](int64_t count) { return reinterpret_cast<float*>(take(4 * count)); };
-  Scratch& s = *reinterpret_cast<Scratch*>(take(sizeof(Scratch)));
-  for (int i = 0; i < 2; ++i) {
-    s.cells[i] = reinterpret_cast<Cells*>(take(n.grids * static_cast<int64_t>(sizeof(Cells))));
-    s.slopes[i] = reinterpret_cast<Slopes*>(take(n.grids * static_cast<int64_t>(sizeof(Slopes))));
-  }
-  s.features = take_floats(kTile * d.inputs);
-  s.hidden = take_floats(kTile * d.layers * d.width);
-  s.values = take_floats(kTile * padded(d.outputs));
-  s.gradient = take_floats(kTile * padded(d.outputs));
-  // Columns that pad the features to the product's width stay zero.
-  std::memset(s.features, 0, static_cast<size_t>(4 * kTile * d.inputs));
+Scratch prepare(const AmgsrnNetwork& n, const Decoder& d, int64_t points, void* memory) {
+  Scratch s;
+  carve(n, d, points, memory, s);
+  // What pads whole vectors takes part in the computation.
+  std::memset(s.maps, 0, sizeof(float) * static_cast<size_t>(12 * s.cells[0].stride));
+  std::memset(s.features, 0, sizeof(float) * static_cast<size_t>(kTile * d.inputs + 2 * kLanes));
+  pack_maps(n.transforms, n.grids, s.cells[0].stride, s.maps);
   return s;
 }
 
@@ -69,16 +97,44 @@ AMGSRN_INLINE int tile_points(int64_t tile, int64_t count) {
   return left < kTile ? static_cast<int>(left) : kTile;
 }
 
+// Points [first, first + count) of a batch, in the order in which they are computed.
+struct Chosen {
+  int64_t first, count;
+  const int32_t* order;  // numbers counted from `first`; null: as they are
+
+  int64_t tiles() const { return (count + kTile - 1) / kTile; }
+  int64_t number(int64_t i) const { return first + (order ? order[i] : i); }
+  // Ordered points share most of their cells with their neighbours.
+  int prefetch_step() const { return order ? 4 : 1; }
+};
+
 // Points beyond the last lie at 0; their results are dropped.
-AMGSRN_INLINE void load_points(const float* from, int64_t tile, int64_t count, Points& to) {
-  const int points = tile_points(tile, count);
-  from += 3 * kTile * tile;
+AMGSRN_INLINE void load_points(const float* from, const Chosen& chosen, int64_t tile, Points& to) {
+  const int points = tile_points(tile, chosen.count);
   for (int p = 0; p < points; ++p) {
-    to.x[p] = from[3 * p];
-    to.y[p] = from[3 * p + 1];
-    to.z[p] = from[3 * p + 2];
+    const float* point = from + 3 * chosen.number(kTile * tile + p);
+    to.x[p] = point[0];
+    to.y[p] = point[1];
+    to.z[p] = point[2];
   }
   for (int p = points; p < kTile; ++p) to.x[p] = to.y[p] = to.z[p] = 0.0f;
+}
+
+// Calls visit(chosen points) for the tiles [first, last) of a batch. Where the nodes do not fit into
+// a core's own cache and neighbours in the batch lie apart, the points are ordered first.
+template <class Visit>
+AMGSRN_INLINE void for_ordered(const AmgsrnNetwork& n, const float* points, int64_t count,
+                               int64_t first, int64_t last, int32_t* memory, Visit visit) {
+  const int64_t end = last * kTile < count ? last * kTile : count;
+  const int64_t side = n.width > n.height ? n.width : n.height;
+  const float far = 6.0f / static_cast<float>(side > n.depth ? side : n.depth);
+  for (int64_t at = first * kTile; at < end; at += kMostOrdered) {
+    Chosen chosen = {at, end - at < kMostOrdered ? end - at : kMostOrdered, nullptr};
+    const float* from = points + 3 * at;
+    if (chosen.count >= kLeastOrdered && is_scattered(from, chosen.count, far))
+      chosen.order = order_points(from, chosen.count, memory);
+    visit(chosen);
+  }
 }
 
 AMGSRN_INLINE void forward(const Decoder& decoder, Scratch& s) {
@@ -105,103 +161,102 @@ AMGSRN_INLINE void backward(const Decoder& decoder, Scratch& s, float* weight_gr
 
 int64_t node_bytes(const Layout& layout) { return 4 * layout.grids * layout.grid; }
 
-template <class Cell>
-void evaluate_tiles(const AmgsrnNetwork& n, const Decoder& decoder, const float* points,
-                    int64_t count, int64_t first, int64_t last, float* values, Scratch& s,
-                    Cell cell) {
+// Calls finish(tile, side of the scratch memory) for every tile, after its cells were located and
+// its features gathered.
+template <bool Moving, class Cell, class Finish>
+AMGSRN_INLINE void for_tiles(const AmgsrnNetwork& n, const Decoder& decoder, const float* points,
+                             const Chosen& chosen, Scratch& s, Cell cell, Finish finish) {
   const Layout layout(n);
   const bool early = node_bytes(layout) > kCachedBytes;
   auto prepare = [&](int64_t tile) {
     const int64_t side = early ? tile & 1 : 0;
-    load_points(points, tile, count, s.points[side]);
-    locate<false>(layout, n.transforms, s.points[side], s.cells[side], nullptr);
-    if (early) prefetch<false>(layout, n.nodes, s.cells[side]);
+    load_points(points, chosen, tile, s.points[side]);
+    locate<Moving>(layout, s.maps, s.points[side], s.cells[side]);
+    if (early) prefetch<false>(layout, n.nodes, s.cells[side], chosen.prefetch_step());
   };
-  if (early && first < last) prepare(first);
-  for (int64_t tile = first; tile < last; ++tile) {
+  const int64_t tiles = chosen.tiles();
+  if (early) prepare(0);
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const int64_t side = early ? tile & 1 : 0;
     if (!early) prepare(tile);
-    gather(layout, n.nodes, s.cells[early ? tile & 1 : 0], cell, s.features, decoder.inputs);
-    if (early && tile + 1 < last) prepare(tile + 1);
-    forward(decoder, s);
-    std::memcpy(values + tile * kTile * n.outputs, s.values,
-                sizeof(float) * static_cast<size_t>(tile_points(tile, count) * n.outputs));
+    gather<Moving>(layout, n.nodes, s.cells[side], cell, s.features, decoder.inputs, s.changes);
+    if (early && tile + 1 < tiles) prepare(tile + 1);
+    finish(tile, side);
   }
 }
 
 void evaluate(const AmgsrnNetwork& n, const float* packed, const float* points, int64_t count,
               int64_t first, int64_t last, float* values, void* scratch) {
   const Decoder decoder = packed_decoder(n, packed);
-  Scratch& s = carve(n, decoder, scratch);
-  with_cell(n.features, [&](auto cell) {
-    evaluate_tiles(n, decoder, points, count, first, last, values, s, cell);
+  Scratch s = prepare(n, decoder, kTile * (last - first), scratch);
+  for_ordered(n, points, count, first, last, s.order, [&](const Chosen& chosen) {
+    with_cell(n.features, [&](auto cell) {
+      for_tiles<false>(n, decoder, points, chosen, s, cell, [&](int64_t tile, int64_t) {
+        forward(decoder, s);
+        for (int p = 0; p < tile_points(tile, chosen.count); ++p)
+          std::memcpy(values + n.outputs * chosen.number(kTile * tile + p),
+                      s.values + n.outputs * p, sizeof(float) * static_cast<size_t>(n.outputs));
+      });
+    });
   });
 }
 
 // Errors of a tile's points, and the loss's gradient by the outputs; returns the errors' sum.
-AMGSRN_INLINE double compare(const TrainingPart& part, int64_t tile, int64_t outputs, Scratch& s) {
-  const int points = tile_points(tile, part.count);
-  const float* targets = part.targets + tile * kTile * outputs;
-  float* errors = part.errors + tile * kTile;
+AMGSRN_INLINE double compare(const TrainingPart& part, const Chosen& chosen, int64_t tile,
+                             int64_t outputs, Scratch& s) {
+  const int points = tile_points(tile, chosen.count);
   const float share = 1.0f / static_cast<float>(outputs);
   const float factor =
       static_cast<float>(2.0 / (static_cast<double>(part.count) * static_cast<double>(outputs)));
   double total = 0.0;
   for (int p = 0; p < points; ++p) {
+    const int64_t number = chosen.number(kTile * tile + p);
+    const float* targets = part.targets + number * outputs;
     float squares = 0.0f;
     for (int64_t o = 0; o < outputs; ++o) {
-      const float error = s.values[p * outputs + o] - targets[p * outputs + o];
+      const float error = s.values[p * outputs + o] - targets[o];
       squares += error * error;
       s.gradient[p * outputs + o] = factor * error;
     }
-    errors[p] = squares * share;
-    total += static_cast<double>(errors[p]);
+    part.errors[number] = squares * share;
+    total += static_cast<double>(squares * share);
   }
   for (int64_t i = points * outputs; i < kTile * outputs; ++i) s.gradient[i] = 0.0f;
   return total;
 }
 
-template <bool Moving, class Cell>
-void train_tiles(const AmgsrnNetwork& n, const Decoder& decoder, TrainingPart& part, Scratch& s,
-                 Cell cell) {
+template <bool Moving>
+void train_part(const AmgsrnNetwork& n, const Decoder& decoder, TrainingPart& part, Scratch& s) {
   const Layout layout(n);
   const bool early = node_bytes(layout) > kCachedBytes;
-  auto prepare = [&](int64_t tile) {
-    const int64_t side = early ? tile & 1 : 0;
-    load_points(part.points, tile, part.count, s.points[side]);
-    locate<Moving>(layout, n.transforms, s.points[side], s.cells[side], s.slopes[side]);
-    if (early) prefetch<false>(layout, n.nodes, s.cells[side]);
-  };
   part.loss = 0.0;
-  if (early && part.first < part.last) prepare(part.first);
-  for (int64_t tile = part.first; tile < part.last; ++tile) {
-    const int64_t side = early ? tile & 1 : 0;
-    const Cells* cells = s.cells[side];
-    if (!early) prepare(tile);
-    gather(layout, n.nodes, cells, cell, s.features, decoder.inputs);
-    if (early) prefetch<true>(layout, part.nodes, cells);
-    if (early && tile + 1 < part.last) prepare(tile + 1);
-    forward(decoder, s);
-    part.loss += compare(part, tile, n.outputs, s);
-    backward(decoder, s, part.weights);
-    if (Moving) {
-      differentiate(layout, n.nodes, cells, cell, s.features, decoder.inputs, s.slopes[side]);
-      add_map_gradients(layout, s.points[side], s.slopes[side], part.transforms);
-    }
-    scatter(layout, part.nodes, cells, cell, s.features, decoder.inputs,
-            tile_points(tile, part.count));
-  }
+  for_ordered(n, part.points, part.count, part.first, part.last, s.order, [&](const Chosen& chosen) {
+    with_cell(n.features, [&](auto cell) {
+      for_tiles<Moving>(n, decoder, part.points, chosen, s, cell, [&](int64_t tile, int64_t side) {
+        const Cells& cells = s.cells[side];
+        if (early) prefetch<true>(layout, part.nodes, cells, chosen.prefetch_step());
+        forward(decoder, s);
+        part.loss += compare(part, chosen, tile, n.outputs, s);
+        backward(decoder, s, part.weights);
+        if (Moving) {
+          differentiate(layout, cells, cell, s.features, decoder.inputs, s.changes);
+          add_map_gradients(layout, s.points[side], cells, part.transforms);
+        }
+        scatter(layout, part.nodes, cells, cell, s.features, decoder.inputs,
+                tile_points(tile, chosen.count));
+      });
+    });
+  });
 }
 
 void train(const AmgsrnNetwork& n, const float* packed, TrainingPart& part, void* scratch) {
   const Decoder decoder = packed_decoder(n, packed);
-  Scratch& s = carve(n, decoder, scratch);
-  with_cell(n.features, [&](auto cell) {
-    if (part.transforms) {
-      train_tiles<true>(n, decoder, part, s, cell);
-    } else {
-      train_tiles<false>(n, decoder, part, s, cell);
-    }
-  });
+  Scratch s = prepare(n, decoder, kTile * (part.last - part.first), scratch);
+  if (part.transforms) {
+    train_part<true>(n, decoder, part, s);
+  } else {
+    train_part<false>(n, decoder, part, s);
+  }
 }
 
 int64_t decoder_size(const AmgsrnNetwork& n) { return Decoder(n).size(); }
@@ -226,8 +281,9 @@ void unpack_gradient(const AmgsrnNetwork& n, const float* gradient, float* const
   }
 }
 
-size_t scratch_size(const AmgsrnNetwork& n) {
-  return static_cast<size_t>(scratch_bytes(n, Decoder(n)));
+size_t scratch_size(const AmgsrnNetwork& n, int64_t tiles) {
+  Scratch s;
+  return static_cast<size_t>(carve(n, Decoder(n), kTile * tiles, nullptr, s));
 }
 
 // Adds the other parts' gradients to the first part's and clears theirs.

@@ -30,8 +30,8 @@ struct Kernels {
   int64_t (*gradient_size)(const AmgsrnNetwork&);
   // Adds the padded gradients of one part to matrices [out][in].
   void (*unpack_gradient)(const AmgsrnNetwork&, const float* gradient, float* const* weights);
-  // Bytes that a part needs to itself.
-  size_t (*scratch_size)(const AmgsrnNetwork&);
+  // Bytes that a part of so many tiles needs to itself.
+  size_t (*scratch_size)(const AmgsrnNetwork&, int64_t tiles);
   // Values [points][outputs] of tiles [first, last) of the points [points][3].
   void (*evaluate)(const AmgsrnNetwork&, const float* decoder, const float* points, int64_t count,
                    int64_t first, int64_t last, float* values, void* scratch);

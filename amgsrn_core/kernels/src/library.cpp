@@ -57,17 +57,21 @@ struct Free {
 };
 using Memory = std::unique_ptr<void, Free>;
 
-// Zeros on a cache line's boundary; null when there is no memory.
-Memory zeros(size_t bytes) {
-  bytes = (bytes + 63) / 64 * 64;
-  void* memory = std::aligned_alloc(64, bytes);
-  if (memory) std::memset(memory, 0, bytes);
-  return Memory(memory);
-}
-
 size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
+// Memory on a cache line's boundary; null when there is none.
+Memory allocate(size_t bytes) { return Memory(std::aligned_alloc(64, round_up(bytes))); }
+
+Memory zeros(size_t bytes) {
+  Memory memory = allocate(bytes);
+  if (memory) std::memset(memory.get(), 0, bytes);
+  return memory;
+}
+
 int64_t share(int64_t total, int part, int parts) { return total * part / parts; }
+
+// The largest of these shares.
+int64_t most_shared(int64_t total, int parts) { return (total + parts - 1) / parts; }
 
 int64_t tiles(int64_t points) { return (points + kTilePoints - 1) / kTilePoints; }
 
@@ -119,9 +123,9 @@ AMGSRN_API int amgsrn_evaluate(const AmgsrnNetwork* network, const float* points
   const Kernels& k = kernels();
   const int64_t work = tiles(count);
   const int parts = useful_parts(threads, work / 2);
-  const size_t scratch_size = round_up(k.scratch_size(*network));
+  const size_t scratch_size = round_up(k.scratch_size(*network, most_shared(work, parts)));
   Memory decoder = zeros(sizeof(float) * static_cast<size_t>(k.decoder_size(*network)));
-  Memory scratch = zeros(scratch_size * static_cast<size_t>(parts));
+  Memory scratch = allocate(scratch_size * static_cast<size_t>(parts));
   if (!decoder || !scratch) return kOutOfMemory;
   float* packed = static_cast<float*>(decoder.get());
   k.pack_decoder(*network, packed);
@@ -155,13 +159,13 @@ AMGSRN_API int amgsrn_train(const AmgsrnNetwork* network, const float* points,
                             int parts) {
   const Kernels& k = kernels();
   const int64_t work = tiles(count);
-  const size_t scratch_size = round_up(k.scratch_size(*network));
+  const size_t scratch_size = round_up(k.scratch_size(*network, most_shared(work, parts)));
   const size_t gradient_size = round_up(sizeof(float) * static_cast<size_t>(k.gradient_size(*network)));
   const size_t maps = static_cast<size_t>(12 * network->grids);
   const size_t map_size = round_up(sizeof(double) * maps);
   const size_t count_parts = static_cast<size_t>(parts);
   Memory decoder = zeros(sizeof(float) * static_cast<size_t>(k.decoder_size(*network)));
-  Memory scratch = zeros(count_parts * (scratch_size + gradient_size + map_size));
+  Memory scratch = allocate(count_parts * (scratch_size + gradient_size + map_size));
   std::unique_ptr<TrainingPart[]> all(new (std::nothrow) TrainingPart[count_parts]);
   if (!decoder || !scratch || !all) return kOutOfMemory;
   float* packed = static_cast<float*>(decoder.get());
@@ -169,6 +173,7 @@ AMGSRN_API int amgsrn_train(const AmgsrnNetwork* network, const float* points,
   char* memory = static_cast<char*>(scratch.get());
   auto run = [&](int number) {
     char* mine = memory + static_cast<size_t>(number) * (scratch_size + gradient_size + map_size);
+    std::memset(mine + scratch_size, 0, gradient_size + map_size);
     TrainingPart& part = all[static_cast<size_t>(number)];
     part.points = points;
     part.targets = targets;

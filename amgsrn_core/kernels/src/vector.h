@@ -83,13 +83,41 @@ AMGSRN_INLINE float sum(Vector x) {
 
 AMGSRN_INLINE float sum4(Quad x) { return (x[0] + x[2]) + (x[1] + x[3]); }
 
-AMGSRN_INLINE Quad upper_half(Quad x) {
-#if defined(__clang__) || __GNUC__ >= 12
-  return __builtin_shufflevector(x, x, 2, 3, 2, 3);
+#if AMGSRN_LANES == 16
+#define AMGSRN_EVENS 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define AMGSRN_ODDS 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#elif AMGSRN_LANES == 8
+#define AMGSRN_EVENS 0, 2, 4, 6, 8, 10, 12, 14
+#define AMGSRN_ODDS 1, 3, 5, 7, 9, 11, 13, 15
 #else
-  typedef int32_t Mask __attribute__((vector_size(16)));
-  return __builtin_shuffle(x, Mask{2, 3, 2, 3});
+#define AMGSRN_EVENS 0, 2, 4, 6
+#define AMGSRN_ODDS 1, 3, 5, 7
 #endif
+#if defined(__clang__) || __GNUC__ >= 12
+#define AMGSRN_SHUFFLE(V, x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
+#else
+template <class V>
+struct Mask;
+template <>
+struct Mask<Quad> {
+  typedef int32_t Type __attribute__((vector_size(16)));
+};
+#if AMGSRN_LANES != 4
+template <>
+struct Mask<Vector> {
+  using Type = Integers;
+};
+#endif
+#define AMGSRN_SHUFFLE(V, x, y, ...) __builtin_shuffle(x, y, Mask<V>::Type{__VA_ARGS__})
+#endif
+
+// The first and the last two numbers of both.
+AMGSRN_INLINE Quad lower_halves(Quad x, Quad y) { return AMGSRN_SHUFFLE(Quad, x, y, 0, 1, 4, 5); }
+AMGSRN_INLINE Quad upper_halves(Quad x, Quad y) { return AMGSRN_SHUFFLE(Quad, x, y, 2, 3, 6, 7); }
+
+// The sums of neighbours, those of x before those of y.
+AMGSRN_INLINE Vector pair_sums(Vector x, Vector y) {
+  return AMGSRN_SHUFFLE(Vector, x, y, AMGSRN_EVENS) + AMGSRN_SHUFFLE(Vector, x, y, AMGSRN_ODDS);
 }
 
 template <class V>

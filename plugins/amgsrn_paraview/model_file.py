@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from amgsrn_core.archive import Archive
 from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ConfigurationError
 from amgsrn_core.volume import GridGeometry
-from amgsrn_paraview import datasets
+from amgsrn_paraview import datasets, ranks
 from amgsrn_paraview.datasets import VTKExtent
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class ModelFile:
                     f"PyTorch cannot be imported in ParaView's Python ({error}); start ParaView "
                     "through `amgsrn`, or put the environment's site-packages on PYTHONPATH."
                 ) from error
+            ranks.share_cores()
             model = NeuralVolume.open(self.path, verify=True)
             if model.checksum != self.checksum:
                 raise ArchiveError(f"The model file {self.path} has just changed; apply again.")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any
 
 from vtkmodules.vtkCommonCore import VTK_CHAR, VTK_ID_TYPE, vtkDataArray
 from vtkmodules.vtkParallelCore import vtkMultiProcessController
+
+# Where Open MPI and MPICH tell how many ranks are on this computer.
+_LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
 
 # The first rank speaks about once a second; the others sleep in between, because waiting in MPI
 # keeps a core busy that the training needs.
@@ -26,6 +30,21 @@ def ranks() -> int:
     """Return the number of ParaView's ranks."""
     controller = vtkMultiProcessController.GetGlobalController()
     return 1 if controller is None else int(controller.GetNumberOfProcesses())
+
+
+def share_cores() -> None:
+    """Let PyTorch, and with it the kernels, use this rank's share of the computer's cores.
+
+    Otherwise every rank would start a thread on every core. OMP_NUM_THREADS goes before.
+    """
+    if ranks() == 1 or "OMP_NUM_THREADS" in os.environ:
+        return
+    import torch
+
+    here = next((int(os.environ[name]) for name in _LOCAL_RANKS if name in os.environ), ranks())
+    # A rank that is bound to some cores may not use more than these.
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(max(1, min(allowed or 1, (os.cpu_count() or 1) // here)))
 
 
 def tell(message: Message, *, last: bool) -> None:

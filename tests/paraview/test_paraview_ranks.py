@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import numpy as np
@@ -13,6 +14,7 @@ from test_paraview_models import CLOSE, UNEVEN
 from amgsrn_core import NeuralVolume
 from amgsrn_core.archive import read_index
 from amgsrn_core.dispatch.status import read_status
+from amgsrn_core.kernels import load
 from amgsrn_core.volume import GridGeometry, open_volume
 from amgsrn_core.volume.preview import preview_geometry
 
@@ -47,6 +49,9 @@ def check(run, folder, ranks):
             there = sampled(folder / model, piece.geometry)
             np.testing.assert_allclose(piece.read().values[0], there, **CLOSE)
     assert results["source"]["type"] == "vtkRectilinearGrid"
+    if "threads" in results:
+        assert results["threads"] == max(1, (os.cpu_count() or 1) // ranks)
+        assert results["kernels"] == (load() is not None)
     assert (folder / "ranks.png").stat().st_size > 1000
     assert [line for line in run.messages if "missing.amgsrn" not in line] == []
     # However many ranks: the same data and options, so the same fingerprint of the training.

@@ -41,6 +41,14 @@ pv.ColorBy(shown, ("POINTS", "RTData"))
 pv.ResetCamera(view)
 pv.SaveScreenshot(str(folder / "ranks.png"), view)
 
+if not port:  # the script runs on the first rank itself
+    import torch
+
+    from amgsrn_core.kernels import load
+
+    results["threads"] = torch.get_num_threads()
+    results["kernels"] = load() is not None
+
 bad = names.AMGSRNReconstructionSource(FileName=str(folder / "missing.amgsrn"))
 bad.UpdatePipeline()
 save(**results)

@@ -14,6 +14,7 @@ int amgsrn_use_isa(const char* name);
 int amgsrn_evaluate(const AmgsrnNetwork*, const float*, int64_t, float*, int);
 int amgsrn_draw(const AmgsrnData*, const float*, int64_t, float*, float*, int);
 int amgsrn_train(const AmgsrnNetwork*, const float*, const float*, int64_t, AmgsrnGradients*, int);
+int amgsrn_density(const AmgsrnNetwork*, const float*, const float*, int64_t, double, float*, int);
 int amgsrn_adam(const AmgsrnNetwork*, const AmgsrnAdam*, int);
 }
 
@@ -81,6 +82,7 @@ void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64
   amgsrn_train(&n, points.get(), values.get(), count, &g, kParts);
   g.transforms = nullptr;
   amgsrn_train(&n, points.get(), values.get(), count, &g, kParts);
+  amgsrn_density(&n, points.get(), errors.get(), count, 1.0, map_slopes.get(), kParts);
   for (int64_t i = 0; i < inner; ++i) square[i] = std::fabs(square[i]);
   const AmgsrnAdam adam = {nodes.get(), node_slopes.get(), padded, mean.get(), square.get(),
                            1e-3,        0.9,               0.95,   1.0,        1e-14};

@@ -14,7 +14,7 @@ from amgsrn_core.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
 
-ABI = 2
+ABI = 3
 """Version of the C interface that this module speaks."""
 
 LIBRARY_VARIABLE = "AMGSRN_KERNELS"
@@ -91,6 +91,15 @@ _FUNCTIONS = {
         _floats,
         _count,
         ctypes.POINTER(Gradients),
+        ctypes.c_int,
+    ),
+    "amgsrn_density": (
+        ctypes.POINTER(Network),
+        _floats,
+        _floats,
+        _count,
+        ctypes.c_double,
+        _floats,
         ctypes.c_int,
     ),
     "amgsrn_adam": (ctypes.POINTER(Network), ctypes.POINTER(Adam), ctypes.c_int),

@@ -147,6 +147,40 @@ class GradientKernel:
         )
         return result.loss, errors, weight_gradients, transform_gradient
 
+    def density_gradient(
+        self, transforms: Tensor, points: Tensor, errors: Tensor, loss: float
+    ) -> Tensor:
+        """Return the density loss's gradient by the maps; see `training.motion.density_loss`.
+
+        Parameters
+        ----------
+        transforms : Tensor [G, 3, 4]
+        points : Tensor [N, 3]
+        errors : Tensor [N]
+            Squared errors at the points.
+        loss : float
+            Their mean.
+
+        Returns
+        -------
+        Tensor [G, 3, 4]
+        """
+        count, grids = len(points), self._shape[0]
+        network = self._sizes()
+        network.transforms = floats(transforms, "transforms", (grids, 3, 4))
+        gradient = torch.empty(grids, 3, 4)
+        self._library.call(
+            "amgsrn_density",
+            ctypes.byref(network),
+            floats(points, "points", (count, 3)),
+            floats(errors, "errors", (count,)),
+            count,
+            loss,
+            gradient.data_ptr(),
+            self._parts,
+        )
+        return gradient
+
     def node_gradients(self) -> Tensor:
         """Return the nodes' gradients since the last update, laid out like the nodes."""
         return self._gradients.sum(0)

@@ -12,7 +12,6 @@ from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.nodes import inside, nodes_from_grids
 from amgsrn_core.kernels.training import GradientKernel, draw
 from amgsrn_core.networks import SceneNetwork
-from amgsrn_core.training.motion import density_loss
 from amgsrn_core.training.optimisers import (
     EPSILON,
     MOVER_BETAS,
@@ -81,7 +80,9 @@ class NativeStep:
             weight.grad = gradient
         network.transforms.grad = transform_gradient
         if moves and not by_gradient:
-            density_loss(points, network.transforms, errors).backward()
+            network.transforms.grad = self._kernel.density_gradient(
+                network.transforms, points, errors, loss
+            )
         self._update(rate)
         return torch.tensor(loss)
 

@@ -3,6 +3,7 @@
 #include "kernels.h"
 
 #include "decoder.h"
+#include "density.h"
 #include "encoder.h"
 #include "order.h"
 #include "sampling.h"
@@ -10,6 +11,7 @@
 
 namespace {
 
+using amgsrn::DensityPart;
 using amgsrn::TrainingPart;
 static_assert(kTile == amgsrn::kTilePoints, "the library divides the work by tiles");
 
@@ -323,6 +325,43 @@ void adam(const AmgsrnNetwork& n, const AmgsrnAdam& a, int parts, int64_t first,
   }
 }
 
+void density(const AmgsrnNetwork& n, DensityPart& part) {
+  Points points;
+  part.sum = 0.0;
+  for (int64_t tile = part.first; tile < part.last; ++tile) {
+    load_points(part.points, tile, part.count, points);
+    part.sum += tile_density(n.grids, n.transforms, points, tile_points(tile, part.count),
+                             part.density + tile * kTile);
+  }
+}
+
+void density_target(const AmgsrnNetwork&, DensityPart& part) {
+  part.sum = 0.0;
+  for (int64_t tile = part.first; tile < part.last; ++tile)
+    part.sum += tile_target(part.density + tile * kTile, part.errors + tile * kTile,
+                            tile_points(tile, part.count), static_cast<float>(part.total_density),
+                            static_cast<float>(part.mean_error), part.target + tile * kTile);
+}
+
+void density_back(const AmgsrnNetwork& n, DensityPart& part) {
+  Points points;
+  // The loss is the mean of target * (log target - log density); only the density moves.
+  const double tiny = static_cast<double>(kTinyDensity);
+  const float share = static_cast<float>(1.0 / part.total_target);
+  const float least = static_cast<float>(tiny * part.total_density);
+  const float factor = static_cast<float>(-1.0 / static_cast<double>(part.count));
+  for (int64_t tile = part.first; tile < part.last; ++tile) {
+    load_points(part.points, tile, part.count, points);
+    alignas(64) float pull[kTile] = {};
+    const int count = tile_points(tile, part.count);
+    for (int p = 0; p < count; ++p) {
+      const int64_t at = tile * kTile + p;
+      pull[p] = factor * (part.target[at] * share + kTinyDensity) / (part.density[at] + least);
+    }
+    tile_density_back(n.grids, n.transforms, points, pull, part.gradients);
+  }
+}
+
 }  // namespace
 
 namespace amgsrn {
@@ -335,7 +374,8 @@ namespace amgsrn {
 extern const Kernels AMGSRN_TABLE(AMGSRN_ISA);
 const Kernels AMGSRN_TABLE(AMGSRN_ISA) = {
     AMGSRN_NAME(AMGSRN_ISA), decoder_size, pack_decoder, gradient_size, unpack_gradient,
-    scratch_size,            evaluate,     train,        draw,          adam,
+    scratch_size,            evaluate,     train,        draw,          density,
+    density_target,          density_back, adam,
 };
 
 }  // namespace amgsrn

@@ -91,7 +91,7 @@ using namespace amgsrn;
 extern "C" {
 
 // Raised whenever a struct or a function below changes its meaning.
-AMGSRN_API int amgsrn_abi() { return 2; }
+AMGSRN_API int amgsrn_abi() { return 3; }
 
 // Name of the number-th instruction set that works here, fastest first; null beyond the last.
 AMGSRN_API const char* amgsrn_isa(int number) {
@@ -212,6 +212,51 @@ AMGSRN_API int amgsrn_train(const AmgsrnNetwork* network, const float* points,
       const double half = 0.5 * static_cast<double>(sizes[i / 4 % 3] - 1);
       gradients->transforms[i] = static_cast<float>(total * half);
     }
+  }
+  return 0;
+}
+
+// Gradient [grids][3][4] of the density loss by the maps, from a batch's squared errors [count] and
+// their mean. The result depends on `parts`, not on how many threads there are.
+AMGSRN_API int amgsrn_density(const AmgsrnNetwork* network, const float* points,
+                              const float* errors, int64_t count, double mean_error,
+                              float* gradient, int parts) {
+  const Kernels& k = kernels();
+  const int64_t work = tiles(count);
+  const size_t maps = static_cast<size_t>(12 * network->grids);
+  const size_t count_parts = static_cast<size_t>(parts);
+  Memory values = zeros(2 * sizeof(float) * static_cast<size_t>(count));
+  Memory sums = zeros(count_parts * sizeof(double) * maps);
+  std::unique_ptr<DensityPart[]> all(new (std::nothrow) DensityPart[count_parts]);
+  if (!values || !sums || !all) return kOutOfMemory;
+  DensityPart whole = {};
+  whole.points = points, whole.errors = errors, whole.count = count;
+  whole.mean_error = mean_error;
+  whole.density = static_cast<float*>(values.get());
+  whole.target = whole.density + count;
+  double* gradients = static_cast<double*>(sums.get());
+  // Runs one pass and returns the parts' sums.
+  auto pass = [&](void (*kernel)(const AmgsrnNetwork&, DensityPart&)) {
+    auto run = [&](int number) {
+      DensityPart& part = all[static_cast<size_t>(number)];
+      part = whole;
+      part.first = share(work, number, parts);
+      part.last = share(work, number + 1, parts);
+      part.gradients = gradients + maps * static_cast<size_t>(number);
+      kernel(*network, part);
+    };
+    for_parts(parts, run);
+    double total = 0.0;
+    for (size_t number = 0; number < count_parts; ++number) total += all[number].sum;
+    return total;
+  };
+  whole.total_density = pass(k.density);
+  whole.total_target = pass(k.density_target);
+  pass(k.density_back);
+  for (size_t i = 0; i < maps; ++i) {
+    double total = 0.0;
+    for (size_t number = 0; number < count_parts; ++number) total += gradients[number * maps + i];
+    gradient[i] = static_cast<float>(total);
   }
   return 0;
 }

@@ -39,6 +39,7 @@ class Network(ctypes.Structure):
         ("nodes", _floats),
         ("transforms", _floats),
         ("weights", ctypes.POINTER(_floats)),
+        ("fast", _count),
     ]
 
 
@@ -150,6 +151,11 @@ class KernelLibrary:
     def isa(self) -> str:
         """The instruction set in use."""
         return str(self._library.amgsrn_current_isa().decode())
+
+    @property
+    def has_fast(self) -> bool:
+        """Whether the instruction set in use multiplies bfloat16 numbers."""
+        return bool(self._library.amgsrn_has_fast())
 
     def use_isa(self, name: str | None) -> None:
         """Use an instruction set from now on, in the whole process; None: the fastest.

@@ -81,11 +81,16 @@ class GradientKernel:
     parts : int
         Into how many parts a batch is divided, each with node gradients of its own; results
         depend on it, and as many threads work.
+    fast : bool
+        Whether to round what the decoder's hidden layers multiply to bfloat16, forwards and
+        backwards; sums stay float32. Without effect where the library has no such products.
     """
 
-    def __init__(self, library: KernelLibrary, shape: Sequence[int], parts: int) -> None:
+    def __init__(
+        self, library: KernelLibrary, shape: Sequence[int], parts: int, *, fast: bool = False
+    ) -> None:
         grids, features, *sides = shape
-        self._library, self._shape, self._parts = library, tuple(shape), parts
+        self._library, self._shape, self._parts, self._fast = library, tuple(shape), parts, fast
         self._count = node_count(grids, features, tuple(sides))
         self._gradients = torch.zeros(parts, self._count)
 
@@ -122,6 +127,7 @@ class GradientKernel:
         transform_gradient : Tensor [G, 3, 4] or None
         """
         network = network_argument(nodes, self._shape, transforms, weights)
+        network.fast = self._fast
         count = len(points)
         if not count:
             raise ValueError("A batch must have at least one point.")

@@ -52,7 +52,9 @@ class NativeStep:
         self._sampler = PointSampler(data, config.batch, config.seed)
         shape = network.feature_grids.shape
         grids, features, *sides = shape
-        self._kernel = GradientKernel(library, shape, torch.get_num_threads())
+        self._kernel = GradientKernel(
+            library, shape, torch.get_num_threads(), fast=config.precision == "fast"
+        )
         self._nodes = nodes_from_grids(network.feature_grids)
         self._mean = torch.zeros(grids, *sides, features)
         self._square = torch.zeros_like(self._mean)

@@ -33,6 +33,7 @@ struct Scratch {
   float* hidden;    // [layers][kTile][width]
   float* values;    // [kTile][outputs]
   float* gradient;  // the same
+  float* rounded;   // the decoder's rounded copies
   int32_t* order;   // order_size of the points that are ordered together
 };
 
@@ -72,6 +73,7 @@ int64_t carve(const AmgsrnNetwork& n, const Decoder& d, int64_t points, void* me
   s.hidden = carver.take<float>(kTile * d.layers * d.width);
   s.values = carver.take<float>(kTile * padded(d.outputs));
   s.gradient = carver.take<float>(kTile * padded(d.outputs));
+  s.rounded = carver.take<float>(d.rounded_size());
   s.order = carver.take<int32_t>(order_size(points < kMostOrdered ? points : kMostOrdered));
   return carver.size();
 }
@@ -143,7 +145,7 @@ AMGSRN_INLINE void forward(const Decoder& decoder, Scratch& s) {
   const float* in = s.features;
   for (int64_t layer = 0; layer < decoder.layers; ++layer) {
     float* out = s.hidden + layer * kTile * decoder.width;
-    hidden_layer(decoder, layer, in, out);
+    hidden_layer(decoder, layer, in, out, s.rounded);
     in = out;
   }
   output_layer(decoder, in, s.values);
@@ -156,8 +158,9 @@ AMGSRN_INLINE void backward(const Decoder& decoder, Scratch& s, float* weight_gr
   for (int64_t layer = decoder.layers - 1; layer >= 0; --layer) {
     const float* gradient = s.hidden + layer * layer_size;
     float* in = layer ? s.hidden + (layer - 1) * layer_size : s.features;
-    hidden_weights_back(decoder, layer, gradient, in, weight_gradients + decoder.offset(layer));
-    hidden_inputs_back(decoder, layer, gradient, in);
+    hidden_weights_back(decoder, layer, gradient, in, weight_gradients + decoder.offset(layer),
+                        s.rounded);
+    hidden_inputs_back(decoder, layer, gradient, in, s.rounded);
   }
 }
 
@@ -373,7 +376,7 @@ namespace amgsrn {
 
 extern const Kernels AMGSRN_TABLE(AMGSRN_ISA);
 const Kernels AMGSRN_TABLE(AMGSRN_ISA) = {
-    AMGSRN_NAME(AMGSRN_ISA), decoder_size, pack_decoder, gradient_size, unpack_gradient,
+    AMGSRN_NAME(AMGSRN_ISA), kHasPairs, decoder_size, pack_decoder, gradient_size, unpack_gradient,
     scratch_size,            evaluate,     train,        draw,          density,
     density_target,          density_back, adam,
 };

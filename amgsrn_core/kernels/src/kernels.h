@@ -36,6 +36,7 @@ struct DensityPart {
 
 struct Kernels {
   const char* name;
+  bool has_fast;  // whether networks may be `fast`
   // Floats of the packed decoder, its matrices, and its gradient of one part.
   int64_t (*decoder_size)(const AmgsrnNetwork&);
   void (*pack_decoder)(const AmgsrnNetwork&, float* zeros);

@@ -5,6 +5,10 @@
 #include <memory>
 #include <new>
 
+#if defined(AMGSRN_HAVE_BF16)
+#include <cpuid.h>
+#endif
+
 #include "abi.h"
 #include "kernels.h"
 #include "pool.h"
@@ -13,25 +17,40 @@
 
 namespace amgsrn {
 
-#if defined(__x86_64__)
-extern const Kernels kernels_avx512, kernels_avx2, kernels_sse2;
+#if defined(__x86_64__) && !defined(AMGSRN_GENERIC)
+#define AMGSRN_X86 1
+extern const Kernels kernels_avx512bf16, kernels_avx512, kernels_avx2, kernels_sse2;
 #else
 extern const Kernels kernels_generic;
 #endif
 
 namespace {
 
+constexpr int kMostIsas = 4;
+
+#if defined(AMGSRN_X86) && defined(AMGSRN_HAVE_BF16)
+// Whether the processor has AVX512_BF16; that the system saves the registers follows from AVX-512.
+bool has_bf16() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5));
+}
+#endif
+
 // The builds that this processor runs, fastest first, then null.
 const Kernels* const* available() {
-  static const Kernels* found[4] = {};
+  static const Kernels* found[kMostIsas + 1] = {};
   static const bool once = [] {
     int count = 0;
-#if defined(__x86_64__)
+#if defined(AMGSRN_X86)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+    const bool avx512 =
+        __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2"))
-      found[count++] = &kernels_avx512;
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2");
+#if defined(AMGSRN_HAVE_BF16)
+    if (avx512 && has_bf16()) found[count++] = &kernels_avx512bf16;
+#endif
+    if (avx512) found[count++] = &kernels_avx512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
         __builtin_cpu_supports("bmi2"))
       found[count++] = &kernels_avx2;
@@ -95,12 +114,15 @@ AMGSRN_API int amgsrn_abi() { return 3; }
 
 // Name of the number-th instruction set that works here, fastest first; null beyond the last.
 AMGSRN_API const char* amgsrn_isa(int number) {
-  if (number < 0 || number > 3) return nullptr;
+  if (number < 0 || number >= kMostIsas) return nullptr;
   const Kernels* k = available()[number];
   return k ? k->name : nullptr;
 }
 
 AMGSRN_API const char* amgsrn_current_isa() { return kernels().name; }
+
+// Whether networks may be `fast` with the instruction set in use.
+AMGSRN_API int amgsrn_has_fast() { return kernels().has_fast; }
 
 // Uses an instruction set from now on; null returns to the fastest. 0 unless it does not work here.
 AMGSRN_API int amgsrn_use_isa(const char* name) {

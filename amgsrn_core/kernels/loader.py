@@ -103,6 +103,12 @@ _FUNCTIONS = {
         _floats,
         ctypes.c_int,
     ),
+    "amgsrn_multiply_add": (
+        _count,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.POINTER(ctypes.c_double),
+    ),
     "amgsrn_adam": (ctypes.POINTER(Network), ctypes.POINTER(Adam), ctypes.c_int),
 }
 
@@ -156,6 +162,22 @@ class KernelLibrary:
     def has_fast(self) -> bool:
         """Whether the instruction set in use multiplies bfloat16 numbers."""
         return bool(self._library.amgsrn_has_fast())
+
+    def multiply_adds(self, rounds: int, threads: int, *, fast: bool = False) -> float:
+        """Multiply and add for a while, as fast as the processor can; return how many numbers.
+
+        Parameters
+        ----------
+        rounds : int
+            Of each thread.
+        threads : int
+            At least 1.
+        fast : bool
+            Multiply bfloat16 numbers if possible.
+        """
+        done = ctypes.c_double()
+        self.call("amgsrn_multiply_add", rounds, fast, threads, ctypes.byref(done))
+        return done.value
 
     def use_isa(self, name: str | None) -> None:
         """Use an instruction set from now on, in the whole process; None: the fastest.

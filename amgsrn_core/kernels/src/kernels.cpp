@@ -6,6 +6,7 @@
 #include "density.h"
 #include "encoder.h"
 #include "order.h"
+#include "peak.h"
 #include "sampling.h"
 #include "vector.h"
 
@@ -378,7 +379,8 @@ extern const Kernels AMGSRN_TABLE(AMGSRN_ISA);
 const Kernels AMGSRN_TABLE(AMGSRN_ISA) = {
     AMGSRN_NAME(AMGSRN_ISA), kHasPairs, decoder_size, pack_decoder, gradient_size, unpack_gradient,
     scratch_size,            evaluate,     train,        draw,          density,
-    density_target,          density_back, adam,
+    density_target,          density_back, multiply_add,
+    adam,
 };
 
 }  // namespace amgsrn

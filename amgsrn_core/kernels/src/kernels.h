@@ -54,6 +54,9 @@ struct Kernels {
   void (*density)(const AmgsrnNetwork&, DensityPart&);
   void (*density_target)(const AmgsrnNetwork&, DensityPart&);
   void (*density_back)(const AmgsrnNetwork&, DensityPart&);
+  // As many rounds of multiplications and additions as asked for, with bfloat16 numbers where
+  // possible if `fast`; returns how many numbers were multiplied and added.
+  double (*multiply_add)(int64_t rounds, bool fast);
   // Rows [first, last) of all grids' rows of nodes along x.
   void (*adam)(const AmgsrnNetwork&, const AmgsrnAdam&, int parts, int64_t first, int64_t last);
 };

@@ -283,6 +283,19 @@ AMGSRN_API int amgsrn_density(const AmgsrnNetwork* network, const float* points,
   return 0;
 }
 
+// As many rounds of multiplications and additions in each thread as asked for; sets how many
+// numbers were multiplied and added.
+AMGSRN_API int amgsrn_multiply_add(int64_t rounds, int fast, int threads, double* done) {
+  const Kernels& k = kernels();
+  std::unique_ptr<double[]> each(new (std::nothrow) double[static_cast<size_t>(threads)]);
+  if (!each) return kOutOfMemory;
+  auto run = [&](int part) { each[static_cast<size_t>(part)] = k.multiply_add(rounds, fast != 0); };
+  for_parts(threads, run);
+  *done = 0.0;
+  for (int part = 0; part < threads; ++part) *done += each[static_cast<size_t>(part)];
+  return 0;
+}
+
 // One step of Adam on the nodes with the gradients of `parts` parts, which are cleared.
 AMGSRN_API int amgsrn_adam(const AmgsrnNetwork* network, const AmgsrnAdam* adam, int parts) {
   const Kernels& k = kernels();

@@ -1,9 +1,12 @@
 // Runs every kernel on small arrays that end exactly where the interface says, for sanitizers and
-// valgrind: they then see each access beyond an array. Built by tests/unit/test_kernels_memory.py.
+// valgrind: they then see each access beyond an array. Given a name, it writes the results of each
+// instruction set to NAME.ISA, to be compared with those of another compiler or processor. Built by
+// tests/unit/test_kernels_memory.py and tests/unit/test_kernels_platforms.py.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "abi.h"
@@ -22,9 +25,15 @@ namespace {
 
 constexpr int64_t kTail = 16;  // as in amgsrn_core/kernels/nodes.py
 
+std::FILE* results = nullptr;
+uint32_t state = 1;
+
+void keep(const float* values, int64_t count) {
+  if (results) std::fwrite(values, sizeof(float), static_cast<size_t>(count), results);
+}
+
 // Heap memory of exactly this size, with numbers in [-1, 1).
 std::unique_ptr<float[]> numbers(int64_t count) {
-  static uint32_t state = 1;
   std::unique_ptr<float[]> made(new float[static_cast<size_t>(count)]);
   for (int64_t i = 0; i < count; ++i) {
     state = state * 1664525u + 1013904223u;
@@ -33,9 +42,11 @@ std::unique_ptr<float[]> numbers(int64_t count) {
   return made;
 }
 
-void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64_t count) {
+void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64_t count,
+           bool fast) {
   constexpr int kParts = 3;
   AmgsrnNetwork n = {};
+  n.fast = fast;
   n.grids = 3, n.features = features, n.depth = side, n.height = side + 1, n.width = side + 2;
   n.hidden_layers = 2, n.hidden_width = width, n.outputs = outputs;
   const int64_t inner = n.grids * n.depth * n.height * n.width * features;
@@ -60,6 +71,7 @@ void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64
   n.nodes = nodes.get(), n.transforms = transforms.get(), n.weights = weight_pointers;
   auto values = numbers(outputs * count);
   amgsrn_evaluate(&n, points.get(), count, values.get(), kParts);
+  keep(values.get(), outputs * count);
 
   AmgsrnData data = {};
   data.components = outputs, data.depth = side, data.height = side, data.width = side;
@@ -72,6 +84,7 @@ void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64
     const int32_t cells[2] = {0, static_cast<int32_t>(data.cell_count - 1)};
     if (cubic) data.cells = cells, data.cell_bytes = 4, data.cell_count = 2;
     amgsrn_draw(&data, uniform.get(), count, points.get(), values.get(), kParts);
+    keep(points.get(), 3 * count), keep(values.get(), outputs * count);
   }
 
   scatter();
@@ -80,25 +93,34 @@ void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64
   AmgsrnGradients g = {node_slopes.get(), padded,       slope_pointers,
                        map_slopes.get(),  errors.get(), 0.0};
   amgsrn_train(&n, points.get(), values.get(), count, &g, kParts);
+  keep(map_slopes.get(), 12 * n.grids), keep(errors.get(), count);
   g.transforms = nullptr;
   amgsrn_train(&n, points.get(), values.get(), count, &g, kParts);
+  for (int i = 0; i < 3; ++i) keep(slopes[i].get(), sizes[i]);
   amgsrn_density(&n, points.get(), errors.get(), count, 1.0, map_slopes.get(), kParts);
+  keep(map_slopes.get(), 12 * n.grids);
   for (int64_t i = 0; i < inner; ++i) square[i] = std::fabs(square[i]);
   const AmgsrnAdam adam = {nodes.get(), node_slopes.get(), padded, mean.get(), square.get(),
                            1e-3,        0.9,               0.95,   1.0,        1e-14};
   amgsrn_adam(&n, &adam, kParts);
+  keep(nodes.get(), padded);
 }
 
 }  // namespace
 
-int main() {
+int main(int count, char** names) {
   for (int isa = 0; amgsrn_isa(isa); ++isa) {
     amgsrn_use_isa(amgsrn_isa(isa));
-    for (const int64_t features : {1, 2, 3, 4, 6, 8})
-      for (const int64_t side : {2, 3, 5}) {
-        check(features, 16 + features, 1 + features / 2, side, 130);
-        check(features, 64, 1, side, 1);
-      }
+    state = 1;
+    const std::string name = std::string(count > 1 ? names[1] : "") + "." + amgsrn_isa(isa);
+    if (count > 1) results = std::fopen(name.c_str(), "wb");
+    for (const bool fast : {false, true})
+      for (const int64_t features : {1, 2, 3, 4, 6, 8})
+        for (const int64_t side : {2, 3, 5}) {
+          check(features, 16 + features, 1 + features / 2, side, 130, fast);
+          check(features, 64, 1, side, 1, fast);
+        }
+    if (results) std::fclose(results);
     std::printf("%s\n", amgsrn_isa(isa));
   }
 }

@@ -5,6 +5,8 @@
 
 namespace {
 
+constexpr int32_t kOneExponent = 1 << 23;  // the lowest bit of a float's exponent
+
 AMGSRN_INLINE Integers bits_of(Vector x) {
   Integers bits;
   std::memcpy(&bits, &x, sizeof(bits));
@@ -34,7 +36,7 @@ AMGSRN_INLINE Vector exponential(Vector x) {
   series = series * r + 0.5f;
   series = series * r + 1.0f;
   series = series * r + 1.0f;
-  const Vector power = of_bits((__builtin_convertvector(n, Integers) + 127) << 23);
+  const Vector power = of_bits((__builtin_convertvector(n, Integers) + 127) * kOneExponent);
   return x > -87.3f ? series * power : (x == x ? zero : x);
 }
 
@@ -42,10 +44,11 @@ AMGSRN_INLINE Vector exponential(Vector x) {
 // NaN where there is none.
 AMGSRN_INLINE Vector logarithm(Vector x) {
   const Vector zero = {};
-  const Integers bits = bits_of(x);
+  const Vector one = 1.0f - zero;
+  const Integers bits = bits_of(x > zero ? x : one);
   // The bits of sqrt(1/2): m lies between that and sqrt(2).
   const Integers n = (bits - 0x3f3504f3) >> 23;
-  const Vector m = of_bits(bits - (n << 23));
+  const Vector m = of_bits(bits - n * kOneExponent);
   const Vector f = (m - 1.0f) / (m + 1.0f), f2 = f * f;
   Vector series = f2 * (2.0f / 9.0f) + 2.0f / 7.0f;
   series = series * f2 + 2.0f / 5.0f;

@@ -46,37 +46,39 @@ AMGSRN_INLINE void round_row(const float* from, int64_t count, Pair* to) {
 
 #else
 
-constexpr int32_t kUpperHalf = static_cast<int32_t>(0xffff0000u);
+typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
 
-AMGSRN_INLINE Vector as_floats(Integers bits) {
+constexpr uint32_t kUpperHalf = 0xffff0000u;
+
+AMGSRN_INLINE Vector as_floats(Words bits) {
   Vector x;
   std::memcpy(&x, &bits, sizeof(x));
   return x;
 }
 
 // The nearest bfloat16 numbers, ties to even, as the upper halves of float32 numbers.
-AMGSRN_INLINE Integers rounded(Vector x) {
-  Integers bits;
+AMGSRN_INLINE Words rounded(Vector x) {
+  Words bits;
   std::memcpy(&bits, &x, sizeof(bits));
-  const Integers nearest = bits + 0x7fff + ((bits >> 16) & 1);
+  const Words nearest = bits + 0x7fff + ((bits >> 16) & 1);
   return (x == x ? nearest : bits | 0x00400000) & kUpperHalf;
 }
 
 AMGSRN_INLINE Vector dot(Vector sum, int32_t left, Integers right) {
-  const Integers spread = left - Integers{};
-  sum += as_floats(spread & kUpperHalf) * as_floats(right & kUpperHalf);
-  return sum + as_floats(spread << 16) * as_floats(right << 16);
+  const Words a = static_cast<uint32_t>(left) - Words{}, b = (Words)right;
+  sum += as_floats(a & kUpperHalf) * as_floats(b & kUpperHalf);
+  return sum + as_floats(a << 16) * as_floats(b << 16);
 }
 
 AMGSRN_INLINE Integers pairs_of(Vector first, Vector second) {
-  return rounded(second) | ((rounded(first) >> 16) & 0xffff);
+  return (Integers)(rounded(second) | (rounded(first) >> 16));
 }
 
 AMGSRN_INLINE void round_row(const float* from, int64_t count, Pair* to) {
   for (int64_t i = 0; i < count; i += kLanes) {
-    const Integers bits = rounded(load(from + i));
+    const Words bits = rounded(load(from + i));
     for (int lane = 0; lane < kLanes; lane += 2)
-      to[(i + lane) / 2] = bits[lane + 1] | ((bits[lane] >> 16) & 0xffff);
+      to[(i + lane) / 2] = static_cast<int32_t>(bits[lane + 1] | (bits[lane] >> 16));
   }
 }
 

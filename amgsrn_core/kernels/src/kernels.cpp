@@ -333,7 +333,7 @@ void density(const AmgsrnNetwork& n, DensityPart& part) {
   Points points;
   part.sum = 0.0;
   for (int64_t tile = part.first; tile < part.last; ++tile) {
-    load_points(part.points, tile, part.count, points);
+    load_points(part.points, {0, part.count, nullptr}, tile, points);
     part.sum += tile_density(n.grids, n.transforms, points, tile_points(tile, part.count),
                              part.density + tile * kTile);
   }
@@ -355,7 +355,7 @@ void density_back(const AmgsrnNetwork& n, DensityPart& part) {
   const float least = static_cast<float>(tiny * part.total_density);
   const float factor = static_cast<float>(-1.0 / static_cast<double>(part.count));
   for (int64_t tile = part.first; tile < part.last; ++tile) {
-    load_points(part.points, tile, part.count, points);
+    load_points(part.points, {0, part.count, nullptr}, tile, points);
     alignas(64) float pull[kTile] = {};
     const int count = tile_points(tile, part.count);
     for (int p = 0; p < count; ++p) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,12 @@ import torch
 
 from amgsrn_core.archive import Archive, BrickRecord, ModelIndex, parameter_shapes
 from amgsrn_core.backends import backend_name
+from amgsrn_core.blending import Blend
+from amgsrn_core.brick_cache import BrickCache
 from amgsrn_core.devices import select_device
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.feature_grids import box_corners
-from amgsrn_core.networks import SceneNetwork, network_from_state
+from amgsrn_core.networks import SceneNetwork, constant_network, network_from_state
 from amgsrn_core.volume import Block, Extent, GridGeometry
 from amgsrn_core.volume.preview import preview_geometry
 
@@ -30,13 +32,20 @@ _FACE_TOLERANCE = 1e-3
 
 _SLAB_BYTES = 64 << 20
 
+# Points whose bricks are looked up together: many, so that each of many bricks gets some.
+_ROUTED_POINTS = 1 << 19
+
+MEMORY_LIMIT = 2 << 30
+"""Bytes that the bricks of one open model take at most, unless said otherwise."""
+
 
 class NeuralVolume:
     """One continuous field over all bricks of a model.
 
     Use :meth:`open`. Everything public takes and returns world coordinates unless its name says
-    otherwise; a value is NaN, or invalid, outside the volume and where its nearest voxel was
-    missing in the data.
+    otherwise; a value is NaN, or invalid, outside the volume, where its nearest voxel was missing
+    in the data, and in bricks that were not trained (`index.holes`). Where bricks overlap they are
+    blended, see :mod:`amgsrn_core.blending`. Several threads may use one object.
 
     Attributes
     ----------
@@ -61,23 +70,35 @@ class NeuralVolume:
     def __init__(
         self,
         index: ModelIndex,
-        bricks: list[dict[str, np.ndarray]],
+        bricks: Sequence[dict[str, np.ndarray]] | Callable[[int], dict[str, np.ndarray]],
         *,
         path: str = "memory",
         checksum: str = "",
         device: str | torch.device = "cpu",
         backend: str = "auto",
+        memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         self.index = index
         self.path = path
         self.checksum = checksum
         self.device = select_device(device)
         self.backend = backend_name(self.device, backend)
-        self._bricks = [
-            _Brick.of_state(index, record, state, self.device, self.backend)
-            for record, state in zip(index.bricks, bricks)
-        ]
+        states = bricks if callable(bricks) else bricks.__getitem__
+
+        def load(number: int) -> _Brick:
+            record = index.bricks[number]
+            return _Brick.of_state(index, record, states(number), self.device, self.backend)
+
+        self._bricks = BrickCache(len(index.bricks), load, _Brick.size, memory_limit)
+        # Bricks without any value take no part; their numbers stay.
+        self._present = np.array(
+            [i for i, brick in enumerate(index.bricks) if brick.state in ("network", "constant")],
+            dtype=np.intp,
+        )
+        self._blend = Blend([index.bricks[i] for i in self._present], index.dims)
         self._owners = _Owners.of_bricks(index.bricks)
+        if len(index.bricks) == 1 and len(self._present):
+            self._bricks[0]  # a damaged model is found out now
 
     @classmethod
     def open(
@@ -87,8 +108,11 @@ class NeuralVolume:
         *,
         backend: str = "auto",
         verify: bool = False,
+        memory_limit: int = MEMORY_LIMIT,
     ) -> NeuralVolume:
-        """Read a model file; afterwards it may be moved or removed.
+        """Open a model file; bricks are read when they are needed.
+
+        The file is held open, so it may be moved or removed meanwhile.
 
         Parameters
         ----------
@@ -99,7 +123,9 @@ class NeuralVolume:
         backend : {"auto", "torch", "native"}, default: "auto"
             The CPU kernels (native), PyTorch (torch), or the fastest that works on the device.
         verify : bool, default: False
-            Compare every tensor with its checksum.
+            Compare every tensor with its checksum, now.
+        memory_limit : int, default: 2 GiB
+            Bytes that the bricks in memory take together; the least recently used are let go of.
 
         Raises
         ------
@@ -110,17 +136,25 @@ class NeuralVolume:
         ConfigurationError
             When there is no such device here, or the backend does not work on it.
         """
-        with Archive(path) as archive:
-            numbers = range(len(archive.index.bricks))
-            bricks = [archive.load_brick(number, verify) for number in numbers]
-            return cls(
+        archive = Archive(path)
+        try:
+            for number in range(len(archive.index.bricks)) if verify else ():
+                archive.load_brick(number, verify=True)
+            model = cls(
                 archive.index,
-                bricks,
+                archive.load_brick,
                 path=archive.path,
                 checksum=archive.checksum,
                 device=device,
                 backend=backend,
+                memory_limit=memory_limit,
             )
+        except BaseException:
+            archive.close()
+            raise
+        if len(archive.index.bricks) == 1:
+            archive.close()
+        return model
 
     @property
     def name(self) -> str:
@@ -146,7 +180,8 @@ class NeuralVolume:
     def n_parameters(self) -> int:
         """Trained numbers in all bricks."""
         shapes = parameter_shapes(self.index.network, len(self.components))
-        return len(self.index.bricks) * sum(math.prod(shape) for shape in shapes.values())
+        networks = sum(brick.state == "network" for brick in self.index.bricks)
+        return networks * sum(math.prod(shape) for shape in shapes.values())
 
     def sample(self, points: np.ndarray) -> np.ndarray:
         """Evaluate the field at world points.
@@ -226,11 +261,16 @@ class NeuralVolume:
     def feature_corners(self) -> np.ndarray:
         """Return the corners of all feature grids in the world, float64 [bricks, G, 8, 3].
 
-        See :func:`amgsrn_core.feature_grids.box_corners`; a grid may reach beyond the volume.
+        See :func:`amgsrn_core.feature_grids.box_corners`; a grid may reach beyond the volume. A
+        brick without a network has none: its corners are NaN.
         """
-        corners = [brick.feature_corners() for brick in self._bricks]
-        world = [self.geometry.index_to_world(points.reshape(-1, 3)) for points in corners]
-        return np.stack(world).reshape(len(corners), -1, 8, 3)
+        corners = np.full((len(self._bricks), self.index.network.grids, 8, 3), np.nan)
+        for number, record in enumerate(self.index.bricks):
+            if record.state == "network":
+                points = self._bricks[number].feature_corners()
+                world = self.geometry.index_to_world(points.reshape(-1, 3))
+                corners[number] = world.reshape(-1, 8, 3)
+        return corners
 
     def decoded_preview(self, max_points: int = 64**3) -> tuple[GridGeometry, Block]:
         """Return the field on a coarse grid that is even in the world.
@@ -252,6 +292,12 @@ class NeuralVolume:
 
     @property
     def _batch(self) -> int:
+        if len(self._bricks) > 1:
+            return _ROUTED_POINTS
+        return self._network_batch
+
+    @property
+    def _network_batch(self) -> int:
         network = self.index.network
         per_point = 4 * (network.grids * (3 + 2 * network.features) + 3 * network.width)
         most = CPU_POINTS if self.device.type == "cpu" else _GPU_POINTS
@@ -280,37 +326,51 @@ class NeuralVolume:
 
     def _evaluate(self, index: np.ndarray) -> np.ndarray:
         """Return values [N, C] at one batch of points [N, 3] in index space."""
-        values = np.full((len(index), len(self.components)), np.nan, dtype=np.float32)
-        for chosen, brick, points in self._by_brick(index):
-            known = brick.is_valid(points)
-            if known is not None:
-                chosen, points = chosen[known], points[known]
-            if len(points):
-                values[chosen] = brick.evaluate(points, self.device)
-        return values
+        return self._blended(index, len(self.components), _Brick.evaluate)
 
     def _density(self, index: np.ndarray) -> np.ndarray:
         """Return the feature density [N, 1] at one batch of points in index space."""
-        values = np.full((len(index), 1), np.nan, dtype=np.float32)
-        for chosen, brick, points in self._by_brick(index):
-            values[chosen, 0] = brick.density(points, self.device)
+        return self._blended(index, 1, _Brick.density)
+
+    def _blended(
+        self,
+        index: np.ndarray,
+        columns: int,
+        evaluate: Callable[[_Brick, np.ndarray, torch.device], np.ndarray],
+    ) -> np.ndarray:
+        """Return a property of the bricks [N, columns], blended, NaN where there is none."""
+        values = np.full((len(index), columns), np.nan, dtype=np.float32)
+        chosen, points = self._inside(index)
+        if not len(chosen) or not len(self._present):
+            return values
+        if len(self._bricks) == 1:
+            values[chosen] = self._bricks[0].where_valid(points, columns, self.device, evaluate)
+            return values
+        parts = self._blend.parts(points)
+        numbers, starts = parts.starts()
+        result = np.empty((len(parts.points), columns), dtype=np.float32)
+        for number, start, stop in zip(self._present[numbers], starts, starts[1:]):
+            brick = self._bricks[number]
+            for part in _ranges(stop - start, self._network_batch):
+                rows = slice(start + part.start, start + part.stop)
+                there = points[parts.points[rows]]
+                result[rows] = brick.where_valid(there, columns, self.device, evaluate)
+        covered = np.bincount(parts.points, minlength=len(points)) > 0
+        for column in range(columns):
+            summed = np.bincount(parts.points, parts.weights * result[:, column], len(points))
+            values[chosen, column] = np.where(covered, summed, np.nan)
         return values
 
-    def _by_brick(self, index: np.ndarray) -> Iterator[tuple[np.ndarray, _Brick, np.ndarray]]:
-        """Split points inside the volume by the brick that owns their nearest voxel."""
+    def _inside(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which points [N, 3] lie inside the volume and not in a hole, and those points."""
         last = np.array(self.geometry.dims[::-1], dtype=np.float64) - 1
         inside = np.all((index >= -_FACE_TOLERANCE) & (index <= last + _FACE_TOLERANCE), axis=1)
         chosen = np.flatnonzero(inside)
-        if not len(chosen):
-            return
         points = np.clip(index[chosen], 0, last)
-        if len(self._bricks) == 1:
-            yield chosen, self._bricks[0], points
-            return
-        owners = self._owners.of(points)
-        for number in np.unique(owners):
-            mine = owners == number
-            yield chosen[mine], self._bricks[number], points[mine]
+        if self.index.holes:
+            known = np.isin(self._owners.of(points), self.index.holes, invert=True)
+            chosen, points = chosen[known], points[known]
+        return chosen, points
 
 
 @dataclass(frozen=True)
@@ -331,12 +391,11 @@ class _Brick:
         device: torch.device,
         backend: str,
     ) -> _Brick:
-        network = network_from_state(
-            index.network,
-            state,
-            torch.tensor(index.value_minimum, dtype=torch.float32),
-            torch.tensor(index.value_maximum, dtype=torch.float32),
-        )
+        low, high = (torch.tensor(v, dtype=torch.float32) for v in index.value_range(record))
+        if record.state == "constant":
+            network = constant_network(low)
+        else:
+            network = network_from_state(index.network, state, low, high)
         network.eval().requires_grad_(False).to(device)
         network.use_backend(backend)
         z, y, x = record.ghosted
@@ -354,15 +413,36 @@ class _Brick:
         x, y, z = np.floor(np.clip(points, self.first, self.last) - self.first + 0.5).astype(int).T
         return self.valid[z, y, x]
 
+    def size(self) -> int:
+        """Return the bytes that the brick takes, the kernels' copy of its features included."""
+        numbers = sum(p.numel() for p in self.network.parameters())
+        return 8 * numbers + (0 if self.valid is None else self.valid.nbytes)
+
+    def where_valid(
+        self,
+        points: np.ndarray,
+        columns: int,
+        device: torch.device,
+        evaluate: Callable[[_Brick, np.ndarray, torch.device], np.ndarray],
+    ) -> np.ndarray:
+        """Return a property [N, columns], NaN where the nearest voxel of a point has no value."""
+        known = self.is_valid(points)
+        if known is None or known.all():
+            return evaluate(self, points, device)
+        values = np.full((len(points), columns), np.nan, dtype=np.float32)
+        if known.any():
+            values[known] = evaluate(self, points[known], device)
+        return values
+
     def evaluate(self, points: np.ndarray, device: torch.device) -> np.ndarray:
         """Return float32 [N, C] at points [N, 3] in the volume's index space."""
         with torch.inference_mode():
             return self.network(self._local(points, device)).cpu().numpy()
 
     def density(self, points: np.ndarray, device: torch.device) -> np.ndarray:
-        """Return the feature density float32 [N]."""
+        """Return the feature density float32 [N, 1]."""
         with torch.inference_mode():
-            return self.network.density(self._local(points, device)).cpu().numpy()
+            return self.network.density(self._local(points, device)).cpu().numpy()[:, None]
 
     def feature_corners(self) -> np.ndarray:
         """Return the corners of the feature grids [G, 8, 3] in the volume's index space."""

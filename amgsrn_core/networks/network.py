@@ -140,3 +140,13 @@ def network_from_state(
             )
         parameter.copy_(value)
     return network
+
+
+def constant_network(values: Tensor) -> SceneNetwork:
+    """Return the smallest network, whose outputs are `values` [C] everywhere."""
+    config = NetworkConfig(grids=1, features=1, grid_shape=(2, 2, 2), layers=1, width=1)
+    network = SceneNetwork(config, values, values)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+    return network

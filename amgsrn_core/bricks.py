@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from amgsrn_core.errors import ConfigurationError
-from amgsrn_core.volume.geometry import Extent
+
+if TYPE_CHECKING:
+    from amgsrn_core.volume.geometry import Extent
 
 Counts = tuple[int, int, int]
 """Bricks along z, y, x."""

@@ -175,8 +175,8 @@ class Archive:
         -------
         dict
             The network's parameters as float32 (none unless the brick's state is "network"), `mask`
-            (bool [z, y, x] over the ghosted extent) where voxels are missing, and `history` (float64
-            [rows, columns]) where there is one.
+            (bool [z, y, x] over the ghosted extent) where voxels are missing, and `history`
+            (float64 [rows, columns]) where there is one.
 
         Raises
         ------

@@ -64,10 +64,8 @@ def describe(index: ModelIndex, path: str) -> dict[str, Any]:
 
 def _psnr(index: ModelIndex) -> float | None:
     """Return the PSNR that the whole model had when it was trained."""
-    if len(index.bricks) > 1:
-        psnr = index.training.config.get("psnr")
-    else:
-        psnr = index.bricks[0].psnr
+    several = len(index.bricks) > 1
+    psnr = index.training.config.get("psnr") if several else index.bricks[0].psnr
     return psnr if isinstance(psnr, float) and math.isfinite(psnr) else None
 
 

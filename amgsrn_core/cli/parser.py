@@ -11,8 +11,15 @@ from typing import NoReturn
 
 import amgsrn_core
 from amgsrn_core.cli.failures import UsageError
-from amgsrn_core.cli.options import add_option, add_options, numbers, time_step, whole_numbers
-from amgsrn_core.config import BACKENDS, NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.config import (
+    BACKENDS,
+    PRECISIONS,
+    BrickConfig,
+    DispatchConfig,
+    NetworkConfig,
+    StorageConfig,
+    TrainingConfig,
+)
 
 TESTS = (
     "psnr",
@@ -111,7 +118,7 @@ def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
     ways.add_argument(
         "--restart", action="store_true", help="discard an unfinished run and begin anew"
     )
-    for kind in (NetworkConfig, TrainingConfig, StorageConfig):
+    for kind in (NetworkConfig, TrainingConfig, StorageConfig, BrickConfig, DispatchConfig):
         add_options(parser, kind)
 
 

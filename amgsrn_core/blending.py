@@ -108,6 +108,8 @@ class Blend:
             first = np.flatnonzero(np.diff(of, prepend=-1))
             repeats = np.diff(first, append=len(of))
             total = np.repeat(np.add.reduceat(factors, first), repeats)
+            # All are 0 where a brick without values would be the only one.
+            total[total == 0] = 1.0
             weights[shared] = factors / total
             if slopes is not None and their_slopes is not None:
                 sums = np.repeat(np.add.reduceat(their_slopes, first), repeats, axis=0)

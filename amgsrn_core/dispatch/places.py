@@ -34,8 +34,8 @@ def executor_for(
     if dispatch.scheduler:
         from amgsrn_core.dispatch.cluster import cluster_executor
 
-        with cluster_executor(dispatch.scheduler) as executor:
-            yield executor
+        with cluster_executor(dispatch.scheduler) as cluster:
+            yield cluster
         return
     executor = LocalExecutor(places(training.device, dispatch.workers, bricks), folder / LOG_FILE)
     try:

@@ -49,6 +49,7 @@ from amgsrn_core.workspace import clear, workspace
 _log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 60.0
+_CLUSTER_WINDOW = 1024  # bricks at a time where the number of workers may change
 _SMALLEST_BATCH = 64
 
 
@@ -169,7 +170,7 @@ class _Run:
             self._tasks,
             policy,
             # One more than there are workers, so that none has to wait for this loop.
-            window=lambda: 64 if capacity is None else executor.capacity + 1,  # type: ignore[attr-defined]
+            window=lambda: _CLUSTER_WINDOW if capacity is None else capacity + 1,
         )
 
         def tick() -> bool:

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 _POLL_SECONDS = 0.25
 _SIGN_SECONDS = 1.0
+_AWAY_SECONDS = 1.0
 _LAST_BACKOFF = 60.0
 
 
@@ -94,6 +95,7 @@ class Runner(Generic[T]):
         self._running: dict[Future[Any], _Attempt[T]] = {}
         self._furthest: dict[int, float] = {}
         self._signs = 0.0
+        self._away: tuple[float, float] | None = None  # since when, and when to ask again
         self.done: set[int] = set()
         self.failed: dict[int, str] = {}
 
@@ -140,16 +142,24 @@ class Runner(Generic[T]):
     def _hand_out(self, now: float) -> None:
         while self._waiting and self._waiting[0][0] <= now:
             self._ready.append(heapq.heappop(self._waiting)[2])
+        if self._away is not None and now < self._away[1]:
+            return
         window = self._window()
         while self._ready and len(self._running) < window:
             attempt = self._ready.popleft()
-            attempt.tries += 1
             attempt.sign, attempt.seen = None, now
             try:
                 future = self._executor.submit(self._function, attempt.task)
-            except Exception as error:  # the scheduler of a cluster is away
-                self._failed(attempt, error)
+            except Exception as error:  # the scheduler of a cluster has gone, perhaps not for good
+                since = now if self._away is None else self._away[0]
+                self._away = since, now + _AWAY_SECONDS
+                if now - since > self._policy.stall_seconds:
+                    self.failed[attempt.number] = str(error) or type(error).__name__
+                else:
+                    self._ready.appendleft(attempt)
                 return
+            self._away = None
+            attempt.tries += 1
             self._running[future] = attempt
 
     def _collect(self, seconds: float, last: bool = False) -> None:

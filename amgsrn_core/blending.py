@@ -44,8 +44,8 @@ class Parts:
 
     def starts(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the numbers of the bricks that occur, and where each begins, with the end."""
-        numbers = np.flatnonzero(np.bincount(self.bricks)) if len(self.bricks) else self.bricks
-        return numbers, np.append(np.searchsorted(self.bricks, numbers), len(self.bricks))
+        first = np.flatnonzero(np.diff(self.bricks, prepend=-1))
+        return self.bricks[first], np.append(first, len(self.bricks))
 
 
 class Blend:

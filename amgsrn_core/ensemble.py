@@ -39,6 +39,10 @@ MEMORY_LIMIT = 2 << 30
 """Bytes that the bricks of one open model take at most, unless said otherwise."""
 
 
+_Property = Callable[[SceneNetwork, torch.Tensor], torch.Tensor]
+# From a network and brick-local points [N, 3] to [N, columns].
+
+
 class NeuralVolume:
     """One continuous field over all bricks of a model.
 
@@ -96,6 +100,10 @@ class NeuralVolume:
             dtype=np.intp,
         )
         self._blend = Blend([index.bricks[i] for i in self._present], index.dims)
+        boxes = [index.bricks[i].ghosted for i in self._present]
+        self._firsts = np.array([[s.start for s in reversed(box)] for box in boxes], dtype=float)
+        lasts = np.array([[s.stop - 1 for s in reversed(box)] for box in boxes], dtype=float)
+        self._scales = 2.0 / (lasts - self._firsts)
         self._owners = _Owners.of_bricks(index.bricks)
         if len(index.bricks) == 1 and len(self._present):
             self._bricks[0]  # a damaged model is found out now
@@ -326,35 +334,34 @@ class NeuralVolume:
 
     def _evaluate(self, index: np.ndarray) -> np.ndarray:
         """Return values [N, C] at one batch of points [N, 3] in index space."""
-        return self._blended(index, len(self.components), _Brick.evaluate)
+        return self._blended(index, len(self.components), lambda network, local: network(local))
 
     def _density(self, index: np.ndarray) -> np.ndarray:
         """Return the feature density [N, 1] at one batch of points in index space."""
-        return self._blended(index, 1, _Brick.density)
+        return self._blended(index, 1, lambda network, local: network.density(local)[:, None])
 
-    def _blended(
-        self,
-        index: np.ndarray,
-        columns: int,
-        evaluate: Callable[[_Brick, np.ndarray, torch.device], np.ndarray],
-    ) -> np.ndarray:
-        """Return a property of the bricks [N, columns], blended, NaN where there is none."""
+    def _blended(self, index: np.ndarray, columns: int, of: _Property) -> np.ndarray:
+        """Return a property of the networks [N, columns], blended, NaN where there is none."""
         values = np.full((len(index), columns), np.nan, dtype=np.float32)
         chosen, points = self._inside(index)
         if not len(chosen) or not len(self._present):
             return values
         if len(self._bricks) == 1:
-            values[chosen] = self._bricks[0].where_valid(points, columns, self.device, evaluate)
+            brick = self._bricks[0]
+            values[chosen] = brick.where_valid(points, brick.local(points), columns, of)
             return values
         parts = self._blend.parts(points)
+        there = points[parts.points]
+        local = ((there - self._firsts[parts.bricks]) * self._scales[parts.bricks]) - 1.0
+        local = local.astype(np.float32)
         numbers, starts = parts.starts()
-        result = np.empty((len(parts.points), columns), dtype=np.float32)
+        result = np.empty((len(there), columns), dtype=np.float32)
+        most = self._network_batch
         for number, start, stop in zip(self._present[numbers], starts, starts[1:]):
             brick = self._bricks[number]
-            for part in _ranges(stop - start, self._network_batch):
-                rows = slice(start + part.start, start + part.stop)
-                there = points[parts.points[rows]]
-                result[rows] = brick.where_valid(there, columns, self.device, evaluate)
+            for first in range(start, stop, most):
+                rows = slice(first, min(first + most, stop))
+                result[rows] = brick.where_valid(there[rows], local[rows], columns, of)
         covered = np.bincount(parts.points, minlength=len(points)) > 0
         for column in range(columns):
             summed = np.bincount(parts.points, parts.weights * result[:, column], len(points))
@@ -419,39 +426,34 @@ class _Brick:
         return 8 * numbers + (0 if self.valid is None else self.valid.nbytes)
 
     def where_valid(
-        self,
-        points: np.ndarray,
-        columns: int,
-        device: torch.device,
-        evaluate: Callable[[_Brick, np.ndarray, torch.device], np.ndarray],
+        self, points: np.ndarray, local: np.ndarray, columns: int, of: _Property
     ) -> np.ndarray:
-        """Return a property [N, columns], NaN where the nearest voxel of a point has no value."""
+        """Return a property [N, columns], NaN where the nearest voxel of a point has no value.
+
+        `points` are in the volume's index space, `local` the same ones in the brick's.
+        """
         known = self.is_valid(points)
         if known is None or known.all():
-            return evaluate(self, points, device)
+            return self._evaluate(local, of)
         values = np.full((len(points), columns), np.nan, dtype=np.float32)
         if known.any():
-            values[known] = evaluate(self, points[known], device)
+            values[known] = self._evaluate(local[known], of)
         return values
 
-    def evaluate(self, points: np.ndarray, device: torch.device) -> np.ndarray:
-        """Return float32 [N, C] at points [N, 3] in the volume's index space."""
-        with torch.inference_mode():
-            return self.network(self._local(points, device)).cpu().numpy()
+    def local(self, points: np.ndarray) -> np.ndarray:
+        """Map points [N, 3] in the volume's index space to the brick, where it is [-1, 1]^3."""
+        local = (points - self.first) * (2.0 / (self.last - self.first)) - 1.0
+        return local.astype(np.float32)
 
-    def density(self, points: np.ndarray, device: torch.device) -> np.ndarray:
-        """Return the feature density float32 [N, 1]."""
+    def _evaluate(self, local: np.ndarray, of: _Property) -> np.ndarray:
         with torch.inference_mode():
-            return self.network.density(self._local(points, device)).cpu().numpy()[:, None]
+            points = torch.from_numpy(local).to(self.network.minimum.device)
+            return of(self.network, points).cpu().numpy()
 
     def feature_corners(self) -> np.ndarray:
         """Return the corners of the feature grids [G, 8, 3] in the volume's index space."""
         corners = box_corners(self.network.transforms.cpu().numpy())
         return self.first + (corners + 1.0) * 0.5 * (self.last - self.first)
-
-    def _local(self, points: np.ndarray, device: torch.device) -> torch.Tensor:
-        local = (points - self.first) * (2.0 / (self.last - self.first)) - 1.0
-        return torch.from_numpy(local.astype(np.float32)).to(device)
 
 
 class _Owners:

@@ -11,9 +11,9 @@ from typing import NoReturn
 
 import amgsrn_core
 from amgsrn_core.cli.failures import UsageError
+from amgsrn_core.cli.options import add_option, add_options, numbers, time_step, whole_numbers
 from amgsrn_core.config import (
     BACKENDS,
-    PRECISIONS,
     BrickConfig,
     DispatchConfig,
     NetworkConfig,

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 
 from amgsrn_core.archive import Archive, BrickRecord, ModelIndex, parameter_shapes
-from amgsrn_core.backends import backend_name
+from amgsrn_core.backends import backend_name, native_library
 from amgsrn_core.blending import Blend
 from amgsrn_core.brick_cache import BrickCache
 from amgsrn_core.devices import select_device
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.feature_grids import box_corners
+from amgsrn_core.kernels.inference import evaluate_many
+from amgsrn_core.kernels.loader import Network
 from amgsrn_core.networks import SceneNetwork, constant_network, network_from_state
 from amgsrn_core.volume import Block, Extent, GridGeometry
 from amgsrn_core.volume.preview import preview_geometry
@@ -33,7 +35,9 @@ _FACE_TOLERANCE = 1e-3
 _SLAB_BYTES = 64 << 20
 
 # Points whose bricks are looked up together: many, so that each of many bricks gets some.
-_ROUTED_POINTS = 1 << 19
+_ROUTED_POINTS = 1 << 20
+# Bricks with fewer points than this on average are evaluated several at a time.
+_FEW_POINTS, _GROUP_BRICKS = 1 << 12, 64
 
 MEMORY_LIMIT = 2 << 30
 """Bytes that the bricks of one open model take at most, unless said otherwise."""
@@ -104,6 +108,10 @@ class NeuralVolume:
         self._firsts = np.array([[s.start for s in reversed(box)] for box in boxes], dtype=float)
         lasts = np.array([[s.stop - 1 for s in reversed(box)] for box in boxes], dtype=float)
         self._scales = 2.0 / (lasts - self._firsts)
+        ranges = [index.value_range(index.bricks[i]) for i in self._present]
+        self._lows = np.array([low for low, _ in ranges], dtype=np.float32)
+        self._spans = np.array([high for _, high in ranges], dtype=np.float32) - self._lows
+        self._kernels = native_library(backend, self.device)
         self._owners = _Owners.of_bricks(index.bricks)
         if len(index.bricks) == 1 and len(self._present):
             self._bricks[0]  # a damaged model is found out now
@@ -334,14 +342,17 @@ class NeuralVolume:
 
     def _evaluate(self, index: np.ndarray) -> np.ndarray:
         """Return values [N, C] at one batch of points [N, 3] in index space."""
-        return self._blended(index, len(self.components), lambda network, local: network(local))
+        return self._blended(index, len(self.components), None)
 
     def _density(self, index: np.ndarray) -> np.ndarray:
         """Return the feature density [N, 1] at one batch of points in index space."""
         return self._blended(index, 1, lambda network, local: network.density(local)[:, None])
 
-    def _blended(self, index: np.ndarray, columns: int, of: _Property) -> np.ndarray:
-        """Return a property of the networks [N, columns], blended, NaN where there is none."""
+    def _blended(self, index: np.ndarray, columns: int, of: _Property | None) -> np.ndarray:
+        """Return a property of the networks [N, columns], blended, NaN where there is none.
+
+        The property None is the value.
+        """
         values = np.full((len(index), columns), np.nan, dtype=np.float32)
         chosen, points = self._inside(index)
         if not len(chosen) or not len(self._present):
@@ -352,20 +363,67 @@ class NeuralVolume:
             return values
         parts = self._blend.parts(points)
         there = points[parts.points]
-        local = ((there - self._firsts[parts.bricks]) * self._scales[parts.bricks]) - 1.0
-        local = local.astype(np.float32)
-        numbers, starts = parts.starts()
-        result = np.empty((len(there), columns), dtype=np.float32)
-        most = self._network_batch
-        for number, start, stop in zip(self._present[numbers], starts, starts[1:]):
-            brick = self._bricks[number]
-            for first in range(start, stop, most):
-                rows = slice(first, min(first + most, stop))
-                result[rows] = brick.where_valid(there[rows], local[rows], columns, of)
-        covered = np.bincount(parts.points, minlength=len(points)) > 0
+        bricks, starts = parts.starts()
+        repeats = np.diff(starts)
+        local = there - np.repeat(self._firsts[bricks], repeats, axis=0)
+        local *= np.repeat(self._scales[bricks], repeats, axis=0)
+        local -= 1.0
+        result = self._of_parts(there, local.astype(np.float32), bricks, starts, columns, of)
         for column in range(columns):
-            summed = np.bincount(parts.points, parts.weights * result[:, column], len(points))
-            values[chosen, column] = np.where(covered, summed, np.nan)
+            weighted = parts.weights * result[:, column]
+            values[chosen, column] = np.bincount(parts.points, weighted, len(points))
+        if len(self._present) < len(self._bricks):
+            covered = np.bincount(parts.points, minlength=len(points)) > 0
+            values[chosen[~covered]] = np.nan
+        return values
+
+    def _of_parts(
+        self,
+        points: np.ndarray,
+        local: np.ndarray,
+        bricks: np.ndarray,
+        starts: np.ndarray,
+        columns: int,
+        of: _Property | None,
+    ) -> np.ndarray:
+        """Return a property [M, columns] at points that are ordered by brick.
+
+        `bricks` are the positions of those that occur among the present ones, `starts` where the
+        points of each begin, and where those of the last end.
+        """
+        result = np.empty((len(points), columns), dtype=np.float32)
+        most, few = self._network_batch, len(points) < _FEW_POINTS * len(bricks)
+        for group in _ranges(len(bricks), _GROUP_BRICKS if few else 1):
+            rows = slice(starts[group.start], starts[group.stop])
+            held = [self._bricks[number] for number in self._present[bricks[group]]]
+            if few and of is None and self._kernels is not None:
+                begin = starts[group.start : group.stop + 1] - rows.start
+                result[rows] = self._by_kernels(held, bricks[group], begin, local[rows])
+                for brick, first, last in zip(held, begin, begin[1:]):
+                    known = brick.is_valid(points[rows][first:last])
+                    if known is not None:
+                        result[rows][first:last][~known] = np.nan
+                continue
+            for brick, first, last in zip(held, starts[group], starts[group.start + 1 :]):
+                for start in range(first, last, most):
+                    part = slice(start, min(start + most, last))
+                    result[part] = brick.where_valid(points[part], local[part], columns, of)
+        return result
+
+    def _by_kernels(
+        self, bricks: list[_Brick], numbers: np.ndarray, starts: np.ndarray, local: np.ndarray
+    ) -> np.ndarray:
+        """Return values [M, C] of several bricks in one call."""
+        assert self._kernels is not None
+        values = evaluate_many(
+            self._kernels,
+            [brick.argument for brick in bricks if brick.argument is not None],
+            torch.from_numpy(starts.astype(np.int64)),
+            torch.from_numpy(local),
+        ).numpy()
+        repeats = np.diff(starts)
+        values *= np.repeat(self._spans[numbers], repeats, axis=0)
+        values += np.repeat(self._lows[numbers], repeats, axis=0)
         return values
 
     def _inside(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -388,6 +446,7 @@ class _Brick:
     first: np.ndarray  # of the ghosted extent, x, y, z
     last: np.ndarray
     valid: np.ndarray | None
+    argument: Network | None = None  # the network for the CPU kernels, if they evaluate it
 
     @classmethod
     def of_state(
@@ -411,6 +470,7 @@ class _Brick:
             first=np.array([x.start, y.start, z.start], dtype=np.float64),
             last=np.array([x.stop - 1, y.stop - 1, z.stop - 1], dtype=np.float64),
             valid=state.get("mask"),
+            argument=network.kernel_argument(),
         )
 
     def is_valid(self, points: np.ndarray) -> np.ndarray | None:
@@ -426,7 +486,7 @@ class _Brick:
         return 8 * numbers + (0 if self.valid is None else self.valid.nbytes)
 
     def where_valid(
-        self, points: np.ndarray, local: np.ndarray, columns: int, of: _Property
+        self, points: np.ndarray, local: np.ndarray, columns: int, of: _Property | None
     ) -> np.ndarray:
         """Return a property [N, columns], NaN where the nearest voxel of a point has no value.
 
@@ -445,10 +505,11 @@ class _Brick:
         local = (points - self.first) * (2.0 / (self.last - self.first)) - 1.0
         return local.astype(np.float32)
 
-    def _evaluate(self, local: np.ndarray, of: _Property) -> np.ndarray:
+    def _evaluate(self, local: np.ndarray, of: _Property | None) -> np.ndarray:
         with torch.inference_mode():
             points = torch.from_numpy(local).to(self.network.minimum.device)
-            return of(self.network, points).cpu().numpy()
+            values = self.network(points) if of is None else of(self.network, points)
+            return values.cpu().numpy()
 
     def feature_corners(self) -> np.ndarray:
         """Return the corners of the feature grids [G, 8, 3] in the volume's index space."""

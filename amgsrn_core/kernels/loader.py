@@ -85,6 +85,14 @@ class Adam(ctypes.Structure):
 
 _FUNCTIONS = {
     "amgsrn_evaluate": (ctypes.POINTER(Network), _floats, _count, _floats, ctypes.c_int),
+    "amgsrn_evaluate_many": (
+        ctypes.POINTER(Network),
+        _floats,
+        _count,
+        _floats,
+        _floats,
+        ctypes.c_int,
+    ),
     "amgsrn_draw": (ctypes.POINTER(Data), _floats, _count, _floats, _floats, ctypes.c_int),
     "amgsrn_train": (
         ctypes.POINTER(Network),

@@ -12,6 +12,7 @@ from amgsrn_core.backends import native_library
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError
 from amgsrn_core.kernels.inference import Evaluator
+from amgsrn_core.kernels.loader import Network
 from amgsrn_core.networks import reference
 
 # Both from the paper: features start as almost nothing, maps as a slightly perturbed identity.
@@ -77,6 +78,15 @@ class SceneNetwork(nn.Module):
             )
         features = reference.encode(points, self.feature_grids, self.transforms)
         return reference.decode(features, self.weights)
+
+    def kernel_argument(self) -> Network | None:
+        """Return the network as the CPU kernels take it; None unless they evaluate it.
+
+        Valid while this network is.
+        """
+        if self._evaluator is None:
+            return None
+        return self._evaluator.argument(self.feature_grids, self.transforms, self.weights)
 
     def forward(self, points: Tensor) -> Tensor:
         """Return the field's values [N, C] at brick-local points [N, 3] (x, y, z in [-1, 1])."""

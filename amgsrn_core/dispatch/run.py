@@ -414,7 +414,7 @@ class _Run:
 
 
 def _again(task: BrickTask, error: BaseException) -> BrickTask | None:
-    """Return how to try a brick again: half the batch without memory, half the rate after NaN."""
+    """Return how to try a brick again: with half the batch, in float32, or at half the rate."""
     training = task.training
     task.parts.forget_status(task.number)
     if isinstance(error, OutOfMemoryError):
@@ -422,10 +422,11 @@ def _again(task: BrickTask, error: BaseException) -> BrickTask | None:
             return None
         training = dataclasses.replace(training, batch=max(_SMALLEST_BATCH, training.batch // 2))
     elif isinstance(error, DivergedError):
-        # Everything is float32 already; what is left to lower is the rate. The checkpoint is of
-        # the run that went wrong.
-        task.parts.forget_checkpoint(task.number)
-        training = dataclasses.replace(training, learning_rate=training.learning_rate / 2)
+        task.parts.forget_checkpoint(task.number)  # of the training that went wrong
+        if training.precision != "float32":
+            training = dataclasses.replace(training, precision="float32")
+        else:
+            training = dataclasses.replace(training, learning_rate=training.learning_rate / 2)
     return dataclasses.replace(task, training=training)
 
 

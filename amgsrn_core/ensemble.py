@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -250,6 +251,11 @@ class NeuralVolume:
         geometry = preview_geometry(self.geometry, max_points)
         return geometry, self.reconstruct_block(geometry)
 
+    def bricks(self) -> Iterator[BrickNetwork]:
+        """Yield the networks and where they lie, for renderers."""
+        for brick, record in zip(self._bricks, self.index.bricks):
+            yield BrickNetwork(brick.network, brick.first, brick.last, record.extent, brick.valid)
+
     @property
     def _batch(self) -> int:
         network = self.index.network
@@ -311,6 +317,28 @@ class NeuralVolume:
         for number in np.unique(owners):
             mine = owners == number
             yield chosen[mine], self._bricks[number], points[mine]
+
+
+class BrickNetwork(NamedTuple):
+    """A brick's network, and its place in the volume's index space.
+
+    Attributes
+    ----------
+    network : SceneNetwork
+        Lives on [-1, 1]^3, which is the box from `first` to `last`.
+    first, last : float64 array [3]
+        Voxels of the brick with its ghost cells, x, y, z.
+    extent : tuple of slices (z, y, x)
+        The voxels that the brick answers for: a point belongs to its nearest voxel's brick.
+    valid : bool array [z, y, x] or None
+        Which voxels from `first` to `last` have a value; None when all have.
+    """
+
+    network: SceneNetwork
+    first: np.ndarray
+    last: np.ndarray
+    extent: Extent
+    valid: np.ndarray | None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 from typing import Any, TypeVar
 
+from amgsrn_core.config import options
+
 T = TypeVar("T")
 
 # Short forms and the names under which the documentation knows an option.
@@ -16,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
     """Add an option for each field of a configuration class, with its default and range."""
     title = (kind.__doc__ or kind.__name__).strip().split("\n")[0]
     group = parser.add_argument_group(title.rstrip("."))
-    for field in dataclasses.fields(kind):
+    for field in options(kind):
         add_option(group, field)
 
 
@@ -42,8 +44,7 @@ def add_option(group: Any, field: dataclasses.Field[Any]) -> None:
 
 def configuration(kind: type[T], arguments: argparse.Namespace) -> T:
     """Make a configuration from parsed options; the class itself checks the ranges."""
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    return kind(**{field.name: getattr(arguments, field.name) for field in fields})
+    return kind(**{field.name: getattr(arguments, field.name) for field in options(kind)})
 
 
 def whole_numbers(count: int) -> Any:

@@ -254,7 +254,9 @@ class NeuralVolume:
     def bricks(self) -> Iterator[BrickNetwork]:
         """Yield the networks and where they lie, for renderers."""
         for brick, record in zip(self._bricks, self.index.bricks):
-            yield BrickNetwork(brick.network, brick.first, brick.last, record.extent, brick.valid)
+            yield BrickNetwork(
+                brick.network, brick.first, brick.last, record.extent, brick.valid, brick.cells
+            )
 
     @property
     def _batch(self) -> int:
@@ -332,6 +334,8 @@ class BrickNetwork(NamedTuple):
         The voxels that the brick answers for: a point belongs to its nearest voxel's brick.
     valid : bool array [z, y, x] or None
         Which voxels from `first` to `last` have a value; None when all have.
+    cells : uint8 array [2, C, z, y, x] or None
+        Codes of the macro-cells, where the file has them; see :mod:`amgsrn_core.archive.cells`.
     """
 
     network: SceneNetwork
@@ -339,6 +343,7 @@ class BrickNetwork(NamedTuple):
     last: np.ndarray
     extent: Extent
     valid: np.ndarray | None
+    cells: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -349,6 +354,7 @@ class _Brick:
     first: np.ndarray  # of the ghosted extent, x, y, z
     last: np.ndarray
     valid: np.ndarray | None
+    cells: np.ndarray | None
 
     @classmethod
     def of_state(
@@ -373,6 +379,7 @@ class _Brick:
             first=np.array([x.start, y.start, z.start], dtype=np.float64),
             last=np.array([x.stop - 1, y.stop - 1, z.stop - 1], dtype=np.float64),
             valid=state.get("mask"),
+            cells=state.get("macro_cells"),
         )
 
     def is_valid(self, points: np.ndarray) -> np.ndarray | None:

@@ -19,7 +19,7 @@ DIMS = (9, 8, 10)
 
 def uneven_geometry() -> GridGeometry:
     """Pressure-like levels along z, a stretched y."""
-    z, y, x = small_index(DIMS).geometry.axes
+    _, y, x = small_index(DIMS).geometry.axes
     levels = np.array([0.0, 0.5, 1.2, 2.0, 3.5, 4.0, 6.0, 7.0, 9.5])
     return GridGeometry((Axis("z", levels), Axis("y", 1.5 * y.coordinates**1.1), x))
 

@@ -50,8 +50,8 @@ class NeuralField:
         self._components = len(volume.components)
         self._last = _last_index(self.geometry, self.device)
         self._bricks = [
-            _Brick(network, first, last, extent, valid, self.device)
-            for network, first, last, extent, valid in volume.bricks()
+            _Brick(b.network, b.first, b.last, b.extent, b.valid, self.device)
+            for b in volume.bricks()
         ]
 
     def values(self, points: Tensor) -> Tensor:

@@ -83,7 +83,21 @@ class TransferFunction:
         values = np.clip(np.asarray(values, dtype=np.float64), low, high)
         if self.logarithmic:
             low, high, values = math.log10(low), math.log10(high), np.log10(values)
-        return (values - low) * ((len(self.table) - 1) / (high - low))
+        last = len(self.table) - 1
+        position: np.ndarray = np.clip((values - low) / (high - low) * last, 0, last)
+        return position
+
+    def shows(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Return where values between bounds may be visible, bool like the bounds.
+
+        Nothing is visible where `low` is above `high`.
+        """
+        some = low <= high
+        before = np.concatenate([[0], np.cumsum(self.table[:, 3] > 0)])
+        first = np.floor(self.position(np.where(some, low, self.low))).astype(np.intp)
+        last = np.ceil(self.position(np.where(some, high, self.low))).astype(np.intp)
+        visible: np.ndarray = some & (before[last + 1] > before[first])
+        return visible
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Return colours and opacities, float32 [..., 4]; all 0 where a value is NaN."""

@@ -205,8 +205,8 @@ def test_rays_do_not_depend_on_each_other(volumes):
 def test_samples_do_not_move_with_the_clipping_planes(volumes):
     volume = volumes["plain"]
     for make in (camera_at, parallel_camera):
-        near = flat(volume, make(volume), transfer_for(volume), RenderSettings())
-        far = flat(volume, make(volume, near=1e-3, far=900.0), transfer_for(volume), RenderSettings())  # fmt: skip
+        cameras = make(volume), make(volume, near=1e-3, far=900.0)
+        near, far = (flat(volume, c, transfer_for(volume), RenderSettings()) for c in cameras)
         assert np.abs(near - far).max() < 1e-4
 
 

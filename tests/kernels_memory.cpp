@@ -12,6 +12,7 @@ extern "C" {
 const char* amgsrn_isa(int number);
 int amgsrn_use_isa(const char* name);
 int amgsrn_evaluate(const AmgsrnNetwork*, const float*, int64_t, float*, int);
+int amgsrn_evaluate_gradient(const AmgsrnNetwork*, const float*, int64_t, float*, float*, int);
 int amgsrn_draw(const AmgsrnData*, const float*, int64_t, float*, float*, int);
 int amgsrn_train(const AmgsrnNetwork*, const float*, const float*, int64_t, AmgsrnGradients*, int);
 int amgsrn_adam(const AmgsrnNetwork*, const AmgsrnAdam*, int);
@@ -59,6 +60,9 @@ void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64
   n.nodes = nodes.get(), n.transforms = transforms.get(), n.weights = weight_pointers;
   auto values = numbers(outputs * count);
   amgsrn_evaluate(&n, points.get(), count, values.get(), kParts);
+
+  auto gradients = numbers(3 * outputs * count);
+  amgsrn_evaluate_gradient(&n, points.get(), count, values.get(), gradients.get(), kParts);
 
   AmgsrnData data = {};
   data.components = outputs, data.depth = side, data.height = side, data.width = side;

@@ -14,7 +14,7 @@ from amgsrn_core.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
 
-ABI = 2
+ABI = 3
 """Version of the C interface that this module speaks."""
 
 LIBRARY_VARIABLE = "AMGSRN_KERNELS"
@@ -84,6 +84,14 @@ class Adam(ctypes.Structure):
 
 _FUNCTIONS = {
     "amgsrn_evaluate": (ctypes.POINTER(Network), _floats, _count, _floats, ctypes.c_int),
+    "amgsrn_evaluate_gradient": (
+        ctypes.POINTER(Network),
+        _floats,
+        _count,
+        _floats,
+        _floats,
+        ctypes.c_int,
+    ),
     "amgsrn_draw": (ctypes.POINTER(Data), _floats, _count, _floats, _floats, ctypes.c_int),
     "amgsrn_train": (
         ctypes.POINTER(Network),

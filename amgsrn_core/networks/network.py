@@ -78,6 +78,16 @@ class SceneNetwork(nn.Module):
         features = reference.encode(points, self.feature_grids, self.transforms)
         return reference.decode(features, self.weights)
 
+    def with_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return values [N, C] and their gradients [N, C, 3] by the brick-local points [N, 3]."""
+        arguments = self.feature_grids, self.transforms, self.weights
+        if self._evaluator is not None and _is_plain(points, self):
+            values, gradients = self._evaluator.with_gradient(points.contiguous(), *arguments)
+        else:
+            values, gradients = reference.values_and_gradients(points, *arguments)
+        scale = self.maximum - self.minimum
+        return values * scale + self.minimum, gradients * scale[:, None]
+
     def forward(self, points: Tensor) -> Tensor:
         """Return the field's values [N, C] at brick-local points [N, 3] (x, y, z in [-1, 1])."""
         return self.normalised(points) * (self.maximum - self.minimum) + self.minimum

@@ -40,6 +40,11 @@ struct Kernels {
                float* points, float* targets);
   // Rows [first, last) of all grids' rows of nodes along x.
   void (*adam)(const AmgsrnNetwork&, const AmgsrnAdam&, int parts, int64_t first, int64_t last);
+  // The same for values and their gradients [points][outputs][3] by the points.
+  size_t (*gradient_scratch_size)(const AmgsrnNetwork&, int64_t tiles);
+  void (*evaluate_gradient)(const AmgsrnNetwork&, const float* decoder, const float* points,
+                            int64_t count, int64_t first, int64_t last, float* values,
+                            float* gradients, void* scratch);
 };
 
 }  // namespace amgsrn

@@ -5,6 +5,7 @@
 #include "decoder.h"
 #include "encoder.h"
 #include "gradient.h"
+#include "march.h"
 #include "order.h"
 #include "sampling.h"
 #include "vector.h"
@@ -255,6 +256,57 @@ void evaluate_gradient(const AmgsrnNetwork& n, const float* packed, const float*
   });
 }
 
+constexpr int64_t kMarchTiles = kSamples / kTile;
+
+void carve_batch(int64_t components, Carver& carver, Batch& batch) {
+  batch.count = 0;
+  batch.places = carver.take<Place>(kSamples);
+  batch.rank = carver.take<int32_t>(kSamples);
+  batch.points = carver.take<float>(3 * kSamples);
+  batch.values = carver.take<float>(components * kSamples);
+  batch.gradients = carver.take<float>(3 * components * kSamples);
+}
+
+int64_t carve_march(const AmgsrnVolume& volume, void* memory, MarchScratch& s) {
+  Carver carver(memory);
+  s.rays = carver.take<Ray>(kRays);
+  s.steps = carver.take<int64_t>(kSamples);
+  s.visible = carver.take<Visible>(kSamples);
+  carve_batch(volume.components, carver, s.samples);
+  carve_batch(volume.components, carver, s.shaded);
+  size_t networks = 0;
+  for (int64_t b = 0; b < volume.brick_count; ++b) {
+    const size_t size = gradient_scratch_size(*volume.bricks[b].network, kMarchTiles);
+    networks = size > networks ? size : networks;
+  }
+  s.networks = carver.take<char>(static_cast<int64_t>(networks));
+  return carver.size();
+}
+
+size_t march_scratch_size(const AmgsrnVolume& volume) {
+  MarchScratch s;
+  return static_cast<size_t>(carve_march(volume, nullptr, s));
+}
+
+void march(const AmgsrnVolume& volume, const AmgsrnLook& look, const AmgsrnRays& rays,
+           std::atomic<int64_t>& next, float* rgba, void* scratch) {
+  MarchScratch s;
+  carve_march(volume, scratch, s);
+  auto values = [](const AmgsrnBrick& brick, const float* points, int64_t count, float* to, float*,
+                   void* memory) {
+    const int64_t tiles = (count + kTile - 1) / kTile;
+    evaluate(*brick.network, brick.decoder, points, count, 0, tiles, to, memory);
+  };
+  auto gradients = [](const AmgsrnBrick& brick, const float* points, int64_t count, float* to,
+                      float* gradients_to, void* memory) {
+    const int64_t tiles = (count + kTile - 1) / kTile;
+    evaluate_gradient(*brick.network, brick.decoder, points, count, 0, tiles, to, gradients_to,
+                      memory);
+  };
+  March<decltype(values), decltype(gradients)>(volume, look, rays, rgba, s, values, gradients)
+      .run(next);
+}
+
 // Errors of a tile's points, and the loss's gradient by the outputs; returns the errors' sum.
 AMGSRN_INLINE double compare(const TrainingPart& part, const Chosen& chosen, int64_t tile,
                              int64_t outputs, Scratch& s) {
@@ -391,6 +443,7 @@ const Kernels AMGSRN_TABLE(AMGSRN_ISA) = {
     AMGSRN_NAME(AMGSRN_ISA), decoder_size, pack_decoder, gradient_size, unpack_gradient,
     scratch_size,            evaluate,     train,        draw,          adam,
     gradient_scratch_size,   evaluate_gradient,
+    march_scratch_size,      march,
 };
 
 }  // namespace amgsrn

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import weakref
 
@@ -51,23 +50,21 @@ class NativeMarcher:
     ) -> None:
         self._geometry = volume.geometry
         self._settings = settings
-        self._is_empty = transfer.is_empty or (
-            settings.blend == "isosurface" and not settings.isovalues
-        )
         self._model = _model(library, volume)
         self._kept: list[np.ndarray] = []
-        self._look = self._make_look(transfer)
+        nothing = settings.blend == "isosurface" and not settings.isovalues
+        self._look = None if nothing or transfer.is_empty else self._make_look(transfer)
 
     def march(self, rays: Rays) -> np.ndarray:
         """Return colours float32 [N, 4], multiplied with the opacity; see Marcher."""
         image = np.zeros((len(rays), 4), dtype=np.float32)
-        if not self._is_empty:
+        if self._look is not None:
             for start in range(0, len(rays), _RAYS):
                 part = slice(start, start + _RAYS)
-                image[part] = self._march(rays[part])
+                image[part] = self._march(self._look, rays[part])
         return image
 
-    def _march(self, rays: Rays) -> np.ndarray:
+    def _march(self, look: Look, rays: Rays) -> np.ndarray:
         samples = Samples.on_rays(rays, self._geometry, self._settings)
         origins, directions = axis_rays(rays, self._geometry)
         doubles = [
@@ -83,7 +80,7 @@ class NativeMarcher:
         ]
         counts = [np.ascontiguousarray(a, dtype=np.int64) for a in (samples.first, samples.count)]
         addresses = [array.ctypes.data for array in (*doubles, *counts)]
-        return self._model.kernel.march(self._look, KernelRays(len(rays), *addresses))
+        return self._model.kernel.march(look, KernelRays(len(rays), *addresses))
 
     def _make_look(self, transfer: TransferFunction) -> Look:
         settings = self._settings

@@ -349,17 +349,20 @@ class March {
     ray.before_k = k;
     if (!adjacent) return;
     float done = -1.0f;
+    int64_t done_surface = 0;
     for (;;) {
-      // The nearest one behind those that are done; equal isovalues are one surface.
-      float part = 2.0f, surface = 0.0f;
+      // The nearest one behind those that are done.
+      float part = 2.0f;
+      int64_t surface = 0;
       for (int64_t i = 0; i < look_.isovalue_count; ++i) {
         const float a = before - look_.isovalues[i], b = v - look_.isovalues[i];
         if ((a < 0.0f) == (b < 0.0f) || !(__builtin_fabsf(a - b) < kInfinity)) continue;
         const float at = a / (a - b);
-        if (at > done && at < part) part = at, surface = look_.isovalues[i];
+        const bool waits = at > done || (at == done && i > done_surface);
+        if (waits && at < part) part = at, surface = i;
       }
       if (part > 1.0f || ray.transmittance <= look_.transmittance_limit) return;
-      done = part;
+      done = part, done_surface = surface;
       const double t = distance(ray, static_cast<double>(k - 1) + static_cast<double>(part));
       if (!(t >= input_.near[ray.number] && t < input_.far[ray.number])) continue;
       Place place = {-1, {}};
@@ -369,7 +372,7 @@ class March {
         half_voxels(index, half);
         place = place_at(index, half);
       }
-      composite(r, looked_up(surface), place);
+      composite(r, looked_up(look_.isovalues[surface]), place);
     }
   }
 

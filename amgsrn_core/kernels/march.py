@@ -90,7 +90,7 @@ class VolumeKernel:
             self._address(owners, np.int32),
             len(minimum),
             self._address(minimum, np.float32),
-            self._address(np.float32(maximum) - np.float32(minimum), np.float32),
+            self._address(maximum - minimum, np.float32),
             (ctypes.c_double * 9)(*np.asarray(turn, dtype=np.float64).ravel()),
         )
 

@@ -153,7 +153,7 @@ def views(volume: NeuralVolume) -> dict[str, Rays]:
     x0, x1, y0, y1, z0, z1 = volume.geometry.bounds
     centre = np.array([x0 + x1, y0 + y1, z0 + z1]) / 2
     size = {"width": 33, "height": 21}
-    aside = centre + [9.0, 5.0, 7.0]
+    aside = centre + np.array([9.0, 5.0, 7.0])
     depth = np.random.default_rng(0).random(33 * 21).astype("f4") * 0.2 + 0.8
     perspective = Camera.look_at(aside, centre, (0, 1, 0), near=1.0, far=40.0, **size)
     parallel = {"parallel_scale": 4.0, "near": 1.0, "far": 50.0}
@@ -162,9 +162,9 @@ def views(volume: NeuralVolume) -> dict[str, Rays]:
         "perspective": perspective.rays(),
         "parallel": Camera.look_at(aside, centre, (0, 1, 0), **parallel, **size).rays(),
         "along an axis": Camera.look_at(
-            centre + [0, 0, 9], centre, (0, 1, 0), **parallel, **size
+            centre + np.array([0, 0, 9]), centre, (0, 1, 0), **parallel, **size
         ).rays(),
-        "inside": Camera.look_at(centre, centre + [1, 2, 0.5], (0, 1, 0), **along).rays(),
+        "inside": Camera.look_at(centre, centre + np.array([1, 2, 0.5]), (0, 1, 0), **along).rays(),
         "behind opaque things": perspective.rays(depth=depth),
         "on a face": Camera.look_at((x0, y0, z0), centre, (0, 1, 0), **along).rays(),
         "away": Camera.look_at(aside, aside + 1.0, (0, 1, 0), **along).rays(),

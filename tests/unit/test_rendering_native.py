@@ -15,7 +15,14 @@ from amgsrn_core.archive import BrickRecord
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.kernels import load
-from amgsrn_core.rendering import Camera, Rays, RenderSettings, TransferFunction, make_marcher
+from amgsrn_core.rendering import (
+    Camera,
+    Rays,
+    RenderSettings,
+    TransferFunction,
+    make_marcher,
+    native,
+)
 from amgsrn_core.rendering.field import NeuralField
 from amgsrn_core.rendering.native import NativeMarcher
 from amgsrn_core.rendering.reference import TorchMarcher
@@ -233,6 +240,65 @@ def test_a_broken_network_shows_nothing_and_ends():
             volume, transfer, RenderSettings(blend=blend), camera(volume).rays()
         )
         assert not image.any() and not reference.any()
+
+
+def true_cells(volume: NeuralVolume, edge: int = 2):
+    """Bounds of the field in cells of so many voxels, by looking at many points."""
+    fine = 8
+    last = [n - 1 for n in reversed(volume.geometry.dims)]
+    borders = [np.append(np.arange(-0.5, n - 0.5, edge).clip(0), float(n)) for n in last]
+    lines = [np.linspace(0, n, fine * n + 1) for n in last]
+    z, y, x = np.meshgrid(*reversed(lines), indexing="ij")
+    values = volume.sample_index(np.stack([x, y, z], axis=-1).reshape(-1, 3)).T
+    values = np.concatenate([values, np.linalg.norm(values, axis=0, keepdims=True)])
+    values = values.reshape(-1, *x.shape)
+    minima, maxima = values, values
+    for axis, (line, border) in enumerate(zip(reversed(lines), reversed(borders)), start=1):
+        parts = [
+            (line >= low - 0.2) & (line <= high + 0.2) for low, high in zip(border, border[1:])
+        ]
+        minima, maxima = (
+            np.stack([edge_of(np.compress(part, bounds, axis=axis), axis) for part in parts], axis)
+            for edge_of, bounds in ((np.fmin.reduce, minima), (np.fmax.reduce, maxima))
+        )
+    with np.errstate(invalid="ignore"):
+        margin = 0.05 * (maxima - minima)
+        minima, maxima = minima - margin, maxima + margin
+    return borders, np.nan_to_num(minima, nan=np.inf), np.nan_to_num(maxima, nan=-np.inf)
+
+
+SKIPPING = {
+    "composite": {},
+    "dense": {"samples_per_voxel": 4.0},
+    "sparse": {"samples_per_voxel": 0.2},
+    "shaded magnitude": {"shade": True, "component": "magnitude"},
+    "maximum": {"blend": "maximum", "samples_per_voxel": 2.0},
+    "isosurface": {"blend": "isosurface", "samples_per_voxel": 2.0},
+    "sparse isosurface": {"blend": "isosurface", "samples_per_voxel": 0.3},
+}
+
+
+@pytest.mark.parametrize("bricks", [1, 6])
+@pytest.mark.parametrize("geometry", [EVEN, BENT], ids=["even", "bent"])
+@pytest.mark.parametrize("name", SKIPPING)
+def test_skipping_empty_cells_changes_no_bit(monkeypatch, name, geometry, bricks):
+    volume = model(geometry, bricks=bricks, mask=True)
+    settings = RenderSettings(**SKIPPING[name], isovalues=(middle(volume, 0.97),))
+    low, high = (middle(volume, q, settings.component) for q in (0.95, 1.0))
+    table = np.random.default_rng(1).random((32, 4))
+    table[0, 3] = 0
+    transfer = TransferFunction(low, high, table)
+    rays = camera(volume).rays()
+    monkeypatch.setattr(native, "_models", {})
+    dense = NativeMarcher(load(), volume, transfer, settings).march(rays)
+    monkeypatch.setattr(native, "_models", {})
+    monkeypatch.setattr(native, "_cells", true_cells)
+    marcher = NativeMarcher(load(), volume, transfer, settings)
+    assert dense.any()
+    assert np.array_equal(marcher.march(rays), dense)
+    if settings.blend == "composite":
+        empty, _ = native._model(load(), volume).emptiness(transfer, settings)
+        assert 0.2 < (empty > 0).mean() < 1.0
 
 
 def test_every_instruction_set_draws_the_same(library):

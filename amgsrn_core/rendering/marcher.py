@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from amgsrn_core.rendering.settings import RenderSettings
     from amgsrn_core.rendering.transfer import TransferFunction
 
-BACKENDS = ("auto", "torch")
+BACKENDS = ("auto", "torch", "native")
 """`auto` is the fastest that works on the volume's device."""
 
 
@@ -59,12 +59,13 @@ def make_marcher(
     volume : NeuralVolume
     transfer : TransferFunction
     settings : RenderSettings
-    backend : {"auto", "torch"}, default: "auto"
+    backend : {"auto", "torch", "native"}, default: "auto"
 
     Raises
     ------
     ConfigurationError
-        There is no such backend, or the volume has no such component.
+        There is no such backend, or none that works on the volume's device, or the volume has no
+        such component.
     """
     if backend not in BACKENDS:
         raise ConfigurationError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}.")
@@ -75,6 +76,13 @@ def make_marcher(
             f"{settings.component}."
         )
     # PyTorch is imported when something is rendered.
+    from amgsrn_core.backends import native_library
+
+    library = native_library(backend, volume.device)
+    if library is not None:
+        from amgsrn_core.rendering.native import NativeMarcher
+
+        return NativeMarcher(library, volume, transfer, settings)
     from amgsrn_core.rendering.field import NeuralField
     from amgsrn_core.rendering.reference import TorchMarcher
 

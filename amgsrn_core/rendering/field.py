@@ -7,11 +7,14 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
 from amgsrn_core.ensemble import CPU_POINTS, NeuralVolume
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.networks.reference import decode, encode
+from amgsrn_core.volume import Block
+from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import GridGeometry
 
 # World coordinates arrive rounded: as far outside, in cells, a point still is on the face.
@@ -157,6 +160,11 @@ def _last_index(geometry: GridGeometry, device: torch.device) -> Tensor:
     return torch.tensor(last, dtype=torch.float64, device=device)
 
 
+def is_even(axis: Axis) -> bool:
+    """Return whether an axis is evenly spaced up to rounding."""
+    return bool(np.ptp(np.diff(axis.coordinates)) < 1e-9 * axis.spacing)
+
+
 class IndexMap:
     """From axis coordinates to index space, on a device; see GridGeometry."""
 
@@ -165,9 +173,7 @@ class IndexMap:
             torch.tensor(np.asarray(axis.coordinates), dtype=torch.float64, device=device)
             for axis in reversed(geometry.axes)
         ]
-        self._even = [
-            bool(np.ptp(np.diff(axis.coordinates)) < 1e-9 * axis.spacing) for axis in geometry.axes
-        ][::-1]
+        self._even = [is_even(axis) for axis in reversed(geometry.axes)]
         turn = np.linalg.inv(geometry.direction)
         self._turn = torch.tensor(turn, dtype=torch.float32, device=device)
 
@@ -196,3 +202,49 @@ class IndexMap:
 def _cell(axis: Tensor, values: Tensor) -> Tensor:
     found = torch.searchsorted(axis, values.contiguous(), right=True) - 1
     return found.clamp(0, len(axis) - 2)
+
+
+class GridField:
+    """The data of a volume, interpolated linearly between its voxels."""
+
+    def __init__(self, geometry: GridGeometry, block: Block, device: torch.device) -> None:
+        self.geometry = geometry
+        self.device = device
+        self._last = _last_index(geometry, device)
+        self._values = torch.from_numpy(block.values).to(device)
+        self._valid = None if block.valid is None else torch.from_numpy(block.valid).to(device)
+
+    def values(self, points: Tensor) -> Tensor:
+        """Return float32 [N, C]; see :class:`Field`."""
+        values = in_batches(points, lambda part: self._sampled(self._local(part)))
+        known = within(points, self._last)
+        if self._valid is not None:
+            voxels = torch.floor(points + 0.5).long().clamp(min=0)
+            x, y, z = voxels.minimum(self._last.long()).unbind(dim=1)
+            known &= self._valid[z, y, x]
+        values[~known] = torch.nan
+        return values
+
+    def gradients(self, points: Tensor, select: Select) -> Tensor:
+        """Return float32 [N, 3]; see :class:`Field`."""
+
+        def evaluate(part: Tensor) -> Tensor:
+            with torch.enable_grad():
+                local = self._local(part).requires_grad_()
+                value = select(self._sampled(local)).sum()
+            return torch.autograd.grad(value, local)[0]
+
+        return in_batches(points, evaluate) * (2.0 / self._last).float()
+
+    def _local(self, points: Tensor) -> Tensor:
+        return (points * (2.0 / self._last) - 1.0).float()
+
+    def _sampled(self, local: Tensor) -> Tensor:
+        sampled = functional.grid_sample(
+            self._values[None],
+            local[None, None, None],
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=True,
+        )
+        return sampled[0, :, 0, 0].t().contiguous()

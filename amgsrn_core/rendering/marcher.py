@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from amgsrn_core.rendering.settings import RenderSettings
     from amgsrn_core.rendering.transfer import TransferFunction
 
-BACKENDS = ("auto", "torch", "native")
-"""`auto` is the fastest that works on the volume's device."""
+BACKENDS = ("auto", "torch", "native", "nerfacc")
+"""The dense reference, the CPU kernels, nerfacc on CUDA, or (`auto`) the fastest that works on the
+volume's device. nerfacc composites; other blend modes on CUDA are the reference's."""
 
 
 class Marcher(Protocol):
@@ -59,7 +60,7 @@ def make_marcher(
     volume : NeuralVolume
     transfer : TransferFunction
     settings : RenderSettings
-    backend : {"auto", "torch", "native"}, default: "auto"
+    backend : {"auto", "torch", "native", "nerfacc"}, default: "auto"
 
     Raises
     ------
@@ -78,7 +79,8 @@ def make_marcher(
     # PyTorch is imported when something is rendered.
     from amgsrn_core.backends import native_library
 
-    library = native_library(backend, volume.device)
+    on_cuda = volume.device.type == "cuda"
+    library = None if backend == "nerfacc" else native_library(backend, volume.device)
     if library is not None:
         from amgsrn_core.rendering.native import NativeMarcher
 
@@ -86,4 +88,18 @@ def make_marcher(
     from amgsrn_core.rendering.field import NeuralField
     from amgsrn_core.rendering.reference import TorchMarcher
 
-    return TorchMarcher(NeuralField(volume), transfer, settings)
+    field = NeuralField(volume)
+    if backend == "nerfacc" or (backend == "auto" and on_cuda):
+        from amgsrn_core.rendering.nerf import NerfaccMarcher, is_available
+
+        if not on_cuda or not is_available():
+            if backend == "nerfacc":
+                raise ConfigurationError(
+                    f"nerfacc needs CUDA and its compiler, nvcc, for the device "
+                    f"{volume.device}; use backend auto."
+                )
+        elif settings.blend == "composite":
+            from amgsrn_core.rendering.macro_cells import MacroCells
+
+            return NerfaccMarcher(field, MacroCells.of_volume(volume), transfer, settings)
+    return TorchMarcher(field, transfer, settings)

@@ -15,6 +15,7 @@ from amgsrn_core.kernels.loader import Look
 from amgsrn_core.kernels.loader import Rays as KernelRays
 from amgsrn_core.kernels.march import BLENDS, MarchAxis, MarchBrick, VolumeKernel
 from amgsrn_core.rendering.camera import Rays
+from amgsrn_core.rendering.macro_cells import MacroCells
 from amgsrn_core.rendering.samples import Samples, axis_rays
 from amgsrn_core.rendering.settings import RenderSettings
 from amgsrn_core.rendering.transfer import TransferFunction
@@ -159,7 +160,7 @@ class _Model:
             low, high = -_spread(-low, reach), _spread(high, reach)
             crossed = [(low <= value) & (high >= value) for value in settings.isovalues]
             return _distances(np.any(crossed, axis=0)), None
-        return _distances(_visible(transfer, low, high)), None
+        return _distances(transfer.shows(low, high)), None
 
 
 _models: weakref.WeakKeyDictionary[NeuralVolume, _Model] = weakref.WeakKeyDictionary()
@@ -189,20 +190,13 @@ def _blocks(extents: list[Extent]) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def _cells(volume: NeuralVolume) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    last = [n - 1.0 for n in reversed(volume.geometry.dims)]
-    shape = (len(volume.components) + 1, 1, 1, 1)
-    borders = [np.array([0.0, end]) for end in last]
-    return borders, np.full(shape, -np.inf), np.full(shape, np.inf)
-
-
-def _visible(transfer: TransferFunction, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return where values from `low` to `high` meet any opacity."""
-    seen = np.concatenate([[0], np.cumsum(transfer.table[:, 3] > 0)])
-    some = low <= high
-    first = np.floor(transfer.position(np.where(some, low, 0))).astype(int)
-    last = np.ceil(transfer.position(np.where(some, high, 0))).astype(int)
-    last = np.minimum(last, len(transfer.table) - 1)
-    return some & (seen[last + 1] > seen[first])
+    """Return where macro-cells begin and end along x, y, z, and their bounds [C + 1, z, y, x]."""
+    cells = MacroCells.of_volume(volume)
+    borders = [
+        np.minimum(np.arange(count + 1) * cells.edge, n - 1).astype(np.float64)
+        for count, n in zip(cells.minima.shape[:0:-1], reversed(volume.geometry.dims))
+    ]
+    return borders, cells.minima, cells.maxima
 
 
 def _distances(visible: np.ndarray) -> np.ndarray:

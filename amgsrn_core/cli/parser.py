@@ -199,7 +199,11 @@ def _add_render(commands: argparse._SubParsersAction[_Parser]) -> None:
         ("polar", 90.0, "degrees from the positive y axis"),
     ):
         parser.add_argument(
-            f"--{name}", metavar="D", type=float, default=default, help=f"{words} ({default:g})"
+            f"--{name}",
+            metavar="D",
+            type=float,
+            default=default,
+            help=f"{words} (default: {default:g})",
         )
     parser.add_argument(
         "--distance",

@@ -73,7 +73,7 @@ def test_a_model_and_its_data_look_alike(capsys, tmp_path, model):
     pictures = []
     for option in ([], ["--raw"]):
         target = tmp_path / f"{len(option)}.png"
-        view = "--hw 40,60 --azimuth 40 --polar 70 --colormap".split()
+        view = ["--hw", "40,60", "--azimuth", "40", "--polar", "70", "--colormap"]
         results = run_json(capsys, "render", path, "-o", target, *option, *view, colours)
         assert (results["height"], results["width"], results["frames"]) == (40, 60, 1)
         pictures.append(read_png(target).astype(int))
@@ -105,7 +105,7 @@ def test_the_picture_is_what_the_library_renders(tmp_path, model):
 
 
 def test_several_frames_are_timed(capsys, tmp_path, model):
-    view = "--hw 8,8 --frames 3".split()
+    view = ["--hw", "8,8", "--frames", "3"]
     results = run_json(capsys, "render", model, "-o", tmp_path / "a.png", *view)
     seconds = results["seconds_per_frame"]
     assert results["frames"] == 3
@@ -202,7 +202,7 @@ def test_volumes_with_uneven_axes_and_missing_voxels_show_their_data(capsys, tmp
     volume = volume_from_array(values, geometry=geometry, name="a")
     slabs = [(geometry.resolve(), volume.read())]
     write_volume(tmp_path / "v.nc", slabs, geometry, name="a", missing=volume.missing)
-    view = "--hw 60,60 --azimuth 90 --unit-distance 0.1".split()
+    view = ["--hw", "60,60", "--azimuth", "90", "--unit-distance", "0.1"]
     run_json(capsys, "render", tmp_path / "v.nc", "-o", tmp_path / "v.png", *view)
     picture = read_png(tmp_path / "v.png")
     seen = (picture < 250).any(axis=2)

@@ -17,11 +17,13 @@ from rendering_cases import (
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.rendering import (
     Camera,
+    Rays,
     RenderSettings,
     TransferFunction,
     make_marcher,
     render,
 )
+from amgsrn_core.rendering.samples import visible_range
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +160,15 @@ def test_boxes_that_touch_add_up_to_the_whole(volumes):
     )
     together = np.log1p(-left[:, 3]) + np.log1p(-right[:, 3])
     assert np.abs(together - np.log1p(-whole[:, 3])).max() < 1e-5
+
+
+def test_rays_along_an_axis_hit_or_miss(volumes):
+    origins = np.array([[1.0, 2, -5], [-1, 2, -5], [1, 99, -5], [0, 0, -5], [1, 2, 3]])
+    rays = Rays(origins, np.array([[0.0, 0, 1]] * 5), np.zeros(5), np.full(5, 50.0), np.arange(5))
+    near, far = visible_range(rays, volumes["plain"].geometry, RenderSettings())
+    assert (near < far).tolist() == [True, False, False, True, True]
+    assert near[[0, 3, 4]].tolist() == [5, 5, 0]
+    assert far[[0, 3, 4]].tolist() == [13, 13, 5]
 
 
 @pytest.mark.parametrize("size", [(0, 0), (1, 1), (3, 0)])

@@ -89,11 +89,13 @@ class Brick(ctypes.Structure):
 
     _fields_ = [
         ("network", ctypes.POINTER(Network)),
-        ("decoder", _floats),
+        *[(name, _floats) for name in ("decoder", "minimum", "range")],
         ("first", ctypes.c_double * 3),
         ("scale", ctypes.c_double * 3),
+        ("size", _count * 3),
         ("valid", ctypes.c_void_p),
-        ("valid_size", _count * 3),
+        ("ends", ctypes.c_double * 6),
+        ("slopes", ctypes.c_double * 6),
     ]
 
 
@@ -115,10 +117,8 @@ class Volume(ctypes.Structure):
         ("axes", Axis * 3),
         ("bricks", ctypes.POINTER(Brick)),
         ("brick_count", _count),
-        ("owners", ctypes.c_void_p),
-        ("components", _count),
-        ("minimum", _floats),
-        ("range", _floats),
+        *[(name, ctypes.c_void_p) for name in ("starts", "members")],
+        *[(name, _count) for name in ("most_members", "components")],
         ("turn", ctypes.c_double * 9),
     ]
 

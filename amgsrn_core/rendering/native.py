@@ -13,13 +13,12 @@ from amgsrn_core.ensemble import NeuralVolume
 from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.loader import Look
 from amgsrn_core.kernels.loader import Rays as KernelRays
-from amgsrn_core.kernels.march import BLENDS, MarchAxis, MarchBrick, VolumeKernel
+from amgsrn_core.kernels.march import BLENDS, MarchBrick, VolumeKernel
 from amgsrn_core.rendering.camera import Rays
 from amgsrn_core.rendering.macro_cells import MacroCells
 from amgsrn_core.rendering.samples import Samples, axis_rays
 from amgsrn_core.rendering.settings import RenderSettings
 from amgsrn_core.rendering.transfer import TransferFunction
-from amgsrn_core.volume import Extent
 
 # Rays of one call, which bounds the memory that they take (about 200 bytes each).
 _RAYS = 1 << 16
@@ -124,21 +123,11 @@ class _Model:
     """What of a model stays the same for every transfer function: networks and macro-cells."""
 
     def __init__(self, library: KernelLibrary, volume: NeuralVolume) -> None:
-        geometry, bricks = volume.geometry, list(volume.bricks())
-        extents = [brick.extent for brick in bricks]
-        cuts, owners = _blocks(extents)
+        geometry = volume.geometry
         borders, self._minima, self._maxima = _cells(volume)
         coordinates = [axis.coordinates for axis in reversed(geometry.axes)]
-        networks = [MarchBrick(b.network, b.first, b.last, b.valid) for b in bricks]
-        self.kernel = VolumeKernel(
-            library,
-            [MarchAxis(*axis) for axis in zip(coordinates, cuts, borders)],
-            networks,
-            owners,
-            np.array(volume.index.value_minimum, dtype=np.float32),
-            np.array(volume.index.value_maximum, dtype=np.float32),
-            np.linalg.inv(geometry.direction),
-        )
+        turn = np.linalg.inv(geometry.direction)
+        self.kernel = VolumeKernel(library, coordinates, borders, _bricks(volume), turn)
         sizes = [np.diff(np.interp(b, np.arange(len(c)), c)) for b, c in zip(borders, coordinates)]
         # A step moves at most this far in axis coordinates.
         self._stretch = float(np.linalg.norm(np.linalg.inv(geometry.direction), 2))
@@ -172,21 +161,24 @@ def _model(library: KernelLibrary, volume: NeuralVolume) -> _Model:
     return _models[volume]
 
 
-def _blocks(extents: list[Extent]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return where bricks begin along x, y, z, and which has each block between, [z, y, x]."""
-    cuts = [
-        np.unique([bound for extent in extents for bound in (extent[a].start, extent[a].stop)])
-        for a in (2, 1, 0)
-    ]
-    owners = np.full([len(c) - 1 for c in reversed(cuts)], -1, dtype=np.int32)
-    for number, extent in enumerate(extents):
-        owners[
-            tuple(
-                slice(*np.searchsorted(cut, [part.start, part.stop]))
-                for cut, part in zip(reversed(cuts), extent)
+def _bricks(volume: NeuralVolume) -> list[MarchBrick]:
+    """Return the bricks, each with the points whose nearest voxel is its own."""
+    result = []
+    for brick in volume.bricks():
+        bounds = [
+            (
+                part.start - 0.5 if part.start else -np.inf,
+                part.stop - 0.5 if part.stop < n else np.inf,
             )
-        ] = number
-    return cuts, owners
+            for part, n in zip(reversed(brick.extent), reversed(volume.geometry.dims))
+        ]
+        ends = np.array(bounds).T
+        result.append(
+            MarchBrick(
+                brick.network, brick.first, brick.last, brick.valid, ends, np.zeros_like(ends)
+            )
+        )
+    return result
 
 
 def _cells(volume: NeuralVolume) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:

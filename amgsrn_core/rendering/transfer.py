@@ -96,6 +96,8 @@ class TransferFunction:
         before = np.concatenate([[0], np.cumsum(self.table[:, 3] > 0)])
         first = np.floor(self.position(np.where(some, low, self.low))).astype(np.intp)
         last = np.ceil(self.position(np.where(some, high, self.low))).astype(np.intp)
+        # Rounding may put the end of the range behind the last entry.
+        last = np.minimum(last, len(self.table) - 1)
         visible: np.ndarray = some & (before[last + 1] > before[first])
         return visible
 

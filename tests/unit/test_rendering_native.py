@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -45,7 +46,9 @@ BENT = GridGeometry(
 )
 
 
-def model(geometry=EVEN, components=("u", "v"), bricks=1, mask=False, seed=0) -> NeuralVolume:
+def model(
+    geometry=EVEN, components=("u", "v"), bricks=1, mask=False, seed=0, ghost=1
+) -> NeuralVolume:
     """An untrained field of 1 or 6 bricks of uneven sizes, which do not agree at their borders."""
     index = small_index(DIMS, components, NETWORK, geometry=geometry)
     if bricks > 1:
@@ -60,7 +63,8 @@ def model(geometry=EVEN, components=("u", "v"), bricks=1, mask=False, seed=0) ->
                 for x in parts[2]:
                     extent = (z, y, x)
                     ghosted = tuple(
-                        slice(max(0, s.start - 1), min(n, s.stop + 1)) for s, n in zip(extent, DIMS)
+                        slice(max(0, s.start - ghost), min(n, s.stop + ghost))
+                        for s, n in zip(extent, DIMS)
                     )
                     records.append(BrickRecord(extent=extent, ghosted=ghosted))
         index = dataclasses.replace(index, bricks=tuple(records))
@@ -231,6 +235,7 @@ def test_isosurfaces_without_isovalues_are_nothing():
     assert not image.any()
 
 
+@pytest.mark.filterwarnings("ignore:.*in cast")
 def test_a_broken_network_shows_nothing_and_ends():
     volume = model()
     next(volume.bricks()).network.feature_grids.fill_(np.nan)
@@ -299,6 +304,88 @@ def test_skipping_empty_cells_changes_no_bit(monkeypatch, name, geometry, bricks
     if settings.blend == "composite":
         empty, _ = native._model(load(), volume).emptiness(transfer, settings)
         assert 0.2 < (empty > 0).mean() < 1.0
+
+
+class BlendedField:
+    """A model whose bricks fade into each other over their ghost cells, by PyTorch alone."""
+
+    def __init__(self, volume: NeuralVolume) -> None:
+        self.geometry, self.device = volume.geometry, volume.device
+        self._bricks = [
+            brick._replace(network=copy.deepcopy(brick.network).double())
+            for brick in volume.bricks()
+        ]
+        self._last = torch.tensor([n - 1.0 for n in reversed(DIMS)], dtype=torch.float64)
+
+    def bounds(self, brick) -> list[tuple[float, float, float, float]]:
+        """Ends, low and high, and halves of the fades along x, y, z."""
+        result = []
+        for a, part in enumerate(reversed(brick.extent)):
+            low, high, last = brick.first[a], brick.last[a], self._last[a].item()
+            ends = part.start - 0.5, part.stop - 0.5
+            halves = max(ends[0] - low, 0), max(high - ends[1], 0)
+            result.append(
+                (
+                    ends[0] if part.start else -np.inf,
+                    ends[1] if part.stop <= last else np.inf,
+                    halves[0] if part.start else 0.0,
+                    halves[1] if part.stop <= last else 0.0,
+                )
+            )
+        return result
+
+    def blended(self, points: torch.Tensor) -> torch.Tensor:
+        points = points.clamp(min=0).minimum(self._last)
+        total, weights = 0.0, 0.0
+        for brick in self._bricks:
+            factor = torch.ones(len(points), dtype=torch.float64)
+            for a, (low, high, fade_low, fade_high) in enumerate(self.bounds(brick)):
+                for distance, half in (
+                    (points[:, a] - low, fade_low),
+                    (high - points[:, a], fade_high),
+                ):
+                    t = 0.5 + 0.5 * distance / half if half else (distance >= 0).double()
+                    t = t.clamp(0, 1)
+                    factor = factor * t * t * (3 - 2 * t)
+            first, last = (torch.from_numpy(v) for v in (brick.first, brick.last))
+            values = brick.network((points - first) * (2 / (last - first)) - 1)
+            total = total + factor[:, None] * values
+            weights = weights + factor
+        return total / weights[:, None]
+
+    def values(self, points: torch.Tensor) -> torch.Tensor:
+        outside = ((points < -1e-3) | (points > self._last + 1e-3)).any(dim=1)
+        values = self.blended(points).float()
+        values[outside] = torch.nan
+        return values
+
+    def gradients(self, points: torch.Tensor, select) -> torch.Tensor:
+        with torch.enable_grad():
+            points = points.clone().requires_grad_()
+            return torch.autograd.grad(select(self.blended(points)).sum(), points)[0].float()
+
+
+@pytest.mark.parametrize("geometry", [EVEN, BENT], ids=["even", "bent"])
+@pytest.mark.parametrize("ghost", [1, 3])
+@pytest.mark.parametrize("name", ["composite", "shaded", "shaded magnitude", "maximum"])
+def test_bricks_fade_into_each_other(monkeypatch, geometry, ghost, name):
+    volume = model(geometry, bricks=6, ghost=ghost)
+    field, hard = BlendedField(volume), native._bricks
+
+    def fading(volume):
+        for brick, own in zip(hard(volume), volume.bricks()):
+            bounds = np.array(field.bounds(own)).T
+            yield dataclasses.replace(brick, ends=bounds[:2], halves=bounds[2:])
+
+    monkeypatch.setattr(native, "_models", {})
+    monkeypatch.setattr(native, "_bricks", lambda volume: list(fading(volume)))
+    settings = RenderSettings(**LOOKS[name])
+    transfer = colours(volume, settings.component)
+    rays = camera(volume).rays()
+    reference = TorchMarcher(field, transfer, settings).march(rays)
+    image = NativeMarcher(load(), volume, transfer, settings).march(rays)
+    assert reference[:, 3].max() > 0.1
+    assert_same(image, reference)
 
 
 def test_every_instruction_set_draws_the_same(library):

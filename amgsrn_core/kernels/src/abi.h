@@ -52,19 +52,23 @@ struct AmgsrnAdam {
 struct AmgsrnBrick {
   const AmgsrnNetwork* network;
   const float* decoder;   // of amgsrn_pack_decoder
+  const float *minimum, *range;  // [components] value = minimum + output * range
   double first[3];        // its first sample in the volume's index space
   double scale[3];        // local coordinate = (index - first) * scale - 1
+  int64_t size[3];        // samples
   const uint8_t* valid;   // [z][y][x] whether a sample has a value; null: all have
-  int64_t valid_size[3];
+  // Where it has half its weight, below and above, and how fast it fades there: 1 / the length of
+  // the fade, or 0 for a step. See amgsrn_march.
+  double ends[2][3], slopes[2][3];
 };
 
-// One axis of a volume's samples. A sample's half voxel is floor(2 * index + 1).
+// One axis of a volume's samples. The half voxel of a point is floor(2 * index).
 struct AmgsrnAxis {
   int64_t size;                // samples, at least 2
   double origin, scale;        // even: index = (coordinate - origin) * scale
   const double* coordinates;   // uneven: [size], ascending; null: even
-  const int32_t* blocks;       // [size] in which row of bricks the nearest sample is
-  const int32_t* cells;        // [2 * size] in which macro-cell a half voxel is
+  const int32_t* blocks;       // [2 * size - 1] in which block a half voxel is
+  const int32_t* cells;        // [2 * size - 1] in which macro-cell it is
   const double* borders;       // [cell_count + 1] coordinates where the macro-cells begin and end
   int64_t block_count, cell_count;
 };
@@ -74,9 +78,10 @@ struct AmgsrnVolume {
   AmgsrnAxis axes[3];          // x, y, z
   const AmgsrnBrick* bricks;
   int64_t brick_count;
-  const int32_t* owners;       // [z][y][x] blocks: the brick that answers, -1: none
+  const int64_t* starts;       // [blocks z * y * x + 1] where a block's bricks are in `members`
+  const int32_t* members;      // numbers of the bricks that reach into each block
+  int64_t most_members;        // of one block
   int64_t components;
-  const float *minimum, *range;  // value = minimum + output * range
   double turn[3][3];           // gradient in the world = gradient by axis coordinates * turn
 };
 

@@ -256,15 +256,16 @@ void evaluate_gradient(const AmgsrnNetwork& n, const float* packed, const float*
   });
 }
 
-constexpr int64_t kMarchTiles = kSamples / kTile;
+constexpr int64_t kMarchTiles = kParts / kTile;
 
 void carve_batch(int64_t components, Carver& carver, Batch& batch) {
   batch.count = 0;
-  batch.places = carver.take<Place>(kSamples);
-  batch.rank = carver.take<int32_t>(kSamples);
-  batch.points = carver.take<float>(3 * kSamples);
-  batch.values = carver.take<float>(components * kSamples);
-  batch.gradients = carver.take<float>(3 * components * kSamples);
+  batch.starts = carver.take<int32_t>(kSamples + 1);
+  batch.parts = carver.take<Part>(kParts);
+  batch.rank = carver.take<int32_t>(kParts);
+  batch.points = carver.take<float>(3 * kParts);
+  batch.values = carver.take<float>(components * kParts);
+  batch.gradients = carver.take<float>(3 * components * kParts);
 }
 
 int64_t carve_march(const AmgsrnVolume& volume, void* memory, MarchScratch& s) {
@@ -272,6 +273,7 @@ int64_t carve_march(const AmgsrnVolume& volume, void* memory, MarchScratch& s) {
   s.rays = carver.take<Ray>(kRays);
   s.steps = carver.take<int64_t>(kSamples);
   s.visible = carver.take<Visible>(kSamples);
+  s.crossing = carver.take<Part>(volume.most_members);
   carve_batch(volume.components, carver, s.samples);
   carve_batch(volume.components, carver, s.shaded);
   size_t networks = 0;
@@ -292,6 +294,7 @@ void march(const AmgsrnVolume& volume, const AmgsrnLook& look, const AmgsrnRays&
            std::atomic<int64_t>& next, float* rgba, void* scratch) {
   MarchScratch s;
   carve_march(volume, scratch, s);
+  s.samples.starts[0] = s.shaded.starts[0] = 0;
   auto values = [](const AmgsrnBrick& brick, const float* points, int64_t count, float* to, float*,
                    void* memory) {
     const int64_t tiles = (count + kTile - 1) / kTile;

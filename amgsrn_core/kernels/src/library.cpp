@@ -173,7 +173,9 @@ AMGSRN_API int amgsrn_pack_decoder(const AmgsrnNetwork* network, float* zeros) {
 }
 
 // Colours [rays][4] of rays through a volume, multiplied with the opacity. Each ray's result
-// depends on nothing but the ray.
+// depends on nothing but the ray. Where bricks overlap, each has the weight r / (sum of all r): r is
+// the product over the six sides of s(clamp(distance * slope + 1/2, 0, 1)), with the distance from
+// the side's end, inwards, in index space, and s(t) = t^2 (3 - 2 t).
 AMGSRN_API int amgsrn_march(const AmgsrnVolume* volume, const AmgsrnLook* look,
                             const AmgsrnRays* rays, float* rgba, int threads) {
   const Kernels& k = kernels();

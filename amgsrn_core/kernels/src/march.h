@@ -13,6 +13,8 @@ constexpr int kRays = 256;       // in flight together
 // Samples of a ray that are evaluated before its opacity there is known, and when few rays are left.
 constexpr int kAhead = 4, kMostAhead = 16;
 constexpr int kSamples = kRays * kAhead;
+// Where bricks overlap a sample has several parts.
+constexpr int kParts = 2 * kSamples;
 constexpr int64_t kStretch = 64;  // rays that a part takes at a time
 
 // As far outside, in cells, a point still is on the volume's face: coordinates arrive rounded.
@@ -22,19 +24,24 @@ constexpr float kInfinity = __builtin_inff();
 
 enum Blend { kComposite = 0, kMaximum = 1, kIsosurface = 2 };
 
-struct Place {
-  int32_t brick;  // -1: nowhere
+// A brick's share in a point.
+struct Part {
+  int32_t brick;
   float local[3];
+  float weight, slopes[3];  // and its change with the volume's index
 };
 
-// Points that wait for their networks, and the results in the same order.
+// Points that wait for their networks, and the results.
 struct Batch {
-  int count;
-  Place* places;     // [kSamples]
-  int32_t* rank;     // [kSamples] where a place's results are
-  float* points;     // [kSamples][3] by brick
-  float* values;     // [kSamples][components]
-  float* gradients;  // [kSamples][components][3]
+  int count;         // of points
+  int32_t* starts;   // [kSamples + 1] where a point's parts are
+  Part* parts;       // [kParts]
+  int32_t* rank;     // [kParts] where a part's results are
+  float* points;     // [kParts][3] by brick
+  float* values;     // [kParts][components]
+  float* gradients;  // [kParts][components][3]
+
+  int part_count() const { return starts[count]; }
 };
 
 struct Ray {
@@ -62,6 +69,7 @@ struct MarchScratch {
   int64_t* steps;    // [kSamples] k of the samples
   Batch samples, shaded;
   Visible* visible;  // [kSamples], beside `shaded`
+  Part* crossing;    // [most members] parts of a point on an isosurface
   void* networks;    // what the networks need
 };
 
@@ -120,8 +128,7 @@ class March {
     ray.before = __builtin_nanf("");
     ray.before_k = INT64_MIN;
     ray.colour = Quad{};
-    Place place = {};
-    if (!next_sample(ray, place)) {
+    if (!next_sample(ray, s_.samples.parts)) {
       finish(ray);
       return;
     }
@@ -165,36 +172,86 @@ class March {
     return inside;
   }
 
-  // The network that answers for a point inside the volume.
-  Place place_at(const double* index, const int64_t* half) const {
+  static void half_voxels(const double* index, int64_t* half) {
+    for (int a = 0; a < 3; ++a) half[a] = static_cast<int64_t>(2.0 * index[a]);
+  }
+
+  // Finds the bricks at a point inside the volume: none where it has no value.
+  int parts_at(const double* index, const int64_t* half, Part* parts) const {
     const AmgsrnAxis* axes = volume_.axes;
-    const int64_t x = half[0] >> 1, y = half[1] >> 1, z = half[2] >> 1;
-    const int64_t block = (axes[2].blocks[z] * axes[1].block_count + axes[1].blocks[y]) *
-                              axes[0].block_count + axes[0].blocks[x];
-    Place place = {volume_.owners[block], {}};
-    if (place.brick < 0) return place;
-    const AmgsrnBrick& brick = volume_.bricks[place.brick];
-    if (brick.valid) {
-      const int64_t* size = brick.valid_size;
-      const int64_t i = x - static_cast<int64_t>(brick.first[0]);
-      const int64_t j = y - static_cast<int64_t>(brick.first[1]);
-      const int64_t k = z - static_cast<int64_t>(brick.first[2]);
-      if (!brick.valid[(k * size[1] + j) * size[0] + i]) {
-        place.brick = -1;
-        return place;
+    const int64_t block =
+        (axes[2].blocks[half[2]] * axes[1].block_count + axes[1].blocks[half[1]]) *
+            axes[0].block_count + axes[0].blocks[half[0]];
+    const int64_t first = volume_.starts[block], last = volume_.starts[block + 1];
+    if (last - first == 1) {
+      parts[0] = {volume_.members[first], {}, 1.0f, {}};
+      return place(index, half, parts[0]);
+    }
+    int count = 0;
+    float total = 0.0f, sums[3] = {};
+    for (int64_t m = first; m < last; ++m) {
+      Part& part = parts[count];
+      part.brick = volume_.members[m];
+      fade(volume_.bricks[part.brick], index, part);
+      if (!(part.weight > 0.0f)) continue;
+      if (!place(index, half, part)) return 0;
+      total += part.weight;
+      for (int a = 0; a < 3; ++a) sums[a] += part.slopes[a];
+      ++count;
+    }
+    for (int i = 0; i < count; ++i) {
+      parts[i].weight /= total;
+      for (int a = 0; a < 3; ++a)
+        parts[i].slopes[a] = (parts[i].slopes[a] - parts[i].weight * sums[a]) / total;
+    }
+    return count;
+  }
+
+  // Weight of a brick before the weights are made to sum to 1: a product of smoothsteps.
+  static void fade(const AmgsrnBrick& brick, const double* index, Part& part) {
+    double along[3], slope[3];
+    for (int a = 0; a < 3; ++a) {
+      along[a] = 1.0;
+      slope[a] = 0.0;
+      for (int side = 0; side < 2; ++side) {
+        const double sign = side ? -1.0 : 1.0, steep = brick.slopes[side][a];
+        const double distance = sign * (index[a] - brick.ends[side][a]);
+        // A step is closed below, as the region of the nearest voxel is.
+        double t = side ? distance > 0.0 : distance >= 0.0;
+        if (steep > 0.0) {
+          t = distance * steep + 0.5;
+          t = t < 0.0 ? 0.0 : t > 1.0 ? 1.0 : t;
+        }
+        const double smooth = t * t * (3.0 - 2.0 * t);
+        slope[a] = slope[a] * smooth + along[a] * sign * steep * 6.0 * t * (1.0 - t);
+        along[a] *= smooth;
       }
     }
+    part.weight = static_cast<float>(along[0] * along[1] * along[2]);
+    part.slopes[0] = static_cast<float>(slope[0] * along[1] * along[2]);
+    part.slopes[1] = static_cast<float>(along[0] * slope[1] * along[2]);
+    part.slopes[2] = static_cast<float>(along[0] * along[1] * slope[2]);
+  }
+
+  // Fills in where a point lies in the part's brick; 0 where its nearest voxel has no value, or 1.
+  int place(const double* index, const int64_t* half, Part& part) const {
+    const AmgsrnBrick& brick = volume_.bricks[part.brick];
+    if (brick.valid) {
+      int64_t voxel[3];
+      for (int a = 0; a < 3; ++a) {
+        voxel[a] = ((half[a] + 1) >> 1) - static_cast<int64_t>(brick.first[a]);
+        voxel[a] = voxel[a] < 0 ? 0 : voxel[a] < brick.size[a] ? voxel[a] : brick.size[a] - 1;
+      }
+      if (!brick.valid[(voxel[2] * brick.size[1] + voxel[1]) * brick.size[0] + voxel[0]]) return 0;
+    }
     for (int a = 0; a < 3; ++a)
-      place.local[a] = static_cast<float>((index[a] - brick.first[a]) * brick.scale[a] - 1.0);
-    return place;
+      part.local[a] = static_cast<float>((index[a] - brick.first[a]) * brick.scale[a] - 1.0);
+    return 1;
   }
 
-  static void half_voxels(const double* index, int64_t* half) {
-    for (int a = 0; a < 3; ++a) half[a] = static_cast<int64_t>(2.0 * index[a] + 1.0);
-  }
-
-  // Steps behind the next sample where something may be seen; false when there is none.
-  bool next_sample(Ray& ray, Place& place) const {
+  // Steps behind the next sample where something may be seen, and returns how many parts it has; 0
+  // when there is none.
+  int next_sample(Ray& ray, Part* parts) const {
     while (ray.next < ray.end) {
       double index[3];
       int64_t half[3], cell[3];
@@ -213,11 +270,11 @@ class March {
         ray.next = behind_cells(ray, cell, empty);
         continue;
       }
-      place = place_at(index, half);
       ++ray.next;
-      if (place.brick >= 0) return true;
+      const int count = parts_at(index, half, parts);
+      if (count) return count;
     }
-    return false;
+    return 0;
   }
 
   // k of the first sample behind the cells that are less than `reach` cells away.
@@ -243,31 +300,36 @@ class March {
   void gather() {
     const int share = kSamples / active_;
     const int most = share < kMostAhead ? share : kMostAhead;
-    int count = 0;
+    const int room = kParts - static_cast<int>(volume_.most_members);
+    Batch& batch = s_.samples;
+    batch.count = 0;
     for (int r = 0; r < active_; ++r) {
       Ray& ray = s_.rays[r];
       ray.samples = 0;
-      while (ray.samples < most && next_sample(ray, s_.samples.places[count])) {
-        s_.steps[count++] = ray.next - 1;
+      while (ray.samples < most && batch.part_count() <= room) {
+        const int first = batch.part_count();
+        const int parts = next_sample(ray, batch.parts + first);
+        if (!parts) break;
+        s_.steps[batch.count] = ray.next - 1;
+        batch.starts[++batch.count] = first + parts;
         ++ray.samples;
       }
     }
-    s_.samples.count = count;
   }
 
   // Evaluates a batch, brick by brick.
   template <class Network>
   void evaluate(Batch& batch, Network network) {
-    const int32_t nowhere = -1;
+    const int count = batch.part_count();
     int placed = 0;
-    for (int i = 0; i < batch.count; ++i) batch.rank[i] = nowhere;
-    for (int i = 0; i < batch.count; ++i) {
-      const int32_t number = batch.places[i].brick;
-      if (number < 0 || batch.rank[i] != nowhere) continue;
+    for (int i = 0; i < count; ++i) batch.rank[i] = -1;
+    for (int i = 0; i < count; ++i) {
+      if (batch.rank[i] >= 0) continue;
+      const int32_t number = batch.parts[i].brick;
       const int first = placed;
-      for (int j = i; j < batch.count; ++j) {
-        if (batch.places[j].brick != number) continue;
-        std::memcpy(batch.points + 3 * placed, batch.places[j].local, 3 * sizeof(float));
+      for (int j = i; j < count; ++j) {
+        if (batch.parts[j].brick != number) continue;
+        std::memcpy(batch.points + 3 * placed, batch.parts[j].local, 3 * sizeof(float));
         batch.rank[j] = placed++;
       }
       const AmgsrnBrick& brick = volume_.bricks[number];
@@ -277,19 +339,28 @@ class March {
     }
   }
 
+  // A component's value at a point.
+  float value(const Batch& batch, int point, int64_t c) const {
+    float total = 0.0f;
+    for (int i = batch.starts[point]; i < batch.starts[point + 1]; ++i)
+      total += batch.parts[i].weight * part_value(batch, i, c);
+    return total;
+  }
+
+  float part_value(const Batch& batch, int i, int64_t c) const {
+    const AmgsrnBrick& brick = volume_.bricks[batch.parts[i].brick];
+    return batch.values[batch.rank[i] * volume_.components + c] * brick.range[c] + brick.minimum[c];
+  }
+
   // What is seen of the values at a point.
-  float seen(const float* values) const {
-    if (look_.component >= 0) return value(values, look_.component);
+  float seen(const Batch& batch, int point) const {
+    if (look_.component >= 0) return value(batch, point, look_.component);
     float squares = 0.0f;
     for (int64_t c = 0; c < volume_.components; ++c) {
-      const float v = value(values, c);
+      const float v = value(batch, point, c);
       squares += v * v;
     }
     return __builtin_sqrtf(squares);
-  }
-
-  float value(const float* values, int64_t c) const {
-    return values[c] * volume_.range[c] + volume_.minimum[c];
   }
 
   Quad looked_up(float value) const {
@@ -310,9 +381,11 @@ class March {
     Ray& ray = s_.rays[r];
     const int end = sample + ray.samples;
     for (int i = sample; i < end && ray.transmittance > look_.transmittance_limit; ++i) {
-      const float v = seen(s_.samples.values + s_.samples.rank[i] * volume_.components);
+      const float v = seen(s_.samples, i);
       if (look_.blend == kComposite) {
-        composite(r, looked_up(v), s_.samples.places[i]);
+        const Batch& batch = s_.samples;
+        const int first = batch.starts[i];
+        composite(r, looked_up(v), batch.parts + first, batch.starts[i + 1] - first);
       } else if (look_.blend == kMaximum) {
         ray.best = v > ray.best ? v : ray.best;
       } else {
@@ -324,7 +397,7 @@ class March {
   }
 
   // Adds something to what a ray sees, at once or when it is lit.
-  void composite(int r, Quad colour, const Place& place) {
+  void composite(int r, Quad colour, const Part* parts, int count) {
     Ray& ray = s_.rays[r];
     if (!(colour[3] > 0.0f)) return;
     const float weight = colour[3] * ray.transmittance;
@@ -335,9 +408,11 @@ class March {
       return;
     }
     Batch& shaded = s_.shaded;
-    if (shaded.count == kSamples) shade();
-    shaded.places[shaded.count] = place;
-    s_.visible[shaded.count++] = {r, weight, colour};
+    if (shaded.count == kSamples || shaded.part_count() + count > kParts) shade();
+    const int first = shaded.part_count();
+    for (int i = 0; i < count; ++i) shaded.parts[first + i] = parts[i];
+    s_.visible[shaded.count] = {r, weight, colour};
+    shaded.starts[++shaded.count] = first + count;
   }
 
   // Composites the isosurfaces between the sample before and this one, in their order.
@@ -365,14 +440,14 @@ class March {
       done = part, done_surface = surface;
       const double t = distance(ray, static_cast<double>(k - 1) + static_cast<double>(part));
       if (!(t >= input_.near[ray.number] && t < input_.far[ray.number])) continue;
-      Place place = {-1, {}};
       double index[3];
       int64_t half[3];
+      int parts = 0;
       if (look_.shade && index_at(ray, t, index)) {
         half_voxels(index, half);
-        place = place_at(index, half);
+        parts = parts_at(index, half, s_.crossing);
       }
-      composite(r, looked_up(look_.isovalues[surface]), place);
+      composite(r, looked_up(look_.isovalues[surface]), s_.crossing, parts);
     }
   }
 
@@ -395,24 +470,34 @@ class March {
   }
 
   // Cosine of the angle between a point's gradient and a direction, without its sign.
-  float facing(const Batch& batch, int i, const double* towards) const {
-    const Place& place = batch.places[i];
-    if (place.brick < 0) return 0.0f;
-    const int64_t components = volume_.components, at = batch.rank[i] * components;
-    float local[3] = {};
+  float facing(const Batch& batch, int point, const double* towards) const {
+    const int first = batch.starts[point], last = batch.starts[point + 1];
+    if (first == last) return 0.0f;
+    const int64_t components = volume_.components;
+    double by_axes[3] = {};
     for (int64_t c = 0; c < components; ++c) {
       if (look_.component >= 0 && c != look_.component) continue;
       // That of the magnitude, but for a factor.
-      const float weight = look_.component >= 0
-                               ? volume_.range[c]
-                               : volume_.range[c] * value(batch.values + at, c);
-      for (int a = 0; a < 3; ++a) local[a] += weight * batch.gradients[3 * (at + c) + a];
+      const double factor =
+          look_.component >= 0 ? 1.0 : static_cast<double>(value(batch, point, c));
+      for (int i = first; i < last; ++i) {
+        const Part& part = batch.parts[i];
+        const AmgsrnBrick& brick = volume_.bricks[part.brick];
+        const float* local = batch.gradients + 3 * (batch.rank[i] * components + c);
+        const double weight = static_cast<double>(part.weight * brick.range[c]);
+        const double fading = static_cast<double>(part_value(batch, i, c));
+        for (int a = 0; a < 3; ++a)
+          by_axes[a] += factor * (weight * static_cast<double>(local[a]) * brick.scale[a] +
+                                  fading * static_cast<double>(part.slopes[a]));
+      }
     }
-    const AmgsrnBrick& brick = volume_.bricks[place.brick];
-    double by_axes[3];
-    for (int a = 0; a < 3; ++a)
-      by_axes[a] = static_cast<double>(local[a]) * brick.scale[a] *
-                   slope(volume_.axes[a], brick.first[a] + (static_cast<double>(place.local[a]) + 1.0) / brick.scale[a]);
+    const Part& part = batch.parts[first];
+    const AmgsrnBrick& brick = volume_.bricks[part.brick];
+    for (int a = 0; a < 3; ++a) {
+      const double index =
+          brick.first[a] + (static_cast<double>(part.local[a]) + 1.0) / brick.scale[a];
+      by_axes[a] *= slope(volume_.axes[a], index);
+    }
     double along = 0.0, squares = 0.0;
     for (int a = 0; a < 3; ++a) {
       const double g = by_axes[0] * volume_.turn[0][a] + by_axes[1] * volume_.turn[1][a] +

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -182,6 +183,33 @@ class NeuralVolume:
             values[part] = self._evaluate(points[part])
         return values
 
+    def sample_with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluate the field and its analytic gradient at world points.
+
+        Parameters
+        ----------
+        points : array [N, 3]
+            Columns x, y, z.
+
+        Returns
+        -------
+        values : float32 array [N, C]
+            As :meth:`sample` returns them.
+        gradients : float32 array [N, C, 3]
+            Change of each component per world unit along x, y, z; NaN where the value is.
+        """
+        points = _checked_points(points)
+        count, components = len(points), len(self.components)
+        values = np.full((count, components), np.nan, dtype=np.float32)
+        gradients = np.full((count, components, 3), np.nan, dtype=np.float32)
+        for part in _ranges(count, self._batch):
+            index = self.geometry.world_to_index(points[part])
+            for chosen, brick, inside in self._valid_by_brick(index):
+                some, slopes = brick.evaluate_with_gradient(inside, self.device)
+                values[part][chosen] = some
+                gradients[part][chosen] = self.geometry.index_gradient_to_world(inside, slopes)
+        return values, gradients
+
     def reconstruct(
         self, geometry: GridGeometry | None = None, max_bytes: int = _SLAB_BYTES
     ) -> Iterator[tuple[Extent, Block]]:
@@ -250,6 +278,13 @@ class NeuralVolume:
         geometry = preview_geometry(self.geometry, max_points)
         return geometry, self.reconstruct_block(geometry)
 
+    def bricks(self) -> Iterator[BrickNetwork]:
+        """Yield the networks and where they lie, for renderers."""
+        for brick, record in zip(self._bricks, self.index.bricks):
+            yield BrickNetwork(
+                brick.network, brick.first, brick.last, record.extent, brick.valid, brick.cells
+            )
+
     @property
     def _batch(self) -> int:
         network = self.index.network
@@ -281,12 +316,8 @@ class NeuralVolume:
     def _evaluate(self, index: np.ndarray) -> np.ndarray:
         """Return values [N, C] at one batch of points [N, 3] in index space."""
         values = np.full((len(index), len(self.components)), np.nan, dtype=np.float32)
-        for chosen, brick, points in self._by_brick(index):
-            known = brick.is_valid(points)
-            if known is not None:
-                chosen, points = chosen[known], points[known]
-            if len(points):
-                values[chosen] = brick.evaluate(points, self.device)
+        for chosen, brick, points in self._valid_by_brick(index):
+            values[chosen] = brick.evaluate(points, self.device)
         return values
 
     def _density(self, index: np.ndarray) -> np.ndarray:
@@ -295,6 +326,15 @@ class NeuralVolume:
         for chosen, brick, points in self._by_brick(index):
             values[chosen, 0] = brick.density(points, self.device)
         return values
+
+    def _valid_by_brick(self, index: np.ndarray) -> Iterator[tuple[np.ndarray, _Brick, np.ndarray]]:
+        """Like :meth:`_by_brick`, without points whose nearest voxel is missing."""
+        for chosen, brick, points in self._by_brick(index):
+            known = brick.is_valid(points)
+            if known is not None:
+                chosen, points = chosen[known], points[known]
+            if len(points):
+                yield chosen, brick, points
 
     def _by_brick(self, index: np.ndarray) -> Iterator[tuple[np.ndarray, _Brick, np.ndarray]]:
         """Split points inside the volume by the brick that owns their nearest voxel."""
@@ -313,6 +353,31 @@ class NeuralVolume:
             yield chosen[mine], self._bricks[number], points[mine]
 
 
+class BrickNetwork(NamedTuple):
+    """A brick's network, and its place in the volume's index space.
+
+    Attributes
+    ----------
+    network : SceneNetwork
+        Lives on [-1, 1]^3, which is the box from `first` to `last`.
+    first, last : float64 array [3]
+        Voxels of the brick with its ghost cells, x, y, z.
+    extent : tuple of slices (z, y, x)
+        The voxels that the brick answers for: a point belongs to its nearest voxel's brick.
+    valid : bool array [z, y, x] or None
+        Which voxels from `first` to `last` have a value; None when all have.
+    cells : uint8 array [2, C, z, y, x] or None
+        Codes of the macro-cells, where the file has them; see :mod:`amgsrn_core.archive.cells`.
+    """
+
+    network: SceneNetwork
+    first: np.ndarray
+    last: np.ndarray
+    extent: Extent
+    valid: np.ndarray | None
+    cells: np.ndarray | None
+
+
 @dataclass(frozen=True)
 class _Brick:
     """One network, where it lies in the volume's index space, and which voxels are valid."""
@@ -321,6 +386,7 @@ class _Brick:
     first: np.ndarray  # of the ghosted extent, x, y, z
     last: np.ndarray
     valid: np.ndarray | None
+    cells: np.ndarray | None
 
     @classmethod
     def of_state(
@@ -345,6 +411,7 @@ class _Brick:
             first=np.array([x.start, y.start, z.start], dtype=np.float64),
             last=np.array([x.stop - 1, y.stop - 1, z.stop - 1], dtype=np.float64),
             valid=state.get("mask"),
+            cells=state.get("macro_cells"),
         )
 
     def is_valid(self, points: np.ndarray) -> np.ndarray | None:
@@ -358,6 +425,14 @@ class _Brick:
         """Return float32 [N, C] at points [N, 3] in the volume's index space."""
         with torch.inference_mode():
             return self.network(self._local(points, device)).cpu().numpy()
+
+    def evaluate_with_gradient(
+        self, points: np.ndarray, device: torch.device
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return float32 values [N, C] and gradients [N, C, 3] by the volume's index."""
+        values, gradients = self.network.with_gradient(self._local(points, device))
+        by_index = gradients.cpu().numpy() * (2.0 / (self.last - self.first)).astype(np.float32)
+        return values.cpu().numpy(), by_index
 
     def density(self, points: np.ndarray, device: torch.device) -> np.ndarray:
         """Return the feature density float32 [N]."""

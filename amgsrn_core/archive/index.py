@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from amgsrn_core.volume.volume import Volume
 
 FORMAT_NAME = "amgsrn"
-FORMAT_VERSION = (1, 0)
+FORMAT_VERSION = (1, 1)
 
 # A volume with more samples along one axis is not plausible; an index that claims so is damaged.
 _LONGEST_AXIS = 10_000_000

@@ -26,6 +26,7 @@ from amgsrn_core.errors import (
     TrainingError,
     is_out_of_memory,
 )
+from amgsrn_core.macro_cells import network_cells
 from amgsrn_core.networks import SceneNetwork, initial_network
 from amgsrn_core.output import ensure_writable, reason, replacing
 from amgsrn_core.training.checkpoint import CheckpointFile
@@ -146,6 +147,7 @@ def train(
         state = {**model.state_arrays(), "history": result.history.array()}
         if data.valid is not None:
             state["mask"] = data.valid
+        state["macro_cells"] = network_cells(model, index, record, data.valid)
         write_archive(output, index.replace(bricks=(record,)), [state])
         clear(folder)
     return TrainingOutcome(output, True, quality.psnr, result.seconds, result.history.array())

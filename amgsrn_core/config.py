@@ -37,11 +37,16 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-class _Checked:
+def options(kind: type) -> list[dataclasses.Field[Any]]:
+    """Return the fields of a configuration class that :func:`option` declared."""
+    return [field for field in dataclasses.fields(kind) if "help" in field.metadata]
+
+
+class Checked:
     """Refuses values of another type than the default's, or outside the declared range."""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+        for field in options(type(self)):
             value, default = getattr(self, field.name), field.default
             if isinstance(default, tuple):
                 if not isinstance(value, tuple) or len(value) != len(default):
@@ -66,6 +71,10 @@ def _check(field: dataclasses.Field[Any], value: Any, default: Any) -> None:
         if not isinstance(value, str):
             raise ConfigurationError(f"{name} must be a word, not {value!r}.")
         return
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise ConfigurationError(f"{name} must be true or false, not {value!r}.")
+        return
     kinds = (int,) if isinstance(default, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or value != value:
         kind = "a whole number" if kinds == (int,) else "a number"
@@ -78,7 +87,7 @@ def _check(field: dataclasses.Field[Any], value: Any, default: Any) -> None:
 
 
 @dataclass(frozen=True)
-class NetworkConfig(_Checked):
+class NetworkConfig(Checked):
     """Size of one network: adaptive feature grids (encoder) and a small MLP (decoder)."""
 
     grids: int = option(16, "number of adaptive feature grids", minimum=1, maximum=4096)
@@ -91,7 +100,7 @@ class NetworkConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class TrainingConfig(_Checked):
+class TrainingConfig(Checked):
     """How one network is fitted to its brick."""
 
     iterations: int = option(4000, "optimiser steps", minimum=1, maximum=100_000_000)
@@ -157,14 +166,14 @@ class TrainingConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class StorageConfig(_Checked):
+class StorageConfig(Checked):
     """How a trained model is stored."""
 
     dtype: str = option("float32", "type of the stored numbers", choices=("float32", "float16"))
 
 
 @dataclass(frozen=True)
-class BrickConfig(_Checked):
+class BrickConfig(Checked):
     """How a volume is cut into bricks, each with a network of its own."""
 
     bricks: Triple = option(  # noqa: RUF009 -- a dataclasses.field, like the others
@@ -202,7 +211,7 @@ class BrickConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class DispatchConfig(_Checked):
+class DispatchConfig(Checked):
     """Where and how the bricks of a volume are trained."""
 
     workers: int = option(

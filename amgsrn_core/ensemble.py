@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -112,7 +113,6 @@ class NeuralVolume:
         self._lows = np.array([low for low, _ in ranges], dtype=np.float32)
         self._spans = np.array([high for _, high in ranges], dtype=np.float32) - self._lows
         self._kernels = native_library(backend, self.device)
-        self._owners = _Owners.of_bricks(index.bricks)
         if len(index.bricks) == 1 and len(self._present):
             self._bricks[0]  # a damaged model is found out now
 
@@ -233,6 +233,35 @@ class NeuralVolume:
             values[part] = self._evaluate(points[part])
         return values
 
+    def sample_with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluate the field and its analytic gradient at world points.
+
+        Parameters
+        ----------
+        points : array [N, 3]
+            Columns x, y, z.
+
+        Returns
+        -------
+        values : float32 array [N, C]
+            As :meth:`sample` returns them.
+        gradients : float32 array [N, C, 3]
+            Change of each component per world unit along x, y, z; NaN where the value is.
+        """
+        points = _checked_points(points)
+        count, components = len(points), len(self.components)
+        values = np.full((count, components), np.nan, dtype=np.float32)
+        gradients = np.full((count, components, 3), np.nan, dtype=np.float32)
+        for part in _ranges(count, self._batch):
+            index = self.geometry.world_to_index(points[part])
+            chosen, inside = self._inside(index)
+            if not len(chosen) or not len(self._present):
+                continue
+            some, slopes = self._blended_with_gradient(inside)
+            values[part][chosen] = some
+            gradients[part][chosen] = self.geometry.index_gradient_to_world(inside, slopes)
+        return values, gradients
+
     def reconstruct(
         self, geometry: GridGeometry | None = None, max_bytes: int = _SLAB_BYTES
     ) -> Iterator[tuple[Extent, Block]]:
@@ -306,6 +335,24 @@ class NeuralVolume:
         geometry = preview_geometry(self.geometry, max_points)
         return geometry, self.reconstruct_block(geometry)
 
+    def bricks(self) -> Iterator[BrickNetwork]:
+        """Yield the networks and where they lie, for renderers; holes and empty bricks have none.
+
+        All of them are in memory then, whatever the limit.
+        """
+        for place, number in enumerate(self._present):
+            brick = self._bricks[number]
+            yield BrickNetwork(
+                brick.network,
+                brick.first,
+                brick.last,
+                self.index.bricks[number],
+                brick.valid,
+                brick.cells,
+                self._blend.ends[place],
+                self._blend.halves[place],
+            )
+
     @property
     def _batch(self) -> int:
         if len(self._bricks) > 1:
@@ -377,6 +424,27 @@ class NeuralVolume:
             values[chosen[~covered]] = np.nan
         return values
 
+    def _blended_with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values [N, C] and gradients [N, C, 3] at points inside, in index space."""
+        shape = (len(points), len(self.components))
+        values, gradients = np.zeros(shape), np.zeros((*shape, 3))
+        parts = self._blend.parts(points, gradients=True)
+        assert parts.gradients is not None
+        numbers, starts = parts.starts()
+        for number, start, stop in zip(self._present[numbers], starts, starts[1:]):
+            brick = self._bricks[number]
+            for first in range(start, stop, self._network_batch):
+                rows = slice(first, min(first + self._network_batch, stop))
+                there = parts.points[rows]
+                some, slopes = brick.with_gradient(points[there])
+                weights = parts.weights[rows, None]
+                values[there] += weights * some
+                gradients[there] += weights[..., None] * slopes
+                gradients[there] += some[..., None] * parts.gradients[rows, None]
+        missing = np.bincount(parts.points, minlength=len(points)) == 0
+        values[missing], gradients[missing] = np.nan, np.nan
+        return values, gradients
+
     def _of_parts(
         self,
         points: np.ndarray,
@@ -427,15 +495,46 @@ class NeuralVolume:
         return values
 
     def _inside(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which points [N, 3] lie inside the volume and not in a hole, and those points."""
+        """Return which points [N, 3] lie inside the volume, and those points."""
         last = np.array(self.geometry.dims[::-1], dtype=np.float64) - 1
         inside = np.all((index >= -_FACE_TOLERANCE) & (index <= last + _FACE_TOLERANCE), axis=1)
         chosen = np.flatnonzero(inside)
         points = np.clip(index[chosen], 0, last)
-        if self.index.holes:
-            known = np.isin(self._owners.of(points), self.index.holes, invert=True)
-            chosen, points = chosen[known], points[known]
         return chosen, points
+
+
+class BrickNetwork(NamedTuple):
+    """A brick's network, and its place in the volume's index space.
+
+    Attributes
+    ----------
+    network : SceneNetwork
+        Lives on [-1, 1]^3, which is the box from `first` to `last`.
+    first, last : float64 array [3]
+        Voxels of the brick with its ghost cells, x, y, z.
+    record : BrickRecord
+        What the file says about the brick.
+    valid : bool array [z, y, x] or None
+        Which voxels from `first` to `last` have a value; None when all have.
+    cells : uint8 array [2, C, z, y, x] or None
+        Codes of the macro-cells, where the file has them; see :mod:`amgsrn_core.archive.cells`.
+    ends, halves : float64 array [2, 3]
+        Where it has which weight; see :class:`amgsrn_core.blending.Blend`.
+    """
+
+    network: SceneNetwork
+    first: np.ndarray
+    last: np.ndarray
+    record: BrickRecord
+    valid: np.ndarray | None
+    cells: np.ndarray | None
+    ends: np.ndarray
+    halves: np.ndarray
+
+    @property
+    def extent(self) -> Extent:
+        """The voxels that the brick answers for."""
+        return self.record.extent
 
 
 @dataclass(frozen=True)
@@ -446,7 +545,8 @@ class _Brick:
     first: np.ndarray  # of the ghosted extent, x, y, z
     last: np.ndarray
     valid: np.ndarray | None
-    argument: Network | None = None  # the network for the CPU kernels, if they evaluate it
+    cells: np.ndarray | None
+    argument: Network | None  # the network for the CPU kernels, if they evaluate it
 
     @classmethod
     def of_state(
@@ -469,7 +569,8 @@ class _Brick:
             network=network,
             first=np.array([x.start, y.start, z.start], dtype=np.float64),
             last=np.array([x.stop - 1, y.stop - 1, z.stop - 1], dtype=np.float64),
-            valid=state.get("mask"),
+            valid=_without_holes(state.get("mask"), index, record),
+            cells=state.get("macro_cells"),
             argument=network.kernel_argument(),
         )
 
@@ -500,6 +601,17 @@ class _Brick:
             values[known] = self._evaluate(local[known], of)
         return values
 
+    def with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values [N, C] and gradients [N, C, 3] by the volume's index; NaN without value."""
+        local = torch.from_numpy(self.local(points)).to(self.network.minimum.device)
+        values, gradients = (result.cpu().numpy() for result in self.network.with_gradient(local))
+        gradients = gradients * (2.0 / (self.last - self.first)).astype(np.float32)
+        known = self.is_valid(points)
+        if known is not None and not known.all():
+            values, gradients = values.copy(), gradients.copy()
+            values[~known], gradients[~known] = np.nan, np.nan
+        return values, gradients
+
     def local(self, points: np.ndarray) -> np.ndarray:
         """Map points [N, 3] in the volume's index space to the brick, where it is [-1, 1]^3."""
         local = (points - self.first) * (2.0 / (self.last - self.first)) - 1.0
@@ -517,35 +629,19 @@ class _Brick:
         return self.first + (corners + 1.0) * 0.5 * (self.last - self.first)
 
 
-class _Owners:
-    """Which brick owns a voxel, for any partition of the volume into boxes."""
-
-    def __init__(self, cuts: list[np.ndarray], numbers: np.ndarray) -> None:
-        self._cuts = cuts  # for x, y, z: where bricks begin, ascending
-        self._numbers = numbers  # [x, y, z] cells between the cuts
-
-    @classmethod
-    def of_bricks(cls, bricks: tuple[BrickRecord, ...]) -> _Owners:
-        cuts = [
-            np.unique([bound for b in bricks for bound in (b.extent[a].start, b.extent[a].stop)])
-            for a in (2, 1, 0)
-        ]
-        numbers = np.zeros([len(c) - 1 for c in cuts], dtype=np.intp)
-        for number, brick in enumerate(bricks):
-            cells = tuple(
-                slice(*np.searchsorted(c, [brick.extent[a].start, brick.extent[a].stop]))
-                for c, a in zip(cuts, (2, 1, 0))
-            )
-            numbers[cells] = number
-        return cls(cuts, numbers)
-
-    def of(self, points: np.ndarray) -> np.ndarray:
-        voxels = np.floor(points + 0.5)
-        cells = [
-            np.clip(np.searchsorted(cut, voxels[:, axis], side="right") - 1, 0, len(cut) - 2)
-            for axis, cut in enumerate(self._cuts)
-        ]
-        return self._numbers[tuple(cells)]
+def _without_holes(
+    valid: np.ndarray | None, index: ModelIndex, record: BrickRecord
+) -> np.ndarray | None:
+    """Return the mask of a brick's voxels, False in bricks that were not trained."""
+    for number in index.holes:
+        hole = tuple(
+            slice(max(h.start - g.start, 0), max(h.stop - g.start, 0))
+            for h, g in zip(index.bricks[number].extent, record.ghosted)
+        )
+        if all(h.start < g.stop - g.start and h.stop for h, g in zip(hole, record.ghosted)):
+            valid = np.ones(record.ghosted_dims, dtype=bool) if valid is None else valid.copy()
+            valid[hole] = False
+    return valid
 
 
 class _GridPoints:

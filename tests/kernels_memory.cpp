@@ -15,6 +15,10 @@ extern "C" {
 const char* amgsrn_isa(int number);
 int amgsrn_use_isa(const char* name);
 int amgsrn_evaluate(const AmgsrnNetwork*, const float*, int64_t, float*, int);
+int amgsrn_evaluate_gradient(const AmgsrnNetwork*, const float*, int64_t, float*, float*, int);
+int64_t amgsrn_decoder_size(const AmgsrnNetwork*);
+int amgsrn_pack_decoder(const AmgsrnNetwork*, float*);
+int amgsrn_march(const AmgsrnVolume*, const AmgsrnLook*, const AmgsrnRays*, float*, int);
 int amgsrn_draw(const AmgsrnData*, const float*, int64_t, float*, float*, int);
 int amgsrn_train(const AmgsrnNetwork*, const float*, const float*, int64_t, AmgsrnGradients*, int);
 int amgsrn_density(const AmgsrnNetwork*, const float*, const float*, int64_t, double, float*, int);
@@ -40,6 +44,62 @@ std::unique_ptr<float[]> numbers(int64_t count) {
     made[static_cast<size_t>(i)] = static_cast<float>(state >> 8) * 0x1p-23f - 1.0f;
   }
   return made;
+}
+
+// Marches through two bricks of this network along x that overlap, the first of them masked, over a
+// border of macro-cells inside the second, with and without even axes.
+void march(const AmgsrnNetwork& network, int64_t count) {
+  constexpr int64_t kSize = 6, kCut = 4;
+  std::vector<float> decoder(static_cast<size_t>(amgsrn_decoder_size(&network)));
+  amgsrn_pack_decoder(&network, decoder.data());
+  const std::vector<uint8_t> valid(kSize * kSize * (kCut + 1), 1);
+  const auto outputs = static_cast<size_t>(network.outputs);
+  const std::vector<float> minimum(outputs, -1), range(outputs, 2);
+  const double scale = 2.0 / (kSize - 1);
+  const AmgsrnBrick bricks[2] = {
+      {&network, decoder.data(), minimum.data(), range.data(), {0, 0, 0},
+       {2.0 / kCut, scale, scale}, {kCut + 1, kSize, kSize}, valid.data(),
+       {{-INFINITY, -INFINITY, -INFINITY}, {3, INFINITY, INFINITY}}, {{}, {0.5, 0, 0}}},
+      {&network, decoder.data(), minimum.data(), range.data(), {2, 0, 0}, {0.6, scale, scale},
+       {4, kSize, kSize}, nullptr,
+       {{3, -INFINITY, -INFINITY}, {INFINITY, INFINITY, INFINITY}}, {{0.5, 0, 0}, {}}}};
+  const std::vector<double> coordinates = {0, 0.5, 2, 3, 4, 5};
+  const std::vector<int32_t> blocks = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2}, members = {0, 0, 1, 1};
+  const std::vector<int64_t> starts = {0, 1, 3, 4};
+  const std::vector<int32_t> cells = {0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1}, one(2 * kSize - 1, 0);
+  const std::vector<double> borders = {0, 3.5, 5}, whole = {0, 5};
+  const AmgsrnAxis side = {kSize, 0, 1, nullptr, one.data(), one.data(), whole.data(), 1, 1};
+  AmgsrnVolume volume = {{{kSize, 0, 1, nullptr, blocks.data(), cells.data(), borders.data(), 3, 2},
+                          side, side},
+                         bricks, 2, starts.data(), members.data(), 2, network.outputs,
+                         {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
+  auto numbers3 = numbers(3 * count);
+  std::vector<double> origins, directions, zeros(static_cast<size_t>(count), 0.0),
+      far(static_cast<size_t>(count), 100.0);
+  for (int64_t i = 0; i < count; ++i)
+    for (int a = 0; a < 3; ++a) {
+      origins.push_back(a ? 2.5 + 2.4 * numbers3[3 * i + a] : -2);
+      directions.push_back(a ? 0.1 * numbers3[3 * i + a] : 1);
+    }
+  directions[1] = NAN;
+  const std::vector<int64_t> first(static_cast<size_t>(count), -3),
+      samples(static_cast<size_t>(count), 40);
+  const AmgsrnRays rays = {count,       origins.data(), directions.data(), directions.data(),
+                           zeros.data(), far.data(),    zeros.data(),      first.data(),
+                           samples.data()};
+  const std::vector<uint8_t> empty = {0, 0}, half = {1, 0};
+  const std::vector<float> table(4 * 5, 0.3f), isovalues = {0.0f, 0.1f, -0.2f};
+  const std::vector<float> maxima = {1e30f, 1e30f};
+  for (const int blend : {0, 1, 2})
+    for (const int shade : {0, 1}) {
+      volume.axes[0].coordinates = shade ? coordinates.data() : nullptr;
+      const AmgsrnLook look = {shade ? half.data() : empty.data(),
+                               blend == 1 ? maxima.data() : nullptr,
+                               0.25, table.data(), 5, -1.0, 1.0, 0, blend, shade - 1, shade,
+                               isovalues.data(), 3, 0.1f, 0.5f, 0.3f, 10.0f, 0.01f};
+      auto image = numbers(4 * count);
+      amgsrn_march(&volume, &look, &rays, image.get(), 3);
+    }
 }
 
 void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64_t count,
@@ -72,6 +132,11 @@ void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64
   auto values = numbers(outputs * count);
   amgsrn_evaluate(&n, points.get(), count, values.get(), kParts);
   keep(values.get(), outputs * count);
+
+  auto gradients = numbers(3 * outputs * count);
+  amgsrn_evaluate_gradient(&n, points.get(), count, values.get(), gradients.get(), kParts);
+
+  if (side == 3) march(n, count);
 
   AmgsrnData data = {};
   data.components = outputs, data.depth = side, data.height = side, data.width = side;

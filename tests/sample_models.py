@@ -64,3 +64,18 @@ def write_small_model(path: Path, *, seed: int = 0, mask: bool = False, **option
     """Write such a model; `options` are those of :func:`small_index`."""
     index = small_index(**options)
     return write_archive(path, index, [small_brick(index, seed, mask)])
+
+
+def write_two_bricks(path: Path, *, seed: int = 0, mask: bool = False, **options) -> ModelIndex:
+    """Write such a model in two bricks that share the x axis without overlapping."""
+    index = small_index(**options)
+    z, y, x = index.bricks[0].extent
+    middle = x.stop // 2
+    parts = (slice(0, middle), slice(middle, x.stop))
+    index = index.replace(bricks=tuple(BrickRecord((z, y, s), (z, y, s)) for s in parts))
+    bricks = [small_brick(index, seed + i) for i in range(2)]
+    if mask:
+        random = np.random.default_rng(seed)
+        for brick, record in zip(bricks, index.bricks):
+            brick["mask"] = random.random(record.ghosted_dims) > 0.3
+    return write_archive(path, index, bricks)

@@ -20,6 +20,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from amgsrn_core.archive.cells import cell_shape, pack_cells, unpack_cells
 from amgsrn_core.archive.index import ModelIndex
 from amgsrn_core.archive.mask import pack_mask, unpack_mask
 from amgsrn_core.archive.shapes import parameter_shapes
@@ -45,8 +46,9 @@ def write_archive(
     bricks : sequence of dict
         For each brick of the index: the network's parameters by name (see
         :func:`~amgsrn_core.archive.parameter_shapes`), `mask` (bool [z, y, x] over the ghosted
-        extent, True where there is a value; leave it out when nothing is missing) and `history`
-        (float64 [rows, columns], one column for each of the index's `history_columns`).
+        extent, True where there is a value; leave it out when nothing is missing), `macro_cells`
+        (uint8 [2, C, z, y, x], see :mod:`amgsrn_core.archive.cells`) and `history` (float64
+        [rows, columns], one column for each of the index's `history_columns`).
 
     Returns
     -------
@@ -175,8 +177,9 @@ class Archive:
         -------
         dict
             The network's parameters as float32 (none unless the brick's state is "network"), `mask`
-            (bool [z, y, x] over the ghosted extent) where voxels are missing, and `history`
-            (float64 [rows, columns]) where there is one.
+            (bool [z, y, x] over the ghosted extent) where voxels are missing, and `macro_cells`
+            (uint8 [2, C, z, y, x]) and `history` (float64 [rows, columns]) where the file has
+            them.
 
         Raises
         ------
@@ -288,6 +291,10 @@ def _stored_tensors(
             if tensor.all():
                 continue
             tensor = pack_mask(tensor)
+        elif name == "macro_cells":
+            if tensor.dtype != np.uint8 or tensor.shape != _cells_shape(index, number):
+                raise ArchiveError(f"The macro-cells of brick {number} are {tensor.shape}.")
+            tensor = pack_cells(tensor)
         elif name == "history":
             tensor = tensor.astype("<f8")
         else:
@@ -317,6 +324,8 @@ def _usable_tensors(
     for name, tensor in stored.items():
         if name == "mask":
             usable[name] = unpack_mask(tensor, index.bricks[number].ghosted_dims)
+        elif name == "macro_cells":
+            usable[name] = unpack_cells(tensor, _cells_shape(index, number))
         elif name == "history":
             usable[name] = tensor.astype(np.float64)
         else:
@@ -341,8 +350,13 @@ def _check_shapes(index: ModelIndex, number: int, shapes: Mapping[str, tuple[int
     history = shapes.get("history")
     if history is not None and (len(history) != 2 or history[1] != len(index.history_columns)):
         raise ArchiveError(f"the history of brick {number} does not fit 'history_columns'")
-    if len(shapes.get("mask", (0,))) != 1:
-        raise ArchiveError(f"the mask of brick {number} is not a list of bytes")
+    for name in ("mask", "macro_cells"):
+        if len(shapes.get(name, (0,))) != 1:
+            raise ArchiveError(f"'{name}' of brick {number} is not a list of bytes")
+
+
+def _cells_shape(index: ModelIndex, number: int) -> tuple[int, ...]:
+    return 2, len(index.components), *cell_shape(index.bricks[number], index.dims)
 
 
 def _checksum(tensors: Mapping[str, np.ndarray]) -> str:

@@ -43,16 +43,21 @@ _Rows = list[dict[str, Any]]
 def run(arguments: argparse.Namespace) -> int:
     """Measure what is asked for, and report medians and ratios."""
     prepare_report(arguments.json)
+    if arguments.what == "render":
+        from amgsrn_core.cli.bench_render import run_render
+
+        return run_render(arguments)
     size = configuration(NetworkConfig, arguments)
     default = _INFERENCE_POINTS if arguments.what == "inference" else _TRAINING_POINTS
     points = default if arguments.points is None else arguments.points
-    if points < 1 or arguments.repetitions < 1:
+    repetitions = 5 if arguments.repetitions is None else arguments.repetitions
+    if points < 1 or repetitions < 1:
         raise ConfigurationError("points and repetitions must be at least 1.")
     fast = _is_fast(arguments)
     keep_freed_memory()
     rows, roofline = [], []
-    for threads in _threads(arguments.threads):
-        budget = Budget(points, threads, arguments.repetitions)
+    for threads in chosen_threads(arguments.threads):
+        budget = Budget(points, threads, repetitions)
         if arguments.what == "inference":
             tasks = [measure_inference(size, budget)]
         else:
@@ -67,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         "network": to_json(size),
         "precision": "fast" if fast else "float32",
         "points": points,
-        "repetitions": arguments.repetitions,
+        "repetitions": repetitions,
         "results": rows,
         "ratio": _ratios(rows),
         "scaling": _scaling(rows),
@@ -345,7 +350,8 @@ def _of_threads(number: int) -> str:
     return f"{number} thread{'' if number == 1 else 's'}"
 
 
-def _threads(text: str | None) -> tuple[int, ...]:
+def chosen_threads(text: str | None) -> tuple[int, ...]:
+    """Return the numbers of threads to measure with (default: 1 and all cores)."""
     if text is None:
         return tuple(sorted({1, available_cores()}))
     try:

@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 from typing import Any, TypeVar
 
+from amgsrn_core.config import options
+
 T = TypeVar("T")
 
 # Short forms and the names under which the documentation knows an option.
@@ -14,17 +16,22 @@ _ALIASES = {"learning_rate": ("--lr",), "device": ("--devices",)}
 _METAVARS = {"scheduler": "ADDRESS|FILE", "log": "FILE"}
 
 
-def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
+def add_options(parser: argparse.ArgumentParser, kind: type, without: tuple[str, ...] = ()) -> None:
     """Add an option for each field of a configuration class, with its default and range."""
     title = (kind.__doc__ or kind.__name__).strip().split("\n")[0]
     group = parser.add_argument_group(title.rstrip("."))
-    for field in dataclasses.fields(kind):
-        add_option(group, field)
+    for field in options(kind):
+        if field.name not in without:
+            add_option(group, field)
 
 
 def add_option(group: Any, field: dataclasses.Field[Any]) -> None:
     """Add the option of one field."""
     default = field.default
+    if isinstance(default, bool):
+        help = field.metadata["help"]
+        group.add_argument(f"--{field.name.replace('_', '-')}", action="store_true", help=help)
+        return
     settings: dict[str, Any] = {
         "dest": field.name,
         "default": default,
@@ -42,10 +49,13 @@ def add_option(group: Any, field: dataclasses.Field[Any]) -> None:
     )
 
 
-def configuration(kind: type[T], arguments: argparse.Namespace) -> T:
-    """Make a configuration from parsed options; the class itself checks the ranges."""
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    return kind(**{field.name: getattr(arguments, field.name) for field in fields})
+def configuration(kind: type[T], arguments: argparse.Namespace, **more: Any) -> T:
+    """Make a configuration from parsed options; the class itself checks the ranges.
+
+    `more` are fields that have no option, or another one.
+    """
+    names = [field.name for field in options(kind) if field.name not in more]
+    return kind(**{name: getattr(arguments, name) for name in names}, **more)
 
 
 def whole_numbers(count: int) -> Any:
@@ -78,6 +88,13 @@ def numbers(count: int) -> Any:
         return values
 
     return convert
+
+
+def any_numbers(text: str) -> tuple[float, ...]:
+    """Return the argparse value of a list of numbers, of any length."""
+    convert = numbers(text.count(",") + 1)
+    values: tuple[float, ...] = convert(text)
+    return values
 
 
 def time_step(text: str) -> int | float | str:

@@ -11,7 +11,14 @@ from typing import NoReturn
 
 import amgsrn_core
 from amgsrn_core.cli.failures import UsageError
-from amgsrn_core.cli.options import add_option, add_options, numbers, time_step, whole_numbers
+from amgsrn_core.cli.options import (
+    add_option,
+    add_options,
+    any_numbers,
+    numbers,
+    time_step,
+    whole_numbers,
+)
 from amgsrn_core.config import (
     BACKENDS,
     BrickConfig,
@@ -20,6 +27,8 @@ from amgsrn_core.config import (
     StorageConfig,
     TrainingConfig,
 )
+from amgsrn_core.rendering.marcher import BACKENDS as MARCHERS
+from amgsrn_core.rendering.settings import RenderSettings
 
 TESTS = (
     "psnr",
@@ -31,6 +40,11 @@ TESTS = (
     "feature-locations",
 )
 DEFAULT_TESTS = ("psnr", "ssim")
+
+_BACKEND_WORDS = {
+    BACKENDS: "the CPU kernels (native), PyTorch (torch)",
+    MARCHERS: "the CPU kernels (native), PyTorch (torch), nerfacc on CUDA (nerfacc)",
+}
 
 _PARAVIEW = {
     "pvpython": "ParaView's Python shell",
@@ -96,6 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_test(commands)
     _add_reconstruct(commands)
+    _add_render(commands)
     _add_info(commands)
     _add_bench(commands)
     _add_doctor(commands)
@@ -163,6 +178,77 @@ def _add_reconstruct(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_device(parser)
 
 
+def _add_render(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(commands, "render", "make a picture of a model or of data")
+    parser.add_argument("model", metavar="MODEL|VOLUME", help="model (.amgsrn), or a volume's file")
+    _add_output(parser, "OUT.png", "the picture to write")
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="show the data instead of the model: those that it was trained on, if their file is "
+        "beside it",
+    )
+    _add_selection(parser, "; only for data")
+    parser.add_argument(
+        "--hw",
+        metavar="H,W",
+        type=whole_numbers(2),
+        default=(512, 512),
+        help="height and width of the picture (default: 512,512)",
+    )
+    parser.add_argument(
+        "--spp",
+        metavar="N",
+        type=int,
+        default=256,
+        help="samples along the volume's diagonal (default: 256)",
+    )
+    for name, default, words in (
+        ("azimuth", 0.0, "degrees round the y axis, 0 from positive z, 90 from positive x"),
+        ("polar", 90.0, "degrees from the positive y axis"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            metavar="D",
+            type=float,
+            default=default,
+            help=f"{words} (default: {default:g})",
+        )
+    parser.add_argument(
+        "--distance",
+        metavar="R",
+        type=float,
+        help="from the volume's centre to the camera, in world units (default: 1.8 times the "
+        "volume's longest edge)",
+    )
+    parser.add_argument(
+        "--colormap",
+        metavar="JSON",
+        help="colours and opacities: a preset that ParaView exported, stretched over the values",
+    )
+    parser.add_argument(
+        "--unit-distance",
+        metavar="X",
+        type=float,
+        help="world distance over which the colour map's opacities apply (default: 1/256 of the "
+        "volume's diagonal)",
+    )
+    parser.add_argument(
+        "--isovalues", metavar="V,...", type=any_numbers, default=(), help="for --blend isosurface"
+    )
+    parser.add_argument(
+        "--component",
+        metavar="N",
+        help="component of a vector field, from 0, or magnitude (default)",
+    )
+    parser.add_argument(
+        "--frames", metavar="N", type=int, default=1, help="frames to time (default: 1)"
+    )
+    add_options(parser, RenderSettings, without=("samples_per_voxel", "unit_distance"))
+    _add_device(parser, MARCHERS)
+    _add_json(parser)
+
+
 def _add_info(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = _command(commands, "info", "describe a model file")
     parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
@@ -172,7 +258,7 @@ def _add_info(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = _command(commands, "bench", "measure how fast this machine computes")
-    parser.add_argument("what", choices=("inference", "training"), help="what to measure")
+    parser.add_argument("what", choices=("inference", "training", "render"), help="what to measure")
     parser.add_argument(
         "--points",
         metavar="N",
@@ -183,8 +269,12 @@ def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--repetitions",
         metavar="N",
         type=int,
-        default=5,
-        help="measurements of each backend, taken in turn (default: 5)",
+        help="measurements of each backend, taken in turn (default: 5, for render 1)",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="for render: a model to render (default: one that is quickly fitted to blobs)",
     )
     parser.add_argument(
         "--threads",
@@ -238,7 +328,7 @@ def _add_selection(parser: argparse.ArgumentParser, default: str = "") -> None:
     )
 
 
-def _add_device(parser: argparse.ArgumentParser) -> None:
+def _add_device(parser: argparse.ArgumentParser, backends: tuple[str, ...] = BACKENDS) -> None:
     parser.add_argument(
         "--device",
         "--devices",
@@ -248,9 +338,9 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--backend",
-        choices=BACKENDS,
+        choices=backends,
         default="auto",
-        help="what computes: the CPU kernels (native), PyTorch (torch), or the fastest that works "
+        help=f"what computes: {_BACKEND_WORDS[backends]}, or the fastest that works "
         "(default: auto)",
     )
 

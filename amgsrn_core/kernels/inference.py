@@ -63,10 +63,39 @@ class Evaluator:
         self, feature_grids: Tensor, transforms: Tensor, weights: Sequence[Tensor]
     ) -> Network:
         """Return what the kernels take; valid while this object and the tensors are."""
-        nodes = self._current_nodes(feature_grids)
+        nodes = self.nodes(feature_grids)
         return network_argument(nodes, feature_grids.shape, transforms, weights)
 
-    def _current_nodes(self, feature_grids: Tensor) -> Tensor:
+    def with_gradient(
+        self,
+        points: Tensor,
+        feature_grids: Tensor,
+        transforms: Tensor,
+        weights: Sequence[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Return values [N, C] and their gradients [N, C, 3] by the points.
+
+        The twin of :func:`amgsrn_core.networks.reference.values_and_gradients`; parameters as
+        for :meth:`normalised`.
+        """
+        nodes = self.nodes(feature_grids)
+        network = network_argument(nodes, feature_grids.shape, transforms, weights)
+        address = floats(points, "points", (len(points), 3))
+        values = torch.empty(len(points), network.outputs)
+        gradients = torch.empty(len(points), network.outputs, 3)
+        self._library.call(
+            "amgsrn_evaluate_gradient",
+            ctypes.byref(network),
+            address,
+            len(points),
+            values.data_ptr(),
+            gradients.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return values, gradients
+
+    def nodes(self, feature_grids: Tensor) -> Tensor:
+        """Return the copy of the feature grids [G, F, D, H, W], made anew if they changed."""
         if feature_grids.dim() != 5:
             shape = list(feature_grids.shape)
             raise ValueError(f"feature_grids must have the shape [G, F, D, H, W], not {shape}.")

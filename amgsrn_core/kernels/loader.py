@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from amgsrn_core.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
@@ -83,6 +85,72 @@ class Adam(ctypes.Structure):
     ]
 
 
+class Brick(ctypes.Structure):
+    """AmgsrnBrick of src/abi.h."""
+
+    _fields_ = [
+        ("network", ctypes.POINTER(Network)),
+        *[(name, _floats) for name in ("decoder", "minimum", "range")],
+        ("first", ctypes.c_double * 3),
+        ("scale", ctypes.c_double * 3),
+        ("size", _count * 3),
+        ("valid", ctypes.c_void_p),
+        ("ends", ctypes.c_double * 6),
+        ("slopes", ctypes.c_double * 6),
+    ]
+
+
+class Axis(ctypes.Structure):
+    """AmgsrnAxis of src/abi.h."""
+
+    _fields_ = [
+        ("size", _count),
+        *[(name, ctypes.c_double) for name in ("origin", "scale")],
+        *[(name, ctypes.c_void_p) for name in ("coordinates", "blocks", "cells", "borders")],
+        *[(name, _count) for name in ("block_count", "cell_count")],
+    ]
+
+
+class Volume(ctypes.Structure):
+    """AmgsrnVolume of src/abi.h."""
+
+    _fields_ = [
+        ("axes", Axis * 3),
+        ("bricks", ctypes.POINTER(Brick)),
+        ("brick_count", _count),
+        *[(name, ctypes.c_void_p) for name in ("starts", "members")],
+        *[(name, _count) for name in ("most_members", "components")],
+        ("turn", ctypes.c_double * 9),
+    ]
+
+
+class Look(ctypes.Structure):
+    """AmgsrnLook of src/abi.h."""
+
+    _fields_ = [
+        *[(name, ctypes.c_void_p) for name in ("empty", "maxima")],
+        ("step", ctypes.c_double),
+        ("table", _floats),
+        ("entries", _count),
+        *[(name, ctypes.c_double) for name in ("low", "high")],
+        *[(name, ctypes.c_int32) for name in ("logarithmic", "blend", "component", "shade")],
+        ("isovalues", _floats),
+        ("isovalue_count", _count),
+        *[(n, ctypes.c_float) for n in ("ambient", "diffuse", "specular", "specular_power")],
+        ("transmittance_limit", ctypes.c_float),
+    ]
+
+
+class Rays(ctypes.Structure):
+    """AmgsrnRays of src/abi.h."""
+
+    _fields_ = [
+        ("count", _count),
+        *[(name, ctypes.c_void_p) for name in ("origins", "directions", "towards")],
+        *[(name, ctypes.c_void_p) for name in ("near", "far", "offset", "first", "samples")],
+    ]
+
+
 _FUNCTIONS = {
     "amgsrn_evaluate": (ctypes.POINTER(Network), _floats, _count, _floats, ctypes.c_int),
     "amgsrn_evaluate_many": (
@@ -90,6 +158,22 @@ _FUNCTIONS = {
         _floats,
         _count,
         _floats,
+        _floats,
+        ctypes.c_int,
+    ),
+    "amgsrn_evaluate_gradient": (
+        ctypes.POINTER(Network),
+        _floats,
+        _count,
+        _floats,
+        _floats,
+        ctypes.c_int,
+    ),
+    "amgsrn_pack_decoder": (ctypes.POINTER(Network), _floats),
+    "amgsrn_march": (
+        ctypes.POINTER(Volume),
+        ctypes.POINTER(Look),
+        ctypes.POINTER(Rays),
         _floats,
         ctypes.c_int,
     ),
@@ -146,6 +230,8 @@ class KernelLibrary:
         self._library.amgsrn_isa.restype = ctypes.c_char_p
         self._library.amgsrn_current_isa.restype = ctypes.c_char_p
         self._library.amgsrn_use_isa.argtypes = [ctypes.c_char_p]
+        self._library.amgsrn_decoder_size.argtypes = [ctypes.POINTER(Network)]
+        self._library.amgsrn_decoder_size.restype = _count
         for name, types in _FUNCTIONS.items():
             getattr(self._library, name).argtypes = types
 
@@ -200,6 +286,12 @@ class KernelLibrary:
                 f"There is no instruction set {name!r} here; {ISA_VARIABLE} may be one of "
                 f"{', '.join(self.isas)}."
             )
+
+    def packed_decoder(self, network: Network) -> np.ndarray:
+        """Return a network's decoder as marching needs it; arguments are not checked."""
+        packed = np.zeros(self._library.amgsrn_decoder_size(ctypes.byref(network)), np.float32)
+        self.call("amgsrn_pack_decoder", ctypes.byref(network), packed.ctypes.data)
+        return packed
 
     def call(self, function: str, *arguments: object) -> None:
         """Call a function of the C interface, without the GIL; arguments are not checked."""

@@ -34,6 +34,8 @@ class SceneNetwork(nn.Module):
     feature_grids : Parameter [G, F, D, H, W]
     transforms : Parameter [G, 3, 4]
     decoder : ModuleList of Linear without bias
+    evaluator : Evaluator or None
+        The CPU kernels' view of the network, where these are used.
     """
 
     minimum: Tensor
@@ -52,7 +54,7 @@ class SceneNetwork(nn.Module):
         )
         self.register_buffer("minimum", minimum.to(torch.float32), persistent=False)
         self.register_buffer("maximum", maximum.to(torch.float32), persistent=False)
-        self._evaluator: Evaluator | None = None
+        self.evaluator: Evaluator | None = None
 
     @property
     def weights(self) -> list[Tensor]:
@@ -68,12 +70,12 @@ class SceneNetwork(nn.Module):
             See :data:`amgsrn_core.config.BACKENDS`; for the device that the network is on.
         """
         library = native_library(backend, self.feature_grids.device)
-        self._evaluator = None if library is None else Evaluator(library)
+        self.evaluator = None if library is None else Evaluator(library)
 
     def normalised(self, points: Tensor) -> Tensor:
         """Return values [N, C] with 0 at each output's minimum and 1 at its maximum."""
-        if self._evaluator is not None and not torch.is_grad_enabled() and _is_plain(points, self):
-            return self._evaluator.normalised(
+        if self.evaluator is not None and not torch.is_grad_enabled() and _is_plain(points, self):
+            return self.evaluator.normalised(
                 points.contiguous(), self.feature_grids, self.transforms, self.weights
             )
         features = reference.encode(points, self.feature_grids, self.transforms)
@@ -84,9 +86,19 @@ class SceneNetwork(nn.Module):
 
         Valid while this network is.
         """
-        if self._evaluator is None:
+        if self.evaluator is None:
             return None
-        return self._evaluator.argument(self.feature_grids, self.transforms, self.weights)
+        return self.evaluator.argument(self.feature_grids, self.transforms, self.weights)
+
+    def with_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return values [N, C] and their gradients [N, C, 3] by the brick-local points [N, 3]."""
+        arguments = self.feature_grids, self.transforms, self.weights
+        if self.evaluator is not None and _is_plain(points, self):
+            values, gradients = self.evaluator.with_gradient(points.contiguous(), *arguments)
+        else:
+            values, gradients = reference.values_and_gradients(points, *arguments)
+        scale = self.maximum - self.minimum
+        return values * scale + self.minimum, gradients * scale[:, None]
 
     def forward(self, points: Tensor) -> Tensor:
         """Return the field's values [N, C] at brick-local points [N, 3] (x, y, z in [-1, 1])."""

@@ -1,4 +1,4 @@
-"""The torch reference of encoder, decoder and feature density: three pure functions.
+"""The torch reference of encoder, decoder, gradient and feature density: pure functions.
 
 Every faster implementation has these signatures and is compared with them in tests. Formulas are
 those of Wurster et al., "Adaptively Placed Multi-Grid Scene Representation Networks for
@@ -87,6 +87,38 @@ def decode(features: Tensor, weights: Sequence[Tensor]) -> Tensor:
     for weight in weights[:-1]:
         features = functional.relu(functional.linear(features, weight))
     return functional.linear(features, weights[-1])
+
+
+def values_and_gradients(
+    points: Tensor, feature_grids: Tensor, transforms: Tensor, weights: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Evaluate a network together with its gradient by the points.
+
+    The field is piecewise smooth: on a face of a grid's cell, and where a neuron begins to
+    answer, the gradient is that of one side.
+
+    Parameters
+    ----------
+    points : Tensor [N, 3]
+        Brick-local coordinates x, y, z.
+    feature_grids : Tensor [G, C, D, H, W]
+    transforms : Tensor [G, 3, 4]
+    weights : sequence of Tensor [out, in]
+
+    Returns
+    -------
+    values : Tensor [N, outputs]
+    gradients : Tensor [N, outputs, 3]
+        Change of each value along local x, y, z.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        points = points.detach().clone().requires_grad_()
+        values = decode(encode(points, feature_grids, transforms), weights)
+        gradients = [
+            torch.autograd.grad(values[:, output].sum(), points, retain_graph=True)[0]
+            for output in range(values.shape[1])
+        ]
+    return values.detach(), torch.stack(gradients, dim=1)
 
 
 def feature_density(points: Tensor, transforms: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from amgsrn_core.archive import BrickRecord
+from amgsrn_core.archive import BrickRecord, ModelIndex
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.errors import AmgsrnError, OutOfMemoryError, is_out_of_memory
+from amgsrn_core.macro_cells import network_cells
 from amgsrn_core.networks import SceneNetwork, initial_network
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.fit import FitResult, fit
@@ -54,6 +55,13 @@ class FittedBrick:
     squares: np.ndarray = field(default_factory=lambda: np.zeros(1))
     count: int = 0
     largest: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    model: SceneNetwork | None = None
+
+    def add_cells(self, index: ModelIndex, record: BrickRecord) -> None:
+        """Add the macro-cells, whose scale depends on the index and the record, to the state."""
+        if self.model is not None:
+            cells = network_cells(self.model, index, record, self.state.get("mask"))
+            self.state["macro_cells"] = cells
 
 
 def fit_brick(
@@ -172,7 +180,13 @@ def _fitted(
     if data.valid is not None:
         state["mask"] = data.valid
     return FittedBrick(
-        record, result, state, quality.squares * span**2, quality.count, quality.largest * span
+        record,
+        result,
+        state,
+        quality.squares * span**2,
+        quality.count,
+        quality.largest * span,
+        model,
     )
 
 

@@ -75,6 +75,7 @@ def train_single(
         )
         index = model_index(volume, summary.minimum, summary.maximum, network, storage)
         about = training_record(training, fingerprint, result.seconds, result.iterations_done)
+        fitted.add_cells(index, record)
         write_archive(output, index.replace(training=about, bricks=(record,)), [fitted.state])
         clear(folder)
     return TrainingOutcome(output, True, psnr, result.seconds, history)

@@ -113,6 +113,14 @@ class Axis:
         low, high = self.coordinates[cell], self.coordinates[cell + 1]
         return cell + (world - low) / (high - low)
 
+    def index_slope(self, index: np.ndarray | float) -> np.ndarray:
+        """Return how much the index grows per world unit, at fractional sample indices."""
+        index = np.asarray(index, dtype=np.float64)
+        if self.size == 1:
+            return np.ones_like(index)
+        cell = np.clip(np.nan_to_num(np.floor(index)), 0, self.size - 2).astype(np.intp)
+        return 1.0 / (self.coordinates[cell + 1] - self.coordinates[cell])
+
     def to_world(self, index: np.ndarray | float) -> np.ndarray:
         """Return the world coordinate at fractional sample indices of any shape."""
         index = np.asarray(index, dtype=np.float64)

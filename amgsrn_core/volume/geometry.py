@@ -139,6 +139,24 @@ class GridGeometry:
             index[:, column] = axis.to_index(points[:, column])
         return index
 
+    def index_gradient_to_world(self, points: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+        """Turn gradients by the sample index, at points in index space, into those by the world.
+
+        Parameters
+        ----------
+        points : array [N, 3]
+            Fractional sample indices x, y, z. On uneven axes the slope is that of the cell.
+        gradients : array [N, C, 3]
+
+        Returns
+        -------
+        array [N, C, 3]
+        """
+        points = _points(points)
+        slopes = [a.index_slope(points[:, i]) for i, a in enumerate(reversed(self.axes))]
+        by_axes = gradients * np.stack(slopes, axis=1)[:, None, :]
+        return by_axes if self.is_aligned else by_axes @ np.linalg.inv(self.direction)
+
     def index_to_local(self, points: np.ndarray) -> np.ndarray:
         """Map sample indices [N, 3] to local coordinates: the samples span [-1, 1]^3."""
         return 2.0 * _points(points) / self._last_index() - 1.0

@@ -320,3 +320,20 @@ def test_a_single_brick_is_read_at_once(tmp_path):
     path = tmp_path / "model.amgsrn"
     write_small_model(path)
     assert NeuralVolume.open(path, device="cpu")._bricks.held == (0,)
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+def test_gradients_are_those_of_the_blended_field(backend):
+    model, states = ensemble(ghost=2)
+    model = NeuralVolume(model.index, states, device="cpu", backend=backend)
+    points = np.random.default_rng(4).random((300, 3)) * (np.array(DIMS[::-1]) - 1.2) + 0.1
+    values, gradients = model.sample_with_gradient(points)
+    np.testing.assert_allclose(values, model.sample(points), atol=1e-4)
+    step = 1e-2
+    close = np.zeros(gradients.shape, bool)
+    for axis in range(3):
+        move = np.eye(3)[axis] * step
+        slope = (model.sample(points + move) - model.sample(points - move)) / (2 * step)
+        close[..., axis] = np.abs(slope - gradients[..., axis]) < 0.05 * (1 + np.abs(slope))
+    # Not where a step crosses a node of a feature grid or a neuron's ReLU.
+    assert close.mean() > 0.9

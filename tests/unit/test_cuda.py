@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rendering_cases import camera_at, models, transfer_for
 
 from amgsrn_core import NeuralVolume, volume_from_array
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.errors import TrainingError
 from amgsrn_core.networks import encode, feature_density, initial_network
+from amgsrn_core.rendering import RenderSettings, render
+from amgsrn_core.rendering.nerf import is_available
 from amgsrn_core.training import Command, Progress, train
 from amgsrn_core.training.sampling import cubic_targets
 
@@ -73,3 +76,17 @@ def test_too_large_a_batch_is_one_clear_sentence(tmp_path: Path) -> None:
     config = TrainingConfig(iterations=2, batch=1 << 28, device="cuda")
     with pytest.raises(TrainingError, match="smaller batch"):
         train(volume_from_array(blob()), tmp_path / "m.amgsrn", NetworkConfig(), config)
+
+
+@pytest.mark.parametrize("backend", ["torch", "nerfacc"])
+@pytest.mark.parametrize("shade", [False, True])
+def test_marchers_agree_with_the_cpu(tmp_path: Path, backend: str, shade: bool) -> None:
+    if backend == "nerfacc" and not is_available():
+        pytest.skip("nerfacc's CUDA operators are not here: they need nvcc")
+    for name, model in models(tmp_path).items():
+        on_gpu = NeuralVolume.open(tmp_path / f"{name}.amgsrn", "cuda")
+        transfer, camera = transfer_for(model), camera_at(model)
+        settings = RenderSettings(samples_per_voxel=3.0, shade=shade)
+        image = render(on_gpu, camera, transfer, settings, backend=backend)
+        expected = render(model, camera, transfer, settings, backend="torch")
+        assert np.quantile(np.abs(image - expected), 0.99) < 2e-3

@@ -29,12 +29,13 @@ def commands():
 def test_the_python_examples_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     namespace = {}
-    for page in ("python.md", "file-format.md"):
+    for page in ("python.md", "file-format.md", "rendering.md"):
         for source in blocks(REPOSITORY / "docs" / page, "python"):
             exec(compile(source, page, "exec"), namespace)
     shown = capsys.readouterr().out
     assert "elsewhere.amgsrn" in shown
     assert (tmp_path / "wave_back.nc").is_file()
+    assert (tmp_path / "wave.png").is_file()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

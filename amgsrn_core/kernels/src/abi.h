@@ -48,4 +48,71 @@ struct AmgsrnAdam {
   double square_scale;   // 1 / sqrt(1 - beta2^t)
   double epsilon;
 };
+
+// One network of a volume, and where it lies. Threes run along x, y, z.
+struct AmgsrnBrick {
+  const AmgsrnNetwork* network;
+  const float* decoder;   // of amgsrn_pack_decoder
+  const float *minimum, *range;  // [components] value = minimum + output * range
+  double first[3];        // its first sample in the volume's index space
+  double scale[3];        // local coordinate = (index - first) * scale - 1
+  int64_t size[3];        // samples
+  const uint8_t* valid;   // [z][y][x] whether a sample has a value; null: all have
+  // Where it has half its weight, below and above, and how fast it fades there: 1 / the length of
+  // the fade, or 0 for a step. See amgsrn_march.
+  double ends[2][3], slopes[2][3];
+};
+
+// One axis of a volume's samples. The half voxel of a point is floor(2 * index).
+struct AmgsrnAxis {
+  int64_t size;                // samples, at least 2
+  double origin, scale;        // even: index = (coordinate - origin) * scale
+  const double* coordinates;   // uneven: [size], ascending; null: even
+  const int32_t* blocks;       // [2 * size - 1] in which block a half voxel is
+  const int32_t* cells;        // [2 * size - 1] in which macro-cell it is
+  const double* borders;       // [cell_count + 1] coordinates where the macro-cells begin and end
+  int64_t block_count, cell_count;
+};
+
+// A field of several networks.
+struct AmgsrnVolume {
+  AmgsrnAxis axes[3];          // x, y, z
+  const AmgsrnBrick* bricks;
+  int64_t brick_count;
+  const int64_t* starts;       // [blocks z * y * x + 1] where a block's bricks are in `members`
+  const int32_t* members;      // numbers of the bricks that reach into each block
+  int64_t most_members;        // of one block
+  int64_t components;
+  double turn[3][3];           // gradient in the world = gradient by axis coordinates * turn
+};
+
+// What a volume looks like.
+struct AmgsrnLook {
+  // [z][y][x] macro-cells: 0 where something may be seen; n: not in this cell, nor in any that is
+  // less than n cells away.
+  const uint8_t* empty;
+  const float* maxima;         // [z][y][x] macro-cells: upper bounds; null unless blending maxima
+  double step;                 // world distance between samples
+  const float* table;          // [entries][4] red, green, blue, opacity of one sample
+  int64_t entries;
+  double low, high;            // values of the first and the last entry; logarithms if logarithmic
+  int32_t logarithmic;
+  int32_t blend;               // 0 composite, 1 maximum, 2 isosurfaces
+  int32_t component;           // what is seen; -1: the magnitude
+  int32_t shade;
+  const float* isovalues;
+  int64_t isovalue_count;
+  float ambient, diffuse, specular, specular_power;
+  float transmittance_limit;   // a ray ends at this or less
+};
+
+// Rays: points origin + t * direction. Samples lie at t = (k + offset) * step.
+struct AmgsrnRays {
+  int64_t count;
+  const double *origins, *directions;  // [count][3] in axis coordinates
+  const double* towards;               // [count][3] directions in the world, unit vectors
+  const double *near, *far;            // [count] visible range of t
+  const double* offset;                // [count]
+  const int64_t *first, *samples;      // [count] the first k, and how many
+};
 }

@@ -5,6 +5,8 @@
 #include "decoder.h"
 #include "density.h"
 #include "encoder.h"
+#include "gradient.h"
+#include "march.h"
 #include "order.h"
 #include "peak.h"
 #include "sampling.h"
@@ -207,6 +209,113 @@ void evaluate(const AmgsrnNetwork& n, const float* packed, const float* points, 
   });
 }
 
+// What a part needs for gradients by the points, beside the rest.
+struct GradientScratch {
+  float *layer, *other;  // [kTile][inputs or width]
+  float* slopes;         // [3][stride]
+};
+
+int64_t carve_gradient(const AmgsrnNetwork& n, const Decoder& d, int64_t points, void* memory,
+                       Scratch& s, GradientScratch& g) {
+  Carver carver(memory);
+  carver.take<char>(carve(n, d, points, memory, s));
+  // Whole vectors are read beyond the last grid's features.
+  const int64_t layer = kTile * (d.inputs > d.width ? d.inputs : d.width) + 2 * kLanes;
+  g.layer = carver.take<float>(layer);
+  g.other = carver.take<float>(layer);
+  g.slopes = carver.take<float>(3 * s.cells[0].stride);
+  return carver.size();
+}
+
+size_t gradient_scratch_size(const AmgsrnNetwork& n, int64_t tiles) {
+  Scratch s;
+  GradientScratch g;
+  return static_cast<size_t>(carve_gradient(n, Decoder(n), kTile * tiles, nullptr, s, g));
+}
+
+void evaluate_gradient(const AmgsrnNetwork& n, const float* packed, const float* points,
+                       int64_t count, int64_t first, int64_t last, float* values,
+                       float* gradients, void* scratch) {
+  const Decoder decoder = packed_decoder(n, packed);
+  const Layout layout(n);
+  const int64_t most = kTile * (last - first);
+  Scratch s = prepare(n, decoder, most, scratch);
+  GradientScratch g;
+  carve_gradient(n, decoder, most, scratch, s, g);
+  for_ordered(n, points, count, first, last, s.order, [&](const Chosen& chosen) {
+    with_cell(n.features, [&](auto cell) {
+      for_tiles<true>(n, decoder, points, chosen, s, cell, [&](int64_t tile, int64_t side) {
+        forward(decoder, s);
+        const int in_tile = tile_points(tile, chosen.count);
+        for (int p = 0; p < in_tile; ++p)
+          std::memcpy(values + n.outputs * chosen.number(kTile * tile + p),
+                      s.values + n.outputs * p, sizeof(float) * static_cast<size_t>(n.outputs));
+        for (int64_t o = 0; o < n.outputs; ++o) {
+          const float* by_features = feature_gradient(decoder, o, s.hidden, g.layer, g.other);
+          for (int p = 0; p < in_tile; ++p)
+            point_gradient(layout, s.maps, s.cells[side], cell, p, by_features, decoder.inputs,
+                           s.changes, g.slopes,
+                           gradients + 3 * (n.outputs * chosen.number(kTile * tile + p) + o));
+        }
+      });
+    });
+  });
+}
+
+constexpr int64_t kMarchTiles = kParts / kTile;
+
+void carve_batch(int64_t components, Carver& carver, Batch& batch) {
+  batch.count = 0;
+  batch.starts = carver.take<int32_t>(kSamples + 1);
+  batch.parts = carver.take<Part>(kParts);
+  batch.rank = carver.take<int32_t>(kParts);
+  batch.points = carver.take<float>(3 * kParts);
+  batch.values = carver.take<float>(components * kParts);
+  batch.gradients = carver.take<float>(3 * components * kParts);
+}
+
+int64_t carve_march(const AmgsrnVolume& volume, void* memory, MarchScratch& s) {
+  Carver carver(memory);
+  s.rays = carver.take<Ray>(kRays);
+  s.steps = carver.take<int64_t>(kSamples);
+  s.visible = carver.take<Visible>(kSamples);
+  s.crossing = carver.take<Part>(volume.most_members);
+  carve_batch(volume.components, carver, s.samples);
+  carve_batch(volume.components, carver, s.shaded);
+  size_t networks = 0;
+  for (int64_t b = 0; b < volume.brick_count; ++b) {
+    const size_t size = gradient_scratch_size(*volume.bricks[b].network, kMarchTiles);
+    networks = size > networks ? size : networks;
+  }
+  s.networks = carver.take<char>(static_cast<int64_t>(networks));
+  return carver.size();
+}
+
+size_t march_scratch_size(const AmgsrnVolume& volume) {
+  MarchScratch s;
+  return static_cast<size_t>(carve_march(volume, nullptr, s));
+}
+
+void march(const AmgsrnVolume& volume, const AmgsrnLook& look, const AmgsrnRays& rays,
+           std::atomic<int64_t>& next, float* rgba, void* scratch) {
+  MarchScratch s;
+  carve_march(volume, scratch, s);
+  s.samples.starts[0] = s.shaded.starts[0] = 0;
+  auto values = [](const AmgsrnBrick& brick, const float* points, int64_t count, float* to, float*,
+                   void* memory) {
+    const int64_t tiles = (count + kTile - 1) / kTile;
+    evaluate(*brick.network, brick.decoder, points, count, 0, tiles, to, memory);
+  };
+  auto gradients = [](const AmgsrnBrick& brick, const float* points, int64_t count, float* to,
+                      float* gradients_to, void* memory) {
+    const int64_t tiles = (count + kTile - 1) / kTile;
+    evaluate_gradient(*brick.network, brick.decoder, points, count, 0, tiles, to, gradients_to,
+                      memory);
+  };
+  March<decltype(values), decltype(gradients)>(volume, look, rays, rgba, s, values, gradients)
+      .run(next);
+}
+
 // Errors of a tile's points, and the loss's gradient by the outputs; returns the errors' sum.
 AMGSRN_INLINE double compare(const TrainingPart& part, const Chosen& chosen, int64_t tile,
                              int64_t outputs, Scratch& s) {
@@ -379,8 +488,8 @@ extern const Kernels AMGSRN_TABLE(AMGSRN_ISA);
 const Kernels AMGSRN_TABLE(AMGSRN_ISA) = {
     AMGSRN_NAME(AMGSRN_ISA), kHasPairs, decoder_size, pack_decoder, gradient_size, unpack_gradient,
     scratch_size,            evaluate,     train,        draw,          density,
-    density_target,          density_back, multiply_add,
-    adam,
+    density_target,          density_back, multiply_add, adam,          gradient_scratch_size,
+    evaluate_gradient,       march_scratch_size, march,
 };
 
 }  // namespace amgsrn

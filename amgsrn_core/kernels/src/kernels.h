@@ -1,6 +1,7 @@
 // What each instruction set's build of kernels.cpp offers to the rest of the library.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 
 #include "abi.h"
@@ -59,6 +60,15 @@ struct Kernels {
   double (*multiply_add)(int64_t rounds, bool fast);
   // Rows [first, last) of all grids' rows of nodes along x.
   void (*adam)(const AmgsrnNetwork&, const AmgsrnAdam&, int parts, int64_t first, int64_t last);
+  // The same for values and their gradients [points][outputs][3] by the points.
+  size_t (*gradient_scratch_size)(const AmgsrnNetwork&, int64_t tiles);
+  void (*evaluate_gradient)(const AmgsrnNetwork&, const float* decoder, const float* points,
+                            int64_t count, int64_t first, int64_t last, float* values,
+                            float* gradients, void* scratch);
+  // Colours [rays][4], multiplied with the opacity, of stretches of rays, as long as there are any.
+  size_t (*march_scratch_size)(const AmgsrnVolume&);
+  void (*march)(const AmgsrnVolume&, const AmgsrnLook&, const AmgsrnRays&,
+                std::atomic<int64_t>& next, float* rgba, void* scratch);
 };
 
 }  // namespace amgsrn

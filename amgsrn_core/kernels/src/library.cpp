@@ -200,6 +200,60 @@ AMGSRN_API int amgsrn_evaluate_many(const AmgsrnNetwork* networks, const int64_t
   return 0;
 }
 
+// The same, and the values' gradients [count][outputs][3] by the local points.
+AMGSRN_API int amgsrn_evaluate_gradient(const AmgsrnNetwork* network, const float* points,
+                                        int64_t count, float* values, float* gradients,
+                                        int threads) {
+  const Kernels& k = kernels();
+  const int64_t work = tiles(count);
+  const int parts = useful_parts(threads, work / 2);
+  const size_t scratch_size =
+      round_up(k.gradient_scratch_size(*network, most_shared(work, parts)));
+  Memory decoder = zeros(sizeof(float) * static_cast<size_t>(k.decoder_size(*network)));
+  Memory scratch = allocate(scratch_size * static_cast<size_t>(parts));
+  if (!decoder || !scratch) return kOutOfMemory;
+  float* packed = static_cast<float*>(decoder.get());
+  k.pack_decoder(*network, packed);
+  auto run = [&](int part) {
+    k.evaluate_gradient(*network, packed, points, count, share(work, part, parts),
+                        share(work, part + 1, parts), values, gradients,
+                        static_cast<char*>(scratch.get()) + static_cast<size_t>(part) * scratch_size);
+  };
+  for_parts(parts, run);
+  return 0;
+}
+
+// Floats of a network's decoder as marching needs it.
+AMGSRN_API int64_t amgsrn_decoder_size(const AmgsrnNetwork* network) {
+  return kernels().decoder_size(*network);
+}
+
+// Fills them; they must be zeros.
+AMGSRN_API int amgsrn_pack_decoder(const AmgsrnNetwork* network, float* zeros) {
+  kernels().pack_decoder(*network, zeros);
+  return 0;
+}
+
+// Colours [rays][4] of rays through a volume, multiplied with the opacity. Each ray's result
+// depends on nothing but the ray. Where bricks overlap, each has the weight r / (sum of all r): r is
+// the product over the six sides of s(clamp(distance * slope + 1/2, 0, 1)), with the distance from
+// the side's end, inwards, in index space, and s(t) = t^2 (3 - 2 t).
+AMGSRN_API int amgsrn_march(const AmgsrnVolume* volume, const AmgsrnLook* look,
+                            const AmgsrnRays* rays, float* rgba, int threads) {
+  const Kernels& k = kernels();
+  const int parts = useful_parts(threads, rays->count / 64);
+  const size_t scratch_size = round_up(k.march_scratch_size(*volume));
+  Memory scratch = allocate(scratch_size * static_cast<size_t>(parts));
+  if (!scratch) return kOutOfMemory;
+  std::atomic<int64_t> next{0};
+  auto run = [&](int part) {
+    k.march(*volume, *look, *rays, next, rgba,
+            static_cast<char*>(scratch.get()) + static_cast<size_t>(part) * scratch_size);
+  };
+  for_parts(parts, run);
+  return 0;
+}
+
 // Draws a batch: local points [batch][3] and targets [batch][components] from uniform numbers
 // [batch][4] in [0, 1).
 AMGSRN_API int amgsrn_draw(const AmgsrnData* data, const float* uniform, int64_t batch,

@@ -1,0 +1,257 @@
+"""What a PyTorch marcher renders: a field on a device, in the volume's index space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from amgsrn_core.ensemble import CPU_POINTS, BrickNetwork, NeuralVolume
+from amgsrn_core.networks.reference import decode, encode
+from amgsrn_core.volume import Block
+from amgsrn_core.volume.axis import Axis
+from amgsrn_core.volume.geometry import GridGeometry
+
+# World coordinates arrive rounded: as far outside, in cells, a point still is on the face.
+_FACE_TOLERANCE = 1e-3
+_GPU_POINTS = 1 << 20
+
+Select = Callable[[Tensor], Tensor]
+"""From values [N, C] to the one [N] that is seen."""
+
+
+class Field(Protocol):
+    """A field of C components over a volume's index space.
+
+    Points are float64 [N, 3], columns x, y, z, on `device`; 0 is the first sample of an axis.
+    """
+
+    geometry: GridGeometry
+    device: torch.device
+
+    def values(self, points: Tensor) -> Tensor:
+        """Return float32 [N, C]; NaN outside the volume and where data are missing."""
+
+    def gradients(self, points: Tensor, select: Select) -> Tensor:
+        """Return float32 [N, 3], the gradient of what `select` chooses, per index step."""
+
+
+class NeuralField:
+    """A model evaluated by the torch reference, whatever its backend.
+
+    Bricks are blended as :mod:`amgsrn_core.blending` says.
+    """
+
+    def __init__(self, volume: NeuralVolume) -> None:
+        self.geometry = volume.geometry
+        self.device = volume.device
+        self._components = len(volume.components)
+        self._last = _last_index(self.geometry, self.device)
+        self._bricks = [_Brick(brick, self.device) for brick in volume.bricks()]
+
+    def values(self, points: Tensor) -> Tensor:
+        """Return float32 [N, C]; see :class:`Field`."""
+        result = points.new_full((len(points), self._components), np.nan, dtype=torch.float32)
+        chosen = self._valid(points)
+        inside = points[chosen].clamp(min=0).minimum(self._last)
+        if len(chosen):
+            result[chosen] = in_batches(inside, self._blended)
+        return result
+
+    def gradients(self, points: Tensor, select: Select) -> Tensor:
+        """Return float32 [N, 3]; see :class:`Field`."""
+
+        def evaluate(part: Tensor) -> Tensor:
+            with torch.enable_grad():
+                part = part.requires_grad_()
+                value = select(self._blended(part)).sum()
+            return torch.autograd.grad(value, part)[0].float()
+
+        result = points.new_zeros((len(points), 3), dtype=torch.float32)
+        chosen = self._valid(points)
+        if len(chosen):
+            result[chosen] = in_batches(points[chosen].clamp(min=0).minimum(self._last), evaluate)
+        return result
+
+    def _blended(self, points: Tensor) -> Tensor:
+        """Return float32 [N, C] at points inside the volume."""
+        if len(self._bricks) == 1:
+            return self._bricks[0].values(points)
+        total = points.new_zeros((len(points), self._components), dtype=torch.float64)
+        weight = points.new_zeros((len(points), 1))
+        for brick in self._bricks:
+            factor = brick.factor(points)
+            reached = factor.detach().nonzero()[:, 0]
+            if len(reached):
+                mine = factor[reached, None]
+                total = total.index_add(0, reached, mine * brick.values(points[reached]))
+                weight = weight.index_add(0, reached, mine)
+        return (total / weight).float()
+
+    def _valid(self, points: Tensor) -> Tensor:
+        """Return the numbers of the points with a value."""
+        valid = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+        inside = within(points, self._last)
+        clamped = points.clamp(min=0).minimum(self._last)
+        for brick in self._bricks:
+            reached = inside if len(self._bricks) == 1 else inside & (brick.factor(clamped) > 0)
+            numbers = reached.nonzero()[:, 0]
+            valid[numbers] = brick.is_valid(clamped[numbers])
+        return valid.nonzero()[:, 0]
+
+
+def within(points: Tensor, last: Tensor) -> Tensor:
+    """Return whether points [N, 3] are between sample 0 and `last` [3], or as good as there."""
+    return ((points >= -_FACE_TOLERANCE) & (points <= last + _FACE_TOLERANCE)).all(dim=1)
+
+
+def in_batches(points: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:
+    """Evaluate points in batches that suit the device, and join the results."""
+    size = CPU_POINTS if points.device.type == "cpu" else _GPU_POINTS
+    return torch.cat([evaluate(part) for part in points.split(size)])
+
+
+class _Brick:
+    """A network and its place in the index space."""
+
+    def __init__(self, brick: BrickNetwork, device: torch.device) -> None:
+        self._network = brick.network
+        self._first = torch.tensor(brick.first, device=device)
+        self._scale = torch.tensor(2.0 / (brick.last - brick.first), device=device)
+        self._ends, self._halves = brick.ends.tolist(), brick.halves.tolist()
+        self._valid = None if brick.valid is None else torch.from_numpy(brick.valid).to(device)
+
+    def factor(self, points: Tensor) -> Tensor:
+        """Return r float64 [N] of :mod:`amgsrn_core.blending` at points [N, 3]."""
+        product = torch.ones(len(points), dtype=torch.float64, device=points.device)
+        for axis in range(3):
+            for side, sign in ((0, 1.0), (1, -1.0)):
+                end, half = self._ends[side][axis], self._halves[side][axis]
+                if math.isinf(end):
+                    continue
+                distance = sign * (points[:, axis] - end)
+                if half:
+                    t = (distance / (2.0 * half) + 0.5).clamp(0.0, 1.0)
+                else:
+                    t = (distance >= 0 if side == 0 else distance > 0).double()
+                product = product * (t * t * (3.0 - 2.0 * t))
+        return product
+
+    def is_valid(self, points: Tensor) -> Tensor:
+        """Return whether the voxel nearest to each point has a value."""
+        if self._valid is None:
+            return torch.ones(len(points), dtype=torch.bool, device=points.device)
+        local = torch.floor(points - self._first + 0.5).long()
+        z, y, x = (
+            local[:, column].clamp(0, size - 1)
+            for column, size in zip((2, 1, 0), self._valid.shape)
+        )
+        return self._valid[z, y, x]
+
+    def values(self, points: Tensor) -> Tensor:
+        """Return float32 [N, C]."""
+        local = ((points - self._first) * self._scale - 1.0).float()
+        network = self._network
+        features = encode(local, network.feature_grids, network.transforms)
+        values = decode(features, network.weights)
+        return values * (network.maximum - network.minimum) + network.minimum
+
+
+def _last_index(geometry: GridGeometry, device: torch.device) -> Tensor:
+    last = [n - 1 for n in reversed(geometry.dims)]
+    return torch.tensor(last, dtype=torch.float64, device=device)
+
+
+def is_even(axis: Axis) -> bool:
+    """Return whether an axis is evenly spaced up to rounding."""
+    return bool(np.ptp(np.diff(axis.coordinates)) < 1e-9 * axis.spacing)
+
+
+class IndexMap:
+    """From axis coordinates to index space, on a device; see GridGeometry."""
+
+    def __init__(self, geometry: GridGeometry, device: torch.device) -> None:
+        self._axes = [
+            torch.tensor(np.asarray(axis.coordinates), dtype=torch.float64, device=device)
+            for axis in reversed(geometry.axes)
+        ]
+        self._even = [is_even(axis) for axis in reversed(geometry.axes)]
+        turn = np.linalg.inv(geometry.direction)
+        self._turn = torch.tensor(turn, dtype=torch.float32, device=device)
+
+    def index(self, points: Tensor) -> Tensor:
+        """Map points float64 [N, 3] in axis coordinates to index space."""
+        columns = []
+        for axis, even, column in zip(self._axes, self._even, points.unbind(dim=1)):
+            if even:
+                scale = (len(axis) - 1) / (axis[-1] - axis[0])
+                columns.append((column - axis[0]) * scale)
+            else:
+                cell = _cell(axis, column)
+                low, high = axis[cell], axis[cell + 1]
+                columns.append(cell + (column - low) / (high - low))
+        return torch.stack(columns, dim=1)
+
+    def to_world(self, gradients: Tensor, points: Tensor) -> Tensor:
+        """Turn gradients [N, 3] per index step at points [N, 3] in index space into the world's."""
+        columns = []
+        for axis, column, gradient in zip(self._axes, points.unbind(dim=1), gradients.unbind(1)):
+            cell = column.long().clamp(0, len(axis) - 2)
+            columns.append(gradient / (axis[cell + 1] - axis[cell]).float())
+        return torch.stack(columns, dim=1) @ self._turn
+
+
+def _cell(axis: Tensor, values: Tensor) -> Tensor:
+    found = torch.searchsorted(axis, values.contiguous(), right=True) - 1
+    return found.clamp(0, len(axis) - 2)
+
+
+class GridField:
+    """The data of a volume, interpolated linearly between its voxels."""
+
+    def __init__(self, geometry: GridGeometry, block: Block, device: torch.device) -> None:
+        self.geometry = geometry
+        self.device = device
+        self._last = _last_index(geometry, device)
+        self._values = torch.from_numpy(block.values).to(device)
+        self._valid = None if block.valid is None else torch.from_numpy(block.valid).to(device)
+
+    def values(self, points: Tensor) -> Tensor:
+        """Return float32 [N, C]; see :class:`Field`."""
+        values = in_batches(points, lambda part: self._sampled(self._local(part)))
+        known = within(points, self._last)
+        if self._valid is not None:
+            voxels = torch.floor(points + 0.5).long().clamp(min=0)
+            x, y, z = voxels.minimum(self._last.long()).unbind(dim=1)
+            known &= self._valid[z, y, x]
+        values[~known] = torch.nan
+        return values
+
+    def gradients(self, points: Tensor, select: Select) -> Tensor:
+        """Return float32 [N, 3]; see :class:`Field`."""
+
+        def evaluate(part: Tensor) -> Tensor:
+            with torch.enable_grad():
+                local = self._local(part).requires_grad_()
+                value = select(self._sampled(local)).sum()
+            return torch.autograd.grad(value, local)[0]
+
+        return in_batches(points, evaluate) * (2.0 / self._last).float()
+
+    def _local(self, points: Tensor) -> Tensor:
+        return (points * (2.0 / self._last) - 1.0).float()
+
+    def _sampled(self, local: Tensor) -> Tensor:
+        sampled = functional.grid_sample(
+            self._values[None],
+            local[None, None, None],
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=True,
+        )
+        return sampled[0, :, 0, 0].t().contiguous()

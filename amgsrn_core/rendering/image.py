@@ -1,0 +1,186 @@
+"""Images: from coarse to fine within a time budget, or in one go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from amgsrn_core.rendering.camera import Camera
+from amgsrn_core.rendering.marcher import Marcher, make_marcher
+
+if TYPE_CHECKING:
+    from amgsrn_core.ensemble import NeuralVolume
+    from amgsrn_core.rendering.settings import RenderSettings
+    from amgsrn_core.rendering.transfer import TransferFunction
+
+# The image appears at every eighth pixel along both directions, then at every fourth, and so on.
+_COARSEST = 8
+
+# Rays that are marched together: at first, when nothing is known about their cost; at most, which
+# keeps what they need in memory small; and so few that a call is not worth it.
+_FIRST_RAYS, _MOST_RAYS, _FEWEST_RAYS = 1 << 10, 1 << 16, 1 << 7
+
+# Consecutive rays come from square tiles of the image, because neighbours need the same data.
+_TILE = 64
+
+
+def render(
+    volume: NeuralVolume,
+    camera: Camera,
+    transfer: TransferFunction,
+    settings: RenderSettings,
+    *,
+    depth: np.ndarray | None = None,
+    backend: str = "auto",
+) -> np.ndarray:
+    """Return the image of a model.
+
+    Parameters
+    ----------
+    volume : NeuralVolume
+    camera : Camera
+    transfer : TransferFunction
+    settings : RenderSettings
+    depth : float32 array [height * width], optional
+        Window depth of opaque things; see :meth:`Camera.rays`.
+    backend : str, default: "auto"
+        See :func:`make_marcher`.
+
+    Returns
+    -------
+    float32 array [height, width, 4]
+        Red, green, blue, each multiplied with the opacity, and the opacity; bottom row first.
+
+    Examples
+    --------
+    >>> volume = NeuralVolume.open("model.amgsrn")  # doctest: +SKIP
+    >>> camera = Camera.orbit(volume.geometry.bounds, width=800, height=600)  # doctest: +SKIP
+    >>> ramp = np.linspace(0, 1, 256)[:, None] * [1, 1, 1, 0.1]  # doctest: +SKIP
+    >>> image = render(
+    ...     volume, camera, TransferFunction(0, 255, ramp), RenderSettings()
+    ... )  # doctest: +SKIP
+    """
+    image = ProgressiveImage(make_marcher(volume, transfer, settings, backend), camera, depth)
+    image.advance()
+    return image.rgba
+
+
+class ProgressiveImage:
+    """An image that sharpens with every call of :meth:`advance`.
+
+    When it is done it is the same to the last bit, however the time was cut.
+
+    Parameters
+    ----------
+    marcher : Marcher
+    camera : Camera
+    depth : float32 array [height * width], optional
+        Window depth of opaque things; see :meth:`Camera.rays`.
+
+    Attributes
+    ----------
+    rgba : float32 array [height, width, 4]
+        The image so far, bottom row first; pixels that are still missing repeat a neighbour's
+        colour, and are transparent before the first call.
+    """
+
+    def __init__(self, marcher: Marcher, camera: Camera, depth: np.ndarray | None = None) -> None:
+        self._marcher = marcher
+        self._camera = camera
+        self._depth = depth
+        self._order = _PixelOrder(camera.width, camera.height)
+        self._done = 0
+        self._seconds_per_ray = 0.0
+        self.rgba = np.zeros((camera.height, camera.width, 4), dtype=np.float32)
+
+    @property
+    def fraction(self) -> float:
+        """How much of the image is there, 0 to 1."""
+        total = self._camera.width * self._camera.height
+        return self._done / total if total else 1.0
+
+    def advance(self, budget_seconds: float | None = None) -> float:
+        """March more rays, and return the fraction of the image that is done.
+
+        Parameters
+        ----------
+        budget_seconds : float, optional
+            Stop after about this time; at least some rays are marched. Default: finish.
+        """
+        if budget_seconds is None:
+            while self.fraction < 1.0:
+                self._march(_MOST_RAYS)
+            return self.fraction
+        end = time.perf_counter() + budget_seconds
+        rays = _FIRST_RAYS
+        while self.fraction < 1.0:
+            self._march(rays)
+            affordable = (end - time.perf_counter()) / self._seconds_per_ray
+            if affordable < _FEWEST_RAYS:
+                break
+            # Never more than twice as many as before: costs differ over the image.
+            rays = int(min(affordable, 2 * rays, _MOST_RAYS))
+        return self.fraction
+
+    def _march(self, count: int) -> None:
+        stride, pixels = self._order.take(count)
+        start = time.perf_counter()
+        colours = self._marcher.march(self._camera.rays(pixels, self._depth))
+        seconds = (time.perf_counter() - start) / len(pixels)
+        # The most expensive part that was met tells what to be prepared for; it is forgotten
+        # slowly.
+        self._seconds_per_ray = max(seconds, 0.9 * self._seconds_per_ray)
+        self._paint(stride, pixels, colours)
+        self._done += len(pixels)
+
+    def _paint(self, stride: int, pixels: np.ndarray, colours: np.ndarray) -> None:
+        """Give each pixel, and those above and to its right that wait for theirs, its colour."""
+        height, width = self.rgba.shape[:2]
+        rows, columns = pixels // width, pixels % width
+        for up in range(stride):
+            for right in range(stride):
+                inside = (rows + up < height) & (columns + right < width)
+                self.rgba[rows[inside] + up, columns[inside] + right] = colours[inside]
+
+
+class _PixelOrder:
+    """Every pixel once: those of the coarsest grid first, tile by tile, then finer and finer."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._tiles = _tiles(width, height)
+        self._stride, self._waiting = _COARSEST, np.empty(0, dtype=np.int64)
+
+    def take(self, count: int) -> tuple[int, np.ndarray]:
+        """Return the stride of a grid and up to `count` pixels of it; none when all were taken."""
+        taken: list[np.ndarray] = []
+        missing = count
+        stride = self._stride
+        while missing:
+            if not len(self._waiting):
+                self._stride, self._waiting = next(self._tiles, (0, self._waiting))
+                if not taken:
+                    stride = self._stride
+            if self._stride != stride or not stride:
+                break
+            taken.append(self._waiting[:missing])
+            self._waiting = self._waiting[missing:]
+            missing -= len(taken[-1])
+        return stride, np.concatenate(taken) if taken else np.empty(0, dtype=np.int64)
+
+
+def _tiles(width: int, height: int) -> Iterator[tuple[int, np.ndarray]]:
+    stride = _COARSEST
+    while stride:
+        for bottom in range(0, height, _TILE):
+            for left in range(0, width, _TILE):
+                rows = np.arange(bottom, min(bottom + _TILE, height), stride)[:, None]
+                columns = np.arange(left, min(left + _TILE, width), stride)
+                new = np.ones((len(rows), len(columns)), dtype=bool)
+                if stride < _COARSEST:
+                    new[::2, ::2] = False
+                if new.any():
+                    yield stride, (rows * width + columns)[new]
+        stride //= 2

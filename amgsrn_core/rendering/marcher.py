@@ -1,0 +1,105 @@
+"""Marchers: what turns rays into colours, and which implementation does it here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from amgsrn_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from amgsrn_core.ensemble import NeuralVolume
+    from amgsrn_core.rendering.camera import Rays
+    from amgsrn_core.rendering.settings import RenderSettings
+    from amgsrn_core.rendering.transfer import TransferFunction
+
+BACKENDS = ("auto", "torch", "native", "nerfacc")
+"""The dense reference, the CPU kernels, nerfacc on CUDA, or (`auto`) the fastest that works on the
+volume's device. nerfacc composites; other blend modes on CUDA are the reference's."""
+
+
+class Marcher(Protocol):
+    """Marches rays through one volume with one transfer function and one set of settings.
+
+    Attributes
+    ----------
+    backend : str
+        The implementation's name, for people.
+    """
+
+    backend: str
+
+    def march(self, rays: Rays) -> np.ndarray:
+        """Return the colours of rays.
+
+        Each ray's result depends on nothing but the ray.
+
+        Parameters
+        ----------
+        rays : Rays
+            N of them, in any order.
+
+        Returns
+        -------
+        float32 array [N, 4]
+            Red, green, blue, each multiplied with the opacity, and the opacity; 0 to 1.
+        """
+
+
+def make_marcher(
+    volume: NeuralVolume,
+    transfer: TransferFunction,
+    settings: RenderSettings,
+    backend: str = "auto",
+) -> Marcher:
+    """Return a marcher for a model; cheap enough to call for every change of the settings.
+
+    Parameters
+    ----------
+    volume : NeuralVolume
+    transfer : TransferFunction
+    settings : RenderSettings
+    backend : {"auto", "torch", "native", "nerfacc"}, default: "auto"
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such backend, or none that works on the volume's device, or the volume has no
+        such component.
+    """
+    if backend not in BACKENDS:
+        raise ConfigurationError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}.")
+    count = len(volume.components)
+    if settings.component != "magnitude" and int(settings.component) >= count:
+        raise ConfigurationError(
+            f"The field has {count} component(s), numbered from 0; there is no component "
+            f"{settings.component}."
+        )
+    # PyTorch is imported when something is rendered.
+    from amgsrn_core.backends import native_library
+
+    on_cuda = volume.device.type == "cuda"
+    library = None if backend == "nerfacc" else native_library(backend, volume.device)
+    if library is not None:
+        from amgsrn_core.rendering.native import NativeMarcher
+
+        return NativeMarcher(library, volume, transfer, settings)
+    from amgsrn_core.rendering.field import NeuralField
+    from amgsrn_core.rendering.reference import TorchMarcher
+
+    field = NeuralField(volume)
+    if backend == "nerfacc" or (backend == "auto" and on_cuda):
+        from amgsrn_core.rendering.nerf import NerfaccMarcher, is_available
+
+        if not on_cuda or not is_available():
+            if backend == "nerfacc":
+                raise ConfigurationError(
+                    f"nerfacc needs CUDA and its compiler, nvcc, for the device "
+                    f"{volume.device}; use backend auto."
+                )
+        elif settings.blend == "composite":
+            from amgsrn_core.rendering.macro_cells import MacroCells
+
+            return NerfaccMarcher(field, MacroCells.of_volume(volume), transfer, settings)
+    return TorchMarcher(field, transfer, settings)

@@ -1,0 +1,202 @@
+"""The marcher of the CPU kernels: skips what is empty, and fills whole tiles across rays."""
+
+from __future__ import annotations
+
+import math
+import weakref
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+
+from amgsrn_core.ensemble import NeuralVolume
+from amgsrn_core.kernels import KernelLibrary
+from amgsrn_core.kernels.loader import Look
+from amgsrn_core.kernels.loader import Rays as KernelRays
+from amgsrn_core.kernels.march import BLENDS, MarchBrick, VolumeKernel
+from amgsrn_core.rendering.camera import Rays
+from amgsrn_core.rendering.macro_cells import MacroCells
+from amgsrn_core.rendering.samples import Samples, axis_rays
+from amgsrn_core.rendering.settings import RenderSettings
+from amgsrn_core.rendering.transfer import TransferFunction
+
+# Rays of one call, which bounds the memory that they take (about 200 bytes each).
+_RAYS = 1 << 16
+
+# Empty cells further than this from anything visible are not told apart.
+_FARTHEST = 32
+
+
+class NativeMarcher:
+    """Marching by the CPU kernels; the twin of rendering.reference.TorchMarcher.
+
+    Parameters
+    ----------
+    library : KernelLibrary
+    volume : NeuralVolume
+        On the CPU.
+    transfer : TransferFunction
+    settings : RenderSettings
+    """
+
+    backend = "native"
+
+    def __init__(
+        self,
+        library: KernelLibrary,
+        volume: NeuralVolume,
+        transfer: TransferFunction,
+        settings: RenderSettings,
+    ) -> None:
+        self._geometry = volume.geometry
+        self._settings = settings
+        self._model = _model(library, volume)
+        self._kept: list[np.ndarray] = []
+        nothing = settings.blend == "isosurface" and not settings.isovalues
+        self._look = None if nothing or transfer.is_empty else self._make_look(transfer)
+
+    def march(self, rays: Rays) -> np.ndarray:
+        """Return colours float32 [N, 4], multiplied with the opacity; see Marcher."""
+        image = np.zeros((len(rays), 4), dtype=np.float32)
+        if self._look is not None:
+            for start in range(0, len(rays), _RAYS):
+                part = slice(start, start + _RAYS)
+                image[part] = self._march(self._look, rays[part])
+        return image
+
+    def _march(self, look: Look, rays: Rays) -> np.ndarray:
+        samples = Samples.on_rays(rays, self._geometry, self._settings)
+        origins, directions = axis_rays(rays, self._geometry)
+        doubles = [
+            np.ascontiguousarray(array, dtype=np.float64)
+            for array in (
+                origins,
+                directions,
+                rays.directions,
+                samples.near,
+                samples.far,
+                samples.offset,
+            )
+        ]
+        counts = [np.ascontiguousarray(a, dtype=np.int64) for a in (samples.first, samples.count)]
+        addresses = [array.ctypes.data for array in (*doubles, *counts)]
+        return self._model.kernel.march(look, KernelRays(len(rays), *addresses))
+
+    def _make_look(self, transfer: TransferFunction) -> Look:
+        settings = self._settings
+        seen = transfer
+        if settings.blend == "composite":
+            seen = transfer.corrected(settings.opacity_ratio(self._geometry))
+        low, high = transfer.low, transfer.high
+        if transfer.logarithmic:
+            low, high = math.log10(low), math.log10(high)
+        component = -1 if settings.component == "magnitude" else int(settings.component)
+        empty, maxima = self._model.emptiness(transfer, settings)
+        return Look(
+            self._address(empty, np.uint8),
+            None if maxima is None else self._address(maxima, np.float32),
+            settings.step(self._geometry),
+            self._address(seen.table, np.float32),
+            len(seen.table),
+            low,
+            high,
+            transfer.logarithmic,
+            BLENDS[settings.blend],
+            component,
+            settings.shade,
+            self._address(np.array(settings.isovalues), np.float32),
+            len(settings.isovalues),
+            settings.ambient,
+            settings.diffuse,
+            settings.specular,
+            settings.specular_power,
+            1.0 - settings.opacity_limit,
+        )
+
+    def _address(self, array: np.ndarray, kind: type[np.generic]) -> int:
+        kept = np.ascontiguousarray(array, dtype=kind)
+        self._kept.append(kept)
+        return int(kept.ctypes.data)
+
+
+class _Model:
+    """What of a model stays the same for every transfer function: networks and macro-cells."""
+
+    def __init__(self, library: KernelLibrary, volume: NeuralVolume) -> None:
+        geometry = volume.geometry
+        borders, self._minima, self._maxima = _cells(volume)
+        coordinates = [axis.coordinates for axis in reversed(geometry.axes)]
+        turn = np.linalg.inv(geometry.direction)
+        self.kernel = VolumeKernel(library, coordinates, borders, _bricks(volume), turn)
+        sizes = [np.diff(np.interp(b, np.arange(len(c)), c)) for b, c in zip(borders, coordinates)]
+        # A step moves at most this far in axis coordinates.
+        self._stretch = float(np.linalg.norm(np.linalg.inv(geometry.direction), 2))
+        self._smallest = min(float(size.min()) for size in sizes)
+        self._geometry = geometry
+
+    def emptiness(
+        self, transfer: TransferFunction, settings: RenderSettings
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the kernels' `empty` uint8 [z, y, x] and, for blending maxima, `maxima`."""
+        number = -1 if settings.component == "magnitude" else int(settings.component)
+        low, high = self._minima[number], self._maxima[number]
+        if settings.blend == "maximum":
+            return _distances(low <= high), high
+        if settings.blend == "isosurface":
+            # A surface lies between two samples: what matters are the values of both cells.
+            step = settings.step(self._geometry) * self._stretch
+            reach = min(math.ceil(step / self._smallest), max(low.shape))
+            low, high = -_spread(-low, reach), _spread(high, reach)
+            crossed = [(low <= value) & (high >= value) for value in settings.isovalues]
+            return _distances(np.any(crossed, axis=0)), None
+        return _distances(transfer.shows(low, high)), None
+
+
+_models: weakref.WeakKeyDictionary[NeuralVolume, _Model] = weakref.WeakKeyDictionary()
+
+
+def _model(library: KernelLibrary, volume: NeuralVolume) -> _Model:
+    if volume not in _models:
+        _models[volume] = _Model(library, volume)
+    return _models[volume]
+
+
+def _bricks(volume: NeuralVolume) -> list[MarchBrick]:
+    return [
+        MarchBrick(b.network, b.first, b.last, b.valid, b.ends, b.halves) for b in volume.bricks()
+    ]
+
+
+def _cells(volume: NeuralVolume) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Return where macro-cells begin and end along x, y, z, and their bounds [C + 1, z, y, x]."""
+    cells = MacroCells.of_volume(volume)
+    borders = [
+        np.minimum(np.arange(count + 1) * cells.edge, n - 1).astype(np.float64)
+        for count, n in zip(cells.minima.shape[:0:-1], reversed(volume.geometry.dims))
+    ]
+    return borders, cells.minima, cells.maxima
+
+
+def _distances(visible: np.ndarray) -> np.ndarray:
+    """Return uint8: 0 where cells are visible, else how many cells away the nearest one is."""
+    near = visible
+    distance = np.where(visible, 0, _FARTHEST).astype(np.uint8)
+    for away in range(1, min(_FARTHEST, max(visible.shape))):
+        wider = _spread(near.astype(np.float32), 1) > 0
+        distance[wider & ~near] = away
+        near = wider
+        if near.all():
+            break
+    return distance
+
+
+def _spread(values: np.ndarray, reach: int) -> np.ndarray:
+    """Return the maximum over all cells up to `reach` away, [z, y, x]."""
+    if reach < 1:
+        return values
+    spread = torch.from_numpy(np.ascontiguousarray(values))[None, None]
+    for axis in range(3):
+        width, padding = [1, 1, 1], [0, 0, 0]
+        width[axis], padding[axis] = 2 * reach + 1, reach
+        spread = functional.max_pool3d(spread, width, stride=1, padding=padding)
+    return spread[0, 0].numpy()

@@ -1,0 +1,59 @@
+"""Writing images as PNG files (ISO/IEC 15948)."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+
+import numpy as np
+
+from amgsrn_core.output import replacing
+
+_RGB = 2
+
+
+def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
+    """Write an image, completely or not at all.
+
+    Parameters
+    ----------
+    path : path
+    image : uint8 array [height, width, 3]
+        Red, green, blue; top row first, at least one pixel.
+
+    Raises
+    ------
+    OutputError
+        When the file cannot be written.
+    """
+    height, width = image.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 8, _RGB, 0, 0, 0)
+    # Each row begins with the number of its filter; 0 is none.
+    rows = np.pad(image.reshape(height, -1), ((0, 0), (1, 0)))
+    with replacing(path) as temporary:
+        temporary.write_bytes(
+            b"\x89PNG\r\n\x1a\n"
+            + _chunk(b"IHDR", header)
+            + _chunk(b"IDAT", zlib.compress(rows.astype(np.uint8).tobytes(), 6))
+            + _chunk(b"IEND", b"")
+        )
+
+
+def on_background(rgba: np.ndarray, background: tuple[float, float, float]) -> np.ndarray:
+    """Return a rendered image before a background, as :func:`write_png` takes it.
+
+    Parameters
+    ----------
+    rgba : float32 array [height, width, 4]
+        Premultiplied, bottom row first, as :func:`amgsrn_core.rendering.render` returns it.
+    background : three numbers from 0 to 1
+    """
+    rgb = rgba[::-1, :, :3] + (1.0 - rgba[::-1, :, 3:]) * np.array(background, dtype=np.float32)
+    opaque: np.ndarray = np.rint(255.0 * rgb.clip(0.0, 1.0)).astype(np.uint8)
+    return opaque
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)

@@ -1,0 +1,207 @@
+"""The torch reference marcher: every sample inside the volume, composited by nerfacc."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from nerfacc import accumulate_along_rays, render_weight_from_alpha
+from torch import Tensor
+
+from amgsrn_core.rendering.camera import Rays
+from amgsrn_core.rendering.field import Field, IndexMap
+from amgsrn_core.rendering.samples import Samples, axis_rays
+from amgsrn_core.rendering.settings import RenderSettings
+from amgsrn_core.rendering.transfer import TransferFunction
+
+# Samples of the rays that are composited together, which take about 100 bytes each.
+_BATCH_SAMPLES = 1 << 20
+
+
+class TorchMarcher:
+    """Dense marching on any device that torch knows; what every faster marcher is compared with.
+
+    Parameters
+    ----------
+    field : Field
+    transfer : TransferFunction
+    settings : RenderSettings
+    """
+
+    backend = "torch"
+
+    def __init__(self, field: Field, transfer: TransferFunction, settings: RenderSettings) -> None:
+        self._field = field
+        self._settings = settings
+        self._transfer = transfer
+        self._look = Look(field, transfer, settings)
+
+    def march(self, rays: Rays) -> np.ndarray:
+        """Return colours float32 [N, 4], multiplied with the opacity; see Marcher."""
+        image = np.zeros((len(rays), 4), dtype=np.float32)
+        if self._look.is_empty:
+            return image
+        samples = Samples.on_rays(rays, self._field.geometry, self._settings)
+        with torch.no_grad():
+            for chosen in _batches(samples.count):
+                bundle = _Bundle(rays, samples, chosen, self._field)
+                image[chosen] = self._blended(bundle).cpu().numpy()
+        return image
+
+    def _blended(self, bundle: _Bundle) -> Tensor:
+        values = bundle.gathered(self._look.values(bundle.points()))
+        if self._settings.blend == "maximum":
+            return self._look.maximum(values.nan_to_num(-torch.inf).amax(dim=1))
+        if self._settings.blend == "isosurface":
+            colours, alphas = self._surfaces(bundle, values)
+        else:
+            colours, alphas = self._look.colours(values)
+            if self._settings.shade:
+                seen = alphas > 0
+                rays, steps = seen.nonzero(as_tuple=True)
+                points, directions = bundle.at(rays, bundle.distance(rays, steps))
+                colours[seen] = self._look.lit(colours[seen], points, directions)
+        weights, transmittance = render_weight_from_alpha(alphas)
+        weights = torch.where(transmittance > 1.0 - self._settings.opacity_limit, weights, 0.0)
+        rgb = accumulate_along_rays(weights, values=colours)
+        return torch.cat([rgb.clamp(max=1.0), accumulate_along_rays(weights)], dim=1)
+
+    def _surfaces(self, bundle: _Bundle, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return colours [n, m, 3] and opacities [n, m] of the isosurfaces that rays cross."""
+        isovalues = torch.tensor(self._settings.isovalues, device=values.device)
+        above = values[:, :, None] - isovalues  # [n, samples, isovalues]
+        before, after = above[:, :-1], above[:, 1:]
+        crossed = ((before < 0) != (after < 0)) & (before - after).isfinite()
+        part = torch.where(crossed, before / (before - after), 2.0)
+        part, order = part.sort(dim=2)  # along the ray
+        rays, steps, places = (part <= 1.0).nonzero(as_tuple=True)
+        distance = bundle.distance(rays, steps + part[rays, steps, places].double())
+        inside = bundle.is_visible(rays, distance)
+        rays, steps, places, distance = (t[inside] for t in (rays, steps, places, distance))
+        surface = isovalues[order[rays, steps, places]]
+        colour, alpha = self._look.surface(surface)
+        if self._settings.shade:
+            colour = self._look.lit(colour, *bundle.at(rays, distance))
+        alphas = part.new_zeros(part.shape)
+        colours = part.new_zeros((*part.shape, 3))
+        alphas[rays, steps, places] = alpha
+        colours[rays, steps, places] = colour
+        return colours.flatten(1, 2), alphas.flatten(1)
+
+
+class Look:
+    """What a sample looks like: the field, the transfer function and the light, on a device."""
+
+    def __init__(self, field: Field, transfer: TransferFunction, settings: RenderSettings) -> None:
+        self._field = field
+        self._settings = settings
+        self._transfer = transfer
+        ratio = settings.opacity_ratio(field.geometry)
+        blend = settings.blend
+        seen = transfer.corrected(ratio) if blend == "composite" else transfer
+        self._table = torch.tensor(seen.table, device=field.device)
+        self._map = IndexMap(field.geometry, field.device)
+        self.is_empty = transfer.is_empty or (blend == "isosurface" and not settings.isovalues)
+
+    def values(self, points: Tensor) -> Tensor:
+        """Return what is seen of the field, float32 [N], at points [N, 3] in axis coordinates."""
+        return self._select(self._field.values(self._map.index(points)))
+
+    def colours(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return colours [..., 3] and opacities [...]; transparent where a value is NaN."""
+        transfer = self._transfer
+        low, high = transfer.low, transfer.high
+        known = ~values.isnan()
+        values = values.double().clamp(low, high).where(known, values.new_tensor(low).double())
+        if transfer.logarithmic:
+            low, high, values = np.log10(low), np.log10(high), values.log10()
+        position = (values - low) * ((len(self._table) - 1) / (high - low))
+        entry = position.long().clamp(0, len(self._table) - 2)
+        part = (position - entry).float()[..., None]
+        rgba = torch.lerp(self._table[entry], self._table[entry + 1], part)
+        return rgba[..., :3], rgba[..., 3].where(known, rgba.new_zeros(()))
+
+    def surface(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return colours and opacities of a surface, which opacity per distance does not fit."""
+        return self.colours(values)
+
+    def maximum(self, values: Tensor) -> Tensor:
+        """Return colours [N, 4], multiplied with the opacity; transparent at minus infinity."""
+        colours, alphas = self.colours(values)
+        alphas = alphas.where(values > -torch.inf, alphas.new_zeros(()))
+        return torch.cat([colours * alphas[:, None], alphas[:, None]], dim=1)
+
+    def lit(self, colours: Tensor, points: Tensor, directions: Tensor) -> Tensor:
+        """Return colours [N, 3] under a lamp at the camera, by VTK's two-sided Phong model.
+
+        ambient * c + diffuse * |n.v| * c + specular * |n.v|^power, with n along the gradient and v
+        towards the camera, where the light comes from; without a gradient only the first term.
+        """
+        index = self._map.index(points)
+        gradients = self._map.to_world(self._field.gradients(index, self._select), index)
+        length = torch.linalg.vector_norm(gradients, dim=1)
+        facing = (gradients * directions).sum(dim=1).abs() / length.clamp(min=1e-30)
+        lit = facing.clamp(max=1.0)[:, None]
+        settings = self._settings
+        shine = settings.specular * lit.pow(settings.specular_power)
+        shine = shine.where(lit > 0, shine.new_zeros(()))
+        return colours * (settings.ambient + settings.diffuse * lit) + shine
+
+    def _select(self, values: Tensor) -> Tensor:
+        component = self._settings.component
+        if component == "magnitude":
+            return torch.linalg.vector_norm(values, dim=1)
+        return values[:, int(component)]
+
+
+class _Bundle:
+    """Some rays on a device, and the dense arrangement [rays, steps] of their samples."""
+
+    def __init__(self, rays: Rays, samples: Samples, chosen: np.ndarray, field: Field) -> None:
+        def on_device(array: np.ndarray) -> Tensor:
+            return torch.tensor(array[chosen], device=field.device)
+
+        origins, directions = axis_rays(rays, field.geometry)
+        self._origins, self._directions = on_device(origins), on_device(directions)
+        self._world_directions = on_device(rays.directions).float()
+        self._near, self._far = on_device(samples.near), on_device(samples.far)
+        self._start = on_device(samples.first + samples.offset)
+        self._step = samples.step
+        count = on_device(samples.count)
+        self._used = torch.arange(int(count.max()), device=field.device) < count[:, None]
+
+    def points(self) -> Tensor:
+        """Return the samples, float64 [N, 3] in axis coordinates."""
+        rays, steps = self._used.nonzero(as_tuple=True)
+        return self.at(rays, self.distance(rays, steps))[0]
+
+    def gathered(self, values: Tensor) -> Tensor:
+        """Arrange one value for each sample as [rays, steps]; NaN where there is no sample."""
+        dense = values.new_full(self._used.shape, torch.nan)
+        dense[self._used] = values
+        return dense
+
+    def distance(self, rays: Tensor, steps: Tensor) -> Tensor:
+        """Return t of samples given by ray and (fractional) step."""
+        return (self._start[rays] + steps) * self._step
+
+    def at(self, rays: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return points in axis coordinates and the rays' directions in the world, [N, 3]."""
+        points = self._origins[rays] + distance[:, None] * self._directions[rays]
+        return points, self._world_directions[rays]
+
+    def is_visible(self, rays: Tensor, distance: Tensor) -> Tensor:
+        """Return whether t is in the visible range of its ray."""
+        return (distance >= self._near[rays]) & (distance < self._far[rays])
+
+
+def _batches(counts: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the numbers of rays that have samples, as many as fit into a batch."""
+    chosen = np.flatnonzero(counts)
+    chosen = chosen[np.argsort(-counts[chosen], kind="stable")]
+    start = 0
+    while start < len(chosen):
+        rays = max(1, _BATCH_SAMPLES // int(counts[chosen[start]]))
+        yield chosen[start : start + rays]
+        start += rays

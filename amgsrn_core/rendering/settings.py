@@ -1,0 +1,101 @@
+"""How a volume is rendered, apart from camera and transfer function."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from amgsrn_core.config import Checked, option
+from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.volume.geometry import GridGeometry
+
+BLEND_MODES = ("composite", "maximum", "isosurface")
+
+Bounds = tuple[float, float, float, float, float, float]
+Plane = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class RenderSettings(Checked):
+    """How rays are sampled, blended and shaded; the meaning of everything is VTK's.
+
+    Parameters
+    ----------
+    isovalues : tuple of float
+        What blend mode "isosurface" shows, in the field's units.
+    component : int or "magnitude", default: 0
+        What of a field of several components is seen.
+    crop : six floats, optional
+        Only what lies in this world box x0, x1, y0, y1, z0, z1 is seen.
+    clip_planes : tuple of (nx, ny, nz, d)
+        Only where nx*x + ny*y + nz*z + d >= 0 something is seen.
+    """
+
+    samples_per_voxel: float = option(
+        1.0, "samples along a ray per mean voxel spacing", minimum=1e-3, maximum=1e3
+    )
+    unit_distance: float = option(
+        0.0,
+        "world distance over which the transfer function's opacity applies (0: the mean spacing)",
+        minimum=0.0,
+    )
+    blend: str = option(
+        "composite",
+        "composite, the maximum along the ray, or surfaces at the isovalues",
+        choices=BLEND_MODES,
+    )
+    shade: bool = option(False, "light with a lamp at the camera, by the field's gradient")
+    ambient: float = option(0.1, "ambient light", minimum=0.0, maximum=1.0)
+    diffuse: float = option(0.9, "diffuse reflection", minimum=0.0, maximum=1.0)
+    specular: float = option(0.2, "specular reflection", minimum=0.0, maximum=1.0)
+    specular_power: float = option(
+        10.0, "sharpness of specular highlights", minimum=0.0, maximum=1000.0
+    )
+    jitter: bool = option(False, "start rays at random offsets, which turns rings into noise")
+    seed: int = option(0, "seed of the random offsets", minimum=0, maximum=2**31 - 1)
+    opacity_limit: float = option(
+        0.995, "accumulated opacity at which a ray ends", minimum=0.0, maximum=1.0
+    )
+    isovalues: tuple[float, ...] = ()
+    component: int | str = 0
+    crop: Bounds | None = None
+    clip_planes: tuple[Plane, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "isovalues", _numbers("isovalues", self.isovalues))
+        component = self.component
+        if component != "magnitude" and (
+            isinstance(component, (bool, str)) or not isinstance(component, int) or component < 0
+        ):
+            raise ConfigurationError(
+                f"component must be a component's number from 0, or magnitude, not {component!r}."
+            )
+        if self.crop is not None:
+            object.__setattr__(self, "crop", _numbers("crop", self.crop, 6))
+        planes = tuple(_numbers("a clip plane", plane, 4) for plane in self.clip_planes)
+        object.__setattr__(self, "clip_planes", planes)
+
+    def step(self, geometry: GridGeometry) -> float:
+        """Return the world distance between samples: one for a whole volume."""
+        return mean_spacing(geometry) / self.samples_per_voxel
+
+    def opacity_ratio(self, geometry: GridGeometry) -> float:
+        """Return the exponent that corrects opacities: step / unit distance."""
+        return self.step(geometry) / (self.unit_distance or mean_spacing(geometry))
+
+
+def mean_spacing(geometry: GridGeometry) -> float:
+    """Return the mean of the mean distances between samples along x, y, z, in world units."""
+    return sum(geometry.spacing) / 3.0
+
+
+def _numbers(name: str, values: object, count: int | None = None) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(value) for value in values)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)) or (count is not None and len(numbers) != count):
+        words = "finite numbers" if count is None else f"{count} finite numbers"
+        raise ConfigurationError(f"{name} must be {words}, not {values!r}.")
+    return numbers

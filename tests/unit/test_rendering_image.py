@@ -1,0 +1,62 @@
+"""Progressive images: the result does not depend on how the time was cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from amgsrn_core.rendering import Camera, ProgressiveImage, Rays
+
+
+class Stripes:
+    """Colours each ray by its pixel; every call is remembered."""
+
+    backend = "test"
+
+    def __init__(self):
+        self.pixels = []
+
+    def march(self, rays: Rays) -> np.ndarray:
+        self.pixels.append(rays.pixels)
+        return np.stack([rays.pixels % 7, rays.pixels % 5, rays.pixels, rays.near], 1).astype("f4")
+
+
+def camera(width: int, height: int) -> Camera:
+    return Camera.orbit((0, 1, 0, 1, 0, 1), width=width, height=height)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(70, 133), (64, 64), (65, 1), (1, 65), (1, 1), (9, 8)]
+)
+def test_every_pixel_is_marched_once_and_lands_in_its_place(width, height):
+    marcher = Stripes()
+    image = ProgressiveImage(marcher, camera(width, height))
+    while image.advance(1e-9) < 1.0:
+        pass
+    pixels = np.concatenate(marcher.pixels)
+    assert np.array_equal(np.sort(pixels), np.arange(width * height))
+    assert np.array_equal(image.rgba[..., 2].ravel(), np.arange(width * height))
+
+
+def test_the_cut_does_not_change_the_result():
+    cut, whole = (ProgressiveImage(Stripes(), camera(200, 150)) for _ in range(2))
+    passes = 0
+    while cut.advance(1e-9) < 1.0:
+        passes += 1
+    assert whole.advance() == 1.0
+    assert passes > 3
+    assert np.array_equal(cut.rgba, whole.rgba)
+
+
+def test_the_first_pass_covers_the_image():
+    image = ProgressiveImage(Stripes(), camera(100, 60))
+    assert 0.0 < image.advance(1e-9) < 0.1
+    assert (image.rgba[..., 3] > 0).all()
+    assert image.rgba[17, 42, 2] == 16 * 100 + 40
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+def test_an_empty_window_is_done_at_once(size):
+    image = ProgressiveImage(Stripes(), camera(*size))
+    assert image.advance() == 1.0
+    assert image.rgba.shape == (size[1], size[0], 4)

@@ -1,0 +1,121 @@
+"""The CUDA marcher, with nerfacc's CUDA operators replaced by PyTorch, against the reference."""
+
+from __future__ import annotations
+
+import nerfacc_on_cpu
+import numpy as np
+import pytest
+from rendering_cases import camera_at, models, parallel_camera, transfer_for
+
+from amgsrn_core.rendering import RenderSettings, TransferFunction, make_marcher
+from amgsrn_core.rendering.field import NeuralField
+from amgsrn_core.rendering.macro_cells import MacroCells
+from amgsrn_core.rendering.nerf import NerfaccMarcher, occupancy_grid
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory):
+    return models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(autouse=True)
+def operators(monkeypatch):
+    nerfacc_on_cpu.install(monkeypatch)
+
+
+def marcher_for(volume, transfer, settings) -> NerfaccMarcher:
+    return NerfaccMarcher(NeuralField(volume), MacroCells.of_volume(volume), transfer, settings)
+
+
+def check(volume, camera, transfer, settings):
+    rays = camera.rays()
+    image = marcher_for(volume, transfer, settings).march(rays)
+    expected = make_marcher(volume, transfer, settings, "torch").march(rays)
+    assert expected[:, 3].max() > 0.05
+    # Where a ray ends hangs on the last bit.
+    assert np.quantile(np.abs(image - expected), 0.999) < 1e-4
+    assert np.abs(image - expected).max() < 0.02
+
+
+def high_pass(volume) -> TransferFunction:
+    """Show the upper half of the values, so that there is something to skip."""
+    transfer = transfer_for(volume)
+    table = transfer.table.copy()
+    table[: len(table) // 2, 3] = 0
+    return TransferFunction(transfer.low, transfer.high, table)
+
+
+@pytest.mark.parametrize("kind", ["plain", "uneven", "turned", "masked", "vectors", "bricks"])
+def test_it_agrees_with_the_reference(volumes, kind):
+    volume = volumes[kind]
+    check(volume, camera_at(volume), high_pass(volume), RenderSettings(samples_per_voxel=3.0))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        RenderSettings(jitter=True),
+        RenderSettings(shade=True),
+        RenderSettings(crop=(1.0, 7.0, 1.0, 6.0, 2.0, 6.0)),
+        RenderSettings(unit_distance=0.2, opacity_limit=0.8, samples_per_voxel=20.0),
+    ],
+)
+def test_it_agrees_with_other_settings(volumes, settings):
+    volume = volumes["plain"]
+    check(volume, camera_at(volume), high_pass(volume), settings)
+
+
+def test_parallel_rays_and_a_camera_inside(volumes):
+    volume = volumes["plain"]
+    for camera in (parallel_camera(volume), camera_at(volume, zoom=0.1, view_angle=70.0)):
+        check(volume, camera, high_pass(volume), RenderSettings())
+
+
+def test_empty_cells_are_not_evaluated(volumes):
+    volume = volumes["plain"]
+
+    class Counting(NeuralField):
+        points = 0
+
+        def values(self, points):
+            Counting.points += len(points)
+            return super().values(points)
+
+    camera, transfer = camera_at(volume), high_pass(volume)
+    field, cells = Counting(volume), MacroCells.of_volume(volume)
+    cells.minima[:], cells.maxima[:] = np.inf, -np.inf
+    try:
+        image = NerfaccMarcher(field, cells, transfer, RenderSettings()).march(camera.rays())
+        assert not image.any() and Counting.points == 0
+        cells.minima[..., :1], cells.maxima[..., :1] = -np.inf, np.inf  # one layer along x
+        NerfaccMarcher(field, cells, transfer, RenderSettings()).march(camera.rays())
+        partly, Counting.points = Counting.points, 0
+        cells.minima[:], cells.maxima[:] = -np.inf, np.inf
+        NerfaccMarcher(field, cells, transfer, RenderSettings()).march(camera.rays())
+        assert 0 < partly < 0.6 * Counting.points
+    finally:
+        from amgsrn_core.rendering import macro_cells
+
+        del macro_cells._known[volume]
+
+
+def test_opaque_rays_are_left_behind(volumes):
+    volume = volumes["plain"]
+    transfer = TransferFunction(-100, 100, [[1, 1, 1, 1]] * 2)
+    image = marcher_for(volume, transfer, RenderSettings()).march(camera_at(volume).rays())
+    assert set(np.unique(image[:, 3])) == {0.0, 1.0}
+
+
+def test_an_uneven_axis_keeps_what_its_cells_show(volumes):
+    geometry = volumes["uneven"].geometry
+    random = np.random.default_rng(0)
+    occupied = random.random((2, 2, 3)) > 0.5
+    grid = occupancy_grid(occupied, 4, geometry)
+    index = random.random((2000, 3)) * (np.array(geometry.dims[::-1]) - 1)
+    x, y, z = np.minimum(index // 4, np.array(occupied.shape[::-1]) - 1).astype(int).T
+    box = grid.aabbs[0].numpy()
+    place = (geometry.index_to_world(index) - box[:3]) / (box[3:] - box[:3])
+    cells = (place * np.array(grid.binaries.shape[1:])).astype(int)
+    found = grid.binaries[0].numpy()[tuple(cells.T)]
+    assert found[occupied[z, y, x]].all()
+    assert not grid.binaries.all()

@@ -11,11 +11,19 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, from_json, to_json
+from amgsrn_core.config import (
+    BrickConfig,
+    DispatchConfig,
+    NetworkConfig,
+    StorageConfig,
+    TrainingConfig,
+    from_json,
+    to_json,
+)
 from amgsrn_core.dispatch import status as files
 from amgsrn_core.dispatch.interpreter import worker_environment, worker_python
 from amgsrn_core.dispatch.live import LiveResult, read_live
@@ -46,6 +54,8 @@ class JobDescription:
     restart: bool
     threads: int
     live_folder: str = ""
+    bricks: BrickConfig = field(default_factory=BrickConfig)
+    dispatch: DispatchConfig = field(default_factory=DispatchConfig)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -58,6 +68,8 @@ class JobDescription:
             "restart": self.restart,
             "threads": self.threads,
             "live_folder": self.live_folder,
+            "bricks": to_json(self.bricks),
+            "dispatch": to_json(self.dispatch),
         }
 
     @classmethod
@@ -72,6 +84,8 @@ class JobDescription:
             restart=values["restart"],
             threads=values["threads"],
             live_folder=values["live_folder"],
+            bricks=from_json(BrickConfig, values["bricks"]),
+            dispatch=from_json(DispatchConfig, values["dispatch"]),
         )
 
 
@@ -97,6 +111,8 @@ class TrainingJob:
         network: NetworkConfig | None = None,
         training: TrainingConfig | None = None,
         storage: StorageConfig | None = None,
+        bricks: BrickConfig | None = None,
+        dispatch: DispatchConfig | None = None,
         *,
         restart: bool = False,
         threads: int = 0,
@@ -110,7 +126,7 @@ class TrainingJob:
             The model file to write.
         source : dict
             See :class:`JobDescription`.
-        network, training, storage : configurations, optional
+        network, training, storage, bricks, dispatch : configurations, optional
         restart : bool, default: False
             Discard interrupted or finished work of another configuration at `output`.
         threads : int, default: 0
@@ -137,6 +153,8 @@ class TrainingJob:
             restart,
             threads,
             "" if live_folder is None else os.path.abspath(os.fspath(live_folder)),
+            bricks or BrickConfig(),
+            dispatch or DispatchConfig(),
         )
         parts = parts_folder(output)
         # Every run has a folder of its own: a second job on the same output must not disturb the

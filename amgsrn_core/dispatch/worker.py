@@ -60,6 +60,8 @@ def main(folder: Path) -> int:
             job.network,
             job.training,
             job.storage,
+            job.bricks,
+            job.dispatch,
             restart=job.restart,
             observer=reporter,
         )
@@ -69,6 +71,14 @@ def main(folder: Path) -> int:
     except Exception as error:
         logging.exception("The training failed")
         reporter.end("failed", f"The training failed unexpectedly: {error!r}.")
+        return 1
+    if outcome.missing:
+        number, why = next(iter(outcome.missing.items()))
+        reporter.end(
+            "failed",
+            f"{len(outcome.missing)} brick(s) are missing, and {outcome.path} has holes there; "
+            f"start it again to train them. Brick {number}: {why}",
+        )
         return 1
     if outcome.completed:
         reporter.publish_model(outcome.path)
@@ -114,12 +124,20 @@ class _Reporter:
         if self._live_file.parent == self._folder:
             return  # it went with the run
         with Archive(path) as archive:
-            bricks = [archive.load_brick(number) for number in range(len(archive.index.bricks))]
-            history = bricks[0].get("history", np.zeros((0, len(COLUMNS))))
-            iteration = archive.index.training.iterations_done
-            model = NeuralVolume(archive.index, bricks)
+            index = archive.index
+            states = (archive.load_brick(number) for number in range(len(index.bricks)))
+            densities, history = [], np.zeros((0, len(COLUMNS)))
+            for state in states:
+                unknown = np.full(index.network.grids, np.nan)
+                has_grids = "transforms" in state
+                densities.append(box_densities(state["transforms"]) if has_grids else unknown)
+                history = state.get("history", history)
+        model = NeuralVolume.open(path, device="cpu")
+        live = _live_result(
+            model, np.concatenate(densities), history, index.training.iterations_done
+        )
         with contextlib.suppress(OSError):
-            write_live(self._live_file, _live_result(model, bricks, history, iteration))
+            write_live(self._live_file, live)
 
     def end(self, state: str, message: str) -> None:
         """Publish the last status."""
@@ -167,7 +185,8 @@ class _Reporter:
         if progress.valid is not None:
             state["mask"] = progress.valid
         model = NeuralVolume(index, [state], device=network.minimum.device)
-        live = _live_result(model, [state], history.array(), progress.iteration)
+        densities = box_densities(state["transforms"])
+        live = _live_result(model, densities, history.array(), progress.iteration)
         write_live(self._live_file, live)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -175,14 +194,14 @@ class _Reporter:
 
 
 def _live_result(
-    model: NeuralVolume, states: list[dict[str, np.ndarray]], history: np.ndarray, iteration: int
+    model: NeuralVolume, densities: np.ndarray, history: np.ndarray, iteration: int
 ) -> LiveResult:
     geometry, preview = model.decoded_preview(PREVIEW_POINTS)
     return LiveResult(
         geometry=geometry,
         preview=preview,
         corners=np.concatenate(model.feature_corners()),
-        densities=np.concatenate([box_densities(state["transforms"]) for state in states]),
+        densities=densities,
         history=history,
         history_columns=COLUMNS,
         iteration=iteration,

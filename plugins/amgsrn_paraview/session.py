@@ -19,7 +19,14 @@ from typing import Any
 import numpy as np
 
 from amgsrn_core.archive import Archive
-from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
+from amgsrn_core.config import (
+    BrickConfig,
+    DispatchConfig,
+    NetworkConfig,
+    StorageConfig,
+    TrainingConfig,
+    to_json,
+)
 from amgsrn_core.dispatch import PREVIEW_POINTS, JobStatus, LiveResult, TrainingJob
 from amgsrn_core.dispatch.status import LEASE_SECONDS
 from amgsrn_core.errors import AmgsrnError, OutputError, TrainingError
@@ -57,6 +64,8 @@ class Request:
     network: NetworkConfig
     training: TrainingConfig
     storage: StorageConfig
+    bricks: BrickConfig
+    dispatch: DispatchConfig
 
     def volume(self) -> Volume:
         """Return the arrays as a volume, without copies."""
@@ -72,6 +81,8 @@ class Request:
             self.network,
             self.training,
             self.storage,
+            self.bricks,
+            self.dispatch,
         )
 
     def stamp(self) -> tuple[Any, ...]:
@@ -270,6 +281,8 @@ class _Run:
                 request.network,
                 request.training,
                 request.storage,
+                request.bricks,
+                request.dispatch,
                 restart=restart,
                 live_folder=live,
             )
@@ -385,7 +398,12 @@ def _digest(volume: Volume) -> int:
 
 def _own_output(volume: Volume, digest: int, request: Request) -> str:
     """Return a file in the temporary folder that belongs to these data and settings alone."""
-    options = [to_json(request.network), request.training.substance(), to_json(request.storage)]
+    options = [
+        to_json(request.network),
+        request.training.substance(),
+        to_json(request.storage),
+        to_json(request.bricks),
+    ]
     crc = zlib.crc32(repr(options).encode())
     folder = Path(tempfile.gettempdir()) / f"amgsrn-{_user()}"
     try:

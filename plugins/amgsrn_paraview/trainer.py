@@ -13,7 +13,13 @@ from vtkmodules.vtkCommonDataModel import (
 )
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
-from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.config import (
+    BrickConfig,
+    DispatchConfig,
+    NetworkConfig,
+    StorageConfig,
+    TrainingConfig,
+)
 from amgsrn_core.dispatch import PREVIEW_POINTS
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.volume.preview import coarse_dims
@@ -46,6 +52,8 @@ class AMGSRNTrainer(Algorithm):
         self._network: dict[str, Any] = {}
         self._training: dict[str, Any] = {}
         self._storage: dict[str, Any] = {}
+        self._bricks: dict[str, Any] = {}
+        self._dispatch: dict[str, Any] = {}
         self._more_arrays: list[str] = []
         self._output_file = ""
         self._restart = False
@@ -163,6 +171,26 @@ class AMGSRNTrainer(Algorithm):
     def SetStorageType(self, number: int) -> None:
         """Choose the type of the stored numbers, by its position among the choices."""
         self._choose(self._storage, StorageConfig, "dtype", number)
+
+    def SetBricks(self, x: int, y: int, z: int) -> None:
+        """Set into how many bricks the volume is cut."""
+        self._assign(self._bricks, bricks=(z, y, x))
+
+    def SetBrickVoxels(self, voxels: int) -> None:
+        """Set the most voxels of a brick; 0 for as many bricks as were set."""
+        self._assign(self._bricks, brick_voxels=voxels)
+
+    def SetGhost(self, cells: int) -> None:
+        """Set the voxels of its neighbours that a brick learns at each face."""
+        self._assign(self._bricks, ghost=cells)
+
+    def SetWorkers(self, workers: int) -> None:
+        """Set how many processes train bricks on the CPU; 0 for one per core."""
+        self._assign(self._dispatch, workers=workers)
+
+    def SetScheduler(self, scheduler: str | None) -> None:
+        """Set the address or the file of the scheduler of a Dask cluster; empty for none."""
+        self._assign(self._dispatch, scheduler=scheduler or "")
 
     # --- Commands and information ----------------------------------------------------------------
 
@@ -297,6 +325,8 @@ class AMGSRNTrainer(Algorithm):
             network=NetworkConfig(**self._network),
             training=TrainingConfig(**self._training),
             storage=StorageConfig(**self._storage),
+            bricks=BrickConfig(**self._bricks),
+            dispatch=DispatchConfig(**self._dispatch),
         )
 
     def _check_complete(self, dataset: Any, info: Any) -> None:

@@ -10,7 +10,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.config import (
+    BrickConfig,
+    DispatchConfig,
+    NetworkConfig,
+    StorageConfig,
+    TrainingConfig,
+)
 
 ROOT = Path(__file__).parents[2]
 XML = ElementTree.parse(ROOT / "xml" / "AMGSRN.xml").getroot()
@@ -25,6 +31,12 @@ OPTIONS = [
     *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(NetworkConfig)),
     *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(TrainingConfig)),
     *((field, "storage type") for field in dataclasses.fields(StorageConfig)),
+    *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(BrickConfig)),
+    *(
+        (field, field.name)
+        for field in dataclasses.fields(DispatchConfig)
+        if field.name in ("workers", "scheduler")
+    ),
 ]
 
 

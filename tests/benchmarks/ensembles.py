@@ -203,7 +203,10 @@ def best(work: Callable[[], Any], repetitions: int = 3) -> float:
 
 
 def memory(arguments: argparse.Namespace) -> dict[str, Any]:
-    """A file of 4.3 GB in 64 bricks: each worker's memory, and the wait for the first iteration."""
+    """A file of 4.3 GB in 64 bricks: each worker's memory, and the wait for the first iteration.
+
+    The run is stopped when each worker has done two bricks: the others are alike.
+    """
     path = Path(arguments.folder) / "synthetic-1024.nc"
     if not path.exists():
         write_synthetic(path)
@@ -235,6 +238,9 @@ def memory(arguments: argparse.Namespace) -> dict[str, Any]:
             peak[status["pid"]] = max(peak.get(status["pid"], 0), int(high.split()[1]))
             if first != first and (status["iteration"] or status["phase"] == "training"):
                 first = time.monotonic() - start
+        if len(list(Path(f"{output}.parts").glob("brick-*/brick.amgsrn"))) >= 4:
+            process.terminate()
+            process.wait()
         time.sleep(0.02)
     return {
         "status": process.returncode,

@@ -10,12 +10,17 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from amgsrn_core.bricks import counts_for
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.memory import physical_memory
 
 BACKENDS = ("auto", "torch", "native")
 """`auto` is `native` on a CPU that has the kernels, else `torch`."""
 
 Triple = tuple[int, int, int]
+# Float32 data of a brick, its mask, what training adds, and as much again for everything else.
+_BYTES_PER_VALUE = 16
+
 T = TypeVar("T")
 
 
@@ -136,7 +141,11 @@ class TrainingConfig(Checked):
         choices=("float32", "fast"),
     )
     seed: int = option(0, "seed of every random choice", minimum=0, maximum=2**31 - 1)
-    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
+    device: str = option(
+        "auto",
+        "auto, cpu, cuda, cuda:N or mps; several with commas between them train bricks side by "
+        "side",
+    )
     backend: str = option(
         "auto",
         "implementation that evaluates and trains: the CPU kernels (native), PyTorch (torch), or "
@@ -161,6 +170,66 @@ class StorageConfig(Checked):
     """How a trained model is stored."""
 
     dtype: str = option("float32", "type of the stored numbers", choices=("float32", "float16"))
+
+
+@dataclass(frozen=True)
+class BrickConfig(Checked):
+    """How a volume is cut into bricks, each with a network of its own."""
+
+    bricks: Triple = option(  # noqa: RUF009 -- a dataclasses.field, like the others
+        (1, 1, 1), "bricks along z, y, x", minimum=1, maximum=1_000_000
+    )
+    brick_voxels: int = option(
+        0,
+        "cut into as few bricks of at most this many voxels as possible (0: as `bricks` says, or "
+        "so that each fits into the memory of this computer)",
+        minimum=0,
+        maximum=2**48,
+    )
+    ghost: int = option(
+        2,
+        "ghost cells: voxels of its neighbours that a brick learns at each face, for a seamless "
+        "field",
+        minimum=0,
+        maximum=64,
+    )
+
+    def counts(self, dims: Triple, components: int = 1) -> Triple:
+        """Return the bricks along z, y, x for a volume of these dims.
+
+        Raises
+        ------
+        ConfigurationError
+            Both options are given.
+        """
+        if self.brick_voxels and self.bricks != (1, 1, 1):
+            raise ConfigurationError("Give either bricks or brick-voxels, not both.")
+        if self.bricks != (1, 1, 1):
+            return self.bricks
+        voxels = self.brick_voxels or physical_memory() // (_BYTES_PER_VALUE * components)
+        return counts_for(dims, voxels)
+
+
+@dataclass(frozen=True)
+class DispatchConfig(Checked):
+    """Where and how the bricks of a volume are trained."""
+
+    workers: int = option(
+        0,
+        "worker processes on the CPU, which share its cores (0: one per core, if memory allows)",
+        minimum=0,
+        maximum=4096,
+    )
+    scheduler: str = option(
+        "", "train on the Dask cluster of this scheduler: an address or a scheduler file"
+    )
+    retries: int = option(
+        3, "how often a brick is tried again when nothing came of it", minimum=0, maximum=1000
+    )
+    stall_minutes: float = option(
+        10.0, "replace a worker that shows no sign of life for so long", minimum=0.01
+    )
+    log: str = option("", "write what happens as JSON lines to this file")
 
 
 def to_json(config: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,11 +12,15 @@ import numpy as np
 import torch
 
 from amgsrn_core.archive import Archive, BrickRecord, ModelIndex, parameter_shapes
-from amgsrn_core.backends import backend_name
+from amgsrn_core.backends import backend_name, native_library
+from amgsrn_core.blending import Blend
+from amgsrn_core.brick_cache import BrickCache
 from amgsrn_core.devices import select_device
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.feature_grids import box_corners
-from amgsrn_core.networks import SceneNetwork, network_from_state
+from amgsrn_core.kernels.inference import evaluate_many
+from amgsrn_core.kernels.loader import Network
+from amgsrn_core.networks import SceneNetwork, constant_network, network_from_state
 from amgsrn_core.volume import Block, Extent, GridGeometry
 from amgsrn_core.volume.preview import preview_geometry
 
@@ -31,13 +35,26 @@ _FACE_TOLERANCE = 1e-3
 
 _SLAB_BYTES = 64 << 20
 
+# Points whose bricks are looked up together: many, so that each of many bricks gets some.
+_ROUTED_POINTS = 1 << 20
+# Bricks with fewer points than this on average are evaluated several at a time.
+_FEW_POINTS, _GROUP_BRICKS = 1 << 12, 64
+
+MEMORY_LIMIT = 2 << 30
+"""Bytes that the bricks of one open model take at most, unless said otherwise."""
+
+
+_Property = Callable[[SceneNetwork, torch.Tensor], torch.Tensor]
+# From a network and brick-local points [N, 3] to [N, columns].
+
 
 class NeuralVolume:
     """One continuous field over all bricks of a model.
 
     Use :meth:`open`. Everything public takes and returns world coordinates unless its name says
-    otherwise; a value is NaN, or invalid, outside the volume and where its nearest voxel was
-    missing in the data.
+    otherwise; a value is NaN, or invalid, outside the volume, where its nearest voxel was missing
+    in the data, and in bricks that were not trained (`index.holes`). Where bricks overlap they are
+    blended, see :mod:`amgsrn_core.blending`. Several threads may use one object.
 
     Attributes
     ----------
@@ -62,23 +79,43 @@ class NeuralVolume:
     def __init__(
         self,
         index: ModelIndex,
-        bricks: list[dict[str, np.ndarray]],
+        bricks: Sequence[dict[str, np.ndarray]] | Callable[[int], dict[str, np.ndarray]],
         *,
         path: str = "memory",
         checksum: str = "",
         device: str | torch.device = "cpu",
         backend: str = "auto",
+        memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         self.index = index
         self.path = path
         self.checksum = checksum
         self.device = select_device(device)
         self.backend = backend_name(self.device, backend)
-        self._bricks = [
-            _Brick.of_state(index, record, state, self.device, self.backend)
-            for record, state in zip(index.bricks, bricks)
-        ]
+        states = bricks if callable(bricks) else bricks.__getitem__
+
+        def load(number: int) -> _Brick:
+            record = index.bricks[number]
+            return _Brick.of_state(index, record, states(number), self.device, self.backend)
+
+        self._bricks = BrickCache(len(index.bricks), load, _Brick.size, memory_limit)
+        # Bricks without any value take no part; their numbers stay.
+        self._present = np.array(
+            [i for i, brick in enumerate(index.bricks) if brick.state in ("network", "constant")],
+            dtype=np.intp,
+        )
+        self._blend = Blend([index.bricks[i] for i in self._present], index.dims)
+        boxes = [index.bricks[i].ghosted for i in self._present]
+        self._firsts = np.array([[s.start for s in reversed(box)] for box in boxes], dtype=float)
+        lasts = np.array([[s.stop - 1 for s in reversed(box)] for box in boxes], dtype=float)
+        self._scales = 2.0 / (lasts - self._firsts)
+        ranges = [index.value_range(index.bricks[i]) for i in self._present]
+        self._lows = np.array([low for low, _ in ranges], dtype=np.float32)
+        self._spans = np.array([high for _, high in ranges], dtype=np.float32) - self._lows
+        self._kernels = native_library(backend, self.device)
         self._owners = _Owners.of_bricks(index.bricks)
+        if len(index.bricks) == 1 and len(self._present):
+            self._bricks[0]  # a damaged model is found out now
 
     @classmethod
     def open(
@@ -88,8 +125,11 @@ class NeuralVolume:
         *,
         backend: str = "auto",
         verify: bool = False,
+        memory_limit: int = MEMORY_LIMIT,
     ) -> NeuralVolume:
-        """Read a model file; afterwards it may be moved or removed.
+        """Open a model file; bricks are read when they are needed.
+
+        The file is held open, so it may be moved or removed meanwhile.
 
         Parameters
         ----------
@@ -100,7 +140,9 @@ class NeuralVolume:
         backend : {"auto", "torch", "native"}, default: "auto"
             The CPU kernels (native), PyTorch (torch), or the fastest that works on the device.
         verify : bool, default: False
-            Compare every tensor with its checksum.
+            Compare every tensor with its checksum, now.
+        memory_limit : int, default: 2 GiB
+            Bytes that the bricks in memory take together; the least recently used are let go of.
 
         Raises
         ------
@@ -111,17 +153,25 @@ class NeuralVolume:
         ConfigurationError
             When there is no such device here, or the backend does not work on it.
         """
-        with Archive(path) as archive:
-            numbers = range(len(archive.index.bricks))
-            bricks = [archive.load_brick(number, verify) for number in numbers]
-            return cls(
+        archive = Archive(path)
+        try:
+            for number in range(len(archive.index.bricks)) if verify else ():
+                archive.load_brick(number, verify=True)
+            model = cls(
                 archive.index,
-                bricks,
+                archive.load_brick,
                 path=archive.path,
                 checksum=archive.checksum,
                 device=device,
                 backend=backend,
+                memory_limit=memory_limit,
             )
+        except BaseException:
+            archive.close()
+            raise
+        if len(archive.index.bricks) == 1:
+            archive.close()
+        return model
 
     @property
     def name(self) -> str:
@@ -147,7 +197,8 @@ class NeuralVolume:
     def n_parameters(self) -> int:
         """Trained numbers in all bricks."""
         shapes = parameter_shapes(self.index.network, len(self.components))
-        return len(self.index.bricks) * sum(math.prod(shape) for shape in shapes.values())
+        networks = sum(brick.state == "network" for brick in self.index.bricks)
+        return networks * sum(math.prod(shape) for shape in shapes.values())
 
     def sample(self, points: np.ndarray) -> np.ndarray:
         """Evaluate the field at world points.
@@ -204,10 +255,10 @@ class NeuralVolume:
         gradients = np.full((count, components, 3), np.nan, dtype=np.float32)
         for part in _ranges(count, self._batch):
             index = self.geometry.world_to_index(points[part])
-            for chosen, brick, inside in self._valid_by_brick(index):
-                some, slopes = brick.evaluate_with_gradient(inside, self.device)
-                values[part][chosen] = some
-                gradients[part][chosen] = self.geometry.index_gradient_to_world(inside, slopes)
+            chosen, inside = self._inside(index)
+            some, slopes = self._with_gradient(inside)
+            values[part][chosen] = some
+            gradients[part][chosen] = self.geometry.index_gradient_to_world(inside, slopes)
         return values, gradients
 
     def reconstruct(
@@ -254,11 +305,16 @@ class NeuralVolume:
     def feature_corners(self) -> np.ndarray:
         """Return the corners of all feature grids in the world, float64 [bricks, G, 8, 3].
 
-        See :func:`amgsrn_core.feature_grids.box_corners`; a grid may reach beyond the volume.
+        See :func:`amgsrn_core.feature_grids.box_corners`; a grid may reach beyond the volume. A
+        brick without a network has none: its corners are NaN.
         """
-        corners = [brick.feature_corners() for brick in self._bricks]
-        world = [self.geometry.index_to_world(points.reshape(-1, 3)) for points in corners]
-        return np.stack(world).reshape(len(corners), -1, 8, 3)
+        corners = np.full((len(self._bricks), self.index.network.grids, 8, 3), np.nan)
+        for number, record in enumerate(self.index.bricks):
+            if record.state == "network":
+                points = self._bricks[number].feature_corners()
+                world = self.geometry.index_to_world(points.reshape(-1, 3))
+                corners[number] = world.reshape(-1, 8, 3)
+        return corners
 
     def decoded_preview(self, max_points: int = 64**3) -> tuple[GridGeometry, Block]:
         """Return the field on a coarse grid that is even in the world.
@@ -279,14 +335,33 @@ class NeuralVolume:
         return geometry, self.reconstruct_block(geometry)
 
     def bricks(self) -> Iterator[BrickNetwork]:
-        """Yield the networks and where they lie, for renderers."""
-        for brick, record in zip(self._bricks, self.index.bricks):
+        """Yield the bricks that have values, for renderers; who keeps them keeps them in memory."""
+        for place, number in enumerate(self._present):
+            brick = self._bricks[number]
             yield BrickNetwork(
-                brick.network, brick.first, brick.last, record.extent, brick.valid, brick.cells
+                self.index.bricks[number],
+                brick.network,
+                brick.first,
+                brick.last,
+                brick.valid,
+                brick.cells,
+                self._blend.ends[place],
+                self._blend.halves[place],
             )
 
     @property
+    def blend(self) -> Blend:
+        """The weights of the bricks of :meth:`bricks`, in that order."""
+        return self._blend
+
+    @property
     def _batch(self) -> int:
+        if len(self._bricks) > 1:
+            return _ROUTED_POINTS
+        return self._network_batch
+
+    @property
+    def _network_batch(self) -> int:
         network = self.index.network
         per_point = 4 * (network.grids * (3 + 2 * network.features) + 3 * network.width)
         most = CPU_POINTS if self.device.type == "cpu" else _GPU_POINTS
@@ -315,67 +390,158 @@ class NeuralVolume:
 
     def _evaluate(self, index: np.ndarray) -> np.ndarray:
         """Return values [N, C] at one batch of points [N, 3] in index space."""
-        values = np.full((len(index), len(self.components)), np.nan, dtype=np.float32)
-        for chosen, brick, points in self._valid_by_brick(index):
-            values[chosen] = brick.evaluate(points, self.device)
-        return values
+        return self._blended(index, len(self.components), None)
 
     def _density(self, index: np.ndarray) -> np.ndarray:
         """Return the feature density [N, 1] at one batch of points in index space."""
-        values = np.full((len(index), 1), np.nan, dtype=np.float32)
-        for chosen, brick, points in self._by_brick(index):
-            values[chosen, 0] = brick.density(points, self.device)
+        return self._blended(index, 1, lambda network, local: network.density(local)[:, None])
+
+    def _blended(self, index: np.ndarray, columns: int, of: _Property | None) -> np.ndarray:
+        """Return a property of the networks [N, columns], blended, NaN where there is none.
+
+        The property None is the value.
+        """
+        values = np.full((len(index), columns), np.nan, dtype=np.float32)
+        chosen, points = self._inside(index)
+        if not len(chosen) or not len(self._present):
+            return values
+        if len(self._bricks) == 1:
+            brick = self._bricks[0]
+            values[chosen] = brick.where_valid(points, brick.local(points), columns, of)
+            return values
+        parts = self._blend.parts(points)
+        there = points[parts.points]
+        bricks, starts = parts.starts()
+        repeats = np.diff(starts)
+        local = there - np.repeat(self._firsts[bricks], repeats, axis=0)
+        local *= np.repeat(self._scales[bricks], repeats, axis=0)
+        local -= 1.0
+        result = self._of_parts(there, local.astype(np.float32), bricks, starts, columns, of)
+        for column in range(columns):
+            weighted = parts.weights * result[:, column]
+            values[chosen, column] = np.bincount(parts.points, weighted, len(points))
+        if len(self._present) < len(self._bricks):
+            covered = np.bincount(parts.points, minlength=len(points)) > 0
+            values[chosen[~covered]] = np.nan
         return values
 
-    def _valid_by_brick(self, index: np.ndarray) -> Iterator[tuple[np.ndarray, _Brick, np.ndarray]]:
-        """Like :meth:`_by_brick`, without points whose nearest voxel is missing."""
-        for chosen, brick, points in self._by_brick(index):
-            known = brick.is_valid(points)
-            if known is not None:
-                chosen, points = chosen[known], points[known]
-            if len(points):
-                yield chosen, brick, points
+    def _with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values [N, C] and gradients [N, C, 3] by index at points inside the volume.
 
-    def _by_brick(self, index: np.ndarray) -> Iterator[tuple[np.ndarray, _Brick, np.ndarray]]:
-        """Split points inside the volume by the brick that owns their nearest voxel."""
+        NaN where there is no value. The gradient of the sum of all w f is that of w grad f + f
+        grad w.
+        """
+        components = len(self.components)
+        shape = (len(points), components)
+        values = np.full(shape, np.nan, dtype=np.float32)
+        gradients = np.full((*shape, 3), np.nan, dtype=np.float32)
+        if not len(points) or not len(self._present):
+            return values, gradients
+        parts = self._blend.parts(points, gradients=True)
+        assert parts.gradients is not None
+        covered = np.bincount(parts.points, minlength=len(points)) > 0
+        values[covered], gradients[covered] = 0.0, 0.0
+        bricks, starts = parts.starts()
+        for number, first, last in zip(self._present[bricks], starts, starts[1:]):
+            brick = self._bricks[number]
+            for start in range(first, last, self._network_batch):
+                part = slice(start, min(start + self._network_batch, last))
+                at = parts.points[part]
+                some, slopes = brick.with_gradient(points[at])
+                weights = parts.weights[part, None]
+                # A point occurs once for each of its bricks.
+                values[at] += weights * some
+                gradients[at] += weights[..., None] * slopes
+                gradients[at] += some[..., None] * parts.gradients[part, None, :]
+        return values, gradients
+
+    def _of_parts(
+        self,
+        points: np.ndarray,
+        local: np.ndarray,
+        bricks: np.ndarray,
+        starts: np.ndarray,
+        columns: int,
+        of: _Property | None,
+    ) -> np.ndarray:
+        """Return a property [M, columns] at points that are ordered by brick.
+
+        `bricks` are the positions of those that occur among the present ones, `starts` where the
+        points of each begin, and where those of the last end.
+        """
+        result = np.empty((len(points), columns), dtype=np.float32)
+        most, few = self._network_batch, len(points) < _FEW_POINTS * len(bricks)
+        for group in _ranges(len(bricks), _GROUP_BRICKS if few else 1):
+            rows = slice(starts[group.start], starts[group.stop])
+            held = [self._bricks[number] for number in self._present[bricks[group]]]
+            if few and of is None and self._kernels is not None:
+                begin = starts[group.start : group.stop + 1] - rows.start
+                result[rows] = self._by_kernels(held, bricks[group], begin, local[rows])
+                for brick, first, last in zip(held, begin, begin[1:]):
+                    known = brick.is_valid(points[rows][first:last])
+                    if known is not None:
+                        result[rows][first:last][~known] = np.nan
+                continue
+            for brick, first, last in zip(held, starts[group], starts[group.start + 1 :]):
+                for start in range(first, last, most):
+                    part = slice(start, min(start + most, last))
+                    result[part] = brick.where_valid(points[part], local[part], columns, of)
+        return result
+
+    def _by_kernels(
+        self, bricks: list[_Brick], numbers: np.ndarray, starts: np.ndarray, local: np.ndarray
+    ) -> np.ndarray:
+        """Return values [M, C] of several bricks in one call."""
+        assert self._kernels is not None
+        values = evaluate_many(
+            self._kernels,
+            [brick.argument for brick in bricks if brick.argument is not None],
+            torch.from_numpy(starts.astype(np.int64)),
+            torch.from_numpy(local),
+        ).numpy()
+        repeats = np.diff(starts)
+        values *= np.repeat(self._spans[numbers], repeats, axis=0)
+        values += np.repeat(self._lows[numbers], repeats, axis=0)
+        return values
+
+    def _inside(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which points [N, 3] lie inside the volume and not in a hole, and those points."""
         last = np.array(self.geometry.dims[::-1], dtype=np.float64) - 1
         inside = np.all((index >= -_FACE_TOLERANCE) & (index <= last + _FACE_TOLERANCE), axis=1)
         chosen = np.flatnonzero(inside)
-        if not len(chosen):
-            return
         points = np.clip(index[chosen], 0, last)
-        if len(self._bricks) == 1:
-            yield chosen, self._bricks[0], points
-            return
-        owners = self._owners.of(points)
-        for number in np.unique(owners):
-            mine = owners == number
-            yield chosen[mine], self._bricks[number], points[mine]
+        if self.index.holes:
+            known = np.isin(self._owners.of(points), self.index.holes, invert=True)
+            chosen, points = chosen[known], points[known]
+        return chosen, points
 
 
 class BrickNetwork(NamedTuple):
-    """A brick's network, and its place in the volume's index space.
+    """A brick's network, its place in the volume's index space, and its weight there.
 
     Attributes
     ----------
+    record : BrickRecord
     network : SceneNetwork
         Lives on [-1, 1]^3, which is the box from `first` to `last`.
     first, last : float64 array [3]
         Voxels of the brick with its ghost cells, x, y, z.
-    extent : tuple of slices (z, y, x)
-        The voxels that the brick answers for: a point belongs to its nearest voxel's brick.
     valid : bool array [z, y, x] or None
         Which voxels from `first` to `last` have a value; None when all have.
     cells : uint8 array [2, C, z, y, x] or None
         Codes of the macro-cells, where the file has them; see :mod:`amgsrn_core.archive.cells`.
+    ends, halves : float64 array [2, 3]
+        Where the brick fades, and over which length; see :class:`amgsrn_core.blending.Blend`.
     """
 
+    record: BrickRecord
     network: SceneNetwork
     first: np.ndarray
     last: np.ndarray
-    extent: Extent
     valid: np.ndarray | None
     cells: np.ndarray | None
+    ends: np.ndarray
+    halves: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -387,6 +553,7 @@ class _Brick:
     last: np.ndarray
     valid: np.ndarray | None
     cells: np.ndarray | None
+    argument: Network | None = None  # the network for the CPU kernels, if they evaluate it
 
     @classmethod
     def of_state(
@@ -397,12 +564,11 @@ class _Brick:
         device: torch.device,
         backend: str,
     ) -> _Brick:
-        network = network_from_state(
-            index.network,
-            state,
-            torch.tensor(index.value_minimum, dtype=torch.float32),
-            torch.tensor(index.value_maximum, dtype=torch.float32),
-        )
+        low, high = (torch.tensor(v, dtype=torch.float32) for v in index.value_range(record))
+        if record.state == "constant":
+            network = constant_network(low)
+        else:
+            network = network_from_state(index.network, state, low, high)
         network.eval().requires_grad_(False).to(device)
         network.use_backend(backend)
         z, y, x = record.ghosted
@@ -412,6 +578,7 @@ class _Brick:
             last=np.array([x.stop - 1, y.stop - 1, z.stop - 1], dtype=np.float64),
             valid=state.get("mask"),
             cells=state.get("macro_cells"),
+            argument=network.kernel_argument(),
         )
 
     def is_valid(self, points: np.ndarray) -> np.ndarray | None:
@@ -421,32 +588,51 @@ class _Brick:
         x, y, z = np.floor(np.clip(points, self.first, self.last) - self.first + 0.5).astype(int).T
         return self.valid[z, y, x]
 
-    def evaluate(self, points: np.ndarray, device: torch.device) -> np.ndarray:
-        """Return float32 [N, C] at points [N, 3] in the volume's index space."""
-        with torch.inference_mode():
-            return self.network(self._local(points, device)).cpu().numpy()
+    def size(self) -> int:
+        """Return the bytes that the brick takes, the kernels' copy of its features included."""
+        numbers = sum(p.numel() for p in self.network.parameters())
+        return 8 * numbers + (0 if self.valid is None else self.valid.nbytes)
 
-    def evaluate_with_gradient(
-        self, points: np.ndarray, device: torch.device
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return float32 values [N, C] and gradients [N, C, 3] by the volume's index."""
-        values, gradients = self.network.with_gradient(self._local(points, device))
-        by_index = gradients.cpu().numpy() * (2.0 / (self.last - self.first)).astype(np.float32)
-        return values.cpu().numpy(), by_index
+    def where_valid(
+        self, points: np.ndarray, local: np.ndarray, columns: int, of: _Property | None
+    ) -> np.ndarray:
+        """Return a property [N, columns], NaN where the nearest voxel of a point has no value.
 
-    def density(self, points: np.ndarray, device: torch.device) -> np.ndarray:
-        """Return the feature density float32 [N]."""
+        `points` are in the volume's index space, `local` the same ones in the brick's.
+        """
+        known = self.is_valid(points)
+        if known is None or known.all():
+            return self._evaluate(local, of)
+        values = np.full((len(points), columns), np.nan, dtype=np.float32)
+        if known.any():
+            values[known] = self._evaluate(local[known], of)
+        return values
+
+    def with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values [N, C] and gradients [N, C, 3] by the volume's index; NaN where invalid."""
+        local = torch.from_numpy(self.local(points)).to(self.network.minimum.device)
+        values, gradients = (result.cpu().numpy() for result in self.network.with_gradient(local))
+        gradients = gradients * (2.0 / (self.last - self.first)).astype(np.float32)
+        known = self.is_valid(points)
+        if known is not None:
+            values[~known], gradients[~known] = np.nan, np.nan
+        return values, gradients
+
+    def local(self, points: np.ndarray) -> np.ndarray:
+        """Map points [N, 3] in the volume's index space to the brick, where it is [-1, 1]^3."""
+        local = (points - self.first) * (2.0 / (self.last - self.first)) - 1.0
+        return local.astype(np.float32)
+
+    def _evaluate(self, local: np.ndarray, of: _Property | None) -> np.ndarray:
         with torch.inference_mode():
-            return self.network.density(self._local(points, device)).cpu().numpy()
+            points = torch.from_numpy(local).to(self.network.minimum.device)
+            values = self.network(points) if of is None else of(self.network, points)
+            return values.cpu().numpy()
 
     def feature_corners(self) -> np.ndarray:
         """Return the corners of the feature grids [G, 8, 3] in the volume's index space."""
         corners = box_corners(self.network.transforms.cpu().numpy())
         return self.first + (corners + 1.0) * 0.5 * (self.last - self.first)
-
-    def _local(self, points: np.ndarray, device: torch.device) -> torch.Tensor:
-        local = (points - self.first) * (2.0 / (self.last - self.first)) - 1.0
-        return torch.from_numpy(local.astype(np.float32)).to(device)
 
 
 class _Owners:

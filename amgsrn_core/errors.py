@@ -59,6 +59,18 @@ class TrainingError(AmgsrnError, RuntimeError):
     """Training failed (out of memory, diverged, worker lost)."""
 
 
+class OutOfMemoryError(TrainingError):
+    """Training needs more memory than there is on its device."""
+
+
+class DivergedError(TrainingError):
+    """The loss of a training is no longer a number."""
+
+
+class WorkerLostError(TrainingError):
+    """The process that trained a brick has died, or did not answer any more."""
+
+
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 

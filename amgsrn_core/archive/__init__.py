@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amgsrn_core.archive.index import (
+    BRICK_STATES,
     FORMAT_VERSION,
     BrickRecord,
     ModelIndex,
@@ -19,6 +20,7 @@ from amgsrn_core.archive.store import (
 )
 
 __all__ = [
+    "BRICK_STATES",
     "FORMAT_VERSION",
     "Archive",
     "BrickRecord",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 FORMAT_NAME = "amgsrn"
 FORMAT_VERSION = (1, 1)
+
+BRICK_STATES = ("network", "constant", "empty", "missing")
+"""A brick is a network; or needs none, because it has one value, or none at all; or was not
+trained, and is a hole in the field."""
 
 # A volume with more samples along one axis is not plausible; an index that claims so is damaged.
 _LONGEST_AXIS = 10_000_000
@@ -68,6 +73,11 @@ class BrickRecord:
         Quality over the brick's voxels, in dB and in the volume's units.
     masked : bool
         Whether voxels are missing. :func:`~amgsrn_core.archive.write_archive` fills it in.
+    state : str
+        One of :data:`BRICK_STATES`; only a "network" has parameters.
+    value_minimum, value_maximum : tuple of float
+        Range of each component that the network's outputs are scaled by, equal in a "constant"
+        brick; empty where it is the model's.
     """
 
     extent: Extent
@@ -76,6 +86,9 @@ class BrickRecord:
     psnr: float | None = None
     max_error: float | None = None
     masked: bool = False
+    state: str = "network"
+    value_minimum: tuple[float, ...] = ()
+    value_maximum: tuple[float, ...] = ()
 
     @property
     def ghosted_dims(self) -> tuple[int, int, int]:
@@ -83,9 +96,14 @@ class BrickRecord:
         z, y, x = (s.stop - s.start for s in self.ghosted)
         return z, y, x
 
+    @property
+    def own_voxels(self) -> int:
+        """Voxels without the ghost cells."""
+        return math.prod(s.stop - s.start for s in self.extent)
+
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON types."""
-        return {
+        values: dict[str, Any] = {
             "extent": _extent_to_json(self.extent),
             "ghosted": _extent_to_json(self.ghosted),
             "sha256": self.sha256,
@@ -93,9 +111,18 @@ class BrickRecord:
             "max_error": number_to_json(self.max_error),
             "masked": self.masked,
         }
+        if self.state != "network":
+            values["state"] = self.state
+        if self.value_minimum:
+            values["value_minimum"] = list(self.value_minimum)
+            values["value_maximum"] = list(self.value_maximum)
+        return values
 
     @classmethod
-    def _from_fields(cls, fields: Fields, dims: tuple[int, int, int]) -> BrickRecord:
+    def from_json(cls, values: Any, dims: tuple[int, int, int]) -> BrickRecord:
+        """Read :meth:`to_json`'s result and check it against the volume's dims (z, y, x)."""
+        fields = Fields(values) if not isinstance(values, Fields) else values
+        names = fields.names()
         record = cls(
             extent=_extent_from_json(fields, "extent", dims),
             ghosted=_extent_from_json(fields, "ghosted", dims),
@@ -103,7 +130,12 @@ class BrickRecord:
             psnr=fields.optional_number("psnr"),
             max_error=fields.optional_number("max_error"),
             masked=bool(fields.get("masked")),
+            state=fields.text("state") if "state" in names else "network",
+            value_minimum=fields.numbers("value_minimum") if "value_minimum" in names else (),
+            value_maximum=fields.numbers("value_maximum") if "value_minimum" in names else (),
         )
+        if record.state not in BRICK_STATES:
+            raise ArchiveError(f"a brick has the unknown state {record.state!r}")
         for core, ghosted in zip(record.extent, record.ghosted):
             if not ghosted.start <= core.start < core.stop <= ghosted.stop:
                 raise ArchiveError("a brick's 'extent' is not inside its 'ghosted' extent")
@@ -162,6 +194,14 @@ class ModelIndex:
                 raise ArchiveError("'value_minimum' and 'value_maximum' are not a finite range")
         if not self.bricks:
             raise ArchiveError("'bricks' is empty")
+        for brick in self.bricks:
+            lows, highs = brick.value_minimum, brick.value_maximum
+            if len(lows) != len(highs) or len(lows) not in (0, count):
+                raise ArchiveError("a brick's value range does not have one entry per component")
+            if not all(-math.inf < a <= b < math.inf for a, b in zip(lows, highs)):
+                raise ArchiveError("a brick's value range is not finite")
+            if brick.state == "constant" and lows != highs:
+                raise ArchiveError("a constant brick has more than one value")
 
     @classmethod
     def of_volume(
@@ -202,6 +242,17 @@ class ModelIndex:
     def dims(self) -> tuple[int, int, int]:
         """Voxels along z, y, x."""
         return self.geometry.dims
+
+    @property
+    def holes(self) -> tuple[int, ...]:
+        """Numbers of the bricks that were not trained."""
+        return tuple(i for i, brick in enumerate(self.bricks) if brick.state == "missing")
+
+    def value_range(self, brick: BrickRecord) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return the lowest and highest value of each component that a brick is scaled by."""
+        if brick.value_minimum:
+            return brick.value_minimum, brick.value_maximum
+        return self.value_minimum, self.value_maximum
 
     def replace(self, **changes: Any) -> ModelIndex:
         """Return a copy with some fields changed."""
@@ -252,7 +303,7 @@ class ModelIndex:
             value_minimum=fields.numbers("value_minimum"),
             value_maximum=fields.numbers("value_maximum"),
             network=_network(fields, version),
-            bricks=tuple(BrickRecord._from_fields(item, geometry.dims) for item in records),
+            bricks=tuple(BrickRecord.from_json(item, geometry.dims) for item in records),
             source=_source(fields.child("source")),
             missing=_missing(fields.optional_child("missing")),
             time=_time(fields.optional_child("time")),

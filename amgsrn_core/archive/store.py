@@ -176,9 +176,9 @@ class Archive:
         Returns
         -------
         dict
-            The network's parameters as float32, `mask` (bool [z, y, x] over the ghosted extent)
-            where voxels are missing, and `macro_cells` (uint8 [2, C, z, y, x]) and `history`
-            (float64 [rows, columns]) where the file has them.
+            The network's parameters as float32 (none unless the brick's state is "network"), `mask`
+            (bool [z, y, x] over the ghosted extent) where voxels are missing, and `macro_cells`
+            (uint8 [2, C, z, y, x]) and `history` (float64 [rows, columns]) where the file has them.
 
         Raises
         ------
@@ -335,7 +335,9 @@ def _usable_tensors(
 
 
 def _check_shapes(index: ModelIndex, number: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    expected = parameter_shapes(index.network, len(index.components))
+    expected = {}
+    if index.bricks[number].state == "network":
+        expected = parameter_shapes(index.network, len(index.components))
     for name, shape in expected.items():
         if name not in shapes:
             raise ArchiveError(f"brick {number} has no '{name}'")

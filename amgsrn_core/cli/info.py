@@ -49,27 +49,24 @@ def describe(index: ModelIndex, path: str) -> dict[str, Any]:
         "bricks": len(index.bricks),
         "per_brick": values["bricks"],
         "network": values["network"],
-        "parameters": len(index.bricks) * sum(math.prod(shape) for shape in shapes.values()),
+        "holes": list(index.holes),
+        "parameters": sum(brick.state == "network" for brick in index.bricks)
+        * sum(math.prod(shape) for shape in shapes.values()),
         "storage": values["storage"],
         "bytes": compressed,
         "source": values["source"],
         "ratio": index.source.bytes / compressed,
-        "psnr": _psnr(index.bricks),
+        "psnr": _psnr(index),
         "training": values["training"],
         "backend_default": backend_name("cpu"),
     }
 
 
-def _psnr(bricks: tuple[BrickRecord, ...]) -> float | None:
-    """Return the whole model's PSNR: its mean square error is the mean over the voxels."""
-    total = squares = 0.0
-    for brick in bricks:
-        if brick.psnr is None or not math.isfinite(brick.psnr):
-            return None
-        voxels = math.prod(s.stop - s.start for s in brick.extent)
-        total += voxels
-        squares += voxels * 10 ** (-brick.psnr / 10)
-    return -10 * math.log10(squares / total)
+def _psnr(index: ModelIndex) -> float | None:
+    """Return the PSNR that the whole model had when it was trained."""
+    several = len(index.bricks) > 1
+    psnr = index.training.config.get("psnr") if several else index.bricks[0].psnr
+    return psnr if isinstance(psnr, float) and math.isfinite(psnr) else None
 
 
 def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -91,7 +88,7 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
     if index.time is not None:
         step = f"index {index.time.index} of {len(index.time.values)}"
         yield "time step", f"{step}: {index.time.value:g} {index.time.units}".rstrip()
-    yield "bricks", str(results["bricks"])
+    yield "bricks", _bricks(index.bricks)
     shape = " x ".join(map(str, network.grid_shape))
     yield (
         "network",
@@ -112,6 +109,13 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
     yield "format", f"{major}.{minor}"
     if results["verified"]:
         yield "verified", "all checksums agree"
+
+
+def _bricks(bricks: tuple[BrickRecord, ...]) -> str:
+    words = {"constant": "constant", "empty": "without values", "missing": "missing"}
+    counts = {word: sum(b.state == state for b in bricks) for state, word in words.items()}
+    notes = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    return f"{len(bricks)} ({notes})" if notes else str(len(bricks))
 
 
 def _variable(index: ModelIndex) -> str:

@@ -13,6 +13,8 @@ T = TypeVar("T")
 # Short forms and the names under which the documentation knows an option.
 _ALIASES = {"learning_rate": ("--lr",), "device": ("--devices",)}
 
+_METAVARS = {"scheduler": "ADDRESS|FILE", "log": "FILE"}
+
 
 def add_options(parser: argparse.ArgumentParser, kind: type, without: tuple[str, ...] = ()) -> None:
     """Add an option for each field of a configuration class, with its default and range."""
@@ -41,7 +43,7 @@ def add_option(group: Any, field: dataclasses.Field[Any]) -> None:
     elif isinstance(default, (int, float)):
         settings.update(type=type(default), metavar="N" if isinstance(default, int) else "X")
     elif settings["choices"] is None:
-        settings["metavar"] = "NAME"
+        settings["metavar"] = _METAVARS.get(field.name, "NAME")
     group.add_argument(
         f"--{field.name.replace('_', '-')}", *_ALIASES.get(field.name, ()), **settings
     )
@@ -116,10 +118,11 @@ def _help(field: dataclasses.Field[Any]) -> str:
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
     if isinstance(default, float):
         shown = f"{default:g}"
-    notes = [f"default: {shown}"]
+    notes = [f"default: {shown}"] if shown else []
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
     if low is not None and high is not None:
         notes.append(f"{low} to {high}")
     elif low is not None:
         notes.append(f"at least {low}")
-    return f"{field.metadata['help']} ({'; '.join(notes)})".replace("%", "%%")
+    noted = f" ({'; '.join(notes)})" if notes else ""
+    return f"{field.metadata['help']}{noted}".replace("%", "%%")

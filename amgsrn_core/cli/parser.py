@@ -19,7 +19,14 @@ from amgsrn_core.cli.options import (
     time_step,
     whole_numbers,
 )
-from amgsrn_core.config import BACKENDS, NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.config import (
+    BACKENDS,
+    BrickConfig,
+    DispatchConfig,
+    NetworkConfig,
+    StorageConfig,
+    TrainingConfig,
+)
 from amgsrn_core.rendering.marcher import BACKENDS as MARCHERS
 from amgsrn_core.rendering.settings import RenderSettings
 
@@ -126,7 +133,7 @@ def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
     ways.add_argument(
         "--restart", action="store_true", help="discard an unfinished run and begin anew"
     )
-    for kind in (NetworkConfig, TrainingConfig, StorageConfig):
+    for kind in (NetworkConfig, TrainingConfig, StorageConfig, BrickConfig, DispatchConfig):
         add_options(parser, kind)
 
 

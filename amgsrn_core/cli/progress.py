@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from amgsrn_core.cli.report import duration
@@ -14,11 +14,17 @@ from amgsrn_core.cli.report import duration
 _LINE_SECONDS = 10.0
 
 
+Rows = Sequence[tuple[str, ...]]
+
+
 class Display(Protocol):
     """Shows how far the work is."""
 
-    def update(self, done: float, details: str) -> None:
-        """Show that `done` (0 to 1) of the work is done, and `details` about it."""
+    def update(self, done: float, details: str, rows: Rows = ()) -> None:
+        """Show that `done` (0 to 1) of the work is done, and `details` about it.
+
+        `rows` are those of a table below, where there is room for one.
+        """
 
     def message(self, text: str) -> None:
         """Show a line that stays."""
@@ -43,7 +49,7 @@ class Lines:
         self._last: float | None = None
         self._finished = False
 
-    def update(self, done: float, details: str) -> None:
+    def update(self, done: float, details: str, rows: Rows = ()) -> None:
         """Print a line if the last one is old enough, or the work has just been done."""
         now = time.monotonic()
         just_done = done >= 1 and not self._finished
@@ -61,6 +67,7 @@ class Lines:
 @contextlib.contextmanager
 def _bar(title: str) -> Iterator[Display]:
     from rich.console import Console
+    from rich.live import Live
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (
@@ -69,20 +76,33 @@ def _bar(title: str) -> Iterator[Display]:
         TaskProgressColumn(),
         TextColumn("{task.fields[details]}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True, highlight=False)) as progress:
-        task = progress.add_task(title, total=1.0, details="")
-        yield _Bar(progress, task)
+    console = Console(stderr=True, highlight=False)
+    progress = Progress(*columns, console=console)
+    task = progress.add_task(title, total=1.0, details="")
+    with Live(progress, console=console) as live:
+        yield _Bar(live, progress, task)
 
 
 class _Bar:
-    def __init__(self, progress: Any, task: Any) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, live: Any, progress: Any, task: Any) -> None:
+        self._live, self._progress, self._task = live, progress, task
 
-    def update(self, done: float, details: str) -> None:
+    def update(self, done: float, details: str, rows: Rows = ()) -> None:
+        from rich.console import Group
+        from rich.table import Table
+
         self._progress.update(self._task, completed=done, details=details)
+        if not rows:
+            self._live.update(self._progress)
+            return
+        table = Table.grid(padding=(0, 2))
+        most = max(1, self._live.console.height - 3)
+        for row in rows[:most]:
+            table.add_row(*row)
+        self._live.update(Group(self._progress, table))
 
     def message(self, text: str) -> None:
-        self._progress.console.print(text, markup=False)
+        self._live.console.print(text, markup=False)
 
 
 class Remaining:

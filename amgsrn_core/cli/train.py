@@ -14,8 +14,14 @@ from amgsrn_core.cli.options import configuration, names
 from amgsrn_core.cli.progress import Display, display
 from amgsrn_core.cli.report import decibels, duration, figure, print_rows, size
 from amgsrn_core.cli.signals import Stop, stoppable
-from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
-from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.config import (
+    BrickConfig,
+    DispatchConfig,
+    NetworkConfig,
+    StorageConfig,
+    TrainingConfig,
+)
+from amgsrn_core.errors import ConfigurationError, TrainingError
 from amgsrn_core.output import ensure_writable
 from amgsrn_core.volume import open_volume
 from amgsrn_core.workspace import parts_folder
@@ -24,18 +30,23 @@ if TYPE_CHECKING:
     from amgsrn_core.training import Command, Progress, TrainingOutcome
 
 
+_NAMED_BRICKS = 5
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Train, then say what came of it."""
     network = configuration(NetworkConfig, arguments)
     training = configuration(TrainingConfig, arguments)
     storage = configuration(StorageConfig, arguments)
+    bricks = configuration(BrickConfig, arguments)
+    dispatch = configuration(DispatchConfig, arguments)
     output = arguments.output
     ensure_writable(output)
     if _is_same(output, arguments.volume):
         raise ConfigurationError(f"The model would replace the volume {output}; name another file.")
     volume = open_volume(arguments.volume, names(arguments.variable), arguments.time)
 
-    from amgsrn_core.training import train  # PyTorch: seconds that a wrong name need not cost
+    from amgsrn_core.training import train
 
     with stoppable() as stop, display("training") as shown:
         outcome = train(
@@ -44,9 +55,13 @@ def run(arguments: argparse.Namespace) -> int:
             network,
             training,
             storage,
+            bricks,
+            dispatch,
             restart=arguments.restart,
             observer=_Observer(shown, stop),
         )
+    if outcome.missing:
+        raise TrainingError(_missing(outcome))
     if not outcome.completed:
         raise Interrupted(
             f"Stopped; the work so far is kept in {parts_folder(output)}. Run the same command "
@@ -68,7 +83,8 @@ class _Observer:
     def __call__(self, progress: Progress) -> Command:
         from amgsrn_core.training import Command
 
-        self._display.update(progress.iteration / progress.iterations, self._details(progress))
+        done = progress.iteration / progress.iterations
+        self._display.update(done, self._details(progress), _brick_rows(progress))
         if not self._stop:
             return Command.CONTINUE
         if not self._announced:
@@ -80,6 +96,10 @@ class _Observer:
         if progress.phase != "training":
             return progress.phase
         parts = [f"{progress.iteration}/{progress.iterations}"]
+        if progress.bricks is not None:
+            parts = [f"{progress.bricks.done}/{progress.bricks.total} bricks"]
+            if progress.bricks.failed:
+                parts.append(f"{progress.bricks.failed} FAILED")
         if not math.isnan(progress.loss):
             parts += [
                 f"loss {figure(progress.loss, digits=3)}",
@@ -97,6 +117,34 @@ class _Observer:
         iterations = progress.iteration - self._first[0]
         seconds = progress.seconds - self._first[1]
         return f"{iterations / seconds:.3g} it/s" if iterations > 0 and seconds > 0 else ""
+
+
+def _brick_rows(progress: Progress) -> list[tuple[str, ...]]:
+    """Return a row for each brick that is being trained: what, how far, loss, time left."""
+    if progress.bricks is None:
+        return []
+    each = progress.iterations // progress.bricks.total
+    return [
+        (
+            f"brick {brick.number}",
+            brick.phase,
+            f"{brick.iteration}/{each}",
+            "" if math.isnan(brick.loss) else f"loss {figure(brick.loss, digits=3)}",
+            "" if brick.eta_seconds is None else f"{duration(brick.eta_seconds)} left",
+        )
+        for brick in progress.bricks.running
+    ]
+
+
+def _missing(outcome: TrainingOutcome) -> str:
+    """Say which bricks are missing, and why."""
+    shown = [f"{number} ({why.rstrip('.')})" for number, why in sorted(outcome.missing.items())]
+    more = len(shown) - _NAMED_BRICKS
+    listed = ", ".join(shown[:_NAMED_BRICKS]) + (f", and {more} more" if more > 0 else "")
+    return (
+        f"{len(shown)} brick(s) are missing: {listed}. {outcome.path} has holes there; run the "
+        "same command again to train them."
+    )
 
 
 def _rows(outcome: TrainingOutcome) -> Iterator[tuple[str, str]]:

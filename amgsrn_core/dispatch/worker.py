@@ -24,7 +24,7 @@ from amgsrn_core.ensemble import NeuralVolume
 from amgsrn_core.errors import AmgsrnError, ConfigurationError
 from amgsrn_core.feature_grids import box_densities
 from amgsrn_core.training import COLUMNS, Command, Progress, train
-from amgsrn_core.training.train import model_index
+from amgsrn_core.training.outcome import model_index
 from amgsrn_core.volume import open_volume
 from amgsrn_core.volume.volume import Volume
 

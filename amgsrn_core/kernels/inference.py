@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from amgsrn_core.kernels.arguments import floats, network_argument
-from amgsrn_core.kernels.loader import KernelLibrary
+from amgsrn_core.kernels.arguments import floats, network_argument, pointer
+from amgsrn_core.kernels.loader import KernelLibrary, Network
 from amgsrn_core.kernels.nodes import nodes_from_grids
 
 
@@ -46,8 +46,7 @@ class Evaluator:
         transforms : Tensor [G, 3, 4]
         weights : sequence of Tensor [out, in]
         """
-        nodes = self.nodes(feature_grids)
-        network = network_argument(nodes, feature_grids.shape, transforms, weights)
+        network = self.argument(feature_grids, transforms, weights)
         address = floats(points, "points", (len(points), 3))
         values = torch.empty(len(points), network.outputs)
         self._library.call(
@@ -72,8 +71,7 @@ class Evaluator:
         The twin of :func:`amgsrn_core.networks.reference.values_and_gradients`; parameters as
         for :meth:`normalised`.
         """
-        nodes = self.nodes(feature_grids)
-        network = network_argument(nodes, feature_grids.shape, transforms, weights)
+        network = self.argument(feature_grids, transforms, weights)
         address = floats(points, "points", (len(points), 3))
         values = torch.empty(len(points), network.outputs)
         gradients = torch.empty(len(points), network.outputs, 3)
@@ -87,6 +85,13 @@ class Evaluator:
             torch.get_num_threads(),
         )
         return values, gradients
+
+    def argument(
+        self, feature_grids: Tensor, transforms: Tensor, weights: Sequence[Tensor]
+    ) -> Network:
+        """Return what the kernels take; valid while this object and the tensors are."""
+        nodes = self.nodes(feature_grids)
+        return network_argument(nodes, feature_grids.shape, transforms, weights)
 
     def nodes(self, feature_grids: Tensor) -> Tensor:
         """Return the copy of the feature grids [G, F, D, H, W], made anew if they changed."""
@@ -103,3 +108,37 @@ class Evaluator:
             nodes = nodes_from_grids(feature_grids)
             self._copied, self._nodes = state, nodes
         return nodes
+
+
+def evaluate_many(
+    library: KernelLibrary, networks: Sequence[Network], starts: Tensor, points: Tensor
+) -> Tensor:
+    """Return the normalised values [N, C] of several networks, each at points of its own.
+
+    Parameters
+    ----------
+    library : KernelLibrary
+    networks : sequence of Network
+        Of :meth:`Evaluator.argument`; as many outputs each.
+    starts : Tensor of int64 [networks + 1]
+        Where each network's points begin, from 0 to N.
+    points : Tensor [N, 3]
+        Local to each network; contiguous float32 on the CPU.
+    """
+    outputs = networks[0].outputs
+    if any(network.outputs != outputs for network in networks):
+        raise ValueError("The networks must have the same number of outputs.")
+    bounds = starts.tolist()
+    if bounds[0] != 0 or bounds[-1] != len(points) or bounds != sorted(bounds):
+        raise ValueError(f"starts must ascend from 0 to the {len(points)} points.")
+    values = torch.empty(len(points), outputs)
+    library.call(
+        "amgsrn_evaluate_many",
+        (Network * len(networks))(*networks),
+        pointer(starts, "starts", (len(networks) + 1,), torch.int64),
+        len(networks),
+        floats(points, "points", (len(points), 3)),
+        values.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return values

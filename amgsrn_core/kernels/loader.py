@@ -161,6 +161,14 @@ _FUNCTIONS = {
         _floats,
         ctypes.c_int,
     ),
+    "amgsrn_evaluate_many": (
+        ctypes.POINTER(Network),
+        _floats,
+        _count,
+        _floats,
+        _floats,
+        ctypes.c_int,
+    ),
     "amgsrn_pack_decoder": (ctypes.POINTER(Network), _floats),
     "amgsrn_march": (
         ctypes.POINTER(Volume),

@@ -12,6 +12,7 @@ from amgsrn_core.backends import native_library
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError
 from amgsrn_core.kernels.inference import Evaluator
+from amgsrn_core.kernels.loader import Network
 from amgsrn_core.networks import reference
 
 # Both from the paper: features start as almost nothing, maps as a slightly perturbed identity.
@@ -90,6 +91,15 @@ class SceneNetwork(nn.Module):
         scale = self.maximum - self.minimum
         return values * scale + self.minimum, gradients * scale[:, None]
 
+    def kernel_argument(self) -> Network | None:
+        """Return the network as the CPU kernels take it; None unless they evaluate it.
+
+        Valid while this network is.
+        """
+        if self.evaluator is None:
+            return None
+        return self.evaluator.argument(self.feature_grids, self.transforms, self.weights)
+
     def forward(self, points: Tensor) -> Tensor:
         """Return the field's values [N, C] at brick-local points [N, 3] (x, y, z in [-1, 1])."""
         return self.normalised(points) * (self.maximum - self.minimum) + self.minimum
@@ -151,4 +161,14 @@ def network_from_state(
                 f"configuration asks for {tuple(parameter.shape)}; the file is inconsistent."
             )
         parameter.copy_(value)
+    return network
+
+
+def constant_network(values: Tensor) -> SceneNetwork:
+    """Return the smallest network, whose outputs are `values` [C] everywhere."""
+    config = NetworkConfig(grids=1, features=1, grid_shape=(2, 2, 2), layers=1, width=1)
+    network = SceneNetwork(config, values, values)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
     return network

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from amgsrn_core.ensemble import CPU_POINTS, NeuralVolume
 from amgsrn_core.networks import SceneNetwork
-from amgsrn_core.networks.reference import decode, encode
+from amgsrn_core.networks.reference import decode, encode, values_and_gradients
 from amgsrn_core.volume import Block
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import GridGeometry
@@ -42,50 +42,64 @@ class Field(Protocol):
 
 
 class NeuralField:
-    """A model evaluated by the torch reference, whatever its backend.
-
-    Each point belongs to the brick that owns its nearest voxel.
-    """
+    """A model evaluated by the torch reference, whatever its backend; bricks are blended."""
 
     def __init__(self, volume: NeuralVolume) -> None:
         self.geometry = volume.geometry
         self.device = volume.device
         self._components = len(volume.components)
         self._last = _last_index(self.geometry, self.device)
+        self._blend = volume.blend
         self._bricks = [
-            _Brick(b.network, b.first, b.last, b.extent, b.valid, self.device)
-            for b in volume.bricks()
+            _Brick(b.network, b.first, b.last, b.valid, self.device) for b in volume.bricks()
         ]
 
     def values(self, points: Tensor) -> Tensor:
         """Return float32 [N, C]; see :class:`Field`."""
         result = points.new_full((len(points), self._components), np.nan, dtype=torch.float32)
-        for chosen, brick in self._by_brick(points):
-            result[chosen] = brick.values(points[chosen].clamp(min=0).minimum(self._last))
+        covered = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+        for chosen, brick, weights, _ in self._by_brick(points):
+            result[chosen[~covered[chosen]]] = 0.0
+            covered[chosen] = True
+            result[chosen] += weights * brick.values(self._inside(points[chosen]))
         return result
 
     def gradients(self, points: Tensor, select: Select) -> Tensor:
         """Return float32 [N, 3]; see :class:`Field`."""
-        result = points.new_zeros((len(points), 3), dtype=torch.float32)
-        for chosen, brick in self._by_brick(points):
-            inside = points[chosen].clamp(min=0).minimum(self._last)
-            result[chosen] = brick.gradients(inside, select)
-        return result
+        values = points.new_zeros((len(points), self._components), dtype=torch.float32)
+        slopes = points.new_zeros((len(points), self._components, 3), dtype=torch.float32)
+        for chosen, brick, weights, changes in self._by_brick(points, gradients=True):
+            some, by_index = brick.with_gradients(self._inside(points[chosen]))
+            values[chosen] += weights * some
+            slopes[chosen] += weights[:, None] * by_index + some[:, :, None] * changes[:, None]
+        with torch.enable_grad():
+            values.requires_grad_()
+            (along,) = torch.autograd.grad(select(values).sum(), values)
+        return torch.nan_to_num((along[:, :, None] * slopes).sum(1))
 
-    def _by_brick(self, points: Tensor) -> list[tuple[Tensor, _Brick]]:
-        """Return numbers of points with a value, and the brick that has it."""
-        inside = within(points, self._last)
-        if len(self._bricks) == 1:
-            candidates = [(inside, self._bricks[0])]
-        else:
-            voxels = torch.floor(points + 0.5).clamp(min=0).minimum(self._last)
-            candidates = [(inside & brick.owns(voxels), brick) for brick in self._bricks]
-        found = ((chosen.nonzero()[:, 0], brick) for chosen, brick in candidates)
-        return [
-            (chosen[brick.is_valid(points[chosen])], brick)
-            for chosen, brick in found
-            if len(chosen)
-        ]
+    def _inside(self, points: Tensor) -> Tensor:
+        return points.clamp(min=0).minimum(self._last)
+
+    def _by_brick(
+        self, points: Tensor, gradients: bool = False
+    ) -> Iterator[tuple[Tensor, _Brick, Tensor, Tensor]]:
+        """Yield numbers of points, a brick that they are made of, its weights and their slopes.
+
+        The weights are [M, 1], the slopes [M, 3], 0 unless asked for.
+        """
+        inside = within(points, self._last).nonzero()[:, 0]
+        if len(inside) == 0 or not self._bricks:
+            return
+        index = self._inside(points[inside]).cpu().numpy()
+        parts = self._blend.parts(index, gradients)
+        numbers, starts = parts.starts()
+        for number, start, stop in zip(numbers, starts, starts[1:]):
+            chosen = inside[torch.from_numpy(parts.points[start:stop]).to(self.device)]
+            weights = torch.from_numpy(parts.weights[start:stop, None]).to(self.device).float()
+            slopes = weights.new_zeros((len(chosen), 3))
+            if parts.gradients is not None:
+                slopes = torch.from_numpy(parts.gradients[start:stop]).to(self.device).float()
+            yield chosen, self._bricks[number], weights, slopes
 
 
 def within(points: Tensor, last: Tensor) -> Tensor:
@@ -95,8 +109,11 @@ def within(points: Tensor, last: Tensor) -> Tensor:
 
 def in_batches(points: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:
     """Evaluate points in batches that suit the device, and join the results."""
-    size = CPU_POINTS if points.device.type == "cpu" else _GPU_POINTS
-    return torch.cat([evaluate(part) for part in points.split(size)])
+    return torch.cat([evaluate(part) for part in points.split(_batch(points))])
+
+
+def _batch(points: Tensor) -> int:
+    return CPU_POINTS if points.device.type == "cpu" else _GPU_POINTS
 
 
 class _Brick:
@@ -107,23 +124,35 @@ class _Brick:
         network: SceneNetwork,
         first: np.ndarray,
         last: np.ndarray,
-        extent: tuple[slice, slice, slice],
         valid: np.ndarray | None,
         device: torch.device,
     ) -> None:
         self._network = network
         self._first = torch.tensor(first, device=device)
         self._scale = torch.tensor(2.0 / (last - first), device=device)
-        owned = [(s.start, s.stop) for s in reversed(extent)]
-        self._owned = torch.tensor(owned, dtype=torch.float64, device=device)
         self._valid = None if valid is None else torch.from_numpy(valid).to(device)
 
-    def owns(self, voxels: Tensor) -> Tensor:
-        """Return bool [N] for voxels [N, 3], columns x, y, z."""
-        return ((voxels >= self._owned[:, 0]) & (voxels < self._owned[:, 1])).all(dim=1)
+    def values(self, points: Tensor) -> Tensor:
+        """Return float32 [N, C], NaN where the nearest voxel has no value."""
+        values = in_batches(points, lambda part: self._decoded(self._local(part)))
+        return torch.where(self._is_valid(points)[:, None], values, torch.nan)
 
-    def is_valid(self, points: Tensor) -> Tensor:
-        """Return whether the voxel nearest to each point has a value."""
+    def with_gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return float32 values [N, C] and gradients [N, C, 3] by index."""
+        network, values, gradients = self._network, [], []
+        for part in points.split(_batch(points)):
+            some, slopes = values_and_gradients(
+                self._local(part), network.feature_grids, network.transforms, network.weights
+            )
+            values.append(some)
+            gradients.append(slopes)
+        span = network.maximum - network.minimum
+        return (
+            torch.cat(values) * span + network.minimum,
+            torch.cat(gradients) * span[:, None] * self._scale.float(),
+        )
+
+    def _is_valid(self, points: Tensor) -> Tensor:
         if self._valid is None:
             return torch.ones(len(points), dtype=torch.bool, device=points.device)
         local = torch.floor(points - self._first + 0.5).long()
@@ -132,18 +161,6 @@ class _Brick:
             for column, size in zip((2, 1, 0), self._valid.shape)
         )
         return self._valid[z, y, x]
-
-    def values(self, points: Tensor) -> Tensor:
-        return in_batches(points, lambda part: self._decoded(self._local(part)))
-
-    def gradients(self, points: Tensor, select: Select) -> Tensor:
-        def evaluate(part: Tensor) -> Tensor:
-            with torch.enable_grad():
-                local = self._local(part).requires_grad_()
-                value = select(self._decoded(local)).sum()
-            return torch.autograd.grad(value, local)[0]
-
-        return in_batches(points, evaluate) * self._scale.float()
 
     def _local(self, points: Tensor) -> Tensor:
         return ((points - self._first) * self._scale - 1.0).float()

@@ -72,17 +72,18 @@ def _assembled(volume: NeuralVolume) -> MacroCells:
     index = volume.index
     edge = min(cell_edge(record) for record in index.bricks)
     shape = [max(-(-(n - 1) // edge), 1) for n in index.dims]
-    low, high = (
-        np.array(values, dtype=np.float64)[:, None, None, None]
-        for values in (index.value_minimum, index.value_maximum)
-    )
-    table, span = decode_table(), np.where(high > low, high - low, 1.0)
+    table = decode_table()
     minima = np.full((len(index.components), *shape), np.inf, dtype=np.float32)
     maxima = -minima
-    for record, brick in zip(index.bricks, volume.bricks()):
-        codes = brick.cells
+    for brick in volume.bricks():
+        record, codes = brick.record, brick.cells
         if codes is None:
-            codes = network_cells(brick.network, index, record, brick.valid)
+            codes = network_cells(brick.network, record, index.dims, brick.valid)
+        low, high = (
+            np.array(values, dtype=np.float64)[:, None, None, None]
+            for values in index.value_range(record)
+        )
+        span = np.where(high > low, high - low, 1.0)
         ratio = cell_edge(record) // edge
         there, here = [], []
         for (start, stop), size in zip(cell_numbers(record, index.dims), shape):

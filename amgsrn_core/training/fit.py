@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from amgsrn_core.config import TrainingConfig
-from amgsrn_core.errors import OutputError, TrainingError
+from amgsrn_core.errors import DivergedError, OutputError
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.training.checkpoint import Checkpoint, CheckpointFile
 from amgsrn_core.training.history import History, psnr_of, row_interval
@@ -58,7 +58,7 @@ def fit(
 
     Raises
     ------
-    TrainingError
+    DivergedError
         The loss is no longer a number.
     """
     run = _Run(network, data, config)
@@ -196,7 +196,7 @@ class _Run:
             return
         loss = float(self._loss_sum) / self._loss_count
         if not math.isfinite(loss):
-            raise TrainingError(
+            raise DivergedError(
                 f"The training diverged at iteration {self.iteration}; lower the learning rate "
                 f"(it is {self._config.learning_rate:g}) or use another seed."
             )

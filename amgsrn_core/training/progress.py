@@ -23,6 +23,41 @@ class Command(enum.Enum):
 
 
 @dataclass(frozen=True)
+class BrickProgress:
+    """A brick that is being trained.
+
+    Attributes
+    ----------
+    number : int
+    phase : str
+        As in :class:`Progress`, or "starting".
+    iteration : int
+    loss : float
+        Relative to the brick's own range; NaN before the first.
+    eta_seconds : float or None
+    span : tuple of float
+        The brick's own range of each component; empty while unknown.
+    """
+
+    number: int
+    phase: str
+    iteration: int
+    loss: float
+    eta_seconds: float | None
+    span: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class BricksProgress:
+    """How many bricks there are, are done and were given up, and those that are on."""
+
+    total: int
+    done: int
+    failed: int
+    running: tuple[BrickProgress, ...] = ()
+
+
+@dataclass(frozen=True)
 class Progress:
     """State of a run.
 
@@ -31,7 +66,7 @@ class Progress:
     phase : str
         "reading", "training", "paused", "measuring" or "saving".
     iteration, iterations : int
-        Done and planned.
+        Done and planned, of all bricks together.
     loss : float
         Recent mean squared error of the normalised values; NaN before the first.
     psnr : float
@@ -46,6 +81,8 @@ class Progress:
     history : History or None
     valid : ndarray of bool [D, H, W], or None
         The voxels that have a value; None when all have.
+    bricks : BricksProgress or None
+        Of a run over several bricks, which has no one network.
     """
 
     phase: str
@@ -59,6 +96,7 @@ class Progress:
     network: SceneNetwork | None = field(default=None, repr=False, compare=False)
     history: History | None = field(default=None, repr=False, compare=False)
     valid: np.ndarray | None = field(default=None, repr=False, compare=False)
+    bricks: BricksProgress | None = None
 
 
 Observer = Callable[[Progress], Command]

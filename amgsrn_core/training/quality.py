@@ -10,53 +10,67 @@ import torch
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.sampling import TrainingData
+from amgsrn_core.volume.geometry import Extent
 
 _POINTS = 1 << 18
 
 
 @dataclass(frozen=True)
 class FitQuality:
-    """Errors over the valid voxels of a block.
+    """Errors over the valid voxels of a block, relative to each component's range.
 
     Attributes
     ----------
-    psnr : float
-        In dB, relative to each component's range.
+    squares : ndarray of float64 [C]
+        Sums of the squared errors of each component.
+    count : int
+        How many voxels these are.
     largest : ndarray of float64 [C]
-        Largest absolute error of each component, relative to its range.
+        Largest absolute error of each component.
     """
 
-    psnr: float
+    squares: np.ndarray
+    count: int
     largest: np.ndarray
 
+    @property
+    def psnr(self) -> float:
+        """In dB."""
+        return psnr_of(float(self.squares.mean() / self.count))
 
-def measure(network: SceneNetwork, data: TrainingData) -> FitQuality:
+
+def measure(network: SceneNetwork, data: TrainingData, region: Extent | None = None) -> FitQuality:
     """Compare a network with its training data, slab by slab.
 
     Parameters
     ----------
     network : SceneNetwork
     data : TrainingData
-        On the same device.
+    region : tuple of three slices, optional
+        The voxels z, y, x of the block to look at; default: all.
     """
-    components, depth, height, width = data.values.shape
-    device = data.values.device
-    z, y, x = (torch.linspace(-1.0, 1.0, n, device=device) for n in (depth, height, width))
-    slices = max(1, _POINTS // (height * width))
-    total, count = 0.0, 0
+    components, *sizes = data.values.shape
+    rz, ry, rx = region or (slice(0, sizes[0]), slice(0, sizes[1]), slice(0, sizes[2]))
+    device = network.minimum.device
+    z, y, x = (torch.linspace(-1.0, 1.0, n, device=device) for n in sizes)
+    y, x = y[ry], x[rx]
+    slices = max(1, _POINTS // (len(y) * len(x)))
+    squares, count = torch.zeros(components, dtype=torch.float64), 0
     largest = torch.zeros(components, device=device)
     with torch.inference_mode():
-        for start in range(0, depth, slices):
-            slab = slice(start, start + slices)
+        for start in range(rz.start, rz.stop, slices):
+            slab = slice(start, min(start + slices, rz.stop))
             corners = torch.meshgrid(z[slab], y, x, indexing="ij")
             points = torch.stack(corners[::-1], -1).view(-1, 3)
             values = torch.cat([network.normalised(part) for part in points.split(_POINTS)])
-            errors = (values.t() - data.values[:, slab].reshape(components, -1)).abs()
+            there = data.values[:, slab, ry, rx].reshape(components, -1).to(device)
+            errors = (values.t() - there).abs()
             if data.valid is not None:
-                errors = errors[:, torch.from_numpy(data.valid[slab].reshape(-1)).to(device)]
+                known = np.ascontiguousarray(data.valid[slab, ry, rx]).reshape(-1)
+                errors = errors[:, torch.from_numpy(known).to(device)]
             if errors.shape[1]:
                 largest = torch.maximum(largest, errors.amax(1))
                 # Summed on the host in double precision, which not every device has.
-                total += float(errors.square().sum(1).cpu().double().sum())
-                count += errors.numel()
-    return FitQuality(psnr_of(total / count), largest.cpu().numpy().astype(np.float64))
+                squares += errors.square().sum(1).cpu().double()
+                count += errors.shape[1]
+    return FitQuality(squares.numpy(), count, largest.cpu().numpy().astype(np.float64))

@@ -92,6 +92,7 @@ def open_exported(
             missing=MissingValues.from_json(description["missing"]),
             time=None if steps is None else TimeAxis.from_json(steps),
             source=str(description["source"]),
+            folder=str(directory),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, VolumeError):

@@ -133,6 +133,8 @@ class Volume(ABC):
         The source's time dimension, if it has one.
     source : str
         Path of the file, or "memory".
+    folder : str
+        The folder of :func:`amgsrn_core.volume.export_volume` that it was opened from, or empty.
 
     Raises
     ------
@@ -151,6 +153,7 @@ class Volume(ABC):
         missing: MissingValues | None = None,
         time: TimeAxis | None = None,
         source: str = "memory",
+        folder: str = "",
     ) -> None:
         self.name = name
         self.components = tuple(components)
@@ -160,6 +163,7 @@ class Volume(ABC):
         self.missing = missing or MissingValues()
         self.time = time
         self.source = source
+        self.folder = folder
         if not self.components or len(self.units) != len(self.components):
             raise VolumeError(
                 f"Volume '{name}' has {len(self.components)} components but "

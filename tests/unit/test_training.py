@@ -26,7 +26,7 @@ from amgsrn_core.training import COLUMNS, Command, Progress, train
 from amgsrn_core.volume.volume import Volume
 
 # The package offers a function of the same name.
-FIT = sys.modules["amgsrn_core.training.fit"]
+FIT = importlib.import_module("amgsrn_core.training.fit")
 SIZE = NetworkConfig(grids=4, grid_shape=(8, 8, 8), width=16)
 FAST = TrainingConfig(iterations=120, batch=2048, device="cpu")
 
@@ -294,7 +294,7 @@ def test_divergence_is_noticed(
 ) -> None:
     import torch
 
-    module = importlib.import_module("amgsrn_core.training.train")
+    module = importlib.import_module("amgsrn_core.training.brick")
     make = module.initial_network
 
     def broken(*arguments: object) -> torch.nn.Module:

@@ -1,0 +1,63 @@
+"""A worker process of :class:`~amgsrn_core.dispatch.local.LocalExecutor`: calls in, results out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import IO
+
+from amgsrn_core.dispatch.leaving import leaving
+from amgsrn_core.dispatch.local import receive, send
+from amgsrn_core.errors import TrainingError
+
+
+def main() -> int:
+    """Serve until the program that started this process closes its pipe, or ends."""
+    calls: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        leaving.set()
+        calls.put(None)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, terminate)
+    incoming, results = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever prints must not end up between the results
+    threading.Thread(target=_listen, args=(incoming, calls), daemon=True).start()
+    while (message := calls.get()) is not None and not leaving.is_set():
+        try:
+            send(results, _answer(message))
+        except BrokenPipeError:  # nobody waits for it any more
+            break
+    return 0
+
+
+def _answer(message: bytes) -> bytes:
+    try:
+        function, arguments, options = pickle.loads(message)
+        return pickle.dumps(("result", function(*arguments, **options)))
+    except Exception as error:
+        logging.exception("A call failed")
+        try:
+            pickle.loads(answer := pickle.dumps(("error", error)))
+            return answer
+        except Exception:  # an exception of a class that does not pickle
+            return pickle.dumps(("error", TrainingError(f"{type(error).__name__}: {error}")))
+
+
+def _listen(pipe: IO[bytes], calls: queue.SimpleQueue[bytes | None]) -> None:
+    while (message := receive(pipe)) is not None:
+        calls.put(message)
+    leaving.set()
+    calls.put(None)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    sys.exit(main())

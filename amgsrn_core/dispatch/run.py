@@ -1,0 +1,464 @@
+"""A volume as many bricks: what is left to do, onto an executor, and together into one model."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amgsrn_core.archive import BrickRecord, load_brick, write_archive
+from amgsrn_core.bricks import Brick
+from amgsrn_core.config import (
+    DispatchConfig,
+    NetworkConfig,
+    StorageConfig,
+    TrainingConfig,
+    to_json,
+)
+from amgsrn_core.dispatch.events import EventLog
+from amgsrn_core.dispatch.parts import Part, PartsFolder
+from amgsrn_core.dispatch.places import executor_for
+from amgsrn_core.dispatch.runner import Policy, Runner
+from amgsrn_core.dispatch.status import STOP_FILE
+from amgsrn_core.dispatch.task import BrickTask, train_brick
+from amgsrn_core.errors import (
+    DivergedError,
+    OutOfMemoryError,
+    ResumeError,
+    TrainingError,
+)
+from amgsrn_core.training.history import COLUMNS, History, psnr_of
+from amgsrn_core.training.outcome import TrainingOutcome, finished, model_index, training_record
+from amgsrn_core.training.progress import BrickProgress, BricksProgress, Command, Observer, Progress
+from amgsrn_core.volume import export_volume
+from amgsrn_core.volume.source import identity_of, source_of
+from amgsrn_core.volume.volume import Volume
+from amgsrn_core.workspace import clear, workspace
+
+_log = logging.getLogger(__name__)
+
+_DRAIN_SECONDS = 60.0
+_CLUSTER_WINDOW = 1024  # bricks at a time where the number of workers may change
+_SMALLEST_BATCH = 64
+
+
+def train_bricks(
+    volume: Volume,
+    output: Path,
+    network: NetworkConfig,
+    training: TrainingConfig,
+    storage: StorageConfig,
+    bricks: Sequence[Brick],
+    dispatch: DispatchConfig,
+    *,
+    restart: bool,
+    observer: Observer,
+    executor: Executor | None = None,
+) -> TrainingOutcome:
+    """Train every brick of a volume and write the model; see :func:`amgsrn_core.training.train`.
+
+    Parameters
+    ----------
+    bricks : sequence of Brick
+        The volume's partition.
+    executor : concurrent.futures.Executor, optional
+        Whatever runs :func:`~amgsrn_core.dispatch.task.train_brick` where the folder beside
+        `output` and the volume's file can be seen; default: as `dispatch` says.
+    """
+    with workspace(output) as folder, contextlib.ExitStack() as stack:
+        parts = PartsFolder(folder)
+        if executor is None:
+            # First of all, because its processes take seconds to start.
+            executor = stack.enter_context(executor_for(dispatch, training, len(bricks), folder))
+        observer(Progress("reading", 0, training.iterations * len(bricks)))
+        fingerprint = _fingerprint(volume, bricks, network, training, storage)
+        if not restart and parts.owner() != fingerprint:
+            if (done := finished(output, fingerprint)) is not None:
+                return done
+            if parts.has_work():
+                raise ResumeError(
+                    f"{folder} holds an interrupted run with other data or options; restart to "
+                    f"discard it, repeat its options to continue it, or name another output than "
+                    f"{output}."
+                )
+        elif not restart and (done := finished(output, fingerprint)) is not None:
+            clear(folder)
+            return done
+        parts.claim(fingerprint, restart)
+        run = _Run(volume, parts, bricks, network, training, storage, dispatch, fingerprint)
+        with EventLog(dispatch.log) as log, _source(volume, folder) as source:
+            completed = run.go(executor, source, observer, log)
+            if not completed:
+                return run.stopped(output)
+            observer(run.progress("saving"))
+            outcome = run.assemble(output)
+            log.write("saved", psnr=outcome.psnr, missing=sorted(outcome.missing))
+        if outcome.completed:
+            clear(folder)
+        return outcome
+
+
+class _Run:
+    """One run over the bricks of a volume."""
+
+    def __init__(
+        self,
+        volume: Volume,
+        parts: PartsFolder,
+        bricks: Sequence[Brick],
+        network: NetworkConfig,
+        training: TrainingConfig,
+        storage: StorageConfig,
+        dispatch: DispatchConfig,
+        fingerprint: str,
+    ) -> None:
+        self._volume, self._parts, self._bricks = volume, parts, bricks
+        self._network, self._training, self._storage = network, training, storage
+        self._dispatch, self._fingerprint = dispatch, fingerprint
+        self._run = uuid.uuid4().hex
+        self._started = time.monotonic()
+        self._finished: dict[int, Part] = {}
+        self._missing: dict[int, str] = {}
+        self._reached: dict[int, int] = {}  # iterations of bricks that are not finished
+        self._first: tuple[float, int] | None = None  # when there was something new, and how much
+        self._squares, self._count = np.zeros(volume.n_components), 0
+        self._minimum = np.full(volume.n_components, np.inf)
+        self._maximum = np.full(volume.n_components, -np.inf)
+        self._command = "go"
+        self._runner: Runner[BrickTask] | None = None
+        self._tasks: list[BrickTask] = []
+        self._reported: set[int] = set()
+
+    def go(
+        self, executor: Executor, source: dict[str, Any], observer: Observer, log: EventLog
+    ) -> bool:
+        """Train what is not done; return False when the observer stopped it."""
+        self._parts.command(self._run, "go")
+        for number in range(len(self._bricks)):
+            part = self._parts.finished(number, self._fingerprint, verify=True)
+            if part is not None:
+                self._add(number, part)
+            elif self._parts.brick(number).exists():
+                self._reached[number] = int(self._parts.read_status(number).get("iteration", 0))
+        left = [n for n in range(len(self._bricks)) if n not in self._finished]
+        # The largest first, so that none of them is still on when all others are done.
+        left.sort(key=lambda n: -self._bricks[n].voxels)
+        self._tasks = [self._task(number, source) for number in left]
+        log.write("started", bricks=len(self._bricks), left=len(left))
+        policy = Policy(
+            sign=self._sign,
+            progress=lambda task: float(self._parts.read_status(task.number).get("iteration", 0)),
+            again=_again,
+            retries=self._dispatch.retries,
+            stall_seconds=60.0 * self._dispatch.stall_minutes,
+        )
+        capacity = getattr(executor, "capacity", None)
+        self._runner = Runner(
+            executor,
+            train_brick,
+            self._tasks,
+            policy,
+            # One more than there are workers, so that none has to wait for this loop.
+            window=lambda: _CLUSTER_WINDOW if capacity is None else capacity + 1,
+        )
+
+        def tick() -> bool:
+            self._note_finished(log)
+            command = observer(self.progress("paused" if self._command == "pause" else "training"))
+            if (self._parts.path / STOP_FILE).exists():
+                command = Command.STOP
+            word = {Command.STOP: "stop", Command.PAUSE: "pause"}.get(command, "go")
+            if word != self._command:
+                self._command = word
+                self._parts.command(self._run, word)
+                log.write(word)
+            return word != "stop"
+
+        try:
+            completed = self._runner.run(tick)
+        except BaseException as error:
+            self._parts.command(self._run, "stop")
+            self._runner.drain(0.0 if isinstance(error, KeyboardInterrupt) else _DRAIN_SECONDS)
+            raise
+        if not completed:
+            self._runner.drain(_DRAIN_SECONDS)
+            with contextlib.suppress(OSError):  # it ends the run that is on, not the next one
+                (self._parts.path / STOP_FILE).unlink()
+        self._note_finished(log)
+        self._missing = {self._tasks[i].number: why for i, why in self._runner.failed.items()}
+        for number, why in self._missing.items():
+            log.write("failed", brick=number, reason=why)
+        return completed
+
+    def progress(self, phase: str) -> Progress:
+        """Return how far the run is, all bricks together."""
+        total = self._training.iterations * len(self._bricks)
+        running = self._running()
+        self._reached.update({brick.number: brick.iteration for brick in running})
+        done = self._training.iterations * len(self._finished) + sum(self._reached.values())
+        now = time.monotonic()
+        if self._first is None and any(brick.iteration for brick in running):
+            self._first = now, done
+        eta = None
+        if self._first is not None and done > self._first[1]:
+            eta = (now - self._first[0]) / (done - self._first[1]) * (total - done)
+        loss = self._loss(running)
+        failed = 0 if self._runner is None else len(self._runner.failed)
+        return Progress(
+            phase,
+            min(done, total),
+            total,
+            loss,
+            psnr_of(loss),
+            0.0,
+            now - self._started,
+            eta,
+            bricks=BricksProgress(len(self._bricks), len(self._finished), failed, running),
+        )
+
+    def stopped(self, output: Path) -> TrainingOutcome:
+        """Return the outcome of a run that was stopped."""
+        loss = self._loss(())
+        seconds = time.monotonic() - self._started
+        return TrainingOutcome(output, False, psnr_of(loss), seconds, History().array())
+
+    def assemble(self, output: Path) -> TrainingOutcome:
+        """Write the model of all finished bricks, with holes where some are missing.
+
+        Raises
+        ------
+        VolumeError
+            The volume has no values, or is constant: no brick needed a network.
+        TrainingError
+            No brick could be trained.
+        """
+        if not self._finished:
+            raise TrainingError(
+                f"None of the {len(self._bricks)} bricks could be trained; the first failed with: "
+                f"{next(iter(self._missing.values()))}"
+            )
+        span = self._span()
+        records = []
+        states: list[dict[str, np.ndarray]] = []
+        for number, brick in enumerate(self._bricks):
+            part = self._finished.get(number)
+            if part is None:
+                records.append(BrickRecord(brick.extent, brick.ghosted, state="missing"))
+                states.append({})
+                continue
+            record = part.record
+            if part.count:
+                error = float((part.squares / span**2).mean() / part.count)
+                record = dataclasses.replace(record, psnr=psnr_of(error))
+            records.append(record)
+            states.append(load_brick(self._parts.done(number), 0))
+        history = self._merge_histories(states, span)
+        psnr = psnr_of(self._error(span))
+        seconds = time.monotonic() - self._started
+        iterations = sum(part.training.iterations_done for part in self._finished.values())
+        about = training_record(self._training, self._fingerprint, seconds, iterations)
+        about.config.update(psnr=psnr if math.isfinite(psnr) else None, **self._changes())
+        low, high = self._range()
+        index = model_index(self._volume, low, high, self._network, self._storage)
+        write_archive(output, index.replace(bricks=tuple(records), training=about), states)
+        return TrainingOutcome(
+            output, not self._missing, psnr, seconds, history, missing=dict(self._missing)
+        )
+
+    # --- Helpers ---------------------------------------------------------------------------------
+
+    def _task(self, number: int, source: dict[str, Any]) -> BrickTask:
+        brick = self._bricks[number]
+        return BrickTask(
+            number,
+            BrickRecord(brick.extent, brick.ghosted),
+            source,
+            str(self._parts.path.absolute()),
+            self._run,
+            self._fingerprint,
+            self._network,
+            self._training,
+            self._storage,
+        )
+
+    def _sign(self, task: BrickTask) -> Any:
+        status = self._parts.read_status(task.number)
+        return (status["beat"], status["pid"]) if status.get("run") == self._run else None
+
+    def _add(self, number: int, part: Part) -> None:
+        self._finished[number] = part
+        self._reached.pop(number, None)
+        self._squares = self._squares + part.squares
+        self._count += part.count
+        if part.record.state != "empty":
+            self._minimum = np.minimum(self._minimum, part.record.value_minimum)
+            self._maximum = np.maximum(self._maximum, part.record.value_maximum)
+
+    def _note_finished(self, log: EventLog) -> None:
+        assert self._runner is not None
+        for i in self._runner.done - self._reported:
+            self._reported.add(i)
+            number = self._tasks[i].number
+            part = self._parts.finished(number, self._fingerprint)
+            if part is None:
+                self._runner.done.discard(i)
+                self._runner.failed[i] = f"The file {self._parts.done(number)} is gone or damaged."
+                continue
+            self._add(number, part)
+            error = self._error(self._span(), part)
+            log.write(
+                "brick",
+                brick=number,
+                state=part.record.state,
+                loss=error,
+                seconds=part.training.seconds,
+            )
+
+    def _running(self) -> tuple[BrickProgress, ...]:
+        found = []
+        for i in [] if self._runner is None else self._runner.running:
+            number = self._tasks[i].number
+            status = self._parts.read_status(number)
+            if status.get("run") == self._run:
+                loss = status.get("loss")
+                found.append(
+                    BrickProgress(
+                        number,
+                        str(status.get("phase", "starting")),
+                        int(status.get("iteration", 0)),
+                        math.nan if loss is None else float(loss),
+                        status.get("eta"),
+                        tuple(status.get("span") or ()),
+                    )
+                )
+        return tuple(found)
+
+    def _loss(self, running: Sequence[BrickProgress]) -> float:
+        """Return the mean squared error over the bricks so far, relative to the whole range."""
+        span = self._span()
+        total, weight = (self._error(span) * self._count, self._count) if self._count else (0.0, 0)
+        for brick in running:
+            if brick.loss == brick.loss and len(brick.span) == len(span):
+                # Before a brick is finished, its own range is the best that is known.
+                scale = np.array(brick.span) / (span if self._count else brick.span)
+                voxels = self._bricks[brick.number].voxels
+                total += brick.loss * float(np.mean(scale**2)) * voxels
+                weight += voxels
+        return total / weight if weight else math.nan
+
+    def _error(self, span: np.ndarray, part: Part | None = None) -> float:
+        """Return the mean squared error of one finished brick, or of all, relative to a range."""
+        squares, count = (
+            (self._squares, self._count) if part is None else (part.squares, part.count)
+        )
+        return float((squares / span**2).mean() / count) if count else math.nan
+
+    def _range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the range of the finished bricks that have values; zeros if none has."""
+        if not self._count:
+            return np.zeros_like(self._squares), np.zeros_like(self._squares)
+        return self._minimum, self._maximum
+
+    def _span(self) -> np.ndarray:
+        low, high = self._range()
+        return np.where(high > low, high - low, 1.0)
+
+    def _merge_histories(self, states: list[dict[str, np.ndarray]], span: np.ndarray) -> np.ndarray:
+        """Take the bricks' histories apart from their networks; return the mean of them.
+
+        One history for the model, which its first network keeps: those of thousands of bricks
+        would be larger than the networks.
+        """
+        histories, weights = [], []
+        keeper = None
+        for number, state in enumerate(states):
+            history = state.pop("history", None)
+            if history is None or not len(history):
+                continue
+            keeper = state if keeper is None else keeper
+            record = self._finished[number].record
+            own = np.array(record.value_maximum) - np.array(record.value_minimum)
+            history = history.copy()
+            history[:, 1] *= float(np.mean((own / span) ** 2))
+            histories.append(history)
+            weights.append(self._bricks[number].voxels)
+        if keeper is None:
+            return np.zeros((0, len(COLUMNS)))
+        rows = min(map(len, histories))
+        merged: np.ndarray = np.average([h[:rows] for h in histories], axis=0, weights=weights)
+        merged[:, 2] = [psnr_of(loss) for loss in merged[:, 1]]
+        keeper["history"] = merged
+        return merged
+
+    def _changes(self) -> dict[str, Any]:
+        """Return which bricks were trained otherwise than asked for, and how."""
+        asked = self._training.substance()
+        changed = {}
+        for number, part in self._finished.items():
+            theirs = part.training.config
+            other = {key: theirs[key] for key in asked if theirs.get(key) != asked[key]}
+            if other and part.record.state == "network":
+                changed[str(number)] = other
+        return {"changed": changed} if changed else {}
+
+
+def _again(task: BrickTask, error: BaseException) -> BrickTask | None:
+    """Return how to try a brick again: with half the batch, in float32, or at half the rate."""
+    training = task.training
+    task.parts.forget_status(task.number)
+    if isinstance(error, OutOfMemoryError):
+        if training.batch <= _SMALLEST_BATCH:
+            return None
+        training = dataclasses.replace(training, batch=max(_SMALLEST_BATCH, training.batch // 2))
+    elif isinstance(error, DivergedError):
+        task.parts.forget_checkpoint(task.number)  # of the training that went wrong
+        if training.precision != "float32":
+            training = dataclasses.replace(training, precision="float32")
+        else:
+            training = dataclasses.replace(training, learning_rate=training.learning_rate / 2)
+    return dataclasses.replace(task, training=training)
+
+
+@contextlib.contextmanager
+def _source(volume: Volume, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield what the workers open the volume by; one in memory is written to the folder."""
+    source = source_of(volume)
+    if source is not None:
+        yield source
+        return
+    exported = folder / f"volume-{uuid.uuid4().hex[:12]}"
+    try:
+        export_volume(volume, exported)
+        yield {"kind": "exported", "path": str(exported.absolute()), "dims": list(volume.dims)}
+    finally:
+        clear(exported)
+
+
+def _fingerprint(
+    volume: Volume,
+    bricks: Sequence[Brick],
+    network: NetworkConfig,
+    training: TrainingConfig,
+    storage: StorageConfig,
+) -> str:
+    """Identify what a run computes: same data, same configuration, same result."""
+    what = [
+        identity_of(volume),
+        volume.geometry.to_json(),
+        [BrickRecord(brick.extent, brick.ghosted).to_json() for brick in bricks],
+        to_json(network),
+        training.substance(),
+        to_json(storage),
+    ]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

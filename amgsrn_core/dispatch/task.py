@@ -1,0 +1,176 @@
+"""One brick as a task: it names everything that it needs, and doing it twice does no harm."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amgsrn_core.archive import BrickRecord, write_archive
+from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.dispatch.leaving import leaving
+from amgsrn_core.dispatch.local import DEVICE_VARIABLE
+from amgsrn_core.dispatch.parts import PartsFolder
+from amgsrn_core.errors import VolumeError
+from amgsrn_core.volume import open_volume
+from amgsrn_core.volume.volume import Volume
+
+if TYPE_CHECKING:
+    from amgsrn_core.training import Command, Progress
+
+_STATUS_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class BrickTask:
+    """What a worker has to know about a brick; it pickles, whatever the executor.
+
+    Attributes
+    ----------
+    number : int
+    record : BrickRecord
+        The brick's extents.
+    source : dict
+        See :func:`amgsrn_core.volume.source.source_of`.
+    folder : str
+        The run's folder of parts, which every worker must see under this name.
+    run : str
+        Identity of the run that the workers obey.
+    fingerprint : str
+        Of data and configuration.
+    network, training, storage : configurations
+    """
+
+    number: int
+    record: BrickRecord
+    source: dict[str, Any]
+    folder: str
+    run: str
+    fingerprint: str
+    network: NetworkConfig
+    training: TrainingConfig
+    storage: StorageConfig
+
+    @property
+    def parts(self) -> PartsFolder:
+        """The run's folder."""
+        return PartsFolder(Path(self.folder))
+
+
+def train_brick(task: BrickTask) -> str:
+    """Train a brick and leave it in the run's folder; return "done", or "stopped" when told to.
+
+    Raises
+    ------
+    AmgsrnError
+        It cannot be trained.
+    """
+    parts = task.parts
+    if parts.finished(task.number, task.fingerprint, verify=True) is not None:
+        return "done"
+    if parts.commanded(task.run) == "stop" or leaving.is_set():
+        return "stopped"
+    parts.make_brick(task.number)
+    reporter = _Reporter(task)
+    # PyTorch is loaded here, while others may be reading already.
+    from amgsrn_core.devices import select_device
+    from amgsrn_core.training.brick import fit_brick, memory_errors
+    from amgsrn_core.training.checkpoint import CheckpointFile
+    from amgsrn_core.training.outcome import model_index, training_record
+
+    device = select_device(os.environ.get(DEVICE_VARIABLE) or task.training.device)
+    with memory_errors(task.training, device):
+        volume = _opened(json.dumps(task.source, sort_keys=True))
+        if volume.dims != tuple(task.source["dims"]):
+            raise VolumeError(
+                f"The volume '{volume.name}' has changed to {list(volume.dims)} voxels since the "
+                "training began; restart it."
+            )
+        block = volume.read(task.record.ghosted)
+        reporter.beat("reading")
+        fitted = fit_brick(
+            block,
+            task.record,
+            volume.dims,
+            task.network,
+            task.training,
+            device,
+            number=task.number,
+            checkpoints=CheckpointFile(parts.checkpoint(task.number), task.fingerprint),
+            observer=reporter,
+        )
+    if not fitted.result.completed:
+        return "stopped"
+    record = fitted.record
+    if fitted.count:
+        largest = float(fitted.largest.max())
+        record = dataclasses.replace(record, max_error=largest)
+    import numpy as np
+
+    low = np.array(record.value_minimum or [0.0] * len(fitted.squares))
+    high = np.array(record.value_maximum or [0.0] * len(fitted.squares))
+    about = training_record(
+        task.training, task.fingerprint, fitted.result.seconds, fitted.result.iterations_done
+    )
+    about.config.update(squares=fitted.squares.tolist(), count=fitted.count)
+    index = model_index(volume, low, high, task.network, task.storage)
+    index = index.replace(bricks=(record,), training=about)
+    write_archive(parts.done(task.number), index, [fitted.state])
+    parts.forget_checkpoint(task.number)
+    parts.forget_status(task.number)
+    return "done"
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(source: str) -> Volume:
+    """Open a volume, whose bricks one worker usually does several of."""
+    values = json.loads(source)
+    if values["kind"] == "exported":
+        return open_volume(values["path"])
+    return open_volume(values["path"], values["variables"], values["time"])
+
+
+class _Reporter:
+    """Observes the training of a brick: publishes how far it is, and passes commands on."""
+
+    def __init__(self, task: BrickTask) -> None:
+        self._task, self._parts = task, task.parts
+        self._written = -math.inf
+        self._beats = 0
+        self.beat("starting")
+
+    def beat(self, phase: str) -> None:
+        """Show that this process is alive."""
+        self._publish({"phase": phase, "iteration": 0})
+
+    def __call__(self, progress: Progress) -> Command:
+        from amgsrn_core.training import Command
+
+        if time.monotonic() - self._written >= _STATUS_SECONDS or progress.phase == "saving":
+            span = progress.network
+            self._publish(
+                {
+                    "phase": progress.phase,
+                    "iteration": progress.iteration,
+                    "loss": None if progress.loss != progress.loss else progress.loss,
+                    "seconds": progress.seconds,
+                    "eta": progress.eta_seconds,
+                    "span": None if span is None else (span.maximum - span.minimum).tolist(),
+                }
+            )
+        if leaving.is_set():
+            return Command.STOP
+        word = self._parts.commanded(self._task.run)
+        return {"stop": Command.STOP, "pause": Command.PAUSE}.get(word, Command.CONTINUE)
+
+    def _publish(self, values: dict[str, Any]) -> None:
+        self._beats += 1
+        values.update(beat=self._beats, pid=os.getpid(), run=self._task.run)
+        self._parts.write_status(self._task.number, values)
+        self._written = time.monotonic()

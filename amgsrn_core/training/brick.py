@@ -1,0 +1,214 @@
+"""One brick from its data to its network: normalise, place, fit, measure."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from amgsrn_core.archive import BrickRecord
+from amgsrn_core.config import NetworkConfig, TrainingConfig
+from amgsrn_core.errors import AmgsrnError, OutOfMemoryError, is_out_of_memory
+from amgsrn_core.macro_cells import network_cells
+from amgsrn_core.networks import SceneNetwork, initial_network
+from amgsrn_core.training.checkpoint import CheckpointFile
+from amgsrn_core.training.fit import FitResult, fit
+from amgsrn_core.training.history import History, psnr_of
+from amgsrn_core.training.placement import place_grids
+from amgsrn_core.training.progress import Observer, Progress, unobserved
+from amgsrn_core.training.quality import FitQuality, measure
+from amgsrn_core.training.sampling import TrainingData, prepare
+from amgsrn_core.volume.geometry import Extent
+from amgsrn_core.volume.volume import Block
+
+_SEEDS = 2**31
+
+
+@dataclass
+class FittedBrick:
+    """What there is to store of a brick.
+
+    Attributes
+    ----------
+    record : BrickRecord
+        With its state, value range and quality.
+    state : dict of ndarray
+        The network's parameters, its macro-cells, and `mask` where voxels are missing.
+    squares : ndarray of float64 [C]
+        Sums of the squared errors over the brick's own valid voxels, in the volume's units.
+    count : int
+        How many voxels these are.
+    largest : ndarray of float64 [C]
+        Largest absolute errors, in the volume's units.
+    result : FitResult
+        Of the fitting; `completed` is False when the observer stopped it, and then the rest is
+        that of an unfinished brick.
+    """
+
+    record: BrickRecord
+    result: FitResult
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+    squares: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    count: int = 0
+    largest: np.ndarray = field(default_factory=lambda: np.zeros(1))
+
+
+def fit_brick(
+    block: Block,
+    record: BrickRecord,
+    dims: tuple[int, int, int],
+    network: NetworkConfig,
+    training: TrainingConfig,
+    device: torch.device,
+    *,
+    number: int = 0,
+    checkpoints: CheckpointFile | None = None,
+    observer: Observer = unobserved,
+) -> FittedBrick:
+    """Fit a network to a brick, unless the brick is constant or has no values of its own.
+
+    Parameters
+    ----------
+    block : Block
+        Values of the ghosted extent; they are overwritten.
+    record : BrickRecord
+        Says which voxels those are.
+    dims : tuple of int
+        Voxels of the whole volume along z, y, x.
+    network, training : configurations
+    device : torch.device
+    number : int, default: 0
+        Of the brick: each has random numbers of its own.
+    checkpoints : CheckpointFile, optional
+        Continued from if there is one.
+    observer : callable, optional
+
+    Raises
+    ------
+    TrainingError
+        The training diverged, or (OutOfMemoryError) ran out of memory.
+    """
+    inner = _inner(record)
+    low, high = value_range(block)
+    record = dataclasses.replace(
+        record, value_minimum=tuple(low.tolist()), value_maximum=tuple(high.tolist())
+    )
+    nothing = FitResult(True, 0, 0.0, History())
+    zeros = np.zeros(len(low))
+    if block.valid is not None and not block.valid[inner].any():
+        empty = dataclasses.replace(record, state="empty", value_minimum=(), value_maximum=())
+        return FittedBrick(empty, nothing, {}, zeros, 0, zeros)
+    if (low == high).all():
+        constant = dataclasses.replace(record, state="constant")
+        state = {} if block.valid is None else {"mask": block.valid}
+        valid = None if block.valid is None else block.valid[inner]
+        count = record.own_voxels if valid is None else int(valid.sum())
+        return FittedBrick(constant, nothing, state, zeros, count, zeros)
+    with memory_errors(training, device):
+        seed = (training.seed + number) % _SEEDS
+        training = dataclasses.replace(training, seed=seed)
+        model, data = _start(block, low, high, network, training, device)
+        result = fit(model, data, training, checkpoints=checkpoints, observer=observer)
+        if not result.completed:
+            return FittedBrick(record, result)
+        observer(_finishing("measuring", training, result, model, data))
+        quality = measure(model, data, inner)
+        observer(_finishing("saving", training, result, model, data))
+        fitted = _fitted(record, result, model, data, quality, high - low)
+        fitted.state["macro_cells"] = network_cells(model, record, dims, data.valid)
+        return fitted
+
+
+def value_range(block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """Return lowest and highest valid value of each component, float64 [C]; 0 without any."""
+    if block.valid is not None and not block.valid.any():
+        zeros = np.zeros(len(block.values))
+        return zeros, zeros
+    where = True if block.valid is None else block.valid
+    axes = (1, 2, 3)
+    low = block.values.min(axis=axes, where=where, initial=np.inf)
+    high = block.values.max(axis=axes, where=where, initial=-np.inf)
+    return low.astype(np.float64), high.astype(np.float64)
+
+
+@contextlib.contextmanager
+def memory_errors(training: TrainingConfig, device: torch.device) -> Iterator[None]:
+    """Say in a sentence that memory ran out, and what helps."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, AmgsrnError) or not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"There is not enough memory on {device}; use a smaller batch (it is "
+            f"{training.batch}), a smaller network, smaller bricks, or another device."
+        ) from error
+
+
+def _start(
+    block: Block,
+    low: np.ndarray,
+    high: np.ndarray,
+    network: NetworkConfig,
+    training: TrainingConfig,
+    device: torch.device,
+) -> tuple[SceneNetwork, TrainingData]:
+    """Prepare the data (in place) and a network whose grids are placed on it."""
+    data = prepare(block, low, high, device)
+    minimum, maximum = (torch.tensor(v, dtype=torch.float32) for v in (low, high))
+    model = initial_network(network, minimum, maximum, training.seed)
+    place_grids(model.transforms, data, training.placement)
+    model.to(device).use_backend(training.backend)
+    return model, data
+
+
+def _fitted(
+    record: BrickRecord,
+    result: FitResult,
+    model: SceneNetwork,
+    data: TrainingData,
+    quality: FitQuality,
+    span: np.ndarray,
+) -> FittedBrick:
+    state = {**model.state_arrays(), "history": result.history.array()}
+    if data.valid is not None:
+        state["mask"] = data.valid
+    return FittedBrick(
+        record, result, state, quality.squares * span**2, quality.count, quality.largest * span
+    )
+
+
+def _finishing(
+    phase: str,
+    training: TrainingConfig,
+    result: FitResult,
+    model: SceneNetwork,
+    data: TrainingData,
+) -> Progress:
+    loss = result.history.last_loss
+    return Progress(
+        phase,
+        result.iterations_done,
+        training.iterations,
+        loss,
+        psnr_of(loss),
+        0.0,
+        result.seconds,
+        0.0,
+        model,
+        result.history,
+        data.valid,
+    )
+
+
+def _inner(record: BrickRecord) -> Extent:
+    """Return the brick's own voxels as ranges within its ghosted extent."""
+    z, y, x = (
+        slice(own.start - ghosted.start, own.stop - ghosted.start)
+        for own, ghosted in zip(record.extent, record.ghosted)
+    )
+    return z, y, x

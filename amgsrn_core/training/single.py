@@ -1,0 +1,137 @@
+"""A volume as a single brick, trained in this process."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from amgsrn_core.archive import BrickRecord, write_archive
+from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
+from amgsrn_core.devices import select_device
+from amgsrn_core.errors import OutputError, ResumeError
+from amgsrn_core.output import reason, replacing
+from amgsrn_core.training.brick import fit_brick, memory_errors
+from amgsrn_core.training.checkpoint import CheckpointFile
+from amgsrn_core.training.history import psnr_of
+from amgsrn_core.training.outcome import TrainingOutcome, finished, model_index, training_record
+from amgsrn_core.training.progress import Observer, Progress
+from amgsrn_core.volume.volume import Block, Volume
+from amgsrn_core.workspace import clear, workspace
+
+_OWNER, _CHECKPOINT = "fingerprint", "checkpoint.safetensors"
+
+
+def train_single(
+    volume: Volume,
+    output: Path,
+    network: NetworkConfig,
+    training: TrainingConfig,
+    storage: StorageConfig,
+    *,
+    restart: bool,
+    observer: Observer,
+) -> TrainingOutcome:
+    """Train one network on the whole volume; see :func:`amgsrn_core.training.train`."""
+    device = select_device(training.device.split(",")[0])
+    with workspace(output) as folder, memory_errors(training, device):
+        observer(Progress("reading", 0, training.iterations))
+        block = volume.read()
+        summary = volume.summarise([block])
+        fingerprint = _fingerprint(volume, block, network, training, storage)
+        brick = folder / "brick-0000"
+        if not restart and not _holds(brick, fingerprint):
+            if (done := finished(output, fingerprint)) is not None:
+                return done
+            _refuse_other_work(brick, output)
+        _claim(brick, fingerprint, restart)
+        whole = volume.geometry.resolve()
+        fitted = fit_brick(
+            block,
+            BrickRecord(whole, whole),
+            volume.dims,
+            network,
+            training,
+            device,
+            checkpoints=CheckpointFile(brick / _CHECKPOINT, fingerprint),
+            observer=observer,
+        )
+        result = fitted.result
+        history = result.history.array()
+        if not result.completed:
+            estimate = psnr_of(result.history.last_loss)
+            return TrainingOutcome(output, False, estimate, result.seconds, history)
+        span = np.where(summary.maximum > summary.minimum, summary.maximum - summary.minimum, 1.0)
+        psnr = psnr_of(float((fitted.squares / span**2).mean() / fitted.count))
+        record = dataclasses.replace(
+            fitted.record,
+            psnr=psnr,
+            max_error=float(fitted.largest.max()),
+            value_minimum=(),
+            value_maximum=(),
+        )
+        index = model_index(volume, summary.minimum, summary.maximum, network, storage)
+        about = training_record(training, fingerprint, result.seconds, result.iterations_done)
+        write_archive(output, index.replace(training=about, bricks=(record,)), [fitted.state])
+        clear(folder)
+    return TrainingOutcome(output, True, psnr, result.seconds, history)
+
+
+def _fingerprint(
+    volume: Volume,
+    block: Block,
+    network: NetworkConfig,
+    training: TrainingConfig,
+    storage: StorageConfig,
+) -> str:
+    """Identify what a run computes: same data, same configuration, same result."""
+    crc = zlib.crc32(np.ascontiguousarray(block.values).data)
+    if block.valid is not None:
+        crc = zlib.crc32(np.ascontiguousarray(block.valid).data, crc)
+    what = [
+        volume.name,
+        volume.geometry.to_json(),
+        block.values.shape,
+        crc,
+        to_json(network),
+        training.substance(),
+        to_json(storage),
+    ]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _holds(brick: Path, fingerprint: str) -> bool:
+    """Tell whether a folder holds interrupted work of this very run."""
+    return _owner(brick) == fingerprint and (brick / _CHECKPOINT).exists()
+
+
+def _owner(brick: Path) -> str:
+    """Return the fingerprint of the run that works in a folder; "" when none does."""
+    try:
+        return (brick / _OWNER).read_text()
+    except OSError:
+        return ""
+
+
+def _refuse_other_work(brick: Path, output: Path) -> None:
+    if (brick / _CHECKPOINT).exists() or (brick.parent / "run.json").exists():
+        raise ResumeError(
+            f"{brick.parent} holds an interrupted run with other data or options; restart to "
+            f"discard it, repeat its options to continue it, or name another output than {output}."
+        )
+
+
+def _claim(brick: Path, fingerprint: str, restart: bool) -> None:
+    """Make the brick's folder ours, empty unless its work is ours."""
+    if restart or _owner(brick) != fingerprint:
+        clear(brick)
+        try:
+            brick.mkdir()
+        except OSError as error:
+            raise OutputError(f"Cannot write {brick}: {reason(error)}.") from error
+        with replacing(brick / _OWNER) as temporary:
+            temporary.write_text(fingerprint)

@@ -1,0 +1,47 @@
+"""How another process comes by a volume, and what tells whether it is still the same."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from typing import Any
+
+import numpy as np
+
+from amgsrn_core.volume.memory import ArrayVolume
+from amgsrn_core.volume.volume import Volume
+
+
+def source_of(volume: Volume) -> dict[str, Any] | None:
+    """Return what another process opens the volume by, as plain JSON types; None if it cannot.
+
+    ``{"kind": "file", "path", "variables", "time", "dims"}``, or ``{"kind": "exported", "path",
+    "dims"}`` for a folder of :func:`amgsrn_core.volume.export_volume`.
+    """
+    dims = list(volume.dims)
+    if volume.folder:
+        return {"kind": "exported", "path": os.path.abspath(volume.folder), "dims": dims}
+    if isinstance(volume, ArrayVolume) or not os.path.exists(volume.source):
+        return None
+    return {
+        "kind": "file",
+        "path": os.path.abspath(volume.source),
+        "variables": list(volume.variables),
+        "time": None if volume.time is None else volume.time.index,
+        "dims": dims,
+    }
+
+
+def identity_of(volume: Volume) -> list[Any]:
+    """Return what changes with a volume's values, without reading them where there is a file."""
+    if isinstance(volume, ArrayVolume):
+        crc = 0
+        for extent in volume.slabs():
+            block = volume.read(extent)
+            crc = zlib.crc32(block.values.data, crc)
+            if block.valid is not None:
+                crc = zlib.crc32(np.ascontiguousarray(block.valid).data, crc)
+        return [volume.name, crc]
+    status = os.stat(volume.source)
+    time = None if volume.time is None else volume.time.index
+    return [volume.name, list(volume.variables), time, status.st_size, status.st_mtime_ns]

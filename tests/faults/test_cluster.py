@@ -1,0 +1,149 @@
+"""Bricks on a real Dask cluster of processes, whose workers and scheduler die on the way."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from brick_runs import same, train_waves, write_waves
+
+from amgsrn_core.dispatch.interpreter import worker_environment
+from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.training import Command, Progress
+
+pytest.importorskip("distributed", reason="dask.distributed is not installed (extra `cluster`)")
+
+DEADLINE = 120.0
+
+
+class Cluster:
+    """A scheduler and workers as processes of this computer."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.file = folder / "scheduler.json"
+        self.folder = folder
+        self.scheduler = self.start_scheduler()
+        self.workers = [self.start_worker() for _ in range(2)]
+
+    @property
+    def address(self) -> str:
+        return f"tcp://127.0.0.1:{self.port}"
+
+    def start_scheduler(self) -> subprocess.Popen[bytes]:
+        self.file.unlink(missing_ok=True)
+        scheduler = self._start(
+            "scheduler",
+            *("--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard"),
+            *("--scheduler-file", str(self.file)),
+        )
+        deadline = time.monotonic() + DEADLINE
+        while not self.file.exists():
+            assert time.monotonic() < deadline and scheduler.poll() is None
+            time.sleep(0.05)
+        return scheduler
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        return self._start(
+            "worker",
+            *(self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard"),
+            *("--local-directory", str(self.folder), "--death-timeout", "60"),
+        )
+
+    def close(self) -> None:
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()
+
+    def _start(self, kind: str, *options: str) -> subprocess.Popen[bytes]:
+        environment = {**worker_environment(), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "distributed.cli.dask_" + kind, *options]
+        with open(self.folder / f"{kind}.log", "ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    (tmp_path / "dask").mkdir()
+    made = Cluster(tmp_path / "dask")
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    return write_waves(tmp_path_factory.mktemp("data") / "wave.nc")
+
+
+@pytest.fixture(scope="module")
+def whole(source, tmp_path_factory) -> Path:
+    """What workers of this computer make."""
+    path = tmp_path_factory.mktemp("whole") / "whole.amgsrn"
+    assert train_waves(source, path).completed
+    return path
+
+
+def test_a_cluster_makes_the_same_model(whole, source, cluster, tmp_path):
+    output, log = tmp_path / "m.amgsrn", tmp_path / "log"
+    outcome = train_waves(source, output, scheduler=str(cluster.file), log=str(log))
+    assert outcome.completed and same(output, whole)
+    assert sum(json.loads(line)["event"] == "brick" for line in log.read_text().splitlines()) == 4
+    assert all(worker.poll() is None for worker in cluster.workers)  # it goes on without us
+
+
+def test_a_lost_worker_costs_nothing_but_time(whole, source, cluster, tmp_path):
+    output, killed = tmp_path / "m.amgsrn", []
+
+    def kill(progress: Progress) -> Command:
+        if not killed and progress.iteration:
+            killed.append(cluster.workers[0])
+            cluster.workers[0].kill()
+        return Command.CONTINUE
+
+    assert train_waves(source, output, scheduler=cluster.address, observer=kill).completed
+    assert killed and same(output, whole)
+
+
+def test_a_scheduler_may_go_and_come_back(whole, source, cluster, tmp_path):
+    output, lost = tmp_path / "m.amgsrn", []
+
+    def lose(progress: Progress) -> Command:
+        if not lost and progress.bricks is not None and progress.bricks.done:
+            lost.append(1)
+            cluster.close()
+            time.sleep(2)
+            cluster.scheduler = cluster.start_scheduler()
+            cluster.workers = [cluster.start_worker() for _ in range(2)]
+        return Command.CONTINUE
+
+    outcome = train_waves(source, output, scheduler=cluster.address, observer=lose)
+    assert lost and outcome.completed and same(output, whole)
+
+
+def test_stopping_reaches_the_cluster(whole, source, cluster, tmp_path):
+    output = tmp_path / "m.amgsrn"
+
+    def stop(progress: Progress) -> Command:
+        return Command.STOP if progress.iteration > 50 else Command.CONTINUE
+
+    assert not train_waves(source, output, scheduler=cluster.address, observer=stop).completed
+    begun = list(Path(f"{output}.parts").glob("brick-*/checkpoint.safetensors"))
+    assert begun
+    assert train_waves(source, output).completed  # on this computer now
+    assert same(output, whole)
+
+
+def test_no_scheduler_is_said_at_once(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("amgsrn_core.dispatch.cluster._CONNECT_SECONDS", 1)
+    with pytest.raises(ConfigurationError, match="no Dask scheduler at tcp"):
+        train_waves(source, tmp_path / "m.amgsrn", scheduler="tcp://127.0.0.1:9")

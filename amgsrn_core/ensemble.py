@@ -281,8 +281,15 @@ class NeuralVolume:
     def bricks(self) -> Iterator[BrickNetwork]:
         """Yield the networks and where they lie, for renderers."""
         for brick, record in zip(self._bricks, self.index.bricks):
+            region = _nearest_voxels(record.extent, self.geometry.dims)
             yield BrickNetwork(
-                brick.network, brick.first, brick.last, record.extent, brick.valid, brick.cells
+                brick.network,
+                brick.first,
+                brick.last,
+                brick.valid,
+                brick.cells,
+                region,
+                np.zeros((2, 3)),
             )
 
     @property
@@ -362,20 +369,32 @@ class BrickNetwork(NamedTuple):
         Lives on [-1, 1]^3, which is the box from `first` to `last`.
     first, last : float64 array [3]
         Voxels of the brick with its ghost cells, x, y, z.
-    extent : tuple of slices (z, y, x)
-        The voxels that the brick answers for: a point belongs to its nearest voxel's brick.
     valid : bool array [z, y, x] or None
         Which voxels from `first` to `last` have a value; None when all have.
     cells : uint8 array [2, C, z, y, x] or None
         Codes of the macro-cells, where the file has them; see :mod:`amgsrn_core.archive.cells`.
+    ends, halves : float64 array [2, 3]
+        Along x, y, z the brick fades in and out, by a smoothstep that is at one half at `ends`
+        (low, then high; infinite at the volume's faces) and that is twice `halves` long. Where it
+        is 0 long the brick just begins at the low end, and ends before the high one.
     """
 
     network: SceneNetwork
     first: np.ndarray
     last: np.ndarray
-    extent: Extent
     valid: np.ndarray | None
     cells: np.ndarray | None
+    ends: np.ndarray
+    halves: np.ndarray
+
+
+def _nearest_voxels(extent: Extent, dims: tuple[int, int, int]) -> np.ndarray:
+    """Return the low and high ends [2, 3] of the points whose nearest voxel is in an extent."""
+    bounds = [
+        (own.start - 0.5 if own.start else -np.inf, own.stop - 0.5 if own.stop < n else np.inf)
+        for own, n in zip(reversed(extent), reversed(dims))
+    ]
+    return np.array(bounds).T
 
 
 @dataclass(frozen=True)

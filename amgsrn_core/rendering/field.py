@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from amgsrn_core.ensemble import CPU_POINTS, NeuralVolume
-from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.ensemble import CPU_POINTS, BrickNetwork, NeuralVolume
 from amgsrn_core.networks.reference import decode, encode
 from amgsrn_core.volume import Block
 from amgsrn_core.volume.axis import Axis
@@ -44,7 +43,7 @@ class Field(Protocol):
 class NeuralField:
     """A model evaluated by the torch reference, whatever its backend.
 
-    Each point belongs to the brick that owns its nearest voxel.
+    A point's value is the mean of its bricks', weighted by how far each has faded in there.
     """
 
     def __init__(self, volume: NeuralVolume) -> None:
@@ -52,40 +51,35 @@ class NeuralField:
         self.device = volume.device
         self._components = len(volume.components)
         self._last = _last_index(self.geometry, self.device)
-        self._bricks = [
-            _Brick(b.network, b.first, b.last, b.extent, b.valid, self.device)
-            for b in volume.bricks()
-        ]
+        self._bricks = [_Brick(brick, self.device) for brick in volume.bricks()]
 
     def values(self, points: Tensor) -> Tensor:
         """Return float32 [N, C]; see :class:`Field`."""
-        result = points.new_full((len(points), self._components), np.nan, dtype=torch.float32)
-        for chosen, brick in self._by_brick(points):
-            result[chosen] = brick.values(points[chosen].clamp(min=0).minimum(self._last))
-        return result
+        return in_batches(points, self._blended)
 
     def gradients(self, points: Tensor, select: Select) -> Tensor:
         """Return float32 [N, 3]; see :class:`Field`."""
-        result = points.new_zeros((len(points), 3), dtype=torch.float32)
-        for chosen, brick in self._by_brick(points):
-            inside = points[chosen].clamp(min=0).minimum(self._last)
-            result[chosen] = brick.gradients(inside, select)
-        return result
 
-    def _by_brick(self, points: Tensor) -> list[tuple[Tensor, _Brick]]:
-        """Return numbers of points with a value, and the brick that has it."""
+        def evaluate(part: Tensor) -> Tensor:
+            with torch.enable_grad():
+                part = part.clone().requires_grad_()
+                return torch.autograd.grad(select(self._blended(part)).sum(), part)[0]
+
+        return in_batches(points, evaluate).float()
+
+    def _blended(self, points: Tensor) -> Tensor:
         inside = within(points, self._last)
-        if len(self._bricks) == 1:
-            candidates = [(inside, self._bricks[0])]
-        else:
-            voxels = torch.floor(points + 0.5).clamp(min=0).minimum(self._last)
-            candidates = [(inside & brick.owns(voxels), brick) for brick in self._bricks]
-        found = ((chosen.nonzero()[:, 0], brick) for chosen, brick in candidates)
-        return [
-            (chosen[brick.is_valid(points[chosen])], brick)
-            for chosen, brick in found
-            if len(chosen)
-        ]
+        points = points.clamp(min=0).minimum(self._last)
+        total = points.new_zeros((len(points), self._components))
+        weights = torch.where(inside, 0.0, torch.nan).double()
+        for brick in self._bricks:
+            share = torch.where(inside, brick.share(points), 0.0)
+            (chosen,) = (share > 0).nonzero(as_tuple=True)
+            if len(chosen):
+                share, values = share[chosen], brick.values(points[chosen])
+                total = total.index_add(0, chosen, share[:, None] * values)
+                weights = weights.index_add(0, chosen, share)
+        return (total / weights[:, None]).float()
 
 
 def within(points: Tensor, last: Tensor) -> Tensor:
@@ -102,51 +96,38 @@ def in_batches(points: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:
 class _Brick:
     """A network and its place in the index space."""
 
-    def __init__(
-        self,
-        network: SceneNetwork,
-        first: np.ndarray,
-        last: np.ndarray,
-        extent: tuple[slice, slice, slice],
-        valid: np.ndarray | None,
-        device: torch.device,
-    ) -> None:
-        self._network = network
-        self._first = torch.tensor(first, device=device)
-        self._scale = torch.tensor(2.0 / (last - first), device=device)
-        owned = [(s.start, s.stop) for s in reversed(extent)]
-        self._owned = torch.tensor(owned, dtype=torch.float64, device=device)
-        self._valid = None if valid is None else torch.from_numpy(valid).to(device)
+    def __init__(self, brick: BrickNetwork, device: torch.device) -> None:
+        self._network = brick.network
+        self._first = torch.tensor(brick.first, device=device)
+        self._scale = torch.tensor(2.0 / (brick.last - brick.first), device=device)
+        self._ends = torch.tensor(brick.ends, device=device)
+        self._halves = torch.tensor(brick.halves, device=device)
+        self._valid = None if brick.valid is None else torch.from_numpy(brick.valid).to(device)
 
-    def owns(self, voxels: Tensor) -> Tensor:
-        """Return bool [N] for voxels [N, 3], columns x, y, z."""
-        return ((voxels >= self._owned[:, 0]) & (voxels < self._owned[:, 1])).all(dim=1)
+    def share(self, points: Tensor) -> Tensor:
+        """Return how far the brick has faded in, float64 [N], 0 to 1."""
+        share = points.new_ones(len(points))
+        for end, half, sign in zip(self._ends, self._halves, (1.0, -1.0)):
+            distance = sign * (points - end)
+            step = (distance >= 0) if sign > 0 else (distance > 0)
+            fade = (distance.clamp(-1e9, 1e9) / torch.where(half > 0, 2.0 * half, 1.0) + 0.5).clamp(
+                0.0, 1.0
+            )
+            smooth = fade * fade * (3.0 - 2.0 * fade)
+            share = share * torch.where(half > 0, smooth, step.double()).prod(dim=1)
+        return share
 
-    def is_valid(self, points: Tensor) -> Tensor:
-        """Return whether the voxel nearest to each point has a value."""
+    def values(self, points: Tensor) -> Tensor:
+        """Return float32 [N, C]; NaN where the nearest voxel has no value."""
+        values = self._decoded(((points - self._first) * self._scale - 1.0).float())
         if self._valid is None:
-            return torch.ones(len(points), dtype=torch.bool, device=points.device)
-        local = torch.floor(points - self._first + 0.5).long()
+            return values
+        local = torch.floor(points.detach() - self._first + 0.5).long()
         z, y, x = (
             local[:, column].clamp(0, size - 1)
             for column, size in zip((2, 1, 0), self._valid.shape)
         )
-        return self._valid[z, y, x]
-
-    def values(self, points: Tensor) -> Tensor:
-        return in_batches(points, lambda part: self._decoded(self._local(part)))
-
-    def gradients(self, points: Tensor, select: Select) -> Tensor:
-        def evaluate(part: Tensor) -> Tensor:
-            with torch.enable_grad():
-                local = self._local(part).requires_grad_()
-                value = select(self._decoded(local)).sum()
-            return torch.autograd.grad(value, local)[0]
-
-        return in_batches(points, evaluate) * self._scale.float()
-
-    def _local(self, points: Tensor) -> Tensor:
-        return ((points - self._first) * self._scale - 1.0).float()
+        return torch.where(self._valid[z, y, x][:, None], values, torch.nan)
 
     def _decoded(self, local: Tensor) -> Tensor:
         network = self._network

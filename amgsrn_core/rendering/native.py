@@ -162,23 +162,10 @@ def _model(library: KernelLibrary, volume: NeuralVolume) -> _Model:
 
 
 def _bricks(volume: NeuralVolume) -> list[MarchBrick]:
-    """Return the bricks, each with the points whose nearest voxel is its own."""
-    result = []
-    for brick in volume.bricks():
-        bounds = [
-            (
-                part.start - 0.5 if part.start else -np.inf,
-                part.stop - 0.5 if part.stop < n else np.inf,
-            )
-            for part, n in zip(reversed(brick.extent), reversed(volume.geometry.dims))
-        ]
-        ends = np.array(bounds).T
-        result.append(
-            MarchBrick(
-                brick.network, brick.first, brick.last, brick.valid, ends, np.zeros_like(ends)
-            )
-        )
-    return result
+    """Return the bricks as the kernels take them."""
+    return [
+        MarchBrick(b.network, b.first, b.last, b.valid, b.ends, b.halves) for b in volume.bricks()
+    ]
 
 
 def _cells(volume: NeuralVolume) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:

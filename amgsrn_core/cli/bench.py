@@ -39,22 +39,21 @@ def run(arguments: argparse.Namespace) -> int:
     size = configuration(NetworkConfig, arguments)
     default = _INFERENCE_POINTS if arguments.what == "inference" else _TRAINING_POINTS
     points = default if arguments.points is None else arguments.points
-    repetitions = 5 if arguments.repetitions is None else arguments.repetitions
-    if points < 1 or repetitions < 1:
+    if points < 1 or arguments.repetitions < 1:
         raise ConfigurationError("points and repetitions must be at least 1.")
     keep_freed_memory()
     measure = measure_inference if arguments.what == "inference" else measure_training
     rows = [
         row
-        for threads in chosen_threads(arguments.threads)
-        for row in measure(size, points, threads, repetitions)
+        for threads in _threads(arguments.threads)
+        for row in measure(size, points, threads, arguments.repetitions)
     ]
     results = {
         "benchmark": arguments.what,
         "machine": machine(),
         "network": to_json(size),
         "points": points,
-        "repetitions": repetitions,
+        "repetitions": arguments.repetitions,
         "results": rows,
         "ratio": _ratios(rows),
     }
@@ -212,8 +211,7 @@ def _rows(results: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "native", "not built here; see docs/kernels.md"
 
 
-def chosen_threads(text: str | None) -> tuple[int, ...]:
-    """Return the numbers of threads to measure with (default: 1 and all cores)."""
+def _threads(text: str | None) -> tuple[int, ...]:
     if text is None:
         return tuple(sorted({1, available_cores()}))
     try:

@@ -11,7 +11,7 @@ escape it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 from amgsrn_core.archive.cells import cell_domain, cell_edge, cell_numbers, encode_cells
 
 if TYPE_CHECKING:
-    from amgsrn_core.archive import BrickRecord, ModelIndex
+    from amgsrn_core.archive import BrickRecord
     from amgsrn_core.networks import SceneNetwork
 
 # Lattice points per voxel along an axis, and from how many voxels on one has to do.
@@ -82,8 +82,10 @@ def macro_cells(
 
 def network_cells(
     network: SceneNetwork,
-    index: ModelIndex,
     record: BrickRecord,
+    dims: tuple[int, int, int],
+    minimum: Sequence[float],
+    maximum: Sequence[float],
     valid: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the macro-cells of a brick's network; see :func:`macro_cells`.
@@ -91,14 +93,16 @@ def network_cells(
     Parameters
     ----------
     network : SceneNetwork
-    index : ModelIndex
-        Tells the range of values, and the voxels of the volume.
     record : BrickRecord
+    dims : tuple of int
+        Voxels of the volume along z, y, x.
+    minimum, maximum : sequence of float [C]
+        Range of each component in the whole volume.
     valid : bool array [z, y, x], optional
     """
     first = np.array([s.start for s in reversed(record.ghosted)], dtype=np.float64)
     scale = 2.0 / (np.array([s.stop - 1 for s in reversed(record.ghosted)]) - first)
-    low, high = np.array(index.value_minimum), np.array(index.value_maximum)
+    low, high = np.array(minimum, dtype=np.float64), np.array(maximum, dtype=np.float64)
     span = np.where(high > low, high - low, 1.0)
 
     def evaluate(points: np.ndarray) -> np.ndarray:
@@ -111,7 +115,7 @@ def network_cells(
             values[part] = (decoded.numpy() - low) / span
         return values
 
-    return macro_cells(evaluate, record, index.dims, valid)
+    return macro_cells(evaluate, record, dims, valid)
 
 
 def _lattice(low: float, high: float, step: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Protocol
 
@@ -46,6 +47,13 @@ class NeuralField:
     A point's value is the mean of its bricks', weighted by how far each has faded in there.
     """
 
+    @classmethod
+    def of_volume(cls, volume: NeuralVolume) -> NeuralField:
+        """Return the model's field, always the same one."""
+        if volume not in _known:
+            _known[volume] = cls(volume)
+        return _known[volume]
+
     def __init__(self, volume: NeuralVolume) -> None:
         self.geometry = volume.geometry
         self.device = volume.device
@@ -80,6 +88,9 @@ class NeuralField:
                 total = total.index_add(0, chosen, share[:, None] * values)
                 weights = weights.index_add(0, chosen, share)
         return (total / weights[:, None]).float()
+
+
+_known: weakref.WeakKeyDictionary[NeuralVolume, NeuralField] = weakref.WeakKeyDictionary()
 
 
 def within(points: Tensor, last: Tensor) -> Tensor:

@@ -82,7 +82,14 @@ def _assembled(volume: NeuralVolume) -> MacroCells:
     for record, brick in zip(index.bricks, volume.bricks()):
         codes = brick.cells
         if codes is None:
-            codes = network_cells(brick.network, index, record, brick.valid)
+            codes = network_cells(
+                brick.network,
+                record,
+                index.dims,
+                index.value_minimum,
+                index.value_maximum,
+                brick.valid,
+            )
         ratio = cell_edge(record) // edge
         there, here = [], []
         for (start, stop), size in zip(cell_numbers(record, index.dims), shape):

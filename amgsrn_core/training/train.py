@@ -147,7 +147,9 @@ def train(
         state = {**model.state_arrays(), "history": result.history.array()}
         if data.valid is not None:
             state["mask"] = data.valid
-        state["macro_cells"] = network_cells(model, index, record, data.valid)
+        state["macro_cells"] = network_cells(
+            model, record, index.dims, index.value_minimum, index.value_maximum, data.valid
+        )
         write_archive(output, index.replace(bricks=(record,)), [state])
         clear(folder)
     return TrainingOutcome(output, True, quality.psnr, result.seconds, result.history.array())

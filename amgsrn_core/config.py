@@ -129,6 +129,12 @@ class TrainingConfig(Checked):
         "never, or by the original's density rule",
         choices=("gradient", "none", "density"),
     )
+    precision: str = option(
+        "float32",
+        "numbers that the decoder multiplies in training: float32, or bfloat16 with float32 sums "
+        "on processors that are faster with them (fast)",
+        choices=("float32", "fast"),
+    )
     seed: int = option(0, "seed of every random choice", minimum=0, maximum=2**31 - 1)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     backend: str = option(

@@ -1,9 +1,12 @@
 // Runs every kernel on small arrays that end exactly where the interface says, for sanitizers and
-// valgrind: they then see each access beyond an array. Built by tests/unit/test_kernels_memory.py.
+// valgrind: they then see each access beyond an array. Given a name, it writes the results of each
+// instruction set to NAME.ISA, to be compared with those of another compiler or processor. Built by
+// tests/unit/test_kernels_memory.py and tests/unit/test_kernels_platforms.py.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "abi.h"
@@ -18,6 +21,7 @@ int amgsrn_pack_decoder(const AmgsrnNetwork*, float*);
 int amgsrn_march(const AmgsrnVolume*, const AmgsrnLook*, const AmgsrnRays*, float*, int);
 int amgsrn_draw(const AmgsrnData*, const float*, int64_t, float*, float*, int);
 int amgsrn_train(const AmgsrnNetwork*, const float*, const float*, int64_t, AmgsrnGradients*, int);
+int amgsrn_density(const AmgsrnNetwork*, const float*, const float*, int64_t, double, float*, int);
 int amgsrn_adam(const AmgsrnNetwork*, const AmgsrnAdam*, int);
 }
 
@@ -25,9 +29,15 @@ namespace {
 
 constexpr int64_t kTail = 16;  // as in amgsrn_core/kernels/nodes.py
 
+std::FILE* results = nullptr;
+uint32_t state = 1;
+
+void keep(const float* values, int64_t count) {
+  if (results) std::fwrite(values, sizeof(float), static_cast<size_t>(count), results);
+}
+
 // Heap memory of exactly this size, with numbers in [-1, 1).
 std::unique_ptr<float[]> numbers(int64_t count) {
-  static uint32_t state = 1;
   std::unique_ptr<float[]> made(new float[static_cast<size_t>(count)]);
   for (int64_t i = 0; i < count; ++i) {
     state = state * 1664525u + 1013904223u;
@@ -36,28 +46,32 @@ std::unique_ptr<float[]> numbers(int64_t count) {
   return made;
 }
 
-// Marches through two bricks of this network along x, the first of them masked, over a border of
-// macro-cells inside the second, with and without even axes.
+// Marches through two bricks of this network along x that overlap, the first of them masked, over a
+// border of macro-cells inside the second, with and without even axes.
 void march(const AmgsrnNetwork& network, int64_t count) {
-  constexpr int64_t kSize = 6, kCut = 3;
+  constexpr int64_t kSize = 6, kCut = 4;
   std::vector<float> decoder(static_cast<size_t>(amgsrn_decoder_size(&network)));
   amgsrn_pack_decoder(&network, decoder.data());
   const std::vector<uint8_t> valid(kSize * kSize * (kCut + 1), 1);
-  const double scale = 2.0 / (kSize - 1);
-  const AmgsrnBrick bricks[2] = {
-      {&network, decoder.data(), {0, 0, 0}, {2.0 / kCut, scale, scale}, valid.data(),
-       {kCut + 1, kSize, kSize}},
-      {&network, decoder.data(), {kCut, 0, 0}, {1.0, scale, scale}, nullptr, {3, kSize, kSize}}};
-  const std::vector<double> coordinates = {0, 0.5, 2, 3, 4, 5};
-  const std::vector<int32_t> blocks = {0, 0, 0, 1, 1, 1}, one(kSize, 0), owners = {0, 1};
-  const std::vector<int32_t> cells = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1}, one_cell(2 * kSize, 0);
-  const std::vector<double> borders = {0, 3.5, 5}, whole = {0, 5};
   const auto outputs = static_cast<size_t>(network.outputs);
   const std::vector<float> minimum(outputs, -1), range(outputs, 2);
-  const AmgsrnAxis side = {kSize, 0, 1, nullptr, one.data(), one_cell.data(), whole.data(), 1, 1};
-  AmgsrnVolume volume = {{{kSize, 0, 1, nullptr, blocks.data(), cells.data(), borders.data(), 2, 2},
+  const double scale = 2.0 / (kSize - 1);
+  const AmgsrnBrick bricks[2] = {
+      {&network, decoder.data(), minimum.data(), range.data(), {0, 0, 0},
+       {2.0 / kCut, scale, scale}, {kCut + 1, kSize, kSize}, valid.data(),
+       {{-INFINITY, -INFINITY, -INFINITY}, {3, INFINITY, INFINITY}}, {{}, {0.5, 0, 0}}},
+      {&network, decoder.data(), minimum.data(), range.data(), {2, 0, 0}, {0.6, scale, scale},
+       {4, kSize, kSize}, nullptr,
+       {{3, -INFINITY, -INFINITY}, {INFINITY, INFINITY, INFINITY}}, {{0.5, 0, 0}, {}}}};
+  const std::vector<double> coordinates = {0, 0.5, 2, 3, 4, 5};
+  const std::vector<int32_t> blocks = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2}, members = {0, 0, 1, 1};
+  const std::vector<int64_t> starts = {0, 1, 3, 4};
+  const std::vector<int32_t> cells = {0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1}, one(2 * kSize - 1, 0);
+  const std::vector<double> borders = {0, 3.5, 5}, whole = {0, 5};
+  const AmgsrnAxis side = {kSize, 0, 1, nullptr, one.data(), one.data(), whole.data(), 1, 1};
+  AmgsrnVolume volume = {{{kSize, 0, 1, nullptr, blocks.data(), cells.data(), borders.data(), 3, 2},
                           side, side},
-                         bricks, 2, owners.data(), network.outputs, minimum.data(), range.data(),
+                         bricks, 2, starts.data(), members.data(), 2, network.outputs,
                          {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
   auto numbers3 = numbers(3 * count);
   std::vector<double> origins, directions, zeros(static_cast<size_t>(count), 0.0),
@@ -88,9 +102,11 @@ void march(const AmgsrnNetwork& network, int64_t count) {
     }
 }
 
-void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64_t count) {
+void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64_t count,
+           bool fast) {
   constexpr int kParts = 3;
   AmgsrnNetwork n = {};
+  n.fast = fast;
   n.grids = 3, n.features = features, n.depth = side, n.height = side + 1, n.width = side + 2;
   n.hidden_layers = 2, n.hidden_width = width, n.outputs = outputs;
   const int64_t inner = n.grids * n.depth * n.height * n.width * features;
@@ -115,11 +131,12 @@ void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64
   n.nodes = nodes.get(), n.transforms = transforms.get(), n.weights = weight_pointers;
   auto values = numbers(outputs * count);
   amgsrn_evaluate(&n, points.get(), count, values.get(), kParts);
+  keep(values.get(), outputs * count);
 
   auto gradients = numbers(3 * outputs * count);
   amgsrn_evaluate_gradient(&n, points.get(), count, values.get(), gradients.get(), kParts);
 
-  march(n, count);
+  if (side == 3) march(n, count);
 
   AmgsrnData data = {};
   data.components = outputs, data.depth = side, data.height = side, data.width = side;
@@ -132,6 +149,7 @@ void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64
     const int32_t cells[2] = {0, static_cast<int32_t>(data.cell_count - 1)};
     if (cubic) data.cells = cells, data.cell_bytes = 4, data.cell_count = 2;
     amgsrn_draw(&data, uniform.get(), count, points.get(), values.get(), kParts);
+    keep(points.get(), 3 * count), keep(values.get(), outputs * count);
   }
 
   scatter();
@@ -140,24 +158,34 @@ void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64
   AmgsrnGradients g = {node_slopes.get(), padded,       slope_pointers,
                        map_slopes.get(),  errors.get(), 0.0};
   amgsrn_train(&n, points.get(), values.get(), count, &g, kParts);
+  keep(map_slopes.get(), 12 * n.grids), keep(errors.get(), count);
   g.transforms = nullptr;
   amgsrn_train(&n, points.get(), values.get(), count, &g, kParts);
+  for (int i = 0; i < 3; ++i) keep(slopes[i].get(), sizes[i]);
+  amgsrn_density(&n, points.get(), errors.get(), count, 1.0, map_slopes.get(), kParts);
+  keep(map_slopes.get(), 12 * n.grids);
   for (int64_t i = 0; i < inner; ++i) square[i] = std::fabs(square[i]);
   const AmgsrnAdam adam = {nodes.get(), node_slopes.get(), padded, mean.get(), square.get(),
                            1e-3,        0.9,               0.95,   1.0,        1e-14};
   amgsrn_adam(&n, &adam, kParts);
+  keep(nodes.get(), padded);
 }
 
 }  // namespace
 
-int main() {
+int main(int count, char** names) {
   for (int isa = 0; amgsrn_isa(isa); ++isa) {
     amgsrn_use_isa(amgsrn_isa(isa));
-    for (const int64_t features : {1, 2, 3, 4, 6, 8})
-      for (const int64_t side : {2, 3, 5}) {
-        check(features, 16 + features, 1 + features / 2, side, 130);
-        check(features, 64, 1, side, 1);
-      }
+    state = 1;
+    const std::string name = std::string(count > 1 ? names[1] : "") + "." + amgsrn_isa(isa);
+    if (count > 1) results = std::fopen(name.c_str(), "wb");
+    for (const bool fast : {false, true})
+      for (const int64_t features : {1, 2, 3, 4, 6, 8})
+        for (const int64_t side : {2, 3, 5}) {
+          check(features, 16 + features, 1 + features / 2, side, 130, fast);
+          check(features, 64, 1, side, 1, fast);
+        }
+    if (results) std::fclose(results);
     std::printf("%s\n", amgsrn_isa(isa));
   }
 }

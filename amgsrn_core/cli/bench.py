@@ -3,17 +3,23 @@
 Backends take turns on the same points in one process, so that other load meets all of them alike.
 The C library is told to keep freed memory before the first measurement: otherwise much of PyTorch's
 time would be page faults, and the comparison one of allocators.
+
+The kernels are also held to a roofline of two terms, measured in turn with all the rest: the
+decoder's multiplications at the processor's peak, and everything else as fast as it is with the
+smallest decoder, whose own multiplications are taken off at the peak.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import dataclasses
 import itertools
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from amgsrn_core.cli.doctor import available_cores, machine
@@ -21,12 +27,17 @@ from amgsrn_core.cli.options import configuration, whole_numbers
 from amgsrn_core.cli.report import figure, prepare_report, write_report
 from amgsrn_core.config import NetworkConfig, TrainingConfig, to_json
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.kernels import load
 
 _INFERENCE_POINTS, _TRAINING_POINTS = 1 << 20, 100_000
 _DATA_SIDE = 128  # voxels along each axis of the volume that is trained on
 _FEATURE_RANGE = 1.0
+_PEAK_ROUNDS = 1 << 19  # about a twentieth of a second
+_SMALLEST_WIDTH = 16  # neurons of the smallest decoder, which has one hidden layer
+_SMALLEST, _PEAK = "smallest decoder", "peak"
 
 _Run = Callable[[], None]
+_Rows = list[dict[str, Any]]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,38 +52,62 @@ def run(arguments: argparse.Namespace) -> int:
     points = default if arguments.points is None else arguments.points
     if points < 1 or arguments.repetitions < 1:
         raise ConfigurationError("points and repetitions must be at least 1.")
+    fast = _is_fast(arguments)
     keep_freed_memory()
-    measure = measure_inference if arguments.what == "inference" else measure_training
-    rows = [
-        row
-        for threads in _threads(arguments.threads)
-        for row in measure(size, points, threads, arguments.repetitions)
-    ]
+    rows, roofline = [], []
+    for threads in chosen_threads(arguments.threads):
+        budget = Budget(points, threads, arguments.repetitions)
+        if arguments.what == "inference":
+            tasks = [measure_inference(size, budget)]
+        else:
+            tasks = measure_training(size, budget, fast)
+        for task_rows, task_roofline in tasks:
+            rows += task_rows
+            roofline += task_roofline
     results = {
         "benchmark": arguments.what,
         "machine": machine(),
+        "isa": _isa(),
         "network": to_json(size),
+        "precision": "fast" if fast else "float32",
         "points": points,
         "repetitions": arguments.repetitions,
         "results": rows,
         "ratio": _ratios(rows),
+        "scaling": _scaling(rows),
+        "roofline": roofline,
     }
     write_report(results, _rows(results), arguments.json)
     return 0
 
 
-def measure_inference(
-    size: NetworkConfig, points: int, threads: int, repetitions: int
-) -> list[dict[str, Any]]:
-    """Return rows on the evaluation of random points inside the brick, one per backend."""
+@dataclass(frozen=True)
+class Budget:
+    """How much to measure."""
+
+    points: int
+    threads: int
+    repetitions: int
+
+
+def measure_inference(size: NetworkConfig, budget: Budget) -> tuple[_Rows, _Rows]:
+    """Measure the evaluation of random points inside the brick.
+
+    Returns
+    -------
+    results : list of dict
+        A row per backend.
+    roofline : list of dict
+        A row if there are kernels.
+    """
     import torch
 
     from amgsrn_core.ensemble import CPU_POINTS
 
-    torch.set_num_threads(threads)
-    places = 2.0 * torch.rand(points, 3, generator=torch.Generator().manual_seed(0)) - 1.0
+    random = torch.Generator().manual_seed(0)
+    places = 2.0 * torch.rand(budget.points, 3, generator=random) - 1.0
 
-    def of(backend: str) -> _Run:
+    def of(backend: str, size: NetworkConfig) -> _Run:
         network = _network(size)
         network.use_backend(backend)
 
@@ -83,42 +118,42 @@ def measure_inference(
 
         return go
 
-    work = {backend: of(backend) for backend in _backends()}
-    seconds = _medians(work, repetitions)
-    return [
-        {
-            "task": "inference",
-            "backend": backend,
-            "threads": threads,
-            "points_per_second": points / seconds[backend],
-        }
-        for backend in work
-    ]
+    return _measure("inference", of, size, budget, passes=1, fast=False)
 
 
 def measure_training(
-    size: NetworkConfig, points: int, threads: int, repetitions: int
-) -> list[dict[str, Any]]:
-    """Return rows on one training iteration, with the grids moving and at rest, per backend."""
+    size: NetworkConfig, budget: Budget, fast: bool = False
+) -> list[tuple[_Rows, _Rows]]:
+    """Measure one training iteration, with the grids moving and at rest.
+
+    Returns
+    -------
+    list of (results, roofline)
+        Of each task; see :func:`measure_inference`.
+    """
     import torch
 
     from amgsrn_core.training.sampling import TrainingData
     from amgsrn_core.training.schedule import Rates
     from amgsrn_core.training.step import make_step
 
-    torch.set_num_threads(threads)
     axis = torch.linspace(-1.0, 1.0, _DATA_SIDE)
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     wave = 0.5 + 0.25 * (torch.sin(9 * x * y + 2 * z) + torch.cos(7 * z * x))
     data = TrainingData(wave[None].contiguous(), None)
-    rows = []
+    found = []
     for task, rate in (
         ("training, grids moving", Rates(1e-3, 3e-4, 1e-4)),
         ("training, grids at rest", Rates(1e-3, 3e-4, 0.0)),
     ):
 
-        def of(backend: str, rate: Rates = rate) -> _Run:
-            config = TrainingConfig(batch=points, backend=backend, device="cpu")
+        def of(backend: str, size: NetworkConfig, rate: Rates = rate) -> _Run:
+            config = TrainingConfig(
+                batch=budget.points,
+                backend=backend,
+                precision="fast" if fast and backend == "native" else "float32",
+                device="cpu",
+            )
             step = make_step(_network(size), data, config)
             numbers = itertools.count()
 
@@ -127,19 +162,68 @@ def measure_training(
 
             return go
 
-        work = {backend: of(backend) for backend in _backends()}
-        seconds = _medians(work, repetitions)
-        rows += [
-            {
-                "task": task,
-                "backend": backend,
-                "threads": threads,
-                "seconds_per_iteration": seconds[backend],
-                "points_per_second": points / seconds[backend],
-            }
-            for backend in work
-        ]
-    return rows
+        # Forwards, and backwards to the weights and to the inputs.
+        found.append(_measure(task, of, size, budget, passes=3, fast=fast))
+    return found
+
+
+def _measure(
+    task: str,
+    of: Callable[[str, NetworkConfig], _Run],
+    size: NetworkConfig,
+    budget: Budget,
+    *,
+    passes: int,
+    fast: bool,
+) -> tuple[_Rows, _Rows]:
+    """Measure what `of` makes for each backend, and the kernels' roofline, all in turn."""
+    import torch
+
+    torch.set_num_threads(budget.threads)
+    library = load()
+    work = {backend: of(backend, size) for backend in _backends()}
+    smallest = dataclasses.replace(size, layers=1, width=_SMALLEST_WIDTH)
+    done = 0.0
+    if library is not None:
+
+        def multiply() -> None:
+            nonlocal done
+            done = library.multiply_adds(_PEAK_ROUNDS, budget.threads, fast=fast)
+
+        work |= {_SMALLEST: of("native", smallest), _PEAK: multiply}
+    seconds = _medians(work, budget.repetitions)
+    rows = [
+        {
+            "task": task,
+            "backend": backend,
+            "threads": budget.threads,
+            **({} if passes == 1 else {"seconds_per_iteration": seconds[backend]}),
+            "points_per_second": budget.points / seconds[backend],
+        }
+        for backend in _backends()
+    ]
+    if library is None:
+        return rows, []
+    peak = done / seconds[_PEAK]
+    per_product = passes * budget.points / peak
+    rest = max(0.0, seconds[_SMALLEST] - per_product * multiplications(smallest))
+    bound = rest + per_product * multiplications(size)
+    return rows, [
+        {
+            "task": task,
+            "threads": budget.threads,
+            "peak_multiply_adds_per_second": peak,
+            "seconds_without_decoder": rest,
+            "points_per_second": budget.points / bound,
+            "share": bound / seconds["native"],
+        }
+    ]
+
+
+def multiplications(size: NetworkConfig) -> int:
+    """Return the decoder's multiplications for a point, with one output."""
+    inputs = size.grids * size.features
+    return size.width * (inputs + (size.layers - 1) * size.width + 1)
 
 
 def keep_freed_memory() -> None:
@@ -165,9 +249,24 @@ def _network(size: NetworkConfig) -> Any:
     return network
 
 
-def _backends() -> tuple[str, ...]:
-    from amgsrn_core.kernels import load
+def _is_fast(arguments: argparse.Namespace) -> bool:
+    """Return whether the kernels multiply bfloat16 numbers in this benchmark."""
+    if arguments.precision != "fast":
+        return False
+    if arguments.what == "inference":
+        raise ConfigurationError("precision fast is for training; inference is always float32.")
+    library = load()
+    if library is None or not library.has_fast:
+        raise ConfigurationError("precision fast needs a processor with bfloat16 products.")
+    return True
 
+
+def _isa() -> str | None:
+    library = load()
+    return None if library is None else library.isa
+
+
+def _backends() -> tuple[str, ...]:
     return ("torch",) if load() is None else ("torch", "native")
 
 
@@ -183,7 +282,7 @@ def _medians(work: dict[str, _Run], repetitions: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def _ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _ratios(rows: _Rows) -> _Rows:
     """Return how many times faster the kernels are, by task and threads."""
     speeds = {(r["task"], r["threads"], r["backend"]): r["points_per_second"] for r in rows}
     return [
@@ -193,25 +292,65 @@ def _ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def _scaling(rows: _Rows) -> _Rows:
+    """Return how many times faster the most threads are than the fewest, by task and backend."""
+    found: dict[tuple[str, str], _Rows] = {}
+    for row in sorted(rows, key=lambda row: row["threads"]):
+        found.setdefault((row["task"], row["backend"]), []).append(row)
+    return [
+        {
+            "task": task,
+            "backend": backend,
+            "threads": [same[0]["threads"], same[-1]["threads"]],
+            "ratio": same[-1]["points_per_second"] / same[0]["points_per_second"],
+        }
+        for (task, backend), same in found.items()
+        if len(same) > 1
+    ]
+
+
 def _rows(results: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "machine", f"{results['machine']['processor']}, {results['machine']['cores']} cores"
     yield "points", str(results["points"])
     for row in results["results"]:
-        words = f"{figure(row['points_per_second'] / 1e6, digits=3)} M points/s"
+        words = f"{_millions(row['points_per_second'])} points/s"
         if "seconds_per_iteration" in row:
             words += f", {figure(row['seconds_per_iteration'] * 1e3, digits=3)} ms an iteration"
-        plural = "" if row["threads"] == 1 else "s"
-        yield f"{row['task']}, {row['backend']}, {row['threads']} thread{plural}", words
+        yield f"{row['task']}, {row['backend']}, {_of_threads(row['threads'])}", words
     for ratio in results["ratio"]:
         yield (
-            f"{ratio['task']}, {ratio['threads']} thread{'' if ratio['threads'] == 1 else 's'}",
+            f"{ratio['task']}, {_of_threads(ratio['threads'])}",
             f"native is {figure(ratio['ratio'], digits=3)} times as fast as torch",
         )
-    if not results["ratio"]:
+    for row in results["scaling"]:
+        few, many = row["threads"]
+        yield (
+            f"{row['task']}, {row['backend']}, {few} to {_of_threads(many)}",
+            f"{figure(row['ratio'], digits=3)} times as fast",
+        )
+    for row in results["roofline"]:
+        peak = figure(row["peak_multiply_adds_per_second"] / 1e9, digits=3)
+        yield (
+            f"{row['task']}, roofline, {_of_threads(row['threads'])}",
+            f"{_millions(row['points_per_second'])} points/s at {peak} G multiply-adds/s; native "
+            f"reaches {100 * row['share']:.0f} %",
+        )
+    if results["isa"] is None:
         yield "native", "not built here; see docs/kernels.md"
+    else:
+        yield "native", f"{results['isa']}, {results['precision']}"
 
 
-def _threads(text: str | None) -> tuple[int, ...]:
+def _millions(value: float) -> str:
+    return f"{figure(value / 1e6, digits=3)} M"
+
+
+def _of_threads(number: int) -> str:
+    return f"{number} thread{'' if number == 1 else 's'}"
+
+
+def chosen_threads(text: str | None) -> tuple[int, ...]:
+    """Return the numbers of threads to measure with (default: 1 and all cores)."""
     if text is None:
         return tuple(sorted({1, available_cores()}))
     try:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from amgsrn_core.cli.bench import _threads, keep_freed_memory
+from amgsrn_core.cli.bench import chosen_threads, keep_freed_memory
 from amgsrn_core.cli.doctor import machine
 from amgsrn_core.cli.options import configuration
 from amgsrn_core.cli.report import figure, write_report
@@ -43,7 +43,7 @@ def run_render(arguments: argparse.Namespace) -> int:
         model = _model(arguments, Path(folder))
         rows = [
             row
-            for threads in _threads(arguments.threads)
+            for threads in chosen_threads(arguments.threads)
             for row in measure_render(model, threads, arguments.repetitions)
         ]
     results = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
 import re
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import NoReturn
 import amgsrn_core
 from amgsrn_core.cli.failures import UsageError
 from amgsrn_core.cli.options import (
+    add_option,
     add_options,
     any_numbers,
     numbers,
@@ -273,6 +275,8 @@ def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="N,...",
         help="numbers of threads (default: 1 and all cores)",
     )
+    precision = {field.name: field for field in dataclasses.fields(TrainingConfig)}["precision"]
+    add_option(parser, precision)
     _add_json(parser)
     add_options(parser, NetworkConfig)
 

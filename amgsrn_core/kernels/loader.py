@@ -41,6 +41,7 @@ class Network(ctypes.Structure):
         ("nodes", _floats),
         ("transforms", _floats),
         ("weights", ctypes.POINTER(_floats)),
+        ("fast", _count),
     ]
 
 
@@ -177,6 +178,21 @@ _FUNCTIONS = {
         ctypes.POINTER(Gradients),
         ctypes.c_int,
     ),
+    "amgsrn_density": (
+        ctypes.POINTER(Network),
+        _floats,
+        _floats,
+        _count,
+        ctypes.c_double,
+        _floats,
+        ctypes.c_int,
+    ),
+    "amgsrn_multiply_add": (
+        _count,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.POINTER(ctypes.c_double),
+    ),
     "amgsrn_adam": (ctypes.POINTER(Network), ctypes.POINTER(Adam), ctypes.c_int),
 }
 
@@ -227,6 +243,27 @@ class KernelLibrary:
     def isa(self) -> str:
         """The instruction set in use."""
         return str(self._library.amgsrn_current_isa().decode())
+
+    @property
+    def has_fast(self) -> bool:
+        """Whether the instruction set in use multiplies bfloat16 numbers."""
+        return bool(self._library.amgsrn_has_fast())
+
+    def multiply_adds(self, rounds: int, threads: int, *, fast: bool = False) -> float:
+        """Multiply and add for a while, as fast as the processor can; return how many numbers.
+
+        Parameters
+        ----------
+        rounds : int
+            Of each thread.
+        threads : int
+            At least 1.
+        fast : bool
+            Multiply bfloat16 numbers if possible.
+        """
+        done = ctypes.c_double()
+        self.call("amgsrn_multiply_add", rounds, fast, threads, ctypes.byref(done))
+        return done.value
 
     def use_isa(self, name: str | None) -> None:
         """Use an instruction set from now on, in the whole process; None: the fastest.

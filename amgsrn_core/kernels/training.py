@@ -81,11 +81,16 @@ class GradientKernel:
     parts : int
         Into how many parts a batch is divided, each with node gradients of its own; results
         depend on it, and as many threads work.
+    fast : bool
+        Whether to round what the decoder's hidden layers multiply to bfloat16, forwards and
+        backwards; sums stay float32. Without effect where the library has no such products.
     """
 
-    def __init__(self, library: KernelLibrary, shape: Sequence[int], parts: int) -> None:
+    def __init__(
+        self, library: KernelLibrary, shape: Sequence[int], parts: int, *, fast: bool = False
+    ) -> None:
         grids, features, *sides = shape
-        self._library, self._shape, self._parts = library, tuple(shape), parts
+        self._library, self._shape, self._parts, self._fast = library, tuple(shape), parts, fast
         self._count = node_count(grids, features, tuple(sides))
         self._gradients = torch.zeros(parts, self._count)
 
@@ -122,6 +127,7 @@ class GradientKernel:
         transform_gradient : Tensor [G, 3, 4] or None
         """
         network = network_argument(nodes, self._shape, transforms, weights)
+        network.fast = self._fast
         count = len(points)
         if not count:
             raise ValueError("A batch must have at least one point.")
@@ -146,6 +152,40 @@ class GradientKernel:
             self._parts,
         )
         return result.loss, errors, weight_gradients, transform_gradient
+
+    def density_gradient(
+        self, transforms: Tensor, points: Tensor, errors: Tensor, loss: float
+    ) -> Tensor:
+        """Return the density loss's gradient by the maps; see `training.motion.density_loss`.
+
+        Parameters
+        ----------
+        transforms : Tensor [G, 3, 4]
+        points : Tensor [N, 3]
+        errors : Tensor [N]
+            Squared errors at the points.
+        loss : float
+            Their mean.
+
+        Returns
+        -------
+        Tensor [G, 3, 4]
+        """
+        count, grids = len(points), self._shape[0]
+        network = self._sizes()
+        network.transforms = floats(transforms, "transforms", (grids, 3, 4))
+        gradient = torch.empty(grids, 3, 4)
+        self._library.call(
+            "amgsrn_density",
+            ctypes.byref(network),
+            floats(points, "points", (count, 3)),
+            floats(errors, "errors", (count,)),
+            count,
+            loss,
+            gradient.data_ptr(),
+            self._parts,
+        )
+        return gradient
 
     def node_gradients(self) -> Tensor:
         """Return the nodes' gradients since the last update, laid out like the nodes."""

@@ -12,7 +12,6 @@ from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.nodes import inside, nodes_from_grids
 from amgsrn_core.kernels.training import GradientKernel, draw
 from amgsrn_core.networks import SceneNetwork
-from amgsrn_core.training.motion import density_loss
 from amgsrn_core.training.optimisers import (
     EPSILON,
     MOVER_BETAS,
@@ -53,7 +52,9 @@ class NativeStep:
         self._sampler = PointSampler(data, config.batch, config.seed)
         shape = network.feature_grids.shape
         grids, features, *sides = shape
-        self._kernel = GradientKernel(library, shape, torch.get_num_threads())
+        self._kernel = GradientKernel(
+            library, shape, torch.get_num_threads(), fast=config.precision == "fast"
+        )
         self._nodes = nodes_from_grids(network.feature_grids)
         self._mean = torch.zeros(grids, *sides, features)
         self._square = torch.zeros_like(self._mean)
@@ -81,7 +82,9 @@ class NativeStep:
             weight.grad = gradient
         network.transforms.grad = transform_gradient
         if moves and not by_gradient:
-            density_loss(points, network.transforms, errors).backward()
+            network.transforms.grad = self._kernel.density_gradient(
+                network.transforms, points, errors, loss
+            )
         self._update(rate)
         return torch.tensor(loss)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -14,6 +16,8 @@ from amgsrn_core.training.native_step import NativeStep
 from amgsrn_core.training.sampling import TrainingData
 from amgsrn_core.training.schedule import Rates
 from amgsrn_core.training.torch_step import TorchStep
+
+_log = logging.getLogger(__name__)
 
 
 class Step(Protocol):
@@ -40,9 +44,16 @@ class Step(Protocol):
         ...
 
 
+@functools.cache
+def _say_that_nothing_is_faster() -> None:
+    _log.info("Precision fast trains in float32 here: there are no products of bfloat16 numbers.")
+
+
 def make_step(network: SceneNetwork, data: TrainingData, config: TrainingConfig) -> Step:
     """Return the configured backend's step for a network and data on one device."""
     library = native_library(config.backend, data.values.device)
+    if config.precision == "fast" and (library is None or not library.has_fast):
+        _say_that_nothing_is_faster()
     if library is not None:
         return NativeStep(library, network, data, config)
     return TorchStep(network, data, config)

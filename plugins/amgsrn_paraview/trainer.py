@@ -140,6 +140,10 @@ class AMGSRNTrainer(Algorithm):
         """Choose how the feature grids move, by its position among the choices."""
         self._choose(self._training, TrainingConfig, "motion", number)
 
+    def SetPrecision(self, number: int) -> None:
+        """Choose what the decoder multiplies, by its position among the choices."""
+        self._choose(self._training, TrainingConfig, "precision", number)
+
     def SetSeed(self, seed: int) -> None:
         """Set the seed of every random choice."""
         self._assign(self._training, seed=seed)

@@ -14,6 +14,7 @@ struct AmgsrnNetwork {
   const float* nodes;           // [grids][depth + 2][height + 2][width + 2][features]
   const float* transforms;      // [grids][3][4]
   const float* const* weights;  // hidden_layers + 1 matrices [out][in]
+  int64_t fast;                 // round what hidden layers multiply to bfloat16 where possible
 };
 
 // The data that a network is fitted to, and how points are drawn from them.

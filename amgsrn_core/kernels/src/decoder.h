@@ -7,13 +7,20 @@
 
 namespace {
 
+#if defined(AMGSRN_PAIRS)
+constexpr bool kHasPairs = true;
+#else
+constexpr bool kHasPairs = false;
+#endif
+
 // The decoder's matrices, padded with zeros to the kernels' widths.
 struct Decoder {
   int64_t layers, outputs;
   int64_t inputs, width;  // padded
   int64_t true_inputs, true_width;
-  const float* forward;   // hidden layers [in][out], one after the other
-  const float* backward;  // the same [out][in]
+  bool fast;              // hidden layers hold pairs of bfloat16 numbers, in half of their memory
+  const float* forward;   // hidden layers [in][out], one after the other; pairs [in / 2][out]
+  const float* backward;  // the same [out][in]; pairs [out / 2][in]
   const float* last;      // [outputs][width]
 
   explicit Decoder(const AmgsrnNetwork& n)
@@ -22,12 +29,15 @@ struct Decoder {
         inputs(padded(n.grids * n.features)),
         width(padded(n.hidden_width)),
         true_inputs(n.grids * n.features),
-        true_width(n.hidden_width) {}
+        true_width(n.hidden_width),
+        fast(kHasPairs && n.fast) {}
 
   int64_t hidden_size() const { return (inputs + (layers - 1) * width) * width; }
   int64_t size() const { return 2 * hidden_size() + outputs * width; }
   int64_t layer_inputs(int64_t layer) const { return layer ? width : inputs; }
   int64_t true_layer_inputs(int64_t layer) const { return layer ? true_width : true_inputs; }
+  // Floats that hold two rounded copies of a tile's neurons.
+  int64_t rounded_size() const { return fast ? kTile * (inputs > width ? inputs : width) : 0; }
   // Where a layer's matrix begins.
   int64_t offset(int64_t layer) const {
     return layer ? (inputs + (layer - 1) * width) * width : 0;
@@ -49,18 +59,51 @@ struct Decoder {
     for (int64_t o = 0; o < outputs; ++o)
       std::memcpy(outputs_to + o * width, weights[layers] + o * true_width,
                   sizeof(float) * static_cast<size_t>(true_width));
+#if defined(AMGSRN_PAIRS)
+    for (int64_t layer = 0; fast && layer < layers; ++layer) {
+      float *in_out = storage + offset(layer), *out_in = to + offset(layer);
+      const int64_t in = layer_inputs(layer);
+      pair_rows(in_out, in, width, reinterpret_cast<Pair*>(in_out));
+      pair_rows(out_in, width, in, reinterpret_cast<Pair*>(out_in));
+    }
+#endif
     forward = storage;
     backward = to;
     last = outputs_to;
   }
 };
 
+#if defined(AMGSRN_PAIRS)
+// A tile's neurons [kTile][width], rounded to pairs of neighbours along the width.
+AMGSRN_APART const Pair* round_tile(const float* neurons, int64_t width, float* rounded) {
+  Pair* pairs = reinterpret_cast<Pair*>(rounded);
+  round_row(neurons, kTile * width, pairs);
+  return pairs;
+}
+#endif
+
+// The product of a tile's neurons [kTile][depth] with a packed matrix.
+template <class Finish>
+AMGSRN_INLINE void tile_product(const Decoder& decoder, const float* neurons, int64_t depth,
+                                const float* matrix, int64_t columns, float* rounded,
+                                Finish finish) {
+#if defined(AMGSRN_PAIRS)
+  if (decoder.fast)
+    return product<Pairs>({round_tile(neurons, depth, rounded), depth / 2, 1},
+                          reinterpret_cast<const Pair*>(matrix), columns, depth / 2, kTile,
+                          finish);
+#endif
+  (void)decoder, (void)rounded;
+  product<Floats>({neurons, depth, 1}, matrix, columns, depth, kTile, finish);
+}
+
 // One hidden layer: out [kTile][width] of in [kTile][layer inputs].
-AMGSRN_APART void hidden_layer(const Decoder& decoder, int64_t layer, const float* in,
-                                float* out) {
-  const int64_t inputs = decoder.layer_inputs(layer), width = decoder.width;
-  product({in, inputs, 1}, decoder.forward + decoder.offset(layer), width, inputs, kTile,
-          [=](int64_t p, int64_t o, Vector x) { store(out + p * width + o, rectify(x)); });
+AMGSRN_APART void hidden_layer(const Decoder& decoder, int64_t layer, const float* in, float* out,
+                                float* rounded) {
+  const int64_t width = decoder.width;
+  tile_product(decoder, in, decoder.layer_inputs(layer), decoder.forward + decoder.offset(layer),
+               width, rounded,
+               [=](int64_t p, int64_t o, Vector x) { store(out + p * width + o, rectify(x)); });
 }
 
 // The output layer: out [kTile][outputs].
@@ -113,30 +156,41 @@ AMGSRN_APART void output_layer_back(const Decoder& decoder, const float* gradien
 // Adds to a hidden layer's matrix gradient [out][in].
 AMGSRN_APART void hidden_weights_back(const Decoder& decoder, int64_t layer,
                                        const float* gradient, const float* in,
-                                       float* weight_gradient) {
+                                       float* weight_gradient, float* rounded) {
   const int64_t inputs = decoder.layer_inputs(layer), width = decoder.width;
-  product({gradient, 1, width}, in, inputs, kTile, width, [=](int64_t o, int64_t i, Vector x) {
+  auto finish = [=](int64_t o, int64_t i, Vector x) {
     float* at = weight_gradient + o * inputs + i;
     store(at, load(at) + x);
-  });
+  };
+#if defined(AMGSRN_PAIRS)
+  if (decoder.fast) {
+    Pair* gradients = reinterpret_cast<Pair*>(rounded);
+    Pair* neurons = gradients + kTile / 2 * width;
+    pair_rows(gradient, kTile, width, gradients);
+    pair_rows(in, kTile, inputs, neurons);
+    return product<Pairs>({gradients, 1, width}, neurons, inputs, kTile / 2, width, finish);
+  }
+#endif
+  (void)rounded;
+  product<Floats>({gradient, 1, width}, in, inputs, kTile, width, finish);
 }
 
 // Replaces a layer's inputs by their gradient, through the ReLU that made them unless they are
 // the features.
 AMGSRN_APART void hidden_inputs_back(const Decoder& decoder, int64_t layer, const float* gradient,
-                                      float* in) {
+                                      float* in, float* rounded) {
   const int64_t inputs = decoder.layer_inputs(layer), width = decoder.width;
   const float* weights = decoder.backward + decoder.offset(layer);
   if (layer == 0) {
-    product({gradient, width, 1}, weights, inputs, width, kTile,
-            [=](int64_t p, int64_t i, Vector x) { store(in + p * inputs + i, x); });
+    tile_product(decoder, gradient, width, weights, inputs, rounded,
+                 [=](int64_t p, int64_t i, Vector x) { store(in + p * inputs + i, x); });
   } else {
-    product({gradient, width, 1}, weights, inputs, width, kTile,
-            [=](int64_t p, int64_t i, Vector x) {
-              float* at = in + p * inputs + i;
-              const Vector zero = {};
-              store(at, load(at) > zero ? x : zero);
-            });
+    tile_product(decoder, gradient, width, weights, inputs, rounded,
+                 [=](int64_t p, int64_t i, Vector x) {
+                   float* at = in + p * inputs + i;
+                   const Vector zero = {};
+                   store(at, load(at) > zero ? x : zero);
+                 });
   }
 }
 

@@ -58,7 +58,7 @@ AMGSRN_INLINE Axis locate_axis(Vector local, int64_t size, float* free) {
   if (Moving) {
     const Vector zero = {}, one = 1.0f - zero;
     // At the far end the reference counts a node to the cell outside.
-    store(free, (anywhere == voxel) & (anywhere < last) ? one : zero);
+    store(free, ((anywhere == voxel) & (anywhere < last)) ? one : zero);
   }
   return {voxel - __builtin_convertvector(cell, Vector), cell};
 }

@@ -28,13 +28,13 @@ AMGSRN_APART void layer_gradient(const Decoder& decoder, int64_t layer, const fl
   const int64_t inputs = decoder.layer_inputs(layer), width = decoder.width;
   const float* weights = decoder.backward + decoder.offset(layer);
   if (values) {
-    product({gradient, width, 1}, weights, inputs, width, kTile,
+    product<Floats>({gradient, width, 1}, weights, inputs, width, kTile,
             [=](int64_t p, int64_t i, Vector x) {
               const Vector zero = {};
               store(out + p * inputs + i, load(values + p * inputs + i) > zero ? x : zero);
             });
   } else {
-    product({gradient, width, 1}, weights, inputs, width, kTile,
+    product<Floats>({gradient, width, 1}, weights, inputs, width, kTile,
             [=](int64_t p, int64_t i, Vector x) { store(out + p * inputs + i, x); });
   }
 }

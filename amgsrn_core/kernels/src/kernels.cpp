@@ -3,15 +3,18 @@
 #include "kernels.h"
 
 #include "decoder.h"
+#include "density.h"
 #include "encoder.h"
 #include "gradient.h"
 #include "march.h"
 #include "order.h"
+#include "peak.h"
 #include "sampling.h"
 #include "vector.h"
 
 namespace {
 
+using amgsrn::DensityPart;
 using amgsrn::TrainingPart;
 static_assert(kTile == amgsrn::kTilePoints, "the library divides the work by tiles");
 
@@ -33,6 +36,7 @@ struct Scratch {
   float* hidden;    // [layers][kTile][width]
   float* values;    // [kTile][outputs]
   float* gradient;  // the same
+  float* rounded;   // the decoder's rounded copies
   int32_t* order;   // order_size of the points that are ordered together
 };
 
@@ -72,6 +76,7 @@ int64_t carve(const AmgsrnNetwork& n, const Decoder& d, int64_t points, void* me
   s.hidden = carver.take<float>(kTile * d.layers * d.width);
   s.values = carver.take<float>(kTile * padded(d.outputs));
   s.gradient = carver.take<float>(kTile * padded(d.outputs));
+  s.rounded = carver.take<float>(d.rounded_size());
   s.order = carver.take<int32_t>(order_size(points < kMostOrdered ? points : kMostOrdered));
   return carver.size();
 }
@@ -143,7 +148,7 @@ AMGSRN_INLINE void forward(const Decoder& decoder, Scratch& s) {
   const float* in = s.features;
   for (int64_t layer = 0; layer < decoder.layers; ++layer) {
     float* out = s.hidden + layer * kTile * decoder.width;
-    hidden_layer(decoder, layer, in, out);
+    hidden_layer(decoder, layer, in, out, s.rounded);
     in = out;
   }
   output_layer(decoder, in, s.values);
@@ -156,8 +161,9 @@ AMGSRN_INLINE void backward(const Decoder& decoder, Scratch& s, float* weight_gr
   for (int64_t layer = decoder.layers - 1; layer >= 0; --layer) {
     const float* gradient = s.hidden + layer * layer_size;
     float* in = layer ? s.hidden + (layer - 1) * layer_size : s.features;
-    hidden_weights_back(decoder, layer, gradient, in, weight_gradients + decoder.offset(layer));
-    hidden_inputs_back(decoder, layer, gradient, in);
+    hidden_weights_back(decoder, layer, gradient, in, weight_gradients + decoder.offset(layer),
+                        s.rounded);
+    hidden_inputs_back(decoder, layer, gradient, in, s.rounded);
   }
 }
 
@@ -432,6 +438,43 @@ void adam(const AmgsrnNetwork& n, const AmgsrnAdam& a, int parts, int64_t first,
   }
 }
 
+void density(const AmgsrnNetwork& n, DensityPart& part) {
+  Points points;
+  part.sum = 0.0;
+  for (int64_t tile = part.first; tile < part.last; ++tile) {
+    load_points(part.points, {0, part.count, nullptr}, tile, points);
+    part.sum += tile_density(n.grids, n.transforms, points, tile_points(tile, part.count),
+                             part.density + tile * kTile);
+  }
+}
+
+void density_target(const AmgsrnNetwork&, DensityPart& part) {
+  part.sum = 0.0;
+  for (int64_t tile = part.first; tile < part.last; ++tile)
+    part.sum += tile_target(part.density + tile * kTile, part.errors + tile * kTile,
+                            tile_points(tile, part.count), static_cast<float>(part.total_density),
+                            static_cast<float>(part.mean_error), part.target + tile * kTile);
+}
+
+void density_back(const AmgsrnNetwork& n, DensityPart& part) {
+  Points points;
+  // The loss is the mean of target * (log target - log density); only the density moves.
+  const double tiny = static_cast<double>(kTinyDensity);
+  const float share = static_cast<float>(1.0 / part.total_target);
+  const float least = static_cast<float>(tiny * part.total_density);
+  const float factor = static_cast<float>(-1.0 / static_cast<double>(part.count));
+  for (int64_t tile = part.first; tile < part.last; ++tile) {
+    load_points(part.points, {0, part.count, nullptr}, tile, points);
+    alignas(64) float pull[kTile] = {};
+    const int count = tile_points(tile, part.count);
+    for (int p = 0; p < count; ++p) {
+      const int64_t at = tile * kTile + p;
+      pull[p] = factor * (part.target[at] * share + kTinyDensity) / (part.density[at] + least);
+    }
+    tile_density_back(n.grids, n.transforms, points, pull, part.gradients);
+  }
+}
+
 }  // namespace
 
 namespace amgsrn {
@@ -443,10 +486,10 @@ namespace amgsrn {
 
 extern const Kernels AMGSRN_TABLE(AMGSRN_ISA);
 const Kernels AMGSRN_TABLE(AMGSRN_ISA) = {
-    AMGSRN_NAME(AMGSRN_ISA), decoder_size, pack_decoder, gradient_size, unpack_gradient,
-    scratch_size,            evaluate,     train,        draw,          adam,
-    gradient_scratch_size,   evaluate_gradient,
-    march_scratch_size,      march,
+    AMGSRN_NAME(AMGSRN_ISA), kHasPairs, decoder_size, pack_decoder, gradient_size, unpack_gradient,
+    scratch_size,            evaluate,     train,        draw,          density,
+    density_target,          density_back, multiply_add, adam,          gradient_scratch_size,
+    evaluate_gradient,       march_scratch_size, march,
 };
 
 }  // namespace amgsrn

@@ -23,8 +23,21 @@ struct TrainingPart {
   double loss;            // sum of the errors, set
 };
 
+// One part's share of the density loss, whose three passes need sums of the one before.
+struct DensityPart {
+  const float *points, *errors;  // [points][3] and [points]
+  int64_t count;                 // points of the whole batch
+  int64_t first, last;           // tiles of this part
+  double mean_error;
+  double total_density, total_target;  // of the whole batch, from the first and the second pass
+  float *density, *target;             // [points]
+  double sum;                          // set by the first and the second pass
+  double* gradients;                   // [grids][12], added to by the third pass
+};
+
 struct Kernels {
   const char* name;
+  bool has_fast;  // whether networks may be `fast`
   // Floats of the packed decoder, its matrices, and its gradient of one part.
   int64_t (*decoder_size)(const AmgsrnNetwork&);
   void (*pack_decoder)(const AmgsrnNetwork&, float* zeros);
@@ -39,6 +52,12 @@ struct Kernels {
   void (*train)(const AmgsrnNetwork&, const float* decoder, TrainingPart&, void* scratch);
   void (*draw)(const AmgsrnData&, const float* uniform, int64_t batch, int64_t first, int64_t last,
                float* points, float* targets);
+  void (*density)(const AmgsrnNetwork&, DensityPart&);
+  void (*density_target)(const AmgsrnNetwork&, DensityPart&);
+  void (*density_back)(const AmgsrnNetwork&, DensityPart&);
+  // As many rounds of multiplications and additions as asked for, with bfloat16 numbers where
+  // possible if `fast`; returns how many numbers were multiplied and added.
+  double (*multiply_add)(int64_t rounds, bool fast);
   // Rows [first, last) of all grids' rows of nodes along x.
   void (*adam)(const AmgsrnNetwork&, const AmgsrnAdam&, int parts, int64_t first, int64_t last);
   // The same for values and their gradients [points][outputs][3] by the points.

@@ -5,6 +5,10 @@
 #include <memory>
 #include <new>
 
+#if defined(AMGSRN_HAVE_BF16)
+#include <cpuid.h>
+#endif
+
 #include "abi.h"
 #include "kernels.h"
 #include "pool.h"
@@ -13,25 +17,40 @@
 
 namespace amgsrn {
 
-#if defined(__x86_64__)
-extern const Kernels kernels_avx512, kernels_avx2, kernels_sse2;
+#if defined(__x86_64__) && !defined(AMGSRN_GENERIC)
+#define AMGSRN_X86 1
+extern const Kernels kernels_avx512bf16, kernels_avx512, kernels_avx2, kernels_sse2;
 #else
 extern const Kernels kernels_generic;
 #endif
 
 namespace {
 
+constexpr int kMostIsas = 4;
+
+#if defined(AMGSRN_X86) && defined(AMGSRN_HAVE_BF16)
+// Whether the processor has AVX512_BF16; that the system saves the registers follows from AVX-512.
+bool has_bf16() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5));
+}
+#endif
+
 // The builds that this processor runs, fastest first, then null.
 const Kernels* const* available() {
-  static const Kernels* found[4] = {};
+  static const Kernels* found[kMostIsas + 1] = {};
   static const bool once = [] {
     int count = 0;
-#if defined(__x86_64__)
+#if defined(AMGSRN_X86)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+    const bool avx512 =
+        __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2"))
-      found[count++] = &kernels_avx512;
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2");
+#if defined(AMGSRN_HAVE_BF16)
+    if (avx512 && has_bf16()) found[count++] = &kernels_avx512bf16;
+#endif
+    if (avx512) found[count++] = &kernels_avx512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
         __builtin_cpu_supports("bmi2"))
       found[count++] = &kernels_avx2;
@@ -95,12 +114,15 @@ AMGSRN_API int amgsrn_abi() { return 3; }
 
 // Name of the number-th instruction set that works here, fastest first; null beyond the last.
 AMGSRN_API const char* amgsrn_isa(int number) {
-  if (number < 0 || number > 3) return nullptr;
+  if (number < 0 || number >= kMostIsas) return nullptr;
   const Kernels* k = available()[number];
   return k ? k->name : nullptr;
 }
 
 AMGSRN_API const char* amgsrn_current_isa() { return kernels().name; }
+
+// Whether networks may be `fast` with the instruction set in use.
+AMGSRN_API int amgsrn_has_fast() { return kernels().has_fast; }
 
 // Uses an instruction set from now on; null returns to the fastest. 0 unless it does not work here.
 AMGSRN_API int amgsrn_use_isa(const char* name) {
@@ -267,6 +289,64 @@ AMGSRN_API int amgsrn_train(const AmgsrnNetwork* network, const float* points,
       gradients->transforms[i] = static_cast<float>(total * half);
     }
   }
+  return 0;
+}
+
+// Gradient [grids][3][4] of the density loss by the maps, from a batch's squared errors [count] and
+// their mean. The result depends on `parts`, not on how many threads there are.
+AMGSRN_API int amgsrn_density(const AmgsrnNetwork* network, const float* points,
+                              const float* errors, int64_t count, double mean_error,
+                              float* gradient, int parts) {
+  const Kernels& k = kernels();
+  const int64_t work = tiles(count);
+  const size_t maps = static_cast<size_t>(12 * network->grids);
+  const size_t count_parts = static_cast<size_t>(parts);
+  Memory values = zeros(2 * sizeof(float) * static_cast<size_t>(count));
+  Memory sums = zeros(count_parts * sizeof(double) * maps);
+  std::unique_ptr<DensityPart[]> all(new (std::nothrow) DensityPart[count_parts]);
+  if (!values || !sums || !all) return kOutOfMemory;
+  DensityPart whole = {};
+  whole.points = points, whole.errors = errors, whole.count = count;
+  whole.mean_error = mean_error;
+  whole.density = static_cast<float*>(values.get());
+  whole.target = whole.density + count;
+  double* gradients = static_cast<double*>(sums.get());
+  // Runs one pass and returns the parts' sums.
+  auto pass = [&](void (*kernel)(const AmgsrnNetwork&, DensityPart&)) {
+    auto run = [&](int number) {
+      DensityPart& part = all[static_cast<size_t>(number)];
+      part = whole;
+      part.first = share(work, number, parts);
+      part.last = share(work, number + 1, parts);
+      part.gradients = gradients + maps * static_cast<size_t>(number);
+      kernel(*network, part);
+    };
+    for_parts(parts, run);
+    double total = 0.0;
+    for (size_t number = 0; number < count_parts; ++number) total += all[number].sum;
+    return total;
+  };
+  whole.total_density = pass(k.density);
+  whole.total_target = pass(k.density_target);
+  pass(k.density_back);
+  for (size_t i = 0; i < maps; ++i) {
+    double total = 0.0;
+    for (size_t number = 0; number < count_parts; ++number) total += gradients[number * maps + i];
+    gradient[i] = static_cast<float>(total);
+  }
+  return 0;
+}
+
+// As many rounds of multiplications and additions in each thread as asked for; sets how many
+// numbers were multiplied and added.
+AMGSRN_API int amgsrn_multiply_add(int64_t rounds, int fast, int threads, double* done) {
+  const Kernels& k = kernels();
+  std::unique_ptr<double[]> each(new (std::nothrow) double[static_cast<size_t>(threads)]);
+  if (!each) return kOutOfMemory;
+  auto run = [&](int part) { each[static_cast<size_t>(part)] = k.multiply_add(rounds, fast != 0); };
+  for_parts(threads, run);
+  *done = 0.0;
+  for (int part = 0; part < threads; ++part) *done += each[static_cast<size_t>(part)];
   return 0;
 }
 

@@ -350,11 +350,6 @@ class NeuralVolume:
             )
 
     @property
-    def blend(self) -> Blend:
-        """The weights of the bricks of :meth:`bricks`, in that order."""
-        return self._blend
-
-    @property
     def _batch(self) -> int:
         if len(self._bricks) > 1:
             return _ROUTED_POINTS
@@ -531,7 +526,9 @@ class BrickNetwork(NamedTuple):
     cells : uint8 array [2, C, z, y, x] or None
         Codes of the macro-cells, where the file has them; see :mod:`amgsrn_core.archive.cells`.
     ends, halves : float64 array [2, 3]
-        Where the brick fades, and over which length; see :class:`amgsrn_core.blending.Blend`.
+        Along x, y, z the brick fades in and out, by a smoothstep that is at one half at `ends`
+        (low, then high; infinite at the volume's faces) and that is twice `halves` long. Where it
+        is 0 long the brick just begins at the low end, and ends before the high one.
     """
 
     record: BrickRecord

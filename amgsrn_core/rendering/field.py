@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -10,9 +11,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from amgsrn_core.ensemble import CPU_POINTS, NeuralVolume
-from amgsrn_core.networks import SceneNetwork
-from amgsrn_core.networks.reference import decode, encode, values_and_gradients
+from amgsrn_core.ensemble import CPU_POINTS, BrickNetwork, NeuralVolume
+from amgsrn_core.networks.reference import decode, encode
 from amgsrn_core.volume import Block
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import GridGeometry
@@ -42,64 +42,55 @@ class Field(Protocol):
 
 
 class NeuralField:
-    """A model evaluated by the torch reference, whatever its backend; bricks are blended."""
+    """A model evaluated by the torch reference, whatever its backend.
+
+    A point's value is the mean of its bricks', weighted by how far each has faded in there.
+    """
+
+    @classmethod
+    def of_volume(cls, volume: NeuralVolume) -> NeuralField:
+        """Return the model's field, always the same one."""
+        if volume not in _known:
+            _known[volume] = cls(volume)
+        return _known[volume]
 
     def __init__(self, volume: NeuralVolume) -> None:
         self.geometry = volume.geometry
         self.device = volume.device
         self._components = len(volume.components)
         self._last = _last_index(self.geometry, self.device)
-        self._blend = volume.blend
-        self._bricks = [
-            _Brick(b.network, b.first, b.last, b.valid, self.device) for b in volume.bricks()
-        ]
+        self._bricks = [_Brick(brick, self.device) for brick in volume.bricks()]
 
     def values(self, points: Tensor) -> Tensor:
         """Return float32 [N, C]; see :class:`Field`."""
-        result = points.new_full((len(points), self._components), np.nan, dtype=torch.float32)
-        covered = torch.zeros(len(points), dtype=torch.bool, device=points.device)
-        for chosen, brick, weights, _ in self._by_brick(points):
-            result[chosen[~covered[chosen]]] = 0.0
-            covered[chosen] = True
-            result[chosen] += weights * brick.values(self._inside(points[chosen]))
-        return result
+        return in_batches(points, self._blended)
 
     def gradients(self, points: Tensor, select: Select) -> Tensor:
         """Return float32 [N, 3]; see :class:`Field`."""
-        values = points.new_zeros((len(points), self._components), dtype=torch.float32)
-        slopes = points.new_zeros((len(points), self._components, 3), dtype=torch.float32)
-        for chosen, brick, weights, changes in self._by_brick(points, gradients=True):
-            some, by_index = brick.with_gradients(self._inside(points[chosen]))
-            values[chosen] += weights * some
-            slopes[chosen] += weights[:, None] * by_index + some[:, :, None] * changes[:, None]
-        with torch.enable_grad():
-            values.requires_grad_()
-            (along,) = torch.autograd.grad(select(values).sum(), values)
-        return torch.nan_to_num((along[:, :, None] * slopes).sum(1))
 
-    def _inside(self, points: Tensor) -> Tensor:
-        return points.clamp(min=0).minimum(self._last)
+        def evaluate(part: Tensor) -> Tensor:
+            with torch.enable_grad():
+                part = part.clone().requires_grad_()
+                return torch.autograd.grad(select(self._blended(part)).sum(), part)[0]
 
-    def _by_brick(
-        self, points: Tensor, gradients: bool = False
-    ) -> Iterator[tuple[Tensor, _Brick, Tensor, Tensor]]:
-        """Yield numbers of points, a brick that they are made of, its weights and their slopes.
+        return in_batches(points, evaluate).float()
 
-        The weights are [M, 1], the slopes [M, 3], 0 unless asked for.
-        """
-        inside = within(points, self._last).nonzero()[:, 0]
-        if len(inside) == 0 or not self._bricks:
-            return
-        index = self._inside(points[inside]).cpu().numpy()
-        parts = self._blend.parts(index, gradients)
-        numbers, starts = parts.starts()
-        for number, start, stop in zip(numbers, starts, starts[1:]):
-            chosen = inside[torch.from_numpy(parts.points[start:stop]).to(self.device)]
-            weights = torch.from_numpy(parts.weights[start:stop, None]).to(self.device).float()
-            slopes = weights.new_zeros((len(chosen), 3))
-            if parts.gradients is not None:
-                slopes = torch.from_numpy(parts.gradients[start:stop]).to(self.device).float()
-            yield chosen, self._bricks[number], weights, slopes
+    def _blended(self, points: Tensor) -> Tensor:
+        inside = within(points, self._last)
+        points = points.clamp(min=0).minimum(self._last)
+        total = points.new_zeros((len(points), self._components))
+        weights = torch.where(inside, 0.0, torch.nan).double()
+        for brick in self._bricks:
+            share = torch.where(inside, brick.share(points), 0.0)
+            (chosen,) = (share > 0).nonzero(as_tuple=True)
+            if len(chosen):
+                share, values = share[chosen], brick.values(points[chosen])
+                total = total.index_add(0, chosen, share[:, None] * values)
+                weights = weights.index_add(0, chosen, share)
+        return (total / weights[:, None]).float()
+
+
+_known: weakref.WeakKeyDictionary[NeuralVolume, NeuralField] = weakref.WeakKeyDictionary()
 
 
 def within(points: Tensor, last: Tensor) -> Tensor:
@@ -109,61 +100,45 @@ def within(points: Tensor, last: Tensor) -> Tensor:
 
 def in_batches(points: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:
     """Evaluate points in batches that suit the device, and join the results."""
-    return torch.cat([evaluate(part) for part in points.split(_batch(points))])
-
-
-def _batch(points: Tensor) -> int:
-    return CPU_POINTS if points.device.type == "cpu" else _GPU_POINTS
+    size = CPU_POINTS if points.device.type == "cpu" else _GPU_POINTS
+    return torch.cat([evaluate(part) for part in points.split(size)])
 
 
 class _Brick:
     """A network and its place in the index space."""
 
-    def __init__(
-        self,
-        network: SceneNetwork,
-        first: np.ndarray,
-        last: np.ndarray,
-        valid: np.ndarray | None,
-        device: torch.device,
-    ) -> None:
-        self._network = network
-        self._first = torch.tensor(first, device=device)
-        self._scale = torch.tensor(2.0 / (last - first), device=device)
-        self._valid = None if valid is None else torch.from_numpy(valid).to(device)
+    def __init__(self, brick: BrickNetwork, device: torch.device) -> None:
+        self._network = brick.network
+        self._first = torch.tensor(brick.first, device=device)
+        self._scale = torch.tensor(2.0 / (brick.last - brick.first), device=device)
+        self._ends = torch.tensor(brick.ends, device=device)
+        self._halves = torch.tensor(brick.halves, device=device)
+        self._valid = None if brick.valid is None else torch.from_numpy(brick.valid).to(device)
+
+    def share(self, points: Tensor) -> Tensor:
+        """Return how far the brick has faded in, float64 [N], 0 to 1."""
+        share = points.new_ones(len(points))
+        for end, half, sign in zip(self._ends, self._halves, (1.0, -1.0)):
+            distance = sign * (points - end)
+            step = (distance >= 0) if sign > 0 else (distance > 0)
+            fade = (distance.clamp(-1e9, 1e9) / torch.where(half > 0, 2.0 * half, 1.0) + 0.5).clamp(
+                0.0, 1.0
+            )
+            smooth = fade * fade * (3.0 - 2.0 * fade)
+            share = share * torch.where(half > 0, smooth, step.double()).prod(dim=1)
+        return share
 
     def values(self, points: Tensor) -> Tensor:
-        """Return float32 [N, C], NaN where the nearest voxel has no value."""
-        values = in_batches(points, lambda part: self._decoded(self._local(part)))
-        return torch.where(self._is_valid(points)[:, None], values, torch.nan)
-
-    def with_gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return float32 values [N, C] and gradients [N, C, 3] by index."""
-        network, values, gradients = self._network, [], []
-        for part in points.split(_batch(points)):
-            some, slopes = values_and_gradients(
-                self._local(part), network.feature_grids, network.transforms, network.weights
-            )
-            values.append(some)
-            gradients.append(slopes)
-        span = network.maximum - network.minimum
-        return (
-            torch.cat(values) * span + network.minimum,
-            torch.cat(gradients) * span[:, None] * self._scale.float(),
-        )
-
-    def _is_valid(self, points: Tensor) -> Tensor:
+        """Return float32 [N, C]; NaN where the nearest voxel has no value."""
+        values = self._decoded(((points - self._first) * self._scale - 1.0).float())
         if self._valid is None:
-            return torch.ones(len(points), dtype=torch.bool, device=points.device)
-        local = torch.floor(points - self._first + 0.5).long()
+            return values
+        local = torch.floor(points.detach() - self._first + 0.5).long()
         z, y, x = (
             local[:, column].clamp(0, size - 1)
             for column, size in zip((2, 1, 0), self._valid.shape)
         )
-        return self._valid[z, y, x]
-
-    def _local(self, points: Tensor) -> Tensor:
-        return ((points - self._first) * self._scale - 1.0).float()
+        return torch.where(self._valid[z, y, x][:, None], values, torch.nan)
 
     def _decoded(self, local: Tensor) -> Tensor:
         network = self._network

@@ -317,10 +317,12 @@ class BlendedField:
         ]
         self._last = torch.tensor([n - 1.0 for n in reversed(DIMS)], dtype=torch.float64)
 
-    def bounds(self, brick) -> list[tuple[float, float, float, float]]:
+        self.extents = [record.extent for record in volume.index.bricks]
+
+    def bounds(self, brick, extent) -> list[tuple[float, float, float, float]]:
         """Ends, low and high, and halves of the fades along x, y, z."""
         result = []
-        for a, part in enumerate(reversed(brick.extent)):
+        for a, part in enumerate(reversed(extent)):
             low, high, last = brick.first[a], brick.last[a], self._last[a].item()
             ends = part.start - 0.5, part.stop - 0.5
             halves = max(ends[0] - low, 0), max(high - ends[1], 0)
@@ -337,9 +339,9 @@ class BlendedField:
     def blended(self, points: torch.Tensor) -> torch.Tensor:
         points = points.clamp(min=0).minimum(self._last)
         total, weights = 0.0, 0.0
-        for brick in self._bricks:
+        for brick, extent in zip(self._bricks, self.extents):
             factor = torch.ones(len(points), dtype=torch.float64)
-            for a, (low, high, fade_low, fade_high) in enumerate(self.bounds(brick)):
+            for a, (low, high, fade_low, fade_high) in enumerate(self.bounds(brick, extent)):
                 for distance, half in (
                     (points[:, a] - low, fade_low),
                     (high - points[:, a], fade_high),
@@ -373,8 +375,8 @@ def test_bricks_fade_into_each_other(monkeypatch, geometry, ghost, name):
     field, hard = BlendedField(volume), native._bricks
 
     def fading(volume):
-        for brick, own in zip(hard(volume), volume.bricks()):
-            bounds = np.array(field.bounds(own)).T
+        for brick, own, extent in zip(hard(volume), volume.bricks(), field.extents):
+            bounds = np.array(field.bounds(own, extent)).T
             yield dataclasses.replace(brick, ends=bounds[:2], halves=bounds[2:])
 
     monkeypatch.setattr(native, "_models", {})

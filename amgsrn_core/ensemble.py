@@ -113,6 +113,7 @@ class NeuralVolume:
         self._lows = np.array([low for low, _ in ranges], dtype=np.float32)
         self._spans = np.array([high for _, high in ranges], dtype=np.float32) - self._lows
         self._kernels = native_library(backend, self.device)
+        self._owners = _Owners.of_bricks(index.bricks)
         if len(index.bricks) == 1 and len(self._present):
             self._bricks[0]  # a damaged model is found out now
 
@@ -255,9 +256,7 @@ class NeuralVolume:
         for part in _ranges(count, self._batch):
             index = self.geometry.world_to_index(points[part])
             chosen, inside = self._inside(index)
-            if not len(chosen) or not len(self._present):
-                continue
-            some, slopes = self._blended_with_gradient(inside)
+            some, slopes = self._with_gradient(inside)
             values[part][chosen] = some
             gradients[part][chosen] = self.geometry.index_gradient_to_world(inside, slopes)
         return values, gradients
@@ -336,17 +335,14 @@ class NeuralVolume:
         return geometry, self.reconstruct_block(geometry)
 
     def bricks(self) -> Iterator[BrickNetwork]:
-        """Yield the networks and where they lie, for renderers; holes and empty bricks have none.
-
-        All of them are in memory then, whatever the limit.
-        """
+        """Yield the bricks that have values, for renderers; who keeps them keeps them in memory."""
         for place, number in enumerate(self._present):
             brick = self._bricks[number]
             yield BrickNetwork(
+                self.index.bricks[number],
                 brick.network,
                 brick.first,
                 brick.last,
-                self.index.bricks[number],
                 brick.valid,
                 brick.cells,
                 self._blend.ends[place],
@@ -424,25 +420,34 @@ class NeuralVolume:
             values[chosen[~covered]] = np.nan
         return values
 
-    def _blended_with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return values [N, C] and gradients [N, C, 3] at points inside, in index space."""
-        shape = (len(points), len(self.components))
-        values, gradients = np.zeros(shape), np.zeros((*shape, 3))
+    def _with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values [N, C] and gradients [N, C, 3] by index at points inside the volume.
+
+        NaN where there is no value. The gradient of the sum of all w f is that of w grad f + f
+        grad w.
+        """
+        components = len(self.components)
+        shape = (len(points), components)
+        values = np.full(shape, np.nan, dtype=np.float32)
+        gradients = np.full((*shape, 3), np.nan, dtype=np.float32)
+        if not len(points) or not len(self._present):
+            return values, gradients
         parts = self._blend.parts(points, gradients=True)
         assert parts.gradients is not None
-        numbers, starts = parts.starts()
-        for number, start, stop in zip(self._present[numbers], starts, starts[1:]):
+        covered = np.bincount(parts.points, minlength=len(points)) > 0
+        values[covered], gradients[covered] = 0.0, 0.0
+        bricks, starts = parts.starts()
+        for number, first, last in zip(self._present[bricks], starts, starts[1:]):
             brick = self._bricks[number]
-            for first in range(start, stop, self._network_batch):
-                rows = slice(first, min(first + self._network_batch, stop))
-                there = parts.points[rows]
-                some, slopes = brick.with_gradient(points[there])
-                weights = parts.weights[rows, None]
-                values[there] += weights * some
-                gradients[there] += weights[..., None] * slopes
-                gradients[there] += some[..., None] * parts.gradients[rows, None]
-        missing = np.bincount(parts.points, minlength=len(points)) == 0
-        values[missing], gradients[missing] = np.nan, np.nan
+            for start in range(first, last, self._network_batch):
+                part = slice(start, min(start + self._network_batch, last))
+                at = parts.points[part]
+                some, slopes = brick.with_gradient(points[at])
+                weights = parts.weights[part, None]
+                # A point occurs once for each of its bricks.
+                values[at] += weights * some
+                gradients[at] += weights[..., None] * slopes
+                gradients[at] += some[..., None] * parts.gradients[part, None, :]
         return values, gradients
 
     def _of_parts(
@@ -495,46 +500,45 @@ class NeuralVolume:
         return values
 
     def _inside(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which points [N, 3] lie inside the volume, and those points."""
+        """Return which points [N, 3] lie inside the volume and not in a hole, and those points."""
         last = np.array(self.geometry.dims[::-1], dtype=np.float64) - 1
         inside = np.all((index >= -_FACE_TOLERANCE) & (index <= last + _FACE_TOLERANCE), axis=1)
         chosen = np.flatnonzero(inside)
         points = np.clip(index[chosen], 0, last)
+        if self.index.holes:
+            known = np.isin(self._owners.of(points), self.index.holes, invert=True)
+            chosen, points = chosen[known], points[known]
         return chosen, points
 
 
 class BrickNetwork(NamedTuple):
-    """A brick's network, and its place in the volume's index space.
+    """A brick's network, its place in the volume's index space, and its weight there.
 
     Attributes
     ----------
+    record : BrickRecord
     network : SceneNetwork
         Lives on [-1, 1]^3, which is the box from `first` to `last`.
     first, last : float64 array [3]
         Voxels of the brick with its ghost cells, x, y, z.
-    record : BrickRecord
-        What the file says about the brick.
     valid : bool array [z, y, x] or None
         Which voxels from `first` to `last` have a value; None when all have.
     cells : uint8 array [2, C, z, y, x] or None
         Codes of the macro-cells, where the file has them; see :mod:`amgsrn_core.archive.cells`.
     ends, halves : float64 array [2, 3]
-        Where it has which weight; see :class:`amgsrn_core.blending.Blend`.
+        Along x, y, z the brick fades in and out, by a smoothstep that is at one half at `ends`
+        (low, then high; infinite at the volume's faces) and that is twice `halves` long. Where it
+        is 0 long the brick just begins at the low end, and ends before the high one.
     """
 
+    record: BrickRecord
     network: SceneNetwork
     first: np.ndarray
     last: np.ndarray
-    record: BrickRecord
     valid: np.ndarray | None
     cells: np.ndarray | None
     ends: np.ndarray
     halves: np.ndarray
-
-    @property
-    def extent(self) -> Extent:
-        """The voxels that the brick answers for."""
-        return self.record.extent
 
 
 @dataclass(frozen=True)
@@ -546,7 +550,7 @@ class _Brick:
     last: np.ndarray
     valid: np.ndarray | None
     cells: np.ndarray | None
-    argument: Network | None  # the network for the CPU kernels, if they evaluate it
+    argument: Network | None = None  # the network for the CPU kernels, if they evaluate it
 
     @classmethod
     def of_state(
@@ -569,7 +573,7 @@ class _Brick:
             network=network,
             first=np.array([x.start, y.start, z.start], dtype=np.float64),
             last=np.array([x.stop - 1, y.stop - 1, z.stop - 1], dtype=np.float64),
-            valid=_without_holes(state.get("mask"), index, record),
+            valid=state.get("mask"),
             cells=state.get("macro_cells"),
             argument=network.kernel_argument(),
         )
@@ -602,13 +606,12 @@ class _Brick:
         return values
 
     def with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return values [N, C] and gradients [N, C, 3] by the volume's index; NaN without value."""
+        """Return values [N, C] and gradients [N, C, 3] by the volume's index; NaN where invalid."""
         local = torch.from_numpy(self.local(points)).to(self.network.minimum.device)
         values, gradients = (result.cpu().numpy() for result in self.network.with_gradient(local))
         gradients = gradients * (2.0 / (self.last - self.first)).astype(np.float32)
         known = self.is_valid(points)
-        if known is not None and not known.all():
-            values, gradients = values.copy(), gradients.copy()
+        if known is not None:
             values[~known], gradients[~known] = np.nan, np.nan
         return values, gradients
 
@@ -629,19 +632,35 @@ class _Brick:
         return self.first + (corners + 1.0) * 0.5 * (self.last - self.first)
 
 
-def _without_holes(
-    valid: np.ndarray | None, index: ModelIndex, record: BrickRecord
-) -> np.ndarray | None:
-    """Return the mask of a brick's voxels, False in bricks that were not trained."""
-    for number in index.holes:
-        hole = tuple(
-            slice(max(h.start - g.start, 0), max(h.stop - g.start, 0))
-            for h, g in zip(index.bricks[number].extent, record.ghosted)
-        )
-        if all(h.start < g.stop - g.start and h.stop for h, g in zip(hole, record.ghosted)):
-            valid = np.ones(record.ghosted_dims, dtype=bool) if valid is None else valid.copy()
-            valid[hole] = False
-    return valid
+class _Owners:
+    """Which brick owns a voxel, for any partition of the volume into boxes."""
+
+    def __init__(self, cuts: list[np.ndarray], numbers: np.ndarray) -> None:
+        self._cuts = cuts  # for x, y, z: where bricks begin, ascending
+        self._numbers = numbers  # [x, y, z] cells between the cuts
+
+    @classmethod
+    def of_bricks(cls, bricks: tuple[BrickRecord, ...]) -> _Owners:
+        cuts = [
+            np.unique([bound for b in bricks for bound in (b.extent[a].start, b.extent[a].stop)])
+            for a in (2, 1, 0)
+        ]
+        numbers = np.zeros([len(c) - 1 for c in cuts], dtype=np.intp)
+        for number, brick in enumerate(bricks):
+            cells = tuple(
+                slice(*np.searchsorted(c, [brick.extent[a].start, brick.extent[a].stop]))
+                for c, a in zip(cuts, (2, 1, 0))
+            )
+            numbers[cells] = number
+        return cls(cuts, numbers)
+
+    def of(self, points: np.ndarray) -> np.ndarray:
+        voxels = np.floor(points + 0.5)
+        cells = [
+            np.clip(np.searchsorted(cut, voxels[:, axis], side="right") - 1, 0, len(cut) - 2)
+            for axis, cut in enumerate(self._cuts)
+        ]
+        return self._numbers[tuple(cells)]
 
 
 class _GridPoints:

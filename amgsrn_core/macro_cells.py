@@ -20,7 +20,7 @@ import torch
 from amgsrn_core.archive.cells import cell_domain, cell_edge, cell_numbers, encode_cells
 
 if TYPE_CHECKING:
-    from amgsrn_core.archive import BrickRecord, ModelIndex
+    from amgsrn_core.archive import BrickRecord
     from amgsrn_core.networks import SceneNetwork
 
 # Lattice points per voxel along an axis, and from how many voxels on one has to do.
@@ -45,7 +45,7 @@ def macro_cells(
     ----------
     evaluate : callable
         From points float64 [N, 3], columns x, y, z, in the volume's index space, to values [N, C],
-        scaled so that each component's range in the volume is 0 to 1.
+        scaled so that each component's range in the brick is 0 to 1.
     record : BrickRecord
     dims : tuple of int
         Voxels of the volume along z, y, x.
@@ -82,8 +82,8 @@ def macro_cells(
 
 def network_cells(
     network: SceneNetwork,
-    index: ModelIndex,
     record: BrickRecord,
+    dims: tuple[int, int, int],
     valid: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the macro-cells of a brick's network; see :func:`macro_cells`.
@@ -91,14 +91,14 @@ def network_cells(
     Parameters
     ----------
     network : SceneNetwork
-    index : ModelIndex
-        Tells the voxels of the volume, and the range of values of a brick that has none.
     record : BrickRecord
+    dims : tuple of int
+        Voxels of the volume along z, y, x.
     valid : bool array [z, y, x], optional
     """
     first = np.array([s.start for s in reversed(record.ghosted)], dtype=np.float64)
     scale = 2.0 / (np.array([s.stop - 1 for s in reversed(record.ghosted)]) - first)
-    low, high = map(np.array, index.value_range(record))
+    low, high = (limit.cpu().numpy() for limit in (network.minimum, network.maximum))
     span = np.where(high > low, high - low, 1.0)
 
     def evaluate(points: np.ndarray) -> np.ndarray:
@@ -111,7 +111,7 @@ def network_cells(
             values[part] = (decoded.numpy() - low) / span
         return values
 
-    return macro_cells(evaluate, record, index.dims, valid)
+    return macro_cells(evaluate, record, dims, valid)
 
 
 def _lattice(low: float, high: float, step: float) -> np.ndarray:

@@ -67,15 +67,18 @@ def write_small_model(path: Path, *, seed: int = 0, mask: bool = False, **option
 
 
 def write_two_bricks(path: Path, *, seed: int = 0, mask: bool = False, **options) -> ModelIndex:
-    """Write such a model in two bricks that share the x axis without overlapping."""
+    """Write such a model in two bricks that share the x axis, with two ghost cells each."""
     index = small_index(**options)
     z, y, x = index.bricks[0].extent
     middle = x.stop // 2
-    parts = (slice(0, middle), slice(middle, x.stop))
-    index = index.replace(bricks=tuple(BrickRecord((z, y, s), (z, y, s)) for s in parts))
+    records = (
+        BrickRecord((z, y, slice(0, middle)), (z, y, slice(0, middle + 2))),
+        BrickRecord((z, y, slice(middle, x.stop)), (z, y, slice(middle - 2, x.stop))),
+    )
+    index = index.replace(bricks=records)
     bricks = [small_brick(index, seed + i) for i in range(2)]
     if mask:
-        random = np.random.default_rng(seed)
-        for brick, record in zip(bricks, index.bricks):
-            brick["mask"] = random.random(record.ghosted_dims) > 0.3
+        valid = np.random.default_rng(seed).random(index.dims) > 0.3
+        for brick, record in zip(bricks, records):
+            brick["mask"] = valid[record.ghosted]
     return write_archive(path, index, bricks)

@@ -178,8 +178,7 @@ class Archive:
         dict
             The network's parameters as float32 (none unless the brick's state is "network"), `mask`
             (bool [z, y, x] over the ghosted extent) where voxels are missing, and `macro_cells`
-            (uint8 [2, C, z, y, x]) and `history` (float64 [rows, columns]) where the file has
-            them.
+            (uint8 [2, C, z, y, x]) and `history` (float64 [rows, columns]) where the file has them.
 
         Raises
         ------

@@ -50,14 +50,13 @@ def run(arguments: argparse.Namespace) -> int:
     size = configuration(NetworkConfig, arguments)
     default = _INFERENCE_POINTS if arguments.what == "inference" else _TRAINING_POINTS
     points = default if arguments.points is None else arguments.points
-    repetitions = 5 if arguments.repetitions is None else arguments.repetitions
-    if points < 1 or repetitions < 1:
+    if points < 1 or arguments.repetitions < 1:
         raise ConfigurationError("points and repetitions must be at least 1.")
     fast = _is_fast(arguments)
     keep_freed_memory()
     rows, roofline = [], []
     for threads in chosen_threads(arguments.threads):
-        budget = Budget(points, threads, repetitions)
+        budget = Budget(points, threads, arguments.repetitions)
         if arguments.what == "inference":
             tasks = [measure_inference(size, budget)]
         else:
@@ -72,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         "network": to_json(size),
         "precision": "fast" if fast else "float32",
         "points": points,
-        "repetitions": repetitions,
+        "repetitions": arguments.repetitions,
         "results": rows,
         "ratio": _ratios(rows),
         "scaling": _scaling(rows),

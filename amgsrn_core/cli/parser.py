@@ -269,7 +269,8 @@ def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--repetitions",
         metavar="N",
         type=int,
-        help="measurements of each backend, taken in turn (default: 5, for render 1)",
+        default=5,
+        help="measurements of each backend, taken in turn (default: 5)",
     )
     parser.add_argument(
         "--model",

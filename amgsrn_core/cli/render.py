@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # The original's samples along the diagonal: its opacities are per sample, ours per distance.
 _SAMPLES = 256
 
-_BACKGROUND = (1.0, 1.0, 1.0)
+BACKGROUND = (1.0, 1.0, 1.0)
 _PASS_SECONDS = 0.25
 
 
@@ -40,19 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError("--hw, --spp and --frames must be at least 1.")
     prepare_report(arguments.json)
     ensure_writable(arguments.output)
-    is_model = arguments.model.endswith(".amgsrn")
-    if is_model and not arguments.raw:
-        geometry, marcher = _of_model(arguments)
-    else:
-        geometry, marcher = _of_data(arguments, _data(arguments) if is_model else arguments.model)
-    camera = Camera.orbit(
-        geometry.bounds,
-        width=width,
-        height=height,
-        azimuth=arguments.azimuth,
-        polar=arguments.polar,
-        distance=arguments.distance,
-    )
+    marcher, camera = scene(arguments)
     seconds = []
     with display("rendering") as shown:
         remaining = Remaining()
@@ -61,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         for number in range(arguments.frames if arguments.frames > 1 else 0):
             seconds.append(_frame(marcher, camera)[1])
             shown.update(1.0, f"frame {number + 1} of {arguments.frames}")
-    write_png(arguments.output, on_background(rgba, _BACKGROUND))
+    write_png(arguments.output, on_background(rgba, BACKGROUND))
     seconds = seconds or [first]
     mean = sum(seconds) / len(seconds)
     results = {
@@ -85,6 +73,25 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     write_report(results, rows, arguments.json)
     return 0
+
+
+def scene(arguments: argparse.Namespace) -> tuple[Marcher, Camera]:
+    """Return what renders the file that is named, and where it is seen from."""
+    height, width = arguments.hw
+    is_model = arguments.model.endswith(".amgsrn")
+    if is_model and not arguments.raw:
+        geometry, marcher = _of_model(arguments)
+    else:
+        geometry, marcher = _of_data(arguments, _data(arguments) if is_model else arguments.model)
+    camera = Camera.orbit(
+        geometry.bounds,
+        width=width,
+        height=height,
+        azimuth=arguments.azimuth,
+        polar=arguments.polar,
+        distance=arguments.distance,
+    )
+    return marcher, camera
 
 
 def _of_model(arguments: argparse.Namespace) -> tuple[GridGeometry, Marcher]:

@@ -97,6 +97,7 @@ def train_brick(task: BrickTask) -> str:
         fitted = fit_brick(
             block,
             task.record,
+            volume.dims,
             task.network,
             task.training,
             device,
@@ -120,7 +121,6 @@ def train_brick(task: BrickTask) -> str:
     about.config.update(squares=fitted.squares.tolist(), count=fitted.count)
     index = model_index(volume, low, high, task.network, task.storage)
     index = index.replace(bricks=(record,), training=about)
-    fitted.add_cells(index, record)
     write_archive(parts.done(task.number), index, [fitted.state])
     parts.forget_checkpoint(task.number)
     parts.forget_status(task.number)

@@ -59,13 +59,6 @@ class Evaluator:
         )
         return values
 
-    def argument(
-        self, feature_grids: Tensor, transforms: Tensor, weights: Sequence[Tensor]
-    ) -> Network:
-        """Return what the kernels take; valid while this object and the tensors are."""
-        nodes = self.nodes(feature_grids)
-        return network_argument(nodes, feature_grids.shape, transforms, weights)
-
     def with_gradient(
         self,
         points: Tensor,
@@ -78,8 +71,7 @@ class Evaluator:
         The twin of :func:`amgsrn_core.networks.reference.values_and_gradients`; parameters as
         for :meth:`normalised`.
         """
-        nodes = self.nodes(feature_grids)
-        network = network_argument(nodes, feature_grids.shape, transforms, weights)
+        network = self.argument(feature_grids, transforms, weights)
         address = floats(points, "points", (len(points), 3))
         values = torch.empty(len(points), network.outputs)
         gradients = torch.empty(len(points), network.outputs, 3)
@@ -93,6 +85,13 @@ class Evaluator:
             torch.get_num_threads(),
         )
         return values, gradients
+
+    def argument(
+        self, feature_grids: Tensor, transforms: Tensor, weights: Sequence[Tensor]
+    ) -> Network:
+        """Return what the kernels take; valid while this object and the tensors are."""
+        nodes = self.nodes(feature_grids)
+        return network_argument(nodes, feature_grids.shape, transforms, weights)
 
     def nodes(self, feature_grids: Tensor) -> Tensor:
         """Return the copy of the feature grids [G, F, D, H, W], made anew if they changed."""

@@ -153,7 +153,7 @@ class Rays(ctypes.Structure):
 
 _FUNCTIONS = {
     "amgsrn_evaluate": (ctypes.POINTER(Network), _floats, _count, _floats, ctypes.c_int),
-    "amgsrn_evaluate_many": (
+    "amgsrn_evaluate_gradient": (
         ctypes.POINTER(Network),
         _floats,
         _count,
@@ -161,7 +161,7 @@ _FUNCTIONS = {
         _floats,
         ctypes.c_int,
     ),
-    "amgsrn_evaluate_gradient": (
+    "amgsrn_evaluate_many": (
         ctypes.POINTER(Network),
         _floats,
         _count,

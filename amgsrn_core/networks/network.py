@@ -81,15 +81,6 @@ class SceneNetwork(nn.Module):
         features = reference.encode(points, self.feature_grids, self.transforms)
         return reference.decode(features, self.weights)
 
-    def kernel_argument(self) -> Network | None:
-        """Return the network as the CPU kernels take it; None unless they evaluate it.
-
-        Valid while this network is.
-        """
-        if self.evaluator is None:
-            return None
-        return self.evaluator.argument(self.feature_grids, self.transforms, self.weights)
-
     def with_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return values [N, C] and their gradients [N, C, 3] by the brick-local points [N, 3]."""
         arguments = self.feature_grids, self.transforms, self.weights
@@ -99,6 +90,15 @@ class SceneNetwork(nn.Module):
             values, gradients = reference.values_and_gradients(points, *arguments)
         scale = self.maximum - self.minimum
         return values * scale + self.minimum, gradients * scale[:, None]
+
+    def kernel_argument(self) -> Network | None:
+        """Return the network as the CPU kernels take it; None unless they evaluate it.
+
+        Valid while this network is.
+        """
+        if self.evaluator is None:
+            return None
+        return self.evaluator.argument(self.feature_grids, self.transforms, self.weights)
 
     def forward(self, points: Tensor) -> Tensor:
         """Return the field's values [N, C] at brick-local points [N, 3] (x, y, z in [-1, 1])."""

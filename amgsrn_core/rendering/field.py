@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import weakref
 from collections.abc import Callable
 from typing import Protocol
 
@@ -44,8 +44,15 @@ class Field(Protocol):
 class NeuralField:
     """A model evaluated by the torch reference, whatever its backend.
 
-    Bricks are blended as :mod:`amgsrn_core.blending` says.
+    A point's value is the mean of its bricks', weighted by how far each has faded in there.
     """
+
+    @classmethod
+    def of_volume(cls, volume: NeuralVolume) -> NeuralField:
+        """Return the model's field, always the same one."""
+        if volume not in _known:
+            _known[volume] = cls(volume)
+        return _known[volume]
 
     def __init__(self, volume: NeuralVolume) -> None:
         self.geometry = volume.geometry
@@ -56,53 +63,34 @@ class NeuralField:
 
     def values(self, points: Tensor) -> Tensor:
         """Return float32 [N, C]; see :class:`Field`."""
-        result = points.new_full((len(points), self._components), np.nan, dtype=torch.float32)
-        chosen = self._valid(points)
-        inside = points[chosen].clamp(min=0).minimum(self._last)
-        if len(chosen):
-            result[chosen] = in_batches(inside, self._blended)
-        return result
+        return in_batches(points, self._blended)
 
     def gradients(self, points: Tensor, select: Select) -> Tensor:
         """Return float32 [N, 3]; see :class:`Field`."""
 
         def evaluate(part: Tensor) -> Tensor:
             with torch.enable_grad():
-                part = part.requires_grad_()
-                value = select(self._blended(part)).sum()
-            return torch.autograd.grad(value, part)[0].float()
+                part = part.clone().requires_grad_()
+                return torch.autograd.grad(select(self._blended(part)).sum(), part)[0]
 
-        result = points.new_zeros((len(points), 3), dtype=torch.float32)
-        chosen = self._valid(points)
-        if len(chosen):
-            result[chosen] = in_batches(points[chosen].clamp(min=0).minimum(self._last), evaluate)
-        return result
+        return in_batches(points, evaluate).float()
 
     def _blended(self, points: Tensor) -> Tensor:
-        """Return float32 [N, C] at points inside the volume."""
-        if len(self._bricks) == 1:
-            return self._bricks[0].values(points)
-        total = points.new_zeros((len(points), self._components), dtype=torch.float64)
-        weight = points.new_zeros((len(points), 1))
-        for brick in self._bricks:
-            factor = brick.factor(points)
-            reached = factor.detach().nonzero()[:, 0]
-            if len(reached):
-                mine = factor[reached, None]
-                total = total.index_add(0, reached, mine * brick.values(points[reached]))
-                weight = weight.index_add(0, reached, mine)
-        return (total / weight).float()
-
-    def _valid(self, points: Tensor) -> Tensor:
-        """Return the numbers of the points with a value."""
-        valid = torch.zeros(len(points), dtype=torch.bool, device=points.device)
         inside = within(points, self._last)
-        clamped = points.clamp(min=0).minimum(self._last)
+        points = points.clamp(min=0).minimum(self._last)
+        total = points.new_zeros((len(points), self._components))
+        weights = torch.where(inside, 0.0, torch.nan).double()
         for brick in self._bricks:
-            reached = inside if len(self._bricks) == 1 else inside & (brick.factor(clamped) > 0)
-            numbers = reached.nonzero()[:, 0]
-            valid[numbers] = brick.is_valid(clamped[numbers])
-        return valid.nonzero()[:, 0]
+            share = torch.where(inside, brick.share(points), 0.0)
+            (chosen,) = (share > 0).nonzero(as_tuple=True)
+            if len(chosen):
+                share, values = share[chosen], brick.values(points[chosen])
+                total = total.index_add(0, chosen, share[:, None] * values)
+                weights = weights.index_add(0, chosen, share)
+        return (total / weights[:, None]).float()
+
+
+_known: weakref.WeakKeyDictionary[NeuralVolume, NeuralField] = weakref.WeakKeyDictionary()
 
 
 def within(points: Tensor, last: Tensor) -> Tensor:
@@ -123,39 +111,36 @@ class _Brick:
         self._network = brick.network
         self._first = torch.tensor(brick.first, device=device)
         self._scale = torch.tensor(2.0 / (brick.last - brick.first), device=device)
-        self._ends, self._halves = brick.ends.tolist(), brick.halves.tolist()
+        self._ends = torch.tensor(brick.ends, device=device)
+        self._halves = torch.tensor(brick.halves, device=device)
         self._valid = None if brick.valid is None else torch.from_numpy(brick.valid).to(device)
 
-    def factor(self, points: Tensor) -> Tensor:
-        """Return r float64 [N] of :mod:`amgsrn_core.blending` at points [N, 3]."""
-        product = torch.ones(len(points), dtype=torch.float64, device=points.device)
-        for axis in range(3):
-            for side, sign in ((0, 1.0), (1, -1.0)):
-                end, half = self._ends[side][axis], self._halves[side][axis]
-                if math.isinf(end):
-                    continue
-                distance = sign * (points[:, axis] - end)
-                if half:
-                    t = (distance / (2.0 * half) + 0.5).clamp(0.0, 1.0)
-                else:
-                    t = (distance >= 0 if side == 0 else distance > 0).double()
-                product = product * (t * t * (3.0 - 2.0 * t))
-        return product
+    def share(self, points: Tensor) -> Tensor:
+        """Return how far the brick has faded in, float64 [N], 0 to 1."""
+        share = points.new_ones(len(points))
+        for end, half, sign in zip(self._ends, self._halves, (1.0, -1.0)):
+            distance = sign * (points - end)
+            step = (distance >= 0) if sign > 0 else (distance > 0)
+            fade = (distance.clamp(-1e9, 1e9) / torch.where(half > 0, 2.0 * half, 1.0) + 0.5).clamp(
+                0.0, 1.0
+            )
+            smooth = fade * fade * (3.0 - 2.0 * fade)
+            share = share * torch.where(half > 0, smooth, step.double()).prod(dim=1)
+        return share
 
-    def is_valid(self, points: Tensor) -> Tensor:
-        """Return whether the voxel nearest to each point has a value."""
+    def values(self, points: Tensor) -> Tensor:
+        """Return float32 [N, C]; NaN where the nearest voxel has no value."""
+        values = self._decoded(((points - self._first) * self._scale - 1.0).float())
         if self._valid is None:
-            return torch.ones(len(points), dtype=torch.bool, device=points.device)
-        local = torch.floor(points - self._first + 0.5).long()
+            return values
+        local = torch.floor(points.detach() - self._first + 0.5).long()
         z, y, x = (
             local[:, column].clamp(0, size - 1)
             for column, size in zip((2, 1, 0), self._valid.shape)
         )
-        return self._valid[z, y, x]
+        return torch.where(self._valid[z, y, x][:, None], values, torch.nan)
 
-    def values(self, points: Tensor) -> Tensor:
-        """Return float32 [N, C]."""
-        local = ((points - self._first) * self._scale - 1.0).float()
+    def _decoded(self, local: Tensor) -> Tensor:
         network = self._network
         features = encode(local, network.feature_grids, network.transforms)
         values = decode(features, network.weights)

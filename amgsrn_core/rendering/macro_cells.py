@@ -70,21 +70,20 @@ _known: weakref.WeakKeyDictionary[NeuralVolume, MacroCells] = weakref.WeakKeyDic
 def _assembled(volume: NeuralVolume) -> MacroCells:
     """Put the bricks' cells together: where they overlap, each of their values may occur."""
     index = volume.index
-    bricks = list(volume.bricks())
     edge = min(cell_edge(record) for record in index.bricks)
     shape = [max(-(-(n - 1) // edge), 1) for n in index.dims]
     table = decode_table()
     minima = np.full((len(index.components), *shape), np.inf, dtype=np.float32)
     maxima = -minima
-    for brick in bricks:
+    for brick in volume.bricks():
         record, codes = brick.record, brick.cells
+        if codes is None:
+            codes = network_cells(brick.network, record, index.dims, brick.valid)
         low, high = (
             np.array(values, dtype=np.float64)[:, None, None, None]
             for values in index.value_range(record)
         )
         span = np.where(high > low, high - low, 1.0)
-        if codes is None:
-            codes = network_cells(brick.network, index, record, brick.valid)
         ratio = cell_edge(record) // edge
         there, here = [], []
         for (start, stop), size in zip(cell_numbers(record, index.dims), shape):

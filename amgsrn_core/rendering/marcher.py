@@ -88,7 +88,7 @@ def make_marcher(
     from amgsrn_core.rendering.field import NeuralField
     from amgsrn_core.rendering.reference import TorchMarcher
 
-    field = NeuralField(volume)
+    field = NeuralField.of_volume(volume)
     if backend == "nerfacc" or (backend == "auto" and on_cuda):
         from amgsrn_core.rendering.nerf import NerfaccMarcher, is_available
 

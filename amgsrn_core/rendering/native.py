@@ -162,6 +162,7 @@ def _model(library: KernelLibrary, volume: NeuralVolume) -> _Model:
 
 
 def _bricks(volume: NeuralVolume) -> list[MarchBrick]:
+    """Return the bricks as the kernels take them."""
     return [
         MarchBrick(b.network, b.first, b.last, b.valid, b.ends, b.halves) for b in volume.bricks()
     ]

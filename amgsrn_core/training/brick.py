@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from amgsrn_core.archive import BrickRecord, ModelIndex
+from amgsrn_core.archive import BrickRecord
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.errors import AmgsrnError, OutOfMemoryError, is_out_of_memory
 from amgsrn_core.macro_cells import network_cells
@@ -37,7 +37,7 @@ class FittedBrick:
     record : BrickRecord
         With its state, value range and quality.
     state : dict of ndarray
-        The network's parameters, and `mask` where voxels are missing.
+        The network's parameters, its macro-cells, and `mask` where voxels are missing.
     squares : ndarray of float64 [C]
         Sums of the squared errors over the brick's own valid voxels, in the volume's units.
     count : int
@@ -55,18 +55,12 @@ class FittedBrick:
     squares: np.ndarray = field(default_factory=lambda: np.zeros(1))
     count: int = 0
     largest: np.ndarray = field(default_factory=lambda: np.zeros(1))
-    model: SceneNetwork | None = None
-
-    def add_cells(self, index: ModelIndex, record: BrickRecord) -> None:
-        """Add the macro-cells, whose scale depends on the index and the record, to the state."""
-        if self.model is not None:
-            cells = network_cells(self.model, index, record, self.state.get("mask"))
-            self.state["macro_cells"] = cells
 
 
 def fit_brick(
     block: Block,
     record: BrickRecord,
+    dims: tuple[int, int, int],
     network: NetworkConfig,
     training: TrainingConfig,
     device: torch.device,
@@ -83,6 +77,8 @@ def fit_brick(
         Values of the ghosted extent; they are overwritten.
     record : BrickRecord
         Says which voxels those are.
+    dims : tuple of int
+        Voxels of the whole volume along z, y, x.
     network, training : configurations
     device : torch.device
     number : int, default: 0
@@ -122,7 +118,9 @@ def fit_brick(
         observer(_finishing("measuring", training, result, model, data))
         quality = measure(model, data, inner)
         observer(_finishing("saving", training, result, model, data))
-        return _fitted(record, result, model, data, quality, high - low)
+        fitted = _fitted(record, result, model, data, quality, high - low)
+        fitted.state["macro_cells"] = network_cells(model, record, dims, data.valid)
+        return fitted
 
 
 def value_range(block: Block) -> tuple[np.ndarray, np.ndarray]:
@@ -180,13 +178,7 @@ def _fitted(
     if data.valid is not None:
         state["mask"] = data.valid
     return FittedBrick(
-        record,
-        result,
-        state,
-        quality.squares * span**2,
-        quality.count,
-        quality.largest * span,
-        model,
+        record, result, state, quality.squares * span**2, quality.count, quality.largest * span
     )
 
 

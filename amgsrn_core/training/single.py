@@ -53,6 +53,7 @@ def train_single(
         fitted = fit_brick(
             block,
             BrickRecord(whole, whole),
+            volume.dims,
             network,
             training,
             device,
@@ -75,7 +76,6 @@ def train_single(
         )
         index = model_index(volume, summary.minimum, summary.maximum, network, storage)
         about = training_record(training, fingerprint, result.seconds, result.iterations_done)
-        fitted.add_cells(index, record)
         write_archive(output, index.replace(training=about, bricks=(record,)), [fitted.state])
         clear(folder)
     return TrainingOutcome(output, True, psnr, result.seconds, history)

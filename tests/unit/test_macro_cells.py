@@ -76,7 +76,9 @@ def test_training_stores_them(trained):
     stored = load_brick(trained, 0)["macro_cells"]
     assert stored.shape == (2, 1, 8, 9, 10)
     (brick,) = volume.bricks()
-    assert np.array_equal(stored, network_cells(brick.network, volume.index, record))
+    index = volume.index
+    again = network_cells(brick.network, record, index.dims)
+    assert np.array_equal(stored, again)
     check_bounds(volume, least_use=0.4)
 
 

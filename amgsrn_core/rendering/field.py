@@ -66,14 +66,14 @@ class NeuralField:
         return in_batches(points, self._blended)
 
     def gradients(self, points: Tensor, select: Select) -> Tensor:
-        """Return float32 [N, 3]; see :class:`Field`."""
+        """Return float32 [N, 3], 0 where there is no value; see :class:`Field`."""
 
         def evaluate(part: Tensor) -> Tensor:
             with torch.enable_grad():
                 part = part.clone().requires_grad_()
                 return torch.autograd.grad(select(self._blended(part)).sum(), part)[0]
 
-        return in_batches(points, evaluate).float()
+        return torch.nan_to_num(in_batches(points, evaluate).float())
 
     def _blended(self, points: Tensor) -> Tensor:
         inside = within(points, self._last)
@@ -218,7 +218,7 @@ class GridField:
         return values
 
     def gradients(self, points: Tensor, select: Select) -> Tensor:
-        """Return float32 [N, 3]; see :class:`Field`."""
+        """Return float32 [N, 3], 0 where there is no value; see :class:`Field`."""
 
         def evaluate(part: Tensor) -> Tensor:
             with torch.enable_grad():

@@ -68,12 +68,12 @@ def model(
                     )
                     records.append(BrickRecord(extent=extent, ghosted=ghosted))
         index = dataclasses.replace(index, bricks=tuple(records))
-    random = np.random.default_rng(seed)
+    valid = np.random.default_rng(seed).random(DIMS) > 0.2
     states = []
     for number, record in enumerate(index.bricks):
         state = small_brick(index, seed=seed + number)
         if mask:
-            state["mask"] = random.random(record.ghosted_dims) > 0.2
+            state["mask"] = valid[record.ghosted]
         states.append(state)
     return NeuralVolume(index, states)
 

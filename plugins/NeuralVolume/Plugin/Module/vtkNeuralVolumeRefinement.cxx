@@ -3,12 +3,16 @@
 #include "vtkClientServerStream.h"
 #include "vtkCollection.h"
 #include "vtkCommand.h"
+#include "vtkDataObject.h"
 #include "vtkNeuralVolumeRepresentation.h"
 #include "vtkNew.h"
 #include "vtkObjectFactory.h"
 #include "vtkPVRenderView.h"
 #include "vtkPVSession.h"
 #include "vtkRenderWindowInteractor.h"
+#include "vtkSMArrayListDomain.h"
+#include "vtkSMPVRepresentationProxy.h"
+#include "vtkSMProperty.h"
 #include "vtkSMPropertyHelper.h"
 #include "vtkSMProxyManager.h"
 #include "vtkSMRenderViewProxy.h"
@@ -26,22 +30,26 @@ namespace
 const char* const REFINED = "IsRefined";
 const char* const STATUS = "Status";
 
+// One of its properties, and what it is called outside.
+const char* const PROPERTY = "SamplesPerVoxel";
+const char* const EXPOSED_PROPERTY = "NeuralSamplesPerVoxel";
+
 // Between two passes Qt gets time for everything else.
 const double PAUSE_SECONDS = 0.01;
 
 // When to look again while the client and the server are busy with each other.
 const double BUSY_SECONDS = 0.02;
 
-// Finds, among all of a session's proxies, the one whose object on the client is the given one.
-template <class Proxy>
-Proxy* FindProxy(vtkSMSession* session, vtkObjectBase* object)
+// Finds the first of a session's proxies that has objects and is as it should be.
+template <class Proxy, class Condition>
+Proxy* FindProxy(vtkSMSession* session, Condition isWanted)
 {
   vtkNew<vtkCollection> all;
   session->GetAllRemoteObjects(all);
   for (int i = 0; i < all->GetNumberOfItems(); ++i)
   {
     auto* proxy = Proxy::SafeDownCast(all->GetItemAsObject(i));
-    if (proxy && proxy->GetObjectsCreated() && proxy->GetClientSideObject() == object)
+    if (proxy && proxy->GetObjectsCreated() && isWanted(proxy))
     {
       return proxy;
     }
@@ -83,8 +91,11 @@ bool vtkNeuralVolumeRefinement::FindViewProxy()
   if (!this->ViewProxy && this->View && vtkSMProxyManager::IsInitialized())
   {
     vtkSMSession* session = vtkSMProxyManager::GetProxyManager()->GetActiveSession();
-    this->ViewProxy =
-      session ? FindProxy<vtkSMRenderViewProxy>(session, this->View) : nullptr;
+    if (session)
+    {
+      this->ViewProxy = FindProxy<vtkSMRenderViewProxy>(session,
+        [&](vtkSMProxy* proxy) { return proxy->GetClientSideObject() == this->View; });
+    }
     if (this->ViewProxy)
     {
       this->ViewTag = this->ViewProxy->AddObserver(
@@ -94,15 +105,38 @@ bool vtkNeuralVolumeRefinement::FindViewProxy()
   return this->ViewProxy != nullptr;
 }
 
-// The proxy is a part of the one in the view, which hides its parts.
 bool vtkNeuralVolumeRefinement::FindRepresentationProxy()
 {
   if (!this->RepresentationProxy && this->ViewProxy)
   {
     this->RepresentationProxy =
-      FindProxy<vtkSMRepresentationProxy>(this->ViewProxy->GetSession(), this->Representation);
+      FindProxy<vtkSMRepresentationProxy>(this->ViewProxy->GetSession(),
+        [&](vtkSMProxy* proxy) { return proxy->GetClientSideObject() == this->Representation; });
   }
   return this->RepresentationProxy != nullptr;
+}
+
+void vtkNeuralVolumeRefinement::ChooseArray()
+{
+  // The proxy in the view, of which the representation's is a hidden part, shows its properties.
+  vtkSMProperty* property = this->RepresentationProxy->GetProperty(PROPERTY);
+  auto* display = FindProxy<vtkSMPVRepresentationProxy>(this->ViewProxy->GetSession(),
+    [&](vtkSMProxy* proxy) { return proxy->GetProperty(EXPOSED_PROPERTY) == property; });
+  this->HasChosenArray = display != nullptr;
+  if (!display || display->GetUsingScalarColoring())
+  {
+    return;
+  }
+  auto* arrays = display->GetProperty("ColorArrayName")->FindDomain<vtkSMArrayListDomain>();
+  for (unsigned int i = 0; arrays && i < arrays->GetNumberOfStrings(); ++i)
+  {
+    if (arrays->GetFieldAssociation(i) == vtkDataObject::POINT)
+    {
+      display->SetScalarColoring(arrays->GetString(i), vtkDataObject::POINT);
+      display->RescaleTransferFunctionToDataRange(true);
+      return;
+    }
+  }
 }
 
 bool vtkNeuralVolumeRefinement::FindInteractor()
@@ -165,6 +199,10 @@ void vtkNeuralVolumeRefinement::OnRenderStart()
   this->CancelTimer(); // this render starts another one
   if (this->FindRepresentationProxy())
   {
+    if (!this->HasChosenArray)
+    {
+      this->ChooseArray();
+    }
     const int wanted = this->FindInteractor();
     vtkSMPropertyHelper refined(this->RepresentationProxy, REFINED);
     if (refined.GetAsInt() != wanted)

@@ -2,8 +2,9 @@
  * @class   vtkNeuralVolumeRefinement
  * @brief   Lets ParaView's window refine a picture step by step.
  *
- * Lives on the client, beside the representation's object there. After each still render it starts
- * a timer of the view's interactor, whose event loop is Qt's; when that fires and the picture is
+ * Lives on the client, beside the representation's object there. At the first render it chooses an
+ * array to colour by where none is chosen, as ParaView does for its own volumes; without one nothing
+ * would be drawn. After each still render it starts a timer of the view's interactor, whose event loop is Qt's; when that fires and the picture is
  * not complete yet, wherever it is made, it renders again. Nothing but the window has such an event
  * loop: elsewhere it stays idle and the picture is made in one go.
  */
@@ -49,6 +50,7 @@ private:
 
   bool FindViewProxy();
   bool FindRepresentationProxy();
+  void ChooseArray();
   bool FindInteractor();
   void LeaveInteractor();
   void StartTimer(double seconds);
@@ -66,6 +68,7 @@ private:
   unsigned long ViewTag = 0;
   unsigned long InteractorTags[3] = { 0, 0, 0 };
   int TimerId = -1;
+  bool HasChosenArray = false;
   bool IsInteracting = false;
   bool IsPending = false; // is there a picture to go on with?
 };

@@ -19,7 +19,7 @@ from amgsrn_paraview.explanation import explain
 if TYPE_CHECKING:
     from amgsrn_core.archive import ModelIndex
     from amgsrn_core.ensemble import NeuralVolume
-    from amgsrn_core.rendering import Marcher, ProgressiveImage, RenderSettings, TransferFunction
+    from amgsrn_core.rendering import RenderSettings, TransferFunction
 
 Request = dict[str, Any]
 """What a picture depends on; but for the texts and the depth all are tuples of floats.
@@ -47,8 +47,8 @@ backend, device      text: see make_marcher and NeuralVolume.open
 ==================== ============================================================================
 """
 
-# While interacting steps are so much longer, and there are at most so many pixels per ray and axis.
-_LONGER_STEPS, _MOST_PIXELS = 2.0, 16
+# A rough picture has half the samples along its rays, and at most so many pixels per ray and axis.
+_ROUGH_DENSITY, _MOST_PIXELS = 0.5, 32
 
 # VTK's numbers.
 _BLEND_MODES = {0: "composite", 1: "maximum", 5: "isosurface"}
@@ -71,7 +71,7 @@ def render(
     generation : int
         Which of the caller's requests this is; with the same number the same picture goes on.
     interactive : bool
-        Make a rough picture, because another one will follow soon.
+        Another picture will follow soon, so a rough one does.
     budget : float or None
         Seconds that this may take; None for as long as it needs.
     request : dict
@@ -80,9 +80,9 @@ def render(
     Returns
     -------
     fraction : float
-        How much of the picture is done, 0 to 1.
+        How much of the sharp picture is done, 0 to 1.
     width, height : int
-        Size of the picture, smaller than requested if it is a rough one.
+        Size of what there is to be seen, smaller than requested as long as that is rough.
     rgba : float32 array [height, width, 4]
         Colours multiplied with the opacity, and the opacity, 0 to 1; the bottom row first.
     status : str
@@ -111,68 +111,74 @@ def release(token: int) -> None:
 
 
 class _Painter:
-    """What one mapper shows: its model and the picture in progress."""
+    """What one mapper shows: a rough picture at once, a sharp one when there is time."""
 
     def __init__(self) -> None:
-        self._current: tuple[int, bool] | None = None
-        self._volume: NeuralVolume
-        self._settings: RenderSettings
-        self._marcher: Marcher
-        self._image: ProgressiveImage
-        self._seconds = 0.0  # that the picture has taken
-        self._seconds_per_ray = 0.0  # as measured last
+        self._generation = -1
+        self._rough: _Picture | None = None
+        self._sharp: _Picture | None = None
+        self._pixel_seconds = 0.0  # that each ray of the last rough picture took
 
     def paint(
         self, generation: int, interactive: bool, budget: float | None, request: Request
     ) -> tuple[float, int, int, np.ndarray, str]:
-        start = time.perf_counter()
-        if self._current != (generation, interactive):
-            self._current = None
-            self._begin(interactive, budget, request)
-            self._current = generation, interactive
-        before = self._image.fraction
-        if budget is not None:
-            budget = max(0.0, budget - (time.perf_counter() - start))
-        fraction = self._image.advance(budget)
-        seconds = time.perf_counter() - start
-        self._seconds += seconds
-        height, width = self._image.rgba.shape[:2]
-        if fraction > before:
-            self._seconds_per_ray = seconds / ((fraction - before) * width * height)
-        return fraction, width, height, np.ascontiguousarray(self._image.rgba), self._status()
+        if generation != self._generation:
+            self._rough = self._sharp = None
+            self._generation = generation
+        seen = self._sharp or self._rough
+        if budget is not None and (interactive or seen is None):
+            shown = self._rough = self._rough or self._sketch(budget, request)
+        else:
+            shown = self._sharp = self._sharp or _Picture(request)
+            shown.advance(budget)
+            if self._rough is not None and shown.image.has_gaps:
+                shown = self._rough
+        fraction = self._sharp.image.fraction if self._sharp else 0.0
+        status = f"{shown.describe()}, {fraction:.0%} refined"
+        height, width = shown.image.rgba.shape[:2]
+        return fraction, width, height, np.ascontiguousarray(shown.image.rgba), status
 
-    def _begin(self, interactive: bool, budget: float | None, request: Request) -> None:
+    def _sketch(self, budget: float, request: Request) -> _Picture:
+        """Return a picture with as many rays as there is time for."""
+        width, height = _size(request)
+        pixels = _MOST_PIXELS / 2.0
+        if self._pixel_seconds:
+            pixels = math.sqrt(self._pixel_seconds * width * height / budget)
+        pixels = max(request["image_reduction"][0], min(pixels, _MOST_PIXELS))
+        picture = _Picture(request, pixels, _ROUGH_DENSITY)
+        picture.advance(2 * budget)
+        done = picture.image.fraction * picture.image.rgba[..., 0].size
+        self._pixel_seconds = picture.seconds / max(1.0, done)
+        return picture
+
+
+class _Picture:
+    """A picture in progress: sharp, or with larger pixels and longer steps."""
+
+    def __init__(self, request: Request, pixels: float = 1.0, density: float = 1.0) -> None:
         from amgsrn_core.rendering import Camera, ProgressiveImage, make_marcher
 
-        self._seconds = 0.0
+        start = time.perf_counter()
         self._volume = _open(request["path"], request["checksum"], request["device"])
-        self._settings = _settings(request, self._volume.index, interactive)
+        self._settings = _settings(request, self._volume.index, density)
         self._marcher = make_marcher(
             self._volume, _transfer(request), self._settings, request["backend"]
         )
-        width, height = (int(number) for number in request["size"])
-        depth = np.frombuffer(request["depth"], dtype=np.float32).reshape(height, width)
-        if interactive:
-            pixels = self._pixels_per_ray(width * height, budget, request)
-            width, height = math.ceil(width / pixels), math.ceil(height / pixels)
-            depth = _reduced(depth, width, height)
-        matrix = np.array(request["world_to_clip"]).reshape(4, 4)
-        self._image = ProgressiveImage(self._marcher, Camera(width, height, matrix), depth.ravel())
+        width, height = (math.ceil(size / pixels) for size in _size(request))
+        camera = Camera(width, height, np.array(request["world_to_clip"]).reshape(4, 4))
+        self.image = ProgressiveImage(self._marcher, camera, _depth(request, width, height))
+        self.seconds = time.perf_counter() - start
 
-    def _pixels_per_ray(self, pixels: int, budget: float | None, request: Request) -> float:
-        """Return how many pixels a ray may stand for, along each axis, so that time suffices."""
-        least = request["image_reduction"][0]
-        if not budget:
-            return least
-        needed = math.sqrt(self._seconds_per_ray * pixels / budget)
-        return min(max(least, needed), max(least, _MOST_PIXELS))
+    def advance(self, budget: float | None) -> None:
+        start = time.perf_counter()
+        self.image.advance(budget)
+        self.seconds += time.perf_counter() - start
 
-    def _status(self) -> str:
-        height, width = self._image.rgba.shape[:2]
+    def describe(self) -> str:
+        height, width = self.image.rgba.shape[:2]
         return (
             f"{self._marcher.backend} on {self._volume.device}, {width} x {height} rays, "
-            f"{self._settings.samples_per_voxel:g} samples per voxel, "
-            f"{self._image.fraction:.0%} in {self._seconds:.2f} s"
+            f"{self._settings.samples_per_voxel:g} samples per voxel, {self.seconds:.2f} s"
         )
 
 
@@ -202,7 +208,8 @@ def _transfer(request: Request) -> TransferFunction:
     return TransferFunction(low, high, table, bool(request["logarithmic"][0]))
 
 
-def _settings(request: Request, index: ModelIndex, interactive: bool) -> RenderSettings:
+def _settings(request: Request, index: ModelIndex, density: float) -> RenderSettings:
+    """Return the settings with `density` times as many samples as requested."""
     from amgsrn_core.rendering import RenderSettings
 
     numbers = {
@@ -211,7 +218,7 @@ def _settings(request: Request, index: ModelIndex, interactive: bool) -> RenderS
     }
     crop, planes = _piece(request)
     return RenderSettings(
-        samples_per_voxel=request["samples_per_voxel"][0] / (_LONGER_STEPS if interactive else 1),
+        samples_per_voxel=density * request["samples_per_voxel"][0],
         blend=_BLEND_MODES.get(int(request["blend_mode"][0]), "composite"),
         shade=bool(request["shade"][0]),
         isovalues=request["isovalues"],
@@ -271,8 +278,17 @@ def _rows(numbers: tuple[float, ...]) -> list[tuple[float, ...]]:
     return [numbers[i : i + 4] for i in range(0, len(numbers), 4)]
 
 
-def _reduced(depth: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Return the depth at the centres of larger pixels."""
-    rows = ((np.arange(height) + 0.5) * depth.shape[0] / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * depth.shape[1] / width).astype(int)
-    return depth[rows[:, None], columns]
+def _size(request: Request) -> tuple[int, int]:
+    width, height = request["size"]
+    return int(width), int(height)
+
+
+def _depth(request: Request, width: int, height: int) -> np.ndarray:
+    """Return the depth at the centres of the pixels of a picture of this size, flat."""
+    columns, rows = _size(request)
+    depth = np.frombuffer(request["depth"], dtype=np.float32).reshape(rows, columns)
+    if (columns, rows) != (width, height):
+        row = ((np.arange(height) + 0.5) * rows / height).astype(int)
+        column = ((np.arange(width) + 0.5) * columns / width).astype(int)
+        depth = depth[row[:, None], column]
+    return depth.ravel()

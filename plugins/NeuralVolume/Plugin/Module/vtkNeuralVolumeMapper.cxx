@@ -187,7 +187,7 @@ struct vtkNeuralVolumeMapper::Internals
   vtkNeuralVolumeRequest Request;
   unsigned long Generation = 0; ///< counts the requests
   bool HasFailed = false;
-  bool IsReduced = false; ///< is the picture that of an interactive pass?
+  bool HasPicture = false;
 
   vtkNew<vtkTextureObject> Picture;
   std::unique_ptr<vtkOpenGLQuadHelper> Quad;
@@ -208,6 +208,7 @@ vtkNeuralVolumeMapper::~vtkNeuralVolumeMapper()
 
 void vtkNeuralVolumeMapper::ReleaseGraphicsResources(vtkWindow* window)
 {
+  this->Internal->HasPicture = false;
   this->Internal->Picture->ReleaseGraphicsResources(window);
   this->Internal->Quad.reset();
   this->Superclass::ReleaseGraphicsResources(window);
@@ -296,32 +297,26 @@ bool vtkNeuralVolumeMapper::UpdatePicture(
   request.Texts["device"] = this->Device;
 
   auto& internal = *this->Internal;
-  double share = 1.0;
   if (internal.Generation == 0 || !(request == internal.Request))
   {
     internal.Request = std::move(request);
     ++internal.Generation;
-    internal.HasFailed = false;
-    this->Progress = 0.0;
-    // A new picture may be out of date at once, as with a slider: look again soon.
-    share = 0.5;
+    internal.HasFailed = internal.HasPicture = false;
   }
   if (internal.HasFailed)
   {
     return false;
   }
   // ParaView renders once more when an interaction ends; that is no time for a long pass.
-  const bool isFollowUp =
-    this->Pass == REFINING && this->LastPass == INTERACTIVE && this->Progress > 0.0;
+  const bool isFollowUp = this->Pass == REFINING && this->LastPass == INTERACTIVE;
   this->LastPass = this->Pass;
-  if (internal.Quad && (isFollowUp || (this->Progress >= 1.0 && !internal.IsReduced)))
+  if (internal.HasPicture && (isFollowUp || this->Progress >= 1.0))
   {
     return true;
   }
 
-  const bool interactive = this->Pass == INTERACTIVE;
-  const vtkNeuralVolumeAnswer answer = vtkNeuralVolumeRender(this, internal.Generation, interactive,
-    this->Pass == WHOLE ? -1.0 : share * this->Seconds, internal.Request,
+  const vtkNeuralVolumeAnswer answer = vtkNeuralVolumeRender(this, internal.Generation,
+    this->Pass == INTERACTIVE, this->Pass == WHOLE ? -1.0 : this->Seconds, internal.Request,
     [&](int width, int height, const float* rgba) {
       vtkTextureObject* picture = internal.Picture;
       const int filter =
@@ -333,18 +328,16 @@ bool vtkNeuralVolumeMapper::UpdatePicture(
       picture->SetWrapT(vtkTextureObject::ClampToEdge);
       picture->Create2DFromRaw(width, height, 4, VTK_FLOAT, const_cast<float*>(rgba));
     });
+  this->Progress = answer.Progress;
   this->Status = answer.Status;
-  internal.IsReduced = interactive;
-  internal.HasFailed = !answer.Error.empty();
+  internal.HasPicture = answer.Error.empty();
+  internal.HasFailed = !internal.HasPicture;
   if (internal.HasFailed)
   {
-    this->Progress = 1.0;
     this->Complain(answer.Error);
     return false;
   }
   this->Complaint.clear();
-  // What comes after a rough picture is anew.
-  this->Progress = interactive ? std::min(answer.Progress, 0.5) : answer.Progress;
   return true;
 }
 

@@ -28,8 +28,9 @@ Request = dict[str, Any]
 depth                bytes: float32, window depth 0 to 1 of what is opaque, the bottom row first
 size                 width and height of the picture in pixels
 world_to_clip        4 x 4 matrix, row by row: from the volume to OpenGL's clip space
-index_to_world       4 x 4 matrix, row by row: from the preview's indices to the volume
-extent               first and last index along x, y, z of the piece of the preview that is here
+bounds               x0, x1, y0, y1, z0, z1 of the piece of the data set that is here
+index_to_world       of image data: 4 x 4 matrix, row by row, from indices to the volume
+extent               of image data: first and last index along x, y, z of the piece
 cropping             x0, x1, y0, y1, z0, z1 of the box that is shown; missing where all is
 planes               a, b, c, d of any number of planes; where a x + b y + c z + d >= 0 is shown
 range, logarithmic   the values that the table covers, evenly or evenly in the logarithm
@@ -37,7 +38,7 @@ table                red, green, blue, opacity of each entry
 component            number of the component that is shown, or -1 for the magnitude
 blend_mode           VTK's number of the blend mode
 isovalues            any number of them
-shade                0 or 1
+shade, jitter        0 or 1
 ambient, diffuse, specular, specular_power, samples_per_voxel, unit_distance
                      see RenderSettings
 image_reduction      while interacting: least pixels per ray, along each axis
@@ -221,6 +222,7 @@ def _settings(request: Request, index: ModelIndex, density: float) -> RenderSett
         samples_per_voxel=density * request["samples_per_voxel"][0],
         blend=_BLEND_MODES.get(int(request["blend_mode"][0]), "composite"),
         shade=bool(request["shade"][0]),
+        jitter=bool(request["jitter"][0]),
         isovalues=request["isovalues"],
         component=_component(request["array"], int(request["component"][0]), index),
         crop=crop,
@@ -247,31 +249,29 @@ def _arrays(index: ModelIndex) -> tuple[str, ...]:
     return (index.name,) if is_vector else index.components
 
 
-def _piece(request: Request) -> tuple[tuple[float, ...] | None, list[tuple[float, ...]]]:
+def _piece(request: Request) -> tuple[tuple[float, ...], list[tuple[float, ...]]]:
     """Return the box and the planes that bound what this process shows.
 
-    That is its piece of the preview, so that ranks do not draw each other's parts, and of it what
+    That is its piece of the data set, so that ranks do not draw each other's parts, and of it what
     is in the cropping box.
     """
-    matrix = np.array(request["index_to_world"]).reshape(4, 4)
-    x0, x1, y0, y1, z0, z1 = request["extent"]
-    low, high = (matrix @ [x0, y0, z0, 1.0])[:3], (matrix @ [x1, y1, z1, 1.0])[:3]
+    box = np.array(request["bounds"]).reshape(3, 2)
+    if "cropping" in request:
+        limits = np.array(request["cropping"]).reshape(3, 2)
+        box = np.stack(
+            [np.maximum(box[:, 0], limits[:, 0]), np.minimum(box[:, 1], limits[:, 1])], axis=1
+        )
+    planes: list[tuple[float, ...]] = []
+    matrix = np.array(request.get("index_to_world", np.eye(4))).reshape(4, 4)
     axes = matrix[:3, :3]
-    planes = []
-    crop = np.array([(-math.inf, math.inf)] * 3)
-    if np.array_equal(axes, np.diag(np.diag(axes))):
-        crop = np.sort(np.stack([low, high], axis=1), axis=1)
-    else:
+    if not np.array_equal(axes, np.diag(np.diag(axes))):
+        x0, x1, y0, y1, z0, z1 = request["extent"]
+        low, high = (matrix @ [x0, y0, z0, 1.0])[:3], (matrix @ [x1, y1, z1, 1.0])[:3]
         # Rows of the inverse are normal to the layers of samples.
         for normal in np.linalg.inv(axes):
-            planes += [(*normal, -normal @ low), (*-normal, normal @ high)]
-    if "cropping" in request:
-        box = np.array(request["cropping"]).reshape(3, 2)
-        crop = np.stack(
-            [np.maximum(crop[:, 0], box[:, 0]), np.minimum(crop[:, 1], box[:, 1])], axis=1
-        )
-    bounds = tuple(crop.ravel().tolist()) if np.isfinite(crop).all() else None
-    return bounds, [tuple(float(number) for number in plane) for plane in planes]
+            planes.append((*normal.tolist(), float(-normal @ low)))
+            planes.append((*(-normal).tolist(), float(normal @ high)))
+    return tuple(box.ravel().tolist()), planes
 
 
 def _rows(numbers: tuple[float, ...]) -> list[tuple[float, ...]]:

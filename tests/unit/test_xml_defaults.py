@@ -126,7 +126,7 @@ def test_everything_is_documented(proxy):
             assert element.get("label") is None
 
 
-@pytest.mark.parametrize("words", ["samples per voxel", "unit distance", "shade"])
+@pytest.mark.parametrize("words", ["samples per voxel", "unit distance", "shade", "jitter"])
 def test_neural_volume_s_settings_are_those_of_the_library(words):
     name = "".join(word.capitalize() for word in words.split())
     (field,) = (

@@ -2,6 +2,7 @@
 
 #include "vtkColorTransferFunction.h"
 #include "vtkContourValues.h"
+#include "vtkDataSet.h"
 #include "vtkFieldData.h"
 #include "vtkImageData.h"
 #include "vtkMath.h"
@@ -126,13 +127,16 @@ void AddTransferFunction(vtkNeuralVolumeRequest& request, vtkVolumeProperty* pro
   double range[2], opacityRange[2];
   color->GetRange(range);
   opacity->GetRange(opacityRange);
-  range[0] = std::min(range[0], opacityRange[0]);
+  const bool logarithmic = color->UsingLogScale() && range[0] > 0;
+  if (!logarithmic || opacityRange[0] > 0)
+  {
+    range[0] = std::min(range[0], opacityRange[0]);
+  }
   range[1] = std::max(range[1], opacityRange[1]);
 
   const int wanted = std::max(color->EstimateMinNumberOfSamples(range[0], range[1]),
     opacity->EstimateMinNumberOfSamples(range[0], range[1]));
   const int size = std::min(std::max(wanted, 256), 4096);
-  const bool logarithmic = color->UsingLogScale() && range[0] > 0;
   std::vector<double> colors(3 * size), opacities(size), table;
   color->GetTable(range[0], range[1], size, colors.data());
   opacity->GetTable(range[0], range[1], size, opacities.data(), 1, logarithmic);
@@ -231,7 +235,7 @@ bool vtkNeuralVolumeMapper::CarriesModel(vtkDataObject* data)
 void vtkNeuralVolumeMapper::Render(vtkRenderer* renderer, vtkVolume* volume)
 {
   vtkDataObject* data = this->GetInputDataObject(0, 0);
-  auto* input = vtkImageData::SafeDownCast(data);
+  auto* input = vtkDataSet::SafeDownCast(data);
   if (!input || !CarriesModel(input))
   {
     // A model in training is going to come; nothing comes of an empty image.
@@ -262,7 +266,7 @@ void vtkNeuralVolumeMapper::Render(vtkRenderer* renderer, vtkVolume* volume)
 
 // Returns whether there is a picture to be drawn.
 bool vtkNeuralVolumeMapper::UpdatePicture(
-  vtkRenderer* renderer, vtkVolume* volume, vtkImageData* input)
+  vtkRenderer* renderer, vtkVolume* volume, vtkDataSet* input)
 {
   auto* window = vtkOpenGLRenderWindow::SafeDownCast(renderer->GetRenderWindow());
   const Viewport view(renderer);
@@ -273,9 +277,12 @@ bool vtkNeuralVolumeMapper::UpdatePicture(
   request.Depth = ReadDepth(window, view);
   numbers["size"] = { double(view.Width), double(view.Height) };
   numbers["world_to_clip"] = WorldToClip(renderer, volume);
-  numbers["index_to_world"] = ToVector(input->GetIndexToPhysicalMatrix());
-  const int* extent = input->GetExtent();
-  numbers["extent"].assign(extent, extent + 6);
+  numbers["bounds"].assign(input->GetBounds(), input->GetBounds() + 6);
+  if (auto* image = vtkImageData::SafeDownCast(input))
+  {
+    numbers["index_to_world"] = ToVector(image->GetIndexToPhysicalMatrix());
+    numbers["extent"].assign(image->GetExtent(), image->GetExtent() + 6);
+  }
   if (this->GetCropping())
   {
     const double* planes = this->GetCroppingRegionPlanes();
@@ -288,6 +295,7 @@ bool vtkNeuralVolumeMapper::UpdatePicture(
   numbers["blend_mode"] = { double(this->GetBlendMode()) };
   numbers["samples_per_voxel"] = { this->SamplesPerVoxel };
   numbers["unit_distance"] = { this->UnitDistance };
+  numbers["jitter"] = { double(this->Jitter) };
   numbers["image_reduction"] = { double(this->ImageReduction) };
   auto* model = vtkStringArray::SafeDownCast(input->GetFieldData()->GetAbstractArray(MODEL));
   request.Texts["path"] = model->GetValue(0);
@@ -387,6 +395,7 @@ void vtkNeuralVolumeMapper::PrintSelf(ostream& os, vtkIndent indent)
   this->Superclass::PrintSelf(os, indent);
   os << indent << "SamplesPerVoxel: " << this->SamplesPerVoxel << "\n";
   os << indent << "UnitDistance: " << this->UnitDistance << "\n";
+  os << indent << "Jitter: " << this->Jitter << "\n";
   os << indent << "ImageReduction: " << this->ImageReduction << "\n";
   os << indent << "Backend: " << this->Backend << "\n";
   os << indent << "Device: " << this->Device << "\n";

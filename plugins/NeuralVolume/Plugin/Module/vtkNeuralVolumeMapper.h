@@ -2,7 +2,7 @@
  * @class   vtkNeuralVolumeMapper
  * @brief   Draws the neural model that its input carries.
  *
- * An image whose field data have `amgsrn_model` (path and checksum of a model file) is a coarse
+ * An image (or a rectilinear grid) whose field data have `amgsrn_model` (path and checksum of a model file) is a coarse
  * preview of that model. This mapper draws the model itself within the image's box. The picture is
  * made in Python, by amgsrn_paraview.neural_volume; the mapper hands over the camera, the opaque
  * depth, the sampled transfer functions and the settings, and blends the result over the frame
@@ -40,6 +40,7 @@ public:
    */
   vtkSetMacro(SamplesPerVoxel, double);
   vtkSetMacro(UnitDistance, double);
+  vtkSetMacro(Jitter, bool);
   vtkSetStdStringFromCharMacro(Backend);
   vtkSetStdStringFromCharMacro(Device);
   ///@}
@@ -87,12 +88,13 @@ private:
 
   struct Internals;
 
-  bool UpdatePicture(vtkRenderer* renderer, vtkVolume* volume, vtkImageData* input);
+  bool UpdatePicture(vtkRenderer* renderer, vtkVolume* volume, vtkDataSet* input);
   void DrawPicture(vtkRenderer* renderer);
   void Complain(const std::string& sentence);
 
   double SamplesPerVoxel = 1.0;
   double UnitDistance = 0.0;
+  bool Jitter = false;
   int ImageReduction = 2;
   std::string Backend = "auto";
   std::string Device = "auto";

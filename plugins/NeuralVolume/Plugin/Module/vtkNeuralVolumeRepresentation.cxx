@@ -60,6 +60,11 @@ void vtkNeuralVolumeRepresentation::SetUnitDistance(double distance)
   this->GetMapper()->SetUnitDistance(distance);
 }
 
+void vtkNeuralVolumeRepresentation::SetJitter(bool jitter)
+{
+  this->GetMapper()->SetJitter(jitter);
+}
+
 void vtkNeuralVolumeRepresentation::SetImageReduction(int pixels)
 {
   this->GetMapper()->SetImageReduction(pixels);

@@ -42,6 +42,7 @@ public:
    */
   void SetSamplesPerVoxel(double samples);
   void SetUnitDistance(double distance);
+  void SetJitter(bool jitter);
   void SetImageReduction(int pixels);
   void SetBackend(const char* name);
   void SetDevice(const char* name);

@@ -8,7 +8,7 @@ import paraview.simple as pv
 from neural_scene import Scene, load
 from session import arguments, save
 
-folder, port = Path(arguments()[0]), int(arguments()[1])
+folder, port, ranks = Path(arguments()[0]), int(arguments()[1]), int(arguments()[2])
 if port:
     pv.Connect("localhost", port)
 names = load(remote=bool(port))
@@ -23,7 +23,7 @@ scene.display.NeuralUseCropping = 1
 scene.display.NeuralCroppingOrigin = [3.0, 0.0, 6.0]
 scene.display.NeuralCroppingScale = [0.5, 1.0, 0.6]
 scene.save(folder / "cropped.png")
-parts = [scene.source.GetRankDataInformation(rank).GetNumberOfPoints() for rank in range(4)]
+parts = [scene.source.GetRankDataInformation(rank).GetNumberOfPoints() for rank in range(ranks)]
 scene.display.NeuralUseCropping = 0
 scene.look_from([70.0, 50.0, 80.0])
 scene.view.InteractiveRender()

@@ -23,8 +23,9 @@ def load_plugin(remote: bool = False) -> ModuleType:
 
 
 def load_neural_volume(remote: bool = False) -> None:
-    """Load the compiled plugin, on the server too if there is one."""
-    pv.LoadPlugin(str(neural_volume()), remote=remote)
+    """Load the compiled plugin, which client and server both need."""
+    for place in (True, False) if remote else (False,):
+        pv.LoadPlugin(str(neural_volume()), remote=place)
 
 
 def arguments() -> list[str]:

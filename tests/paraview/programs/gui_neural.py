@@ -1,4 +1,4 @@
-"""In ParaView's window: a model refines by itself, follows the mouse, and can be edited meanwhile."""
+"""In ParaView's window: a model refines by itself, follows the mouse and is edited meanwhile."""
 
 from __future__ import annotations
 

@@ -1,0 +1,7 @@
+"""Files of the original code (APMGSRN and its successor AMGSRN++): models in and out, job files."""
+
+from __future__ import annotations
+
+from amgsrn_core.interop.importing import import_model
+
+__all__ = ["import_model"]

@@ -91,7 +91,7 @@ class NeuralVolume:
         self.path = path
         self.checksum = checksum
         self.device = select_device(device)
-        self.backend = backend_name(self.device, backend)
+        self.backend = backend_name(self.device, backend, index.network.encoder)
         states = bricks if callable(bricks) else bricks.__getitem__
 
         def load(number: int) -> _Brick:

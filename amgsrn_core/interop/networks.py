@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +12,19 @@ import numpy as np
 from amgsrn_core.archive import parameter_shapes
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError, ConfigurationError
-from amgsrn_core.interop.decoder import layer_names, matrices_from_layers, matrices_from_list
+from amgsrn_core.interop.decoder import (
+    layer_names,
+    list_size,
+    matrices_from_layers,
+    matrices_from_list,
+)
 from amgsrn_core.interop.options import Options
 
 Tensors = Mapping[str, np.ndarray]
 Network = tuple[NetworkConfig, dict[str, np.ndarray]]
+
+_IDENTITY = np.eye(3, 4, dtype=np.float32)[None]
+_HASH_OPTIONS = ("hash_log2_size", "hash_base_resolution", "hash_max_resolution")
 
 
 def network_from_tensors(options: Options, tensors: Tensors) -> Network:
@@ -37,6 +47,10 @@ def network_from_tensors(options: Options, tensors: Tensors) -> Network:
     tensors = {name: np.asarray(tensor, dtype=np.float32) for name, tensor in tensors.items()}
     if "encoder.feature_grids" in tensors or "feature_grids" in tensors:
         config, state, used = _adaptive(options, tensors)
+    elif "feature_grid" in tensors:
+        config, state, used = _dense(options, tensors)
+    elif "model.params" in tensors:
+        config, state, used = _hash(options, tensors)
     else:
         raise ArchiveError(
             f"it is a {options.values.get('model', 'model')} with the tensors "
@@ -79,6 +93,55 @@ def _adaptive(options: Options, tensors: Tensors) -> tuple[NetworkConfig, Any, s
         first = np.concatenate([first[:, : grids * features], columns], axis=1)
     state = {"feature_grids": nodes, "transforms": transforms, **_decoder([first, *rest])}
     return config, state, used | {f"{prefix}feature_grids"} | _decoder_names(config, tensors)
+
+
+def _dense(options: Options, tensors: Tensors) -> tuple[NetworkConfig, Any, set[str]]:
+    """Return an fV-SRN: one grid on the whole brick, and positional terms before its features."""
+    config = _config(
+        options,
+        encoder="dense",
+        grids=1,
+        grid_shape=options.shape("feature_grid_shape"),
+        positional_terms=options.fields.integer("num_positional_encoding_terms"),
+    )
+    nodes, inputs = tensors["feature_grid"], config.inputs
+    first, *rest = _matrices(options, tensors, inputs)
+    if first.shape[1] > inputs:
+        # Inputs that are always 1: one more feature, which is 1 everywhere.
+        config = dataclasses.replace(config, features=config.features + 1)
+        nodes = np.concatenate([nodes, np.ones_like(nodes[:, :1])], axis=1)
+        bias = first[:, inputs:].sum(1, keepdims=True)
+        first = np.concatenate([first[:, :inputs], bias], axis=1)
+    state = {"feature_grids": nodes, "transforms": _IDENTITY, **_decoder([first, *rest])}
+    return config, state, {"feature_grid"} | _decoder_names(config, tensors)
+
+
+def _hash(options: Options, tensors: Tensors) -> tuple[NetworkConfig, Any, set[str]]:
+    """Return an NGP: the decoder's weights and then the tables, in one list."""
+    config = _config(
+        options,
+        encoder="hash",
+        grids=options.fields.integer("n_grids"),
+        **{name: options.fields.integer(name) for name in _HASH_OPTIONS},
+    )
+    outputs = options.fields.integer("n_outputs")
+    shapes = parameter_shapes(config, outputs)
+    sizes = (config.inputs, config.width, config.layers, outputs)
+    weights, start = tensors["model.params"].ravel(), list_size(*sizes)
+    if len(weights) - start != math.prod(shapes["feature_grids"]):
+        raise ArchiveError(
+            f"its options ask for {start} weights and {math.prod(shapes['feature_grids'])} numbers "
+            f"of hash tables, but 'model.params' has {len(weights)}"
+        )
+    first, *rest = matrices_from_list(weights, *sizes)
+    # Inputs of padding are 0 behind a hash grid.
+    matrices = [first[:, : config.inputs], *rest]
+    state = {
+        "feature_grids": weights[start:].reshape(shapes["feature_grids"]),
+        "transforms": _IDENTITY,
+        **_decoder(matrices),
+    }
+    return config, state, {"model.params"}
 
 
 def _transforms(tensors: Tensors) -> tuple[np.ndarray, set[str]]:

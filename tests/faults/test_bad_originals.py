@@ -187,6 +187,11 @@ def test_tensors_that_are_missing_or_unknown(tmp_path, capsys, change, words):
     assert words in complaint(write_original(tmp_path / "a", tensors), capsys)
 
 
+def test_hash_tables_of_another_size(tmp_path, capsys):
+    folder = write_original(tmp_path / "a", {"model.params": torch.zeros(1000)}, model="NGP")
+    assert "'model.params' has 1000" in complaint(folder, capsys)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1', "\udcff"])
 def test_options_that_are_not_json(tmp_path, capsys, text):
     folder = write_original(tmp_path / "a", adaptive_tensors(OPTIONS))

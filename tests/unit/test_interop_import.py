@@ -14,13 +14,17 @@ from original_models import (
     write_ensemble,
     write_original,
 )
+from torch import cos, sin
 
 from amgsrn_core import NeuralVolume
-from amgsrn_core.archive import verify_archive
+from amgsrn_core.archive import parameter_shapes, verify_archive
+from amgsrn_core.archive.shapes import levels_of
 from amgsrn_core.cli import main
+from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.interop import import_model
 from amgsrn_core.networks import network_from_state
+from amgsrn_core.networks.encoders import hash_encode
 from amgsrn_core.volume import GridGeometry, open_volume, write_volume
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
@@ -71,7 +75,7 @@ def original_answer(folder_tensors: dict, options: dict, points: torch.Tensor) -
 
 
 @needs_reference
-@pytest.mark.parametrize("name", ["apm_s64_small"])
+@pytest.mark.parametrize("name", ["apm_s64_small", "fvsrn_s64"])
 def test_outputs_are_the_originals(name, tmp_path):
     expected = answers(name)
     model = imported(REFERENCE / "upstream_models" / name, tmp_path / "m.amgsrn")
@@ -231,3 +235,64 @@ def test_a_decoder_of_tiny_cuda_nn_answers_as_its_arithmetic(grids, tmp_path):
     box = torch.exp(-0.5 * (local**20).sum(-1))
     scale = torch.linalg.det(maps[:, :3, :3]) / (2 * torch.pi) ** 1.5
     assert torch.allclose(density, scale @ box, atol=1e-5)
+
+
+def test_positional_terms_of_tiny_cuda_nn_are_padded_too(tmp_path):
+    random = torch.Generator().manual_seed(5)
+    width, terms = 32, 2
+    weights = 0.2 * torch.randn(width * (16 + 16), generator=random)
+    grid = torch.randn(1, 2, 3, 4, 5, generator=random)
+    folder = write_original(
+        tmp_path / "a",
+        {"feature_grid": grid, "decoder.params": weights},
+        model="fVSRN",
+        num_positional_encoding_terms=terms,
+        nodes_per_layer=width,
+        n_layers=1,
+    )
+    (network,) = networks(folder)
+    points = torch.rand(300, 3, generator=random) * 2 - 1
+    sampled = torch.nn.functional.grid_sample(grid, points[None, None, None], align_corners=True)
+    octaves = [
+        wave(2.0**octave * torch.pi * points) for octave in range(terms) for wave in (sin, cos)
+    ]
+    features = torch.cat([*octaves, sampled.flatten(0, 3).T], 1)
+    assert features.shape[1] == 14
+    expected = fused_answer(weights, features, width, 1)
+    with torch.no_grad():
+        normalised = network.normalised(points)
+    assert torch.allclose(normalised, expected, atol=3e-3 * float(expected.abs().max()))
+
+
+def test_a_hash_grid_of_tiny_cuda_nn_has_its_tables_behind_the_decoder(tmp_path):
+    options = {
+        "model": "NGP",
+        "n_grids": 3,
+        "nodes_per_layer": 16,
+        "hash_log2_size": 7,
+        "hash_base_resolution": 4,
+        "hash_max_resolution": 9,
+    }
+    config = NetworkConfig(
+        encoder="hash",
+        grids=3,
+        width=16,
+        hash_log2_size=7,
+        hash_base_resolution=4,
+        hash_max_resolution=9,
+    )
+    shapes = parameter_shapes(config, 1)
+    random = torch.Generator().manual_seed(5)
+    tables = torch.randn(shapes["feature_grids"], generator=random)
+    weights = 0.2 * torch.randn(16 * (16 + 16 + 16), generator=random)
+    folder = write_original(
+        tmp_path / "a", {"model.params": torch.cat([weights, tables.flatten()])}, **options
+    )
+    (network,) = networks(folder)
+    points = torch.rand(300, 3, generator=random) * 2 - 1
+    features = hash_encode(points, tables, levels_of(config))
+    # Here tiny-cuda-nn fills up with zeros.
+    expected = fused_answer(weights, torch.cat([features, torch.zeros(300, 10)], 1), 16, 2)
+    with torch.no_grad():
+        normalised = network.normalised(points)
+    assert torch.allclose(normalised, expected, atol=3e-3 * float(expected.abs().max()))

@@ -117,6 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_render(commands)
     _add_info(commands)
     _add_import(commands)
+    _add_export(commands)
     _add_bench(commands)
     _add_doctor(commands)
     for program, words in _PARAVIEW.items():
@@ -274,6 +275,12 @@ def _add_import(commands: argparse._SubParsersAction[_Parser]) -> None:
         "original does not store",
     )
     _add_selection(parser)
+
+
+def _add_export(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(commands, "export", "write a model as the original code keeps it")
+    parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
+    parser.add_argument("folder", metavar="DIR", help="folder to make")
 
 
 def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:

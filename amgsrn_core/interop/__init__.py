@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amgsrn_core.interop.exporting import export_model
 from amgsrn_core.interop.importing import import_model
 
-__all__ = ["import_model"]
+__all__ = ["export_model", "import_model"]

@@ -61,8 +61,8 @@ def _write_model(archive: Archive, folder: Path, name: str) -> None:
     folder.mkdir()
     if len(index.bricks) == 1:
         (brick,) = index.bricks
-        options = {"ensemble": False, "extents": None, "ensemble_grid": "1,1,1"}
-        _write_network(archive, 0, folder, {**options, "save_name": name}, brick)
+        alone = {"ensemble": False, "extents": None, "ensemble_grid": "1,1,1", "save_name": name}
+        _write_network(archive, 0, folder, alone, brick)
         return
     places, counts = _places(index)
     parent = {**_options(index), "save_name": name, "full_shape": list(index.dims)}
@@ -72,7 +72,7 @@ def _write_model(archive: Archive, folder: Path, name: str) -> None:
     _write_options(folder, parent)
     for number, brick in enumerate(index.bricks):
         extents = _text([bound for s in brick.ghosted for bound in (s.start, s.stop)])
-        options = {
+        options: dict[str, Any] = {
             "ensemble": False,
             "extents": extents,
             "save_name": f"{name}/{extents}",

@@ -23,6 +23,7 @@ from amgsrn_core.cli import main
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.interop import import_model
+from amgsrn_core.interop import imported as imported_file
 from amgsrn_core.networks import network_from_state
 from amgsrn_core.networks.encoders import hash_encode
 from amgsrn_core.volume import GridGeometry, open_volume, write_volume
@@ -296,3 +297,13 @@ def test_a_hash_grid_of_tiny_cuda_nn_has_its_tables_behind_the_decoder(tmp_path)
     with torch.no_grad():
         normalised = network.normalised(points)
     assert torch.allclose(normalised, expected, atol=3e-3 * float(expected.abs().max()))
+
+
+def test_a_folder_is_imported_again_when_it_changed(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = write_original(tmp_path / "a", adaptive_tensors(OPTIONS))
+    first = imported_file(folder / "options.json")
+    assert imported_file(folder / "options.json") == first
+    assert verify_archive(first).value_maximum == (6.0,)
+    write_original(folder, adaptive_tensors(OPTIONS), data_max=9.0)
+    assert verify_archive(imported_file(folder / "options.json")).value_maximum == (9.0,)

@@ -21,7 +21,7 @@ from amgsrn_core.volume import volume_from_array
 
 DENSE = NetworkConfig(encoder="dense", grid_shape=(3, 4, 5), positional_terms=2, width=16)
 HASH = NetworkConfig(
-    encoder="hash", grids=5, hash_log2_size=9, hash_base_resolution=4, hash_max_resolution=40
+    encoder="hash", grids=5, hash_log2_size=10, hash_base_resolution=5, hash_max_resolution=40
 )
 
 

@@ -112,7 +112,7 @@ class NeuralVolume:
         ranges = [index.value_range(index.bricks[i]) for i in self._present]
         self._lows = np.array([low for low, _ in ranges], dtype=np.float32)
         self._spans = np.array([high for _, high in ranges], dtype=np.float32) - self._lows
-        self._kernels = native_library(backend, self.device)
+        self._kernels = native_library(backend, self.device, index.network.encoder)
         if len(index.bricks) == 1 and len(self._present):
             self._bricks[0]  # a damaged model is found out now
 

@@ -8,14 +8,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from sample_models import small_index
 
 from amgsrn_core import NeuralVolume
-from amgsrn_core.archive import parameter_shapes
+from amgsrn_core.archive import BrickRecord, parameter_shapes
 from amgsrn_core.archive.shapes import levels_of
 from amgsrn_core.backends import backend_name
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.errors import ConfigurationError
-from amgsrn_core.networks import SceneNetwork, encode
+from amgsrn_core.networks import SceneNetwork, encode, network_from_state
 from amgsrn_core.training import train
 from amgsrn_core.volume import volume_from_array
 
@@ -145,3 +146,28 @@ def test_both_are_trained_like_adaptive_grids(encoder, motion, tmp_path):
     (corners,) = model.feature_corners()
     assert np.allclose(corners[0].max(0), [15, 13, 11]) and np.allclose(corners[0].min(0), 0)
     assert np.isfinite(model.density_block().values).all()
+
+
+@pytest.mark.parametrize("config", [DENSE, HASH], ids=lambda c: c.encoder)
+def test_bricks_are_evaluated_with_any_encoder(config):
+    y, x = slice(0, 7), slice(0, 8)
+    bricks = tuple(
+        BrickRecord((slice(*own), y, x), (slice(*trained), y, x))
+        for own, trained in (((0, 3), (0, 5)), ((3, 6), (1, 6)))
+    )
+    index = small_index(network=config).replace(bricks=bricks)
+    states = [random_network(config).state_arrays(), random_network(config).state_arrays()]
+    states[1]["decoder.0.weight"] *= 0.5
+    points = np.random.default_rng(0).uniform(0, 1, (30, 3)) * (7, 6, 5)
+    points[:, 2] = np.where(points[:, 2] < 2.5, points[:, 2] / 2.6, 4.5)  # beyond the overlap
+    values = NeuralVolume(index, states).sample_index(points)
+    for own, state, start in (
+        (points[:, 2] < 2.5, states[0], 0),
+        (points[:, 2] > 2.5, states[1], 1),
+    ):
+        network = network_from_state(config, state, torch.zeros(1), torch.tensor([10.0]))
+        local = (points[own] - (0, 0, start)) * (2 / 7, 2 / 6, 2 / 4) - 1
+        with torch.no_grad():
+            expected = network(torch.from_numpy(local.astype("f4"))).numpy()
+        assert own.sum() > 5
+        assert np.allclose(values[own], expected, atol=1e-3)

@@ -110,11 +110,12 @@ class SceneNetwork(nn.Module):
 
     def with_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return values [N, C] and their gradients [N, C, 3] by the brick-local points [N, 3]."""
-        arguments = self.feature_grids, self.transforms, self.weights
         if self.evaluator is not None and _is_plain(points, self):
-            values, gradients = self.evaluator.with_gradient(points.contiguous(), *arguments)
+            values, gradients = self.evaluator.with_gradient(
+                points.contiguous(), self.feature_grids, self.transforms, self.weights
+            )
         else:
-            values, gradients = reference.values_and_gradients(points, *arguments)
+            values, gradients = reference.differentiated(self.normalised, points)
         scale = self.maximum - self.minimum
         return values * scale + self.minimum, gradients * scale[:, None]
 

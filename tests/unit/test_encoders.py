@@ -17,6 +17,9 @@ from amgsrn_core.backends import backend_name
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.networks import SceneNetwork, encode, network_from_state
+from amgsrn_core.rendering import RenderSettings, TransferFunction, make_marcher
+from amgsrn_core.rendering.field import NeuralField
+from amgsrn_core.rendering.reference import TorchMarcher
 from amgsrn_core.training import train
 from amgsrn_core.volume import volume_from_array
 
@@ -171,3 +174,32 @@ def test_bricks_are_evaluated_with_any_encoder(config):
             expected = network(torch.from_numpy(local.astype("f4"))).numpy()
         assert own.sum() > 5
         assert np.allclose(values[own], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("config", [DENSE, HASH], ids=lambda c: c.encoder)
+def test_gradients_are_slopes(config):
+    network = random_network(config).double()
+    points = random_points(300)[8:].double() * 0.99
+    values, gradients = network.with_gradient(points)
+    assert torch.equal(values, network(points).detach())
+    step = 1e-7
+    slopes = [
+        (network(points + step * axis) - network(points - step * axis)) / (2 * step)
+        for axis in torch.eye(3, dtype=torch.float64)
+    ]
+    difference = (gradients - torch.stack(slopes, 2).detach()).abs().amax((1, 2))
+    # A few points lie on the face of a cell.
+    assert torch.quantile(difference, 0.97) < 1e-4 * gradients.abs().max()
+
+
+@pytest.mark.parametrize("config", [DENSE, HASH], ids=lambda c: c.encoder)
+def test_any_encoder_is_rendered_as_its_samples(config):
+    index = small_index(network=config)
+    model = NeuralVolume(index, [random_network(config).state_arrays()])
+    field = NeuralField(model)
+    points = np.random.default_rng(0).uniform(0, 5, (50, 3))
+    values = field.values(torch.from_numpy(points).float())
+    assert np.allclose(values.numpy(), model.sample(points), atol=1e-2)
+    transfer = TransferFunction(0.0, 10.0, np.ones((2, 4), np.float32))
+    marcher = make_marcher(model, transfer, RenderSettings())
+    assert isinstance(marcher, TorchMarcher)

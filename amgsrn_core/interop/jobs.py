@@ -327,8 +327,10 @@ def _refuse_unknown(options: dict[str, Any], known: set[str]) -> None:
 
 def _name(options: dict[str, Any], key: str) -> str:
     value = options.get(key)
-    if not isinstance(value, str) or not value or ".." in Path(value).parts:
+    if not isinstance(value, str) or not value:
         raise ConfigurationError(f"'{key}' is missing or not a name")
+    if key != "data" and (".." in Path(value).parts or Path(value).is_absolute()):
+        raise ConfigurationError(f"'{key}' {value!r} leads out of the folder of models")
     return value
 
 

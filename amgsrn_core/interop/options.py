@@ -43,6 +43,9 @@ _SUPPORTED: dict[str, Any] = {
     "error_volume": False,
 }
 
+# More samples along an axis are not plausible, and would take memory before anything is found out.
+_LONGEST_AXIS = 10_000_000
+
 
 @dataclass(frozen=True)
 class Options:
@@ -110,8 +113,8 @@ class Options:
             z, y, x = (int(item) for item in items)
         except (TypeError, ValueError):
             raise ArchiveError(f"'{key}' is not three whole numbers") from None
-        if min(z, y, x) < 2:
-            raise ArchiveError(f"'{key}' has fewer than 2 samples along an axis")
+        if not 2 <= min(z, y, x) <= max(z, y, x) <= _LONGEST_AXIS:
+            raise ArchiveError(f"'{key}' {[z, y, x]} is not a possible shape")
         return z, y, x
 
     def extents(self) -> tuple[int, ...] | None:

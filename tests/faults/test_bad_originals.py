@@ -145,6 +145,7 @@ def test_a_missing_folder_and_a_missing_checkpoint(tmp_path, capsys):
         ({"full_shape": ...}, "full_shape"),
         ({"full_shape": [6, 7]}, "full_shape"),
         ({"full_shape": [6, 7, 1]}, "full_shape"),
+        ({"full_shape": [6, 7, 10**12]}, "full_shape"),
         ({"data_min": 7.0}, "data_min"),
         ({"data_min": float("nan")}, "data_min"),
         ({"data_max": "high"}, "data_max"),

@@ -135,6 +135,7 @@ def test_obsolete_options_are_named(place):
         ({"data": ""}, "'data'"),
         ({"save_name": None}, "save_name"),
         ({"save_name": "../../etc"}, "save_name"),
+        ({"save_name": "/etc/model"}, "save_name"),
         ({"ensemble": True, "ensemble_grid": "2,2"}, "bricks needs 3 numbers"),
         ({"ensemble": True, "ensemble_ghost_cells": "x"}, "ghost"),
     ],

@@ -35,8 +35,9 @@ def build_kernels(target: Path) -> None:
         log.warning("cmake was not found: installing without the CPU kernels")
         return
     with tempfile.TemporaryDirectory() as folder:
+        options = ["-DCMAKE_BUILD_TYPE=Release", "-DAMGSRN_BUILD_plugins_NeuralVolume=OFF"]
         commands = (
-            ["cmake", "-S", str(ROOT), "-B", folder, "-DCMAKE_BUILD_TYPE=Release"],
+            ["cmake", "-S", str(ROOT), "-B", folder, *options],
             ["cmake", "--build", folder, "--target", "amgsrn_kernels"],
         )
         for command in commands:

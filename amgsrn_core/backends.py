@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from amgsrn_core.config import BACKENDS
@@ -14,8 +15,15 @@ if TYPE_CHECKING:
     from amgsrn_core.kernels import KernelLibrary
 
 
-def native_library(backend: str, device: torch.device | str) -> KernelLibrary | None:
+_log = logging.getLogger(__name__)
+
+
+def native_library(
+    backend: str, device: torch.device | str, encoder: str = "adaptive"
+) -> KernelLibrary | None:
     """Return the kernels if this backend uses them on this device, None if PyTorch does the work.
+
+    The kernels know networks with adaptive grids; `encoder` says which one a network has.
 
     Raises
     ------
@@ -25,6 +33,13 @@ def native_library(backend: str, device: torch.device | str) -> KernelLibrary | 
     if backend not in BACKENDS:
         raise ConfigurationError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}.")
     if backend == "torch":
+        return None
+    if encoder != "adaptive":
+        if backend == "native":
+            raise ConfigurationError(
+                f"Backend native has no {encoder} encoder; use backend auto, or encoder adaptive."
+            )
+        _log.info("PyTorch computes: the CPU kernels have no %s encoder.", encoder)
         return None
     on_cpu = str(device).split(":")[0] == "cpu"
     library = load() if on_cpu else None
@@ -37,6 +52,8 @@ def native_library(backend: str, device: torch.device | str) -> KernelLibrary | 
     return library
 
 
-def backend_name(device: torch.device | str, backend: str = "auto") -> str:
+def backend_name(
+    device: torch.device | str, backend: str = "auto", encoder: str = "adaptive"
+) -> str:
     """Return the backend that a choice leads to on a device: "torch" or "native"."""
-    return "torch" if native_library(backend, device) is None else "native"
+    return "torch" if native_library(backend, device, encoder) is None else "native"

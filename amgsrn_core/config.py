@@ -14,6 +14,8 @@ from amgsrn_core.bricks import counts_for
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.memory import physical_memory
 
+ENCODERS = ("adaptive", "dense", "hash")
+
 BACKENDS = ("auto", "torch", "native")
 """`auto` is `native` on a CPU that has the kernels, else `torch`."""
 
@@ -88,15 +90,43 @@ def _check(field: dataclasses.Field[Any], value: Any, default: Any) -> None:
 
 @dataclass(frozen=True)
 class NetworkConfig(Checked):
-    """Size of one network: adaptive feature grids (encoder) and a small MLP (decoder)."""
+    """Size of one network: an encoder, mostly of adaptive feature grids, and a small MLP."""
 
-    grids: int = option(16, "number of adaptive feature grids", minimum=1, maximum=4096)
+    encoder: str = option(
+        "adaptive",
+        "what points become before the decoder: features of adaptive grids, of one dense grid and "
+        "positional terms as in fV-SRN, or of a multi-resolution hash grid as in Instant NGP; "
+        "PyTorch alone computes the latter two",
+        choices=ENCODERS,
+    )
+    grids: int = option(
+        16, "number of adaptive feature grids, or levels of the hash grid", minimum=1, maximum=4096
+    )
     features: int = option(2, "features per grid node", minimum=1, maximum=64)
     grid_shape: Triple = option(  # noqa: RUF009 -- a dataclasses.field, like the others
         (32, 32, 32), "nodes of each feature grid along z, y, x", minimum=2, maximum=1024
     )
+    positional_terms: int = option(
+        6, "octaves of sines and cosines beside the dense grid", minimum=0, maximum=16
+    )
+    hash_log2_size: int = option(
+        19, "the tables of the hash grid have at most 2^N entries", minimum=3, maximum=26
+    )
+    hash_base_resolution: int = option(
+        16, "nodes per axis of the hash grid's coarsest level", minimum=2, maximum=65536
+    )
+    hash_max_resolution: int = option(
+        2048, "nodes per axis of the hash grid's finest level", minimum=2, maximum=65536
+    )
     layers: int = option(2, "hidden layers of the decoder", minimum=1, maximum=8)
     width: int = option(64, "neurons per hidden layer", minimum=1, maximum=1024)
+
+    @property
+    def inputs(self) -> int:
+        """Inputs of the decoder."""
+        if self.encoder == "dense":
+            return 6 * self.positional_terms + self.features
+        return self.grids * self.features
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class NeuralVolume:
         self.path = path
         self.checksum = checksum
         self.device = select_device(device)
-        self.backend = backend_name(self.device, backend)
+        self.backend = backend_name(self.device, backend, index.network.encoder)
         states = bricks if callable(bricks) else bricks.__getitem__
 
         def load(number: int) -> _Brick:
@@ -112,8 +112,7 @@ class NeuralVolume:
         ranges = [index.value_range(index.bricks[i]) for i in self._present]
         self._lows = np.array([low for low, _ in ranges], dtype=np.float32)
         self._spans = np.array([high for _, high in ranges], dtype=np.float32) - self._lows
-        self._kernels = native_library(backend, self.device)
-        self._owners = _Owners.of_bricks(index.bricks)
+        self._kernels = native_library(backend, self.device, index.network.encoder)
         if len(index.bricks) == 1 and len(self._present):
             self._bricks[0]  # a damaged model is found out now
 
@@ -500,14 +499,11 @@ class NeuralVolume:
         return values
 
     def _inside(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which points [N, 3] lie inside the volume and not in a hole, and those points."""
+        """Return which points [N, 3] lie inside the volume, and those points."""
         last = np.array(self.geometry.dims[::-1], dtype=np.float64) - 1
         inside = np.all((index >= -_FACE_TOLERANCE) & (index <= last + _FACE_TOLERANCE), axis=1)
         chosen = np.flatnonzero(inside)
         points = np.clip(index[chosen], 0, last)
-        if self.index.holes:
-            known = np.isin(self._owners.of(points), self.index.holes, invert=True)
-            chosen, points = chosen[known], points[known]
         return chosen, points
 
 
@@ -573,7 +569,7 @@ class _Brick:
             network=network,
             first=np.array([x.start, y.start, z.start], dtype=np.float64),
             last=np.array([x.stop - 1, y.stop - 1, z.stop - 1], dtype=np.float64),
-            valid=state.get("mask"),
+            valid=_without_holes(state.get("mask"), index, record),
             cells=state.get("macro_cells"),
             argument=network.kernel_argument(),
         )
@@ -632,35 +628,19 @@ class _Brick:
         return self.first + (corners + 1.0) * 0.5 * (self.last - self.first)
 
 
-class _Owners:
-    """Which brick owns a voxel, for any partition of the volume into boxes."""
-
-    def __init__(self, cuts: list[np.ndarray], numbers: np.ndarray) -> None:
-        self._cuts = cuts  # for x, y, z: where bricks begin, ascending
-        self._numbers = numbers  # [x, y, z] cells between the cuts
-
-    @classmethod
-    def of_bricks(cls, bricks: tuple[BrickRecord, ...]) -> _Owners:
-        cuts = [
-            np.unique([bound for b in bricks for bound in (b.extent[a].start, b.extent[a].stop)])
-            for a in (2, 1, 0)
-        ]
-        numbers = np.zeros([len(c) - 1 for c in cuts], dtype=np.intp)
-        for number, brick in enumerate(bricks):
-            cells = tuple(
-                slice(*np.searchsorted(c, [brick.extent[a].start, brick.extent[a].stop]))
-                for c, a in zip(cuts, (2, 1, 0))
-            )
-            numbers[cells] = number
-        return cls(cuts, numbers)
-
-    def of(self, points: np.ndarray) -> np.ndarray:
-        voxels = np.floor(points + 0.5)
-        cells = [
-            np.clip(np.searchsorted(cut, voxels[:, axis], side="right") - 1, 0, len(cut) - 2)
-            for axis, cut in enumerate(self._cuts)
-        ]
-        return self._numbers[tuple(cells)]
+def _without_holes(
+    valid: np.ndarray | None, index: ModelIndex, record: BrickRecord
+) -> np.ndarray | None:
+    """Return the mask of a brick's voxels, False in bricks that were not trained."""
+    for number in index.holes:
+        hole = tuple(
+            slice(max(h.start - g.start, 0), max(h.stop - g.start, 0))
+            for h, g in zip(index.bricks[number].extent, record.ghosted)
+        )
+        if all(h.start < g.stop - g.start and h.stop for h, g in zip(hole, record.ghosted)):
+            valid = np.ones(record.ghosted_dims, dtype=bool) if valid is None else valid.copy()
+            valid[hole] = False
+    return valid
 
 
 class _GridPoints:

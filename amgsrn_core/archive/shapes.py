@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amgsrn_core.config import NetworkConfig
+from amgsrn_core.hash_levels import HashLevel, hash_levels
 
 
 def parameter_shapes(network: NetworkConfig, outputs: int) -> dict[str, tuple[int, ...]]:
@@ -12,20 +13,36 @@ def parameter_shapes(network: NetworkConfig, outputs: int) -> dict[str, tuple[in
     ----------
     network : NetworkConfig
         Size of the network: G grids of C features with D x H x W nodes, `layers` hidden layers.
+        A dense encoder has one grid; a hash grid lists the entries of all its levels.
     outputs : int
         Number of components of the volume.
 
     Returns
     -------
     dict
-        `feature_grids` [G, C, D, H, W], `transforms` [G, 3, 4] and the decoder's matrices
-        `decoder.0.weight` [width, G*C], ..., `decoder.<layers>.weight` [outputs, width].
+        `feature_grids` [G, C, D, H, W] (hash: [entries, C]), `transforms` [G, 3, 4] (others than
+        adaptive: the identity [1, 3, 4]) and the decoder's matrices `decoder.0.weight`
+        [width, inputs], ..., `decoder.<layers>.weight` [outputs, width].
     """
+    grids = network.grids if network.encoder == "adaptive" else 1
     shapes: dict[str, tuple[int, ...]] = {
-        "feature_grids": (network.grids, network.features, *network.grid_shape),
-        "transforms": (network.grids, 3, 4),
+        "feature_grids": (grids, network.features, *network.grid_shape),
+        "transforms": (grids, 3, 4),
     }
-    widths = [network.grids * network.features, *[network.width] * network.layers, outputs]
+    if network.encoder == "hash":
+        entries = sum(level.entries for level in levels_of(network))
+        shapes["feature_grids"] = (entries, network.features)
+    widths = [network.inputs, *[network.width] * network.layers, outputs]
     for layer, (before, after) in enumerate(zip(widths, widths[1:])):
         shapes[f"decoder.{layer}.weight"] = (after, before)
     return shapes
+
+
+def levels_of(network: NetworkConfig) -> tuple[HashLevel, ...]:
+    """Return the levels of a network's hash grid."""
+    return hash_levels(
+        network.grids,
+        network.hash_log2_size,
+        network.hash_base_resolution,
+        network.hash_max_resolution,
+    )

@@ -25,6 +25,7 @@ _MARKS = {OK: "  ", NOTE: "! ", PROBLEM: "X "}
 
 _NUMPY_LIMIT = (2, 4)  # numpy 2.4 removed functions that ParaView up to 5.13 calls
 _PARAVIEW_SECONDS = 120
+_PARAVIEW_PYTHON = "paraview's python"
 
 _PARAVIEW_PROBE = """
 import json, sys
@@ -36,6 +37,9 @@ for name in ("numpy", "torch", "amgsrn_core", "amgsrn_paraview"):
     except Exception as error:
         seen[name] = None
         seen[name + "_error"] = "%s: %s" % (type(error).__name__, error)
+from paraview import servermanager, simple
+proxies = servermanager.ProxyManager().SMProxyManager
+seen["neural_volume"] = proxies.HasDefinition("representations", "NeuralVolumeRepresentation")
 print("amgsrn-doctor " + json.dumps(seen))
 """
 
@@ -222,12 +226,21 @@ def _paraview() -> Iterator[Finding]:
         return
     files = sorted(path.name for path in folder.iterdir() if path.suffix in (".xml", ".so", ".py"))
     yield Finding("plugin", OK, f"{', '.join(files)} in {folder}")
-    yield _paraview_python(str(pvpython))
+    yield from _paraview_python(str(pvpython))
 
 
-def _paraview_python(pvpython: str) -> Finding:
-    """Import the suite inside ParaView, as the plugin will."""
-    name = "paraview's python"
+def _paraview_python(pvpython: str) -> Iterator[Finding]:
+    """Import the suite inside ParaView, as the plugin will, and look for what it registered."""
+    seen = _seen_inside(pvpython)
+    if isinstance(seen, Finding):
+        yield seen
+        return
+    yield _judge_python(seen)
+    yield _judge_neural_volume(seen, pvpython)
+
+
+def _seen_inside(pvpython: str) -> dict[str, Any] | Finding:
+    """Return what a program inside ParaView sees, or why there is nothing to be seen."""
     try:
         result = subprocess.run(
             [pvpython, "-c", _PARAVIEW_PROBE],
@@ -239,21 +252,25 @@ def _paraview_python(pvpython: str) -> Finding:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding(name, PROBLEM, f"{pvpython} does not run ({error})", "Repair ParaView.")
+        detail = f"{pvpython} does not run ({error})"
+        return Finding(_PARAVIEW_PYTHON, PROBLEM, detail, "Repair ParaView.")
     line = re.search(r"^amgsrn-doctor (\{.*\})$", result.stdout, re.MULTILINE)
     if line is None:
         tail = (result.stderr.strip().splitlines() or ["no output"])[-1]
         return Finding(
-            name,
+            _PARAVIEW_PYTHON,
             PROBLEM,
             f"{pvpython} ended with status {result.returncode} ({tail})",
             "Try `amgsrn pvpython -c 'import torch, amgsrn_paraview'` by hand.",
         )
-    seen = json_module.loads(line[1])
+    return dict(json_module.loads(line[1]))
+
+
+def _judge_python(seen: dict[str, Any]) -> Finding:
     ours = "{}.{}".format(*sys.version_info[:2])
     if seen["python"] != ours:
         return Finding(
-            name,
+            _PARAVIEW_PYTHON,
             PROBLEM,
             f"ParaView embeds Python {seen['python']}, this environment is Python {ours}",
             "Remove .venv and run scripts/setup, which makes it from ParaView's own version.",
@@ -262,20 +279,41 @@ def _paraview_python(pvpython: str) -> Finding:
     if failed:
         first = failed[0]
         return Finding(
-            name,
+            _PARAVIEW_PYTHON,
             PROBLEM,
             f"{first} cannot be imported inside ParaView ({seen[first + '_error']})",
             "Run scripts/setup.",
         )
     if seen["torch"] is None:
         return Finding(
-            name,
+            _PARAVIEW_PYTHON,
             NOTE,
             f"torch cannot be imported inside ParaView ({seen['torch_error']}): models can be "
             "trained there, in another process, but not evaluated",
             "Run scripts/setup.",
         )
-    return Finding(name, OK, f"{seen['python']} with numpy {seen['numpy']}, torch {seen['torch']}")
+    versions = f"{seen['python']} with numpy {seen['numpy']}, torch {seen['torch']}"
+    return Finding(_PARAVIEW_PYTHON, OK, versions)
+
+
+def _judge_neural_volume(seen: dict[str, Any], pvpython: str) -> Finding:
+    name, compiled = "neural volume", paraview_launcher.neural_volume()
+    if compiled is None:
+        return Finding(
+            name,
+            NOTE,
+            "not built: ParaView shows previews and reconstructions of models only",
+            "Install ParaView's development files (Debian, Ubuntu: paraview-dev) and run "
+            "scripts/setup.",
+        )
+    if not seen["neural_volume"]:
+        return Finding(
+            name,
+            NOTE,
+            f"{compiled} was built for another ParaView than {pvpython}",
+            "Remove the folder build and run scripts/setup with this ParaView.",
+        )
+    return Finding(name, OK, str(compiled))
 
 
 def _display() -> Finding:

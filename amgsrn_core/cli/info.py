@@ -12,6 +12,7 @@ from amgsrn_core.archive import ModelIndex, parameter_shapes, read_index, verify
 from amgsrn_core.archive.index import BrickRecord
 from amgsrn_core.backends import backend_name
 from amgsrn_core.cli.report import decibels, duration, figure, prepare_report, size, write_report
+from amgsrn_core.config import NetworkConfig
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -89,12 +90,11 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
         step = f"index {index.time.index} of {len(index.time.values)}"
         yield "time step", f"{step}: {index.time.value:g} {index.time.units}".rstrip()
     yield "bricks", _bricks(index.bricks)
-    shape = " x ".join(map(str, network.grid_shape))
     yield (
         "network",
         (
-            f"{network.grids} grids of {shape} x {network.features}, "
-            f"decoder {network.layers} x {network.width}, {results['parameters']:,} parameters"
+            f"{_encoder(network)}, decoder {network.layers} x {network.width}, "
+            f"{results['parameters']:,} parameters"
         ),
     )
     ratio = figure(results["ratio"], digits=3)
@@ -109,6 +109,17 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
     yield "format", f"{major}.{minor}"
     if results["verified"]:
         yield "verified", "all checksums agree"
+
+
+def _encoder(network: NetworkConfig) -> str:
+    shape = " x ".join(map(str, network.grid_shape))
+    if network.encoder == "dense":
+        terms = network.positional_terms
+        return f"dense grid of {shape} x {network.features} with {terms} positional octaves"
+    if network.encoder == "hash":
+        low, high = network.hash_base_resolution, network.hash_max_resolution
+        return f"hash grid of {network.grids} levels from {low} to {high} x {network.features}"
+    return f"{network.grids} grids of {shape} x {network.features}"
 
 
 def _bricks(bricks: tuple[BrickRecord, ...]) -> str:

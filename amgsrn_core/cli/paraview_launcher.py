@@ -15,6 +15,7 @@ from amgsrn_core.errors import AmgsrnError
 PROGRAMS = ("pvpython", "pvbatch", "pvserver", "paraview")
 
 _PLUGIN_FILE = "AMGSRN.xml"
+_NEURAL_VOLUME = "NeuralVolume.so"
 _RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
 
 
@@ -79,7 +80,7 @@ def paraview_environment(base: Mapping[str, str] | None = None) -> dict[str, str
     """Return `base` (default: this process's environment) with this suite on ParaView's paths."""
     environment = dict(os.environ if base is None else base)
     _prepend(environment, "PYTHONPATH", python_folders())
-    _prepend(environment, "PV_PLUGIN_PATH", [plugin_folder()])
+    _prepend(environment, "PV_PLUGIN_PATH", plugin_folders())
     # Inside ParaView sys.executable is ParaView; training runs in this interpreter instead.
     environment.setdefault("AMGSRN_PYTHON", sys.executable)
     return environment
@@ -113,8 +114,24 @@ def find_program(program: str) -> Path:
     return Path(on_path)
 
 
+def plugin_folders() -> list[Path]:
+    """Return the folders of plugin files that PV_PLUGIN_PATH has to name."""
+    compiled = neural_volume()
+    return [plugin_folder(), *([compiled.parent] if compiled else [])]
+
+
+def neural_volume() -> Path | None:
+    """Return the compiled plugin, the representation Neural Volume; None where it was not built."""
+    root = Path(amgsrn_core.__file__).resolve().parents[1]
+    built = root / "build" / "plugins" / "NeuralVolume" / "lib" / "NeuralVolume"
+    for folder in (built, root.parent / "NeuralVolume"):
+        if (folder / _NEURAL_VOLUME).is_file():
+            return folder / _NEURAL_VOLUME
+    return None
+
+
 def plugin_folder() -> Path:
-    """Return the folder of plugin files that PV_PLUGIN_PATH has to name."""
+    """Return the folder of the plugin file that describes the proxies."""
     root = Path(amgsrn_core.__file__).resolve().parents[1]
     # A checkout keeps them in xml/; `cmake --install` puts them beside the Python packages.
     for folder in (root / "xml", root.parent / "paraview"):

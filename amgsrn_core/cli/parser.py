@@ -53,6 +53,9 @@ _PARAVIEW = {
     "paraview": "ParaView itself",
 }
 
+# A module cannot be called like a word of Python.
+_MODULES = {"import": "import_model"}
+
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse a command line; :class:`~amgsrn_core.cli.failures.UsageError` when it is wrong."""
@@ -74,7 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
         from amgsrn_core.cli.doctor import doctor
 
         return doctor(json=arguments.json)
-    module = importlib.import_module(f"amgsrn_core.cli.{arguments.command}")
+    name = _MODULES.get(arguments.command, arguments.command)
+    module = importlib.import_module(f"amgsrn_core.cli.{name}")
     status: int = module.run(arguments)
     return status
 
@@ -112,6 +116,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_reconstruct(commands)
     _add_render(commands)
     _add_info(commands)
+    _add_import(commands)
+    _add_export(commands)
+    _add_jobs(commands)
     _add_bench(commands)
     _add_doctor(commands)
     for program, words in _PARAVIEW.items():
@@ -254,6 +261,66 @@ def _add_info(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
     parser.add_argument("--verify", action="store_true", help="check every brick's checksum")
     _add_json(parser)
+
+
+def _add_import(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(commands, "import", "make a model file of a model of the original code")
+    parser.add_argument(
+        "folder", metavar="DIR", help="folder of the model or ensemble, as in SavedModels"
+    )
+    _add_output(parser, "MODEL.amgsrn", "the model to write")
+    parser.add_argument(
+        "--volume",
+        metavar="VOLUME",
+        help="what it was trained on: gives names, units and where the samples lie, which the "
+        "original does not store",
+    )
+    _add_selection(parser)
+
+
+def _add_export(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(commands, "export", "write a model as the original code keeps it")
+    parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
+    parser.add_argument("folder", metavar="DIR", help="folder to make")
+
+
+def _add_jobs(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(commands, "jobs", "run a job file of the original code")
+    parser.add_argument(
+        "settings", metavar="SETTINGS.json", help="list of trainings and tests, as in the original"
+    )
+    parser.add_argument(
+        "--devices",
+        metavar="NAME,...",
+        default="all",
+        help="devices that run jobs side by side: cpu, numbers of CUDA devices, or all of those "
+        "(default: all, or cpu where there are none)",
+    )
+    parser.add_argument(
+        "--data-devices",
+        choices=("same", "cpu"),
+        default="same",
+        help="where data are kept while training; here always where the training is",
+    )
+    for name, folder, words in (
+        ("data", "Data", "the volumes; also beside the job file"),
+        ("models", "SavedModels", "models and logs"),
+        ("output-dir", "Output", "what tests write"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            metavar="DIR",
+            default=folder,
+            help=f"folder of {words} (default: {folder})",
+        )
+    parser.add_argument(
+        "--retries",
+        metavar="N",
+        type=int,
+        default=1,
+        help="how often a job that failed is tried again (default: 1)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan only")
 
 
 def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:

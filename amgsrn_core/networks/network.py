@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from amgsrn_core.archive.shapes import levels_of, parameter_shapes
 from amgsrn_core.backends import native_library
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError
 from amgsrn_core.kernels.inference import Evaluator
 from amgsrn_core.kernels.loader import Network
 from amgsrn_core.networks import reference
+from amgsrn_core.networks.encoders import hash_encode, positional_terms
 
 # Both from the paper: features start as almost nothing, maps as a slightly perturbed identity.
 FEATURE_INIT = 1e-4
@@ -21,7 +23,10 @@ TRANSFORM_NOISE = 0.05
 
 
 class SceneNetwork(nn.Module):
-    """A field over one brick: feature grids, their affine maps, a decoder and a value range.
+    """A field over one brick: an encoder, a decoder and a value range.
+
+    The encoder has adaptive feature grids and their affine maps. A dense one is a single grid with
+    the identity map and positional terms beside it; a hash grid has tables instead of nodes.
 
     Parameters
     ----------
@@ -31,8 +36,9 @@ class SceneNetwork(nn.Module):
 
     Attributes
     ----------
-    feature_grids : Parameter [G, F, D, H, W]
+    feature_grids : Parameter [G, F, D, H, W], of a hash grid [entries, F]
     transforms : Parameter [G, 3, 4]
+        Of other encoders than adaptive: the identity, [1, 3, 4].
     decoder : ModuleList of Linear without bias
     evaluator : Evaluator or None
         The CPU kernels' view of the network, where these are used.
@@ -44,11 +50,11 @@ class SceneNetwork(nn.Module):
     def __init__(self, config: NetworkConfig, minimum: Tensor, maximum: Tensor) -> None:
         super().__init__()
         self.config = config
-        self.feature_grids = nn.Parameter(
-            torch.zeros(config.grids, config.features, *config.grid_shape)
-        )
-        self.transforms = nn.Parameter(torch.eye(3, 4).repeat(config.grids, 1, 1))
-        sizes = [config.grids * config.features, *[config.width] * config.layers, len(minimum)]
+        shapes = parameter_shapes(config, len(minimum))
+        self.feature_grids = nn.Parameter(torch.zeros(shapes["feature_grids"]))
+        self.transforms = nn.Parameter(torch.eye(3, 4).repeat(shapes["transforms"][0], 1, 1))
+        self._levels = levels_of(config) if config.encoder == "hash" else ()
+        sizes = [config.inputs, *[config.width] * config.layers, len(minimum)]
         self.decoder = nn.ModuleList(
             nn.Linear(before, after, bias=False) for before, after in zip(sizes, sizes[1:])
         )
@@ -69,7 +75,7 @@ class SceneNetwork(nn.Module):
         backend : {"auto", "torch", "native"}
             See :data:`amgsrn_core.config.BACKENDS`; for the device that the network is on.
         """
-        library = native_library(backend, self.feature_grids.device)
+        library = native_library(backend, self.feature_grids.device, self.config.encoder)
         self.evaluator = None if library is None else Evaluator(library)
 
     def normalised(self, points: Tensor) -> Tensor:
@@ -78,16 +84,29 @@ class SceneNetwork(nn.Module):
             return self.evaluator.normalised(
                 points.contiguous(), self.feature_grids, self.transforms, self.weights
             )
-        features = reference.encode(points, self.feature_grids, self.transforms)
-        return reference.decode(features, self.weights)
+        return reference.decode(self.encode(points, self.transforms), self.weights)
+
+    def encode(self, points: Tensor, transforms: Tensor) -> Tensor:
+        """Return the decoder's inputs [N, inputs] at brick-local points [N, 3].
+
+        `transforms` are the network's own, perhaps detached.
+        """
+        if self._levels:
+            return hash_encode(points, self.feature_grids, self._levels)
+        features = reference.encode(points, self.feature_grids, transforms)
+        if self.config.encoder == "dense":
+            terms = positional_terms(points, self.config.positional_terms)
+            return torch.cat([terms, features], dim=1)
+        return features
 
     def with_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return values [N, C] and their gradients [N, C, 3] by the brick-local points [N, 3]."""
-        arguments = self.feature_grids, self.transforms, self.weights
         if self.evaluator is not None and _is_plain(points, self):
-            values, gradients = self.evaluator.with_gradient(points.contiguous(), *arguments)
+            values, gradients = self.evaluator.with_gradient(
+                points.contiguous(), self.feature_grids, self.transforms, self.weights
+            )
         else:
-            values, gradients = reference.values_and_gradients(points, *arguments)
+            values, gradients = reference.differentiated(self.normalised, points)
         scale = self.maximum - self.minimum
         return values * scale + self.minimum, gradients * scale[:, None]
 
@@ -131,7 +150,8 @@ def initial_network(
     with torch.no_grad():
         network.feature_grids.uniform_(-FEATURE_INIT, FEATURE_INIT, generator=random)
         noise = torch.randn(network.transforms.shape, generator=random)
-        network.transforms.add_(TRANSFORM_NOISE * noise)
+        if config.encoder == "adaptive":
+            network.transforms.add_(TRANSFORM_NOISE * noise)
         for weight in network.weights:
             nn.init.xavier_normal_(weight, generator=random)
     return network

@@ -8,7 +8,7 @@ Large-Scale Data Visualization", IEEE TVCG 2024 (VIS 2023), sections 3 and 4.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as functional
@@ -111,9 +111,14 @@ def values_and_gradients(
     gradients : Tensor [N, outputs, 3]
         Change of each value along local x, y, z.
     """
+    return differentiated(lambda p: decode(encode(p, feature_grids, transforms), weights), points)
+
+
+def differentiated(evaluate: Callable[[Tensor], Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a field's values [N, outputs] at points [N, 3], and gradients [N, outputs, 3]."""
     with torch.inference_mode(False), torch.enable_grad():
         points = points.detach().clone().requires_grad_()
-        values = decode(encode(points, feature_grids, transforms), weights)
+        values = evaluate(points)
         gradients = [
             torch.autograd.grad(values[:, output].sum(), points, retain_graph=True)[0]
             for output in range(values.shape[1])

@@ -102,6 +102,13 @@ class ProgressiveImage:
         total = self._camera.width * self._camera.height
         return self._done / total if total else 1.0
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether some pixels have no colour yet, not even a neighbour's."""
+        camera = self._camera
+        coarsest = -(-camera.width // _COARSEST) * -(-camera.height // _COARSEST)
+        return self._done < coarsest
+
     def advance(self, budget_seconds: float | None = None) -> float:
         """March more rays, and return the fraction of the image that is done.
 

@@ -80,7 +80,9 @@ def make_marcher(
     from amgsrn_core.backends import native_library
 
     on_cuda = volume.device.type == "cuda"
-    library = None if backend == "nerfacc" else native_library(backend, volume.device)
+    library = None
+    if backend != "nerfacc":
+        library = native_library(backend, volume.device, volume.index.network.encoder)
     if library is not None:
         from amgsrn_core.rendering.native import NativeMarcher
 

@@ -51,7 +51,7 @@ def _say_that_nothing_is_faster() -> None:
 
 def make_step(network: SceneNetwork, data: TrainingData, config: TrainingConfig) -> Step:
     """Return the configured backend's step for a network and data on one device."""
-    library = native_library(config.backend, data.values.device)
+    library = native_library(config.backend, data.values.device, network.config.encoder)
     if config.precision == "fast" and (library is None or not library.has_fast):
         _say_that_nothing_is_faster()
     if library is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from amgsrn_core.config import TrainingConfig
-from amgsrn_core.networks import SceneNetwork, decode, encode
+from amgsrn_core.networks import SceneNetwork, decode
 from amgsrn_core.training.motion import density_loss
 from amgsrn_core.training.optimisers import (
     MOVER_BETAS,
@@ -56,12 +56,12 @@ class TorchStep:
         else:
             target = linear_targets(self._data.values, local)
         network = self._network
-        moves = rate.transforms > 0.0
+        moves = rate.transforms > 0.0 and network.config.encoder == "adaptive"
         by_gradient = moves and self._config.motion == "gradient"
         self._optimiser.zero_grad(set_to_none=True)
         self._mover.zero_grad(set_to_none=True)
         transforms = network.transforms if by_gradient else network.transforms.detach()
-        values = decode(encode(local, network.feature_grids, transforms), network.weights)
+        values = decode(network.encode(local, transforms), network.weights)
         errors = (values - target).square().mean(1)
         errors.mean().backward()
         errors = errors.detach()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from vtkmodules.util.vtkAlgorithm import VTKPythonAlgorithmBase
@@ -10,9 +9,7 @@ from vtkmodules.vtkCommonCore import vtkOutputWindow
 from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkImageData
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
-from amgsrn_core.errors import AmgsrnError
-
-_log = logging.getLogger(__name__)
+from amgsrn_paraview.explanation import explain
 
 
 class Algorithm(VTKPythonAlgorithmBase):
@@ -34,14 +31,8 @@ class Algorithm(VTKPythonAlgorithmBase):
         """Serve a request of the pipeline; see vtkAlgorithm."""
         try:
             return int(VTKPythonAlgorithmBase.ProcessRequest(self, request, inInfo, outInfo))
-        except AmgsrnError as error:
-            self.complain(str(error))
-        except MemoryError:
-            self.complain("There is not enough memory; choose a smaller region or resolution.")
         except Exception as error:
-            _log.exception("%s failed", self.label)
-            kind = type(error).__name__
-            self.complain(f"An internal error occurred ({kind}: {error}); please report it.")
+            self.complain(explain(error, self.label, "choose a smaller region or resolution"))
         for port in range(self.GetNumberOfOutputPorts()):
             _leave_empty(request, outInfo.GetInformationObject(port))
         return 1

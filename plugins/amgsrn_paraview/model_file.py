@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from amgsrn_core.archive import Archive
 from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ConfigurationError
+from amgsrn_core.interop import OPTIONS_FILE, imported
 from amgsrn_core.volume import GridGeometry
 from amgsrn_paraview import datasets, ranks
 from amgsrn_paraview.datasets import VTKExtent
@@ -25,6 +26,8 @@ class ModelFile:
     def refresh(self, path: str) -> None:
         """Read the index of a model file unless it is known already.
 
+        Of a model of the original code, `path` is its options.json.
+
         Raises
         ------
         ArchiveNotFoundError, ArchiveError
@@ -38,6 +41,8 @@ class ModelFile:
         if identity is not None and identity == self._identity:
             return
         self._identity = self._network = None
+        if os.path.basename(path) == OPTIONS_FILE:
+            path = imported(path)
         with Archive(path) as archive:  # explains itself when there is no such file
             self.index, self.checksum = archive.index, archive.checksum
         self.path = os.path.abspath(path)

@@ -96,6 +96,26 @@ class AMGSRNTrainer(Algorithm):
             self._execution = execution
             self.Modified()
 
+    def SetEncoder(self, number: int) -> None:
+        """Choose the encoder, by its position among the choices."""
+        self._choose(self._network, NetworkConfig, "encoder", number)
+
+    def SetPositionalTerms(self, count: int) -> None:
+        """Set the octaves of sines and cosines beside the dense grid."""
+        self._assign(self._network, positional_terms=count)
+
+    def SetHashLog2Size(self, size: int) -> None:
+        """Set the largest size of the hash grid's tables, as a power of two."""
+        self._assign(self._network, hash_log2_size=size)
+
+    def SetHashBaseResolution(self, nodes: int) -> None:
+        """Set the nodes per axis of the hash grid's coarsest level."""
+        self._assign(self._network, hash_base_resolution=nodes)
+
+    def SetHashMaxResolution(self, nodes: int) -> None:
+        """Set the nodes per axis of the hash grid's finest level."""
+        self._assign(self._network, hash_max_resolution=nodes)
+
     def SetGrids(self, grids: int) -> None:
         """Set the number of feature grids."""
         self._assign(self._network, grids=grids)

@@ -8,10 +8,12 @@ import re
 
 import numpy as np
 import pytest
+from original_models import write_ensemble
 from sample_models import write_small_model
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.archive import Archive, write_archive
+from amgsrn_core.interop import import_model
 from amgsrn_core.volume import Axis, GridGeometry
 from amgsrn_core.volume.preview import preview_geometry
 
@@ -52,6 +54,22 @@ def expected(path, geometry):
     if block.valid is not None:
         values[:, ~block.valid] = np.nan
     return np.moveaxis(values, 0, -1)
+
+
+def test_a_model_of_the_original_opens_by_its_options(paraview, tmp_path):
+    extents = [(0, 5, 0, 7, 0, 8), (1, 6, 0, 7, 0, 8)]
+    folder = write_ensemble(tmp_path / "wind", extents, (6, 7, 8))
+    options = str(folder / "options.json")
+    steps = [{"proxy": "open", "file": options}, {"proxy": "filter", "file": options}]
+    cache = tmp_path / "cache"
+    run, arrays = read(paraview, steps, environment={"XDG_CACHE_HOME": str(cache)})
+    index, bricks = import_model(folder)
+    model = NeuralVolume(index, bricks, backend="torch")
+    values = np.moveaxis(model.reconstruct_block().values, 0, -1)
+    assert run.results["steps"][0]["proxy"] == "AMGSRNReader"
+    for number in (0, 1):
+        assert np.allclose(arrays[f"{number}/wind"].reshape(values.shape), values, **CLOSE)
+    assert len(list(cache.rglob("wind-*.amgsrn"))) == 1
 
 
 def test_reader_and_reconstruction_agree_with_the_library(paraview, model):

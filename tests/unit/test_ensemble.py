@@ -8,8 +8,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sample_models import small_brick, small_index, write_small_model
 
 from amgsrn_core import NeuralVolume
@@ -166,26 +164,6 @@ def test_with_one_ghost_cell_each_brick_answers_alone_for_its_own_voxels():
             for e, g in zip(record.extent, record.ghosted)
         )
         np.testing.assert_allclose(whole[record.extent], alone[inner], atol=1e-5)
-
-
-@given(
-    cuts=st.tuples(*[st.sets(st.integers(1, 5), max_size=3)] * 3),
-    point=st.tuples(*[st.floats(0, 5)] * 3),
-)
-@settings(deadline=None, max_examples=60)
-def test_every_point_has_the_owner_of_its_nearest_voxel(cuts, point):
-    from amgsrn_core.ensemble import _Owners
-
-    lines = [sorted({0, 6, *c}) for c in cuts]
-    records = [
-        BrickRecord(*[(slice(z0, z1), slice(y0, y1), slice(x0, x1))] * 2)
-        for z0, z1 in zip(lines[0], lines[0][1:])
-        for y0, y1 in zip(lines[1], lines[1][1:])
-        for x0, x1 in zip(lines[2], lines[2][1:])
-    ]
-    owner = records[_Owners.of_bricks(tuple(records)).of(np.array([point]))[0]]
-    for part, coordinate in zip(owner.extent, reversed(point)):
-        assert part.start <= math.floor(coordinate + 0.5) < part.stop
 
 
 def test_the_preview_is_even_in_the_world_and_small():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,7 +34,7 @@ def fake_pvpython(tmp_path, monkeypatch):
 def facts(**changed):
     version = "{}.{}".format(*sys.version_info[:2])
     seen = {"python": version, "numpy": "1", "torch": "2", "amgsrn_core": "", "amgsrn_paraview": ""}
-    return {**seen, **changed}
+    return {**seen, "neural_volume": True, **changed}
 
 
 def test_a_paraview_that_can_import_the_suite_is_well(fake_pvpython):
@@ -54,6 +55,25 @@ def test_a_suite_that_paraview_cannot_import_is_a_problem(fake_pvpython):
     finding = by_name(examine())["paraview's python"]
     assert finding.state == PROBLEM
     assert "no such thing" in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("built", "registered", "state", "words"),
+    [
+        (None, False, NOTE, "paraview-dev"),
+        ("/x/NeuralVolume.so", False, NOTE, "another ParaView"),
+        ("/x/NeuralVolume.so", True, OK, "/x/NeuralVolume.so"),
+    ],
+)
+def test_neural_volume_is_there_or_else_how_to_get_it(
+    fake_pvpython, monkeypatch, built, registered, state, words
+):
+    path = Path(built) if built else None
+    monkeypatch.setattr(module.paraview_launcher, "neural_volume", lambda: path)
+    fake_pvpython(**facts(neural_volume=registered))
+    finding = by_name(examine())["neural volume"]
+    assert finding.state == state
+    assert words in finding.detail + finding.remedy
 
 
 def test_no_paraview_is_only_a_note(tmp_path, monkeypatch):

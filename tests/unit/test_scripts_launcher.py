@@ -71,6 +71,28 @@ def test_the_suite_is_on_the_program_s_paths(paraview_home, monkeypatch):
     assert environment["AMGSRN_PYTHON"] == sys.executable
 
 
+@pytest.mark.parametrize(
+    ("library", "plugin"),
+    [
+        ("amgsrn_core", "build/plugins/NeuralVolume/lib/NeuralVolume/NeuralVolume.so"),
+        ("python/amgsrn_core", "NeuralVolume/NeuralVolume.so"),  # as `cmake --install` puts it
+    ],
+)
+def test_the_compiled_plugin_is_on_the_program_s_path(tmp_path, monkeypatch, library, plugin):
+    xml = {"amgsrn_core": "xml", "python/amgsrn_core": "paraview"}[library]
+    for name in (f"{library}/__init__.py", f"{xml}/AMGSRN.xml"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    monkeypatch.setattr(launcher.amgsrn_core, "__file__", str(tmp_path / library / "__init__.py"))
+    assert launcher.neural_volume() is None
+    assert launcher.paraview_environment({})["PV_PLUGIN_PATH"] == str(tmp_path / xml)
+    (tmp_path / plugin).parent.mkdir(parents=True)
+    (tmp_path / plugin).touch()
+    assert launcher.neural_volume() == tmp_path / plugin
+    folders = launcher.paraview_environment({})["PV_PLUGIN_PATH"].split(os.pathsep)
+    assert folders == [str(tmp_path / xml), str((tmp_path / plugin).parent)]
+
+
 def test_paths_are_not_repeated_when_launchers_nest():
     once = launcher.paraview_environment({})
     twice = launcher.paraview_environment(once)

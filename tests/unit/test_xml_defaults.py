@@ -17,9 +17,17 @@ from amgsrn_core.config import (
     StorageConfig,
     TrainingConfig,
 )
+from amgsrn_core.rendering import RenderSettings
+from amgsrn_core.rendering.marcher import BACKENDS
+from amgsrn_core.rendering.settings import BLEND_MODES
 
 ROOT = Path(__file__).parents[2]
 XML = ElementTree.parse(ROOT / "xml" / "AMGSRN.xml").getroot()
+PLUGIN = ROOT / "plugins" / "NeuralVolume" / "Plugin"
+NEURAL_VOLUME = {
+    element.get("name"): element
+    for element in ElementTree.parse(PLUGIN / "NeuralVolume.xml").getroot()[0][0]
+}
 PROXIES = {proxy.get("name"): proxy for proxy in XML.iter("SourceProxy")}
 PUBLIC = (
     "AMGSRNTrainer",
@@ -128,3 +136,40 @@ def test_everything_is_documented(proxy):
             assert len(text.split()) >= 2, f"{element.get('name')} has no documentation"
             # A label of its own would be the property's name in Python.
             assert element.get("label") is None
+
+
+@pytest.mark.parametrize("words", ["samples per voxel", "unit distance", "shade", "jitter"])
+def test_neural_volume_s_settings_are_those_of_the_library(words):
+    name = "".join(word.capitalize() for word in words.split())
+    (field,) = (
+        field
+        for field in dataclasses.fields(RenderSettings)
+        if field.name == words.replace(" ", "_")
+    )
+    # What is not described here is ParaView's own, off by default.
+    element = NEURAL_VOLUME.get(name)
+    assert float(element.get("default_values") if element is not None else 0) == field.default
+    for domain in element.iter("DoubleRangeDomain") if element is not None else ():
+        assert float(domain.get("min")) == field.metadata["minimum"]
+
+
+def test_neural_volume_s_choices_are_those_of_the_library():
+    modes = {entry.get("text").split()[0].lower() for entry in NEURAL_VOLUME["BlendMode"][0]}
+    assert modes == set(BLEND_MODES)
+    backends = {entry.get("value") for entry in NEURAL_VOLUME["Backend"][0]}
+    assert backends == set(BACKENDS)
+    assert NEURAL_VOLUME["Backend"].get("default_values") == "auto"
+
+
+@pytest.mark.parametrize("name", sorted(name for name in NEURAL_VOLUME if name))
+def test_neural_volume_s_properties_are_documented_and_served(name):
+    element = NEURAL_VOLUME[name]
+    headers = [*PLUGIN.rglob("*.h")]
+    inherited = {"SetBlendMode", "SetIsosurfaceValue"}  # of vtkImageVolumeRepresentation
+    method = re.sub("^[SG]et", "", element.get("command"))
+    declared = rf"\b[SG]et{method}\(|Macro\({method},"
+    assert element.get("command") in inherited or any(
+        re.search(declared, header.read_text()) for header in headers
+    )
+    if element.get("is_internal") != "1":
+        assert len((element.findtext("Documentation") or "").split()) >= 2

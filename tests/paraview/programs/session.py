@@ -11,6 +11,8 @@ import numpy as np
 import paraview.simple as pv
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
+from amgsrn_core.cli.paraview_launcher import neural_volume
+
 XML = Path(__file__).resolve().parents[3] / "xml" / "AMGSRN.xml"
 
 
@@ -18,6 +20,12 @@ def load_plugin(remote: bool = False) -> ModuleType:
     """Load the plugin; its proxies then are functions of the module that is returned."""
     pv.LoadPlugin(str(XML), remote=remote)
     return pv
+
+
+def load_neural_volume(remote: bool = False) -> None:
+    """Load the compiled plugin, which client and server both need."""
+    for place in (True, False) if remote else (False,):
+        pv.LoadPlugin(str(neural_volume()), remote=place)
 
 
 def arguments() -> list[str]:

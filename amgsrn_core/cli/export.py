@@ -1,0 +1,15 @@
+"""``amgsrn export``: a model file becomes a folder that the original code opens."""
+
+from __future__ import annotations
+
+import argparse
+
+from amgsrn_core.cli.report import print_rows
+from amgsrn_core.interop import export_model
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the original's folder."""
+    export_model(arguments.model, arguments.folder)
+    print_rows([("written", arguments.folder)])
+    return 0

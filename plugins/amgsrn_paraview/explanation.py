@@ -1,0 +1,23 @@
+"""What went wrong, as one sentence for ParaView's messages."""
+
+from __future__ import annotations
+
+import logging
+
+from amgsrn_core.errors import AmgsrnError
+
+_log = logging.getLogger(__name__)
+
+
+def explain(error: Exception, label: str, out_of_memory: str) -> str:
+    """Return a sentence on an error of the object called `label`.
+
+    An error that nobody thought of is logged with its traceback.
+    """
+    if isinstance(error, AmgsrnError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"There is not enough memory; {out_of_memory}."
+    _log.error("%s failed", label, exc_info=error)
+    kind = type(error).__name__
+    return f"An internal error occurred ({kind}: {error}); please report it."

@@ -1,0 +1,294 @@
+"""Pictures of neural models for ParaView's render view.
+
+The plugin `NeuralVolume` (C++) calls :func:`render` for the mapper of each representation, as often
+as its picture needs refinement, and :func:`release` when the mapper is gone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from amgsrn_core.errors import AmgsrnError, ArchiveNotFoundError, ConfigurationError
+from amgsrn_paraview.explanation import explain
+
+if TYPE_CHECKING:
+    from amgsrn_core.archive import ModelIndex
+    from amgsrn_core.ensemble import NeuralVolume
+    from amgsrn_core.rendering import RenderSettings, TransferFunction
+
+Request = dict[str, Any]
+"""What a picture depends on; but for the texts and the depth all are tuples of floats.
+
+==================== ============================================================================
+depth                bytes: float32, window depth 0 to 1 of what is opaque, the bottom row first
+size                 width and height of the picture in pixels
+world_to_clip        4 x 4 matrix, row by row: from the volume to OpenGL's clip space
+bounds               x0, x1, y0, y1, z0, z1 of the piece of the data set that is here
+index_to_world       of image data: 4 x 4 matrix, row by row, from indices to the volume
+extent               of image data: first and last index along x, y, z of the piece
+cropping             x0, x1, y0, y1, z0, z1 of the box that is shown; missing where all is
+planes               a, b, c, d of any number of planes; where a x + b y + c z + d >= 0 is shown
+range, logarithmic   the values that the table covers, evenly or evenly in the logarithm
+table                red, green, blue, opacity of each entry
+component            number of the component that is shown, or -1 for the magnitude
+blend_mode           VTK's number of the blend mode
+isovalues            any number of them
+shade, jitter        0 or 1
+ambient, diffuse, specular, specular_power, samples_per_voxel, unit_distance
+                     see RenderSettings
+image_reduction      while interacting: least pixels per ray, along each axis
+path, checksum       text: the model
+array                text: name of the array that is shown
+backend, device      text: see make_marcher and NeuralVolume.open
+==================== ============================================================================
+"""
+
+# A rough picture has half the samples along its rays, and at most so many pixels per ray and axis.
+_ROUGH_DENSITY, _MOST_PIXELS = 0.5, 32
+
+# VTK's numbers.
+_BLEND_MODES = {0: "composite", 1: "maximum", 5: "isosurface"}
+
+_painters: dict[int, _Painter] = {}
+_volumes: weakref.WeakValueDictionary[tuple[str, str, str], NeuralVolume] = (
+    weakref.WeakValueDictionary()
+)
+
+
+def render(
+    token: int, generation: int, interactive: bool, budget: float | None, request: Request
+) -> tuple[float, int, int, np.ndarray, str]:
+    """Work on a picture.
+
+    Parameters
+    ----------
+    token : int
+        Identity of the caller.
+    generation : int
+        Which of the caller's requests this is; with the same number the same picture goes on.
+    interactive : bool
+        Another picture will follow soon, so a rough one does.
+    budget : float or None
+        Seconds that this may take; None for as long as it needs.
+    request : dict
+        See :data:`Request`.
+
+    Returns
+    -------
+    fraction : float
+        How much of the sharp picture is done, 0 to 1.
+    width, height : int
+        Size of what there is to be seen, smaller than requested as long as that is rough.
+    rgba : float32 array [height, width, 4]
+        Colours multiplied with the opacity, and the opacity, 0 to 1; the bottom row first.
+    status : str
+        What was done and how, for people.
+
+    Raises
+    ------
+    AmgsrnError
+        There is no picture; the sentence says why.
+    ImportError
+        A package that rendering needs is missing.
+    """
+    try:
+        painter = _painters.setdefault(token, _Painter())
+        return painter.paint(generation, interactive, budget, request)
+    except ImportError:
+        raise
+    except Exception as error:
+        release(token)
+        raise AmgsrnError(explain(error, "Neural Volume", "choose a smaller window")) from error
+
+
+def release(token: int) -> None:
+    """Forget everything about a caller."""
+    _painters.pop(token, None)
+
+
+class _Painter:
+    """What one mapper shows: a rough picture at once, a sharp one when there is time."""
+
+    def __init__(self) -> None:
+        self._generation = -1
+        self._rough: _Picture | None = None
+        self._sharp: _Picture | None = None
+        self._pixel_seconds = 0.0  # that each ray of the last rough picture took
+
+    def paint(
+        self, generation: int, interactive: bool, budget: float | None, request: Request
+    ) -> tuple[float, int, int, np.ndarray, str]:
+        if generation != self._generation:
+            self._rough = self._sharp = None
+            self._generation = generation
+        seen = self._sharp or self._rough
+        if budget is not None and (interactive or seen is None):
+            shown = self._rough = self._rough or self._sketch(budget, request)
+        else:
+            shown = self._sharp = self._sharp or _Picture(request)
+            shown.advance(budget)
+            if self._rough is not None and shown.image.has_gaps:
+                shown = self._rough
+        fraction = self._sharp.image.fraction if self._sharp else 0.0
+        status = f"{shown.describe()}, {fraction:.0%} refined"
+        height, width = shown.image.rgba.shape[:2]
+        return fraction, width, height, np.ascontiguousarray(shown.image.rgba), status
+
+    def _sketch(self, budget: float, request: Request) -> _Picture:
+        """Return a picture with as many rays as there is time for."""
+        width, height = _size(request)
+        pixels = _MOST_PIXELS / 2.0
+        if self._pixel_seconds:
+            pixels = math.sqrt(self._pixel_seconds * width * height / budget)
+        pixels = max(request["image_reduction"][0], min(pixels, _MOST_PIXELS))
+        picture = _Picture(request, pixels, _ROUGH_DENSITY)
+        picture.advance(2 * budget)
+        done = picture.image.fraction * picture.image.rgba[..., 0].size
+        self._pixel_seconds = picture.seconds / max(1.0, done)
+        return picture
+
+
+class _Picture:
+    """A picture in progress: sharp, or with larger pixels and longer steps."""
+
+    def __init__(self, request: Request, pixels: float = 1.0, density: float = 1.0) -> None:
+        from amgsrn_core.rendering import Camera, ProgressiveImage, make_marcher
+
+        start = time.perf_counter()
+        self._volume = _open(request["path"], request["checksum"], request["device"])
+        self._settings = _settings(request, self._volume.index, density)
+        self._marcher = make_marcher(
+            self._volume, _transfer(request), self._settings, request["backend"]
+        )
+        width, height = (math.ceil(size / pixels) for size in _size(request))
+        camera = Camera(width, height, np.array(request["world_to_clip"]).reshape(4, 4))
+        self.image = ProgressiveImage(self._marcher, camera, _depth(request, width, height))
+        self.seconds = time.perf_counter() - start
+
+    def advance(self, budget: float | None) -> None:
+        start = time.perf_counter()
+        self.image.advance(budget)
+        self.seconds += time.perf_counter() - start
+
+    def describe(self) -> str:
+        height, width = self.image.rgba.shape[:2]
+        return (
+            f"{self._marcher.backend} on {self._volume.device}, {width} x {height} rays, "
+            f"{self._settings.samples_per_voxel:g} samples per voxel, {self.seconds:.2f} s"
+        )
+
+
+def _open(path: str, checksum: str, device: str) -> NeuralVolume:
+    """Return a model; all who show it share it."""
+    from amgsrn_core.ensemble import NeuralVolume
+
+    key = path, checksum, device
+    volume = _volumes.get(key)
+    if volume is None:
+        volume = NeuralVolume.open(path, device)
+        if volume.checksum != checksum:
+            raise ArchiveNotFoundError(
+                f"The model file {path} was replaced by another model; update its source."
+            )
+        _volumes[key] = volume
+    return volume
+
+
+def _transfer(request: Request) -> TransferFunction:
+    from amgsrn_core.rendering import TransferFunction
+
+    low, high = request["range"]
+    if not low < high:  # a colour map of one value: everything below is its first colour
+        high = low + 1e-6 * max(abs(low), 1.0)
+    table = np.clip(np.array(request["table"], dtype=np.float32).reshape(-1, 4), 0.0, 1.0)
+    return TransferFunction(low, high, table, bool(request["logarithmic"][0]))
+
+
+def _settings(request: Request, index: ModelIndex, density: float) -> RenderSettings:
+    """Return the settings with `density` times as many samples as requested."""
+    from amgsrn_core.rendering import RenderSettings
+
+    numbers = {
+        name: request[name][0]
+        for name in ("ambient", "diffuse", "specular", "specular_power", "unit_distance")
+    }
+    crop, planes = _piece(request)
+    return RenderSettings(
+        samples_per_voxel=density * request["samples_per_voxel"][0],
+        blend=_BLEND_MODES.get(int(request["blend_mode"][0]), "composite"),
+        shade=bool(request["shade"][0]),
+        jitter=bool(request["jitter"][0]),
+        isovalues=request["isovalues"],
+        component=_component(request["array"], int(request["component"][0]), index),
+        crop=crop,
+        clip_planes=(*planes, *_rows(request["planes"])),
+        **numbers,
+    )
+
+
+def _component(array: str, component: int, index: ModelIndex) -> int | str:
+    """Return which component of the model an array, or a component of it, is."""
+    if array in index.components:
+        return index.components.index(array)
+    if array != index.name:
+        raise ConfigurationError(
+            f"The model has no array {array}; colour by {' or '.join(_arrays(index))}."
+        )
+    if len(index.components) == 1:
+        return 0
+    return "magnitude" if component < 0 else component
+
+
+def _arrays(index: ModelIndex) -> tuple[str, ...]:
+    is_vector = len(index.components) == 1 or index.name != "_".join(index.components)
+    return (index.name,) if is_vector else index.components
+
+
+def _piece(request: Request) -> tuple[tuple[float, ...], list[tuple[float, ...]]]:
+    """Return the box and the planes that bound what this process shows.
+
+    That is its piece of the data set, so that ranks do not draw each other's parts, and of it what
+    is in the cropping box.
+    """
+    box = np.array(request["bounds"]).reshape(3, 2)
+    if "cropping" in request:
+        limits = np.array(request["cropping"]).reshape(3, 2)
+        box = np.stack(
+            [np.maximum(box[:, 0], limits[:, 0]), np.minimum(box[:, 1], limits[:, 1])], axis=1
+        )
+    planes: list[tuple[float, ...]] = []
+    matrix = np.array(request.get("index_to_world", np.eye(4))).reshape(4, 4)
+    axes = matrix[:3, :3]
+    if not np.array_equal(axes, np.diag(np.diag(axes))):
+        x0, x1, y0, y1, z0, z1 = request["extent"]
+        low, high = (matrix @ [x0, y0, z0, 1.0])[:3], (matrix @ [x1, y1, z1, 1.0])[:3]
+        # Rows of the inverse are normal to the layers of samples.
+        for normal in np.linalg.inv(axes):
+            planes.append((*normal.tolist(), float(-normal @ low)))
+            planes.append((*(-normal).tolist(), float(normal @ high)))
+    return tuple(box.ravel().tolist()), planes
+
+
+def _rows(numbers: tuple[float, ...]) -> list[tuple[float, ...]]:
+    return [numbers[i : i + 4] for i in range(0, len(numbers), 4)]
+
+
+def _size(request: Request) -> tuple[int, int]:
+    width, height = request["size"]
+    return int(width), int(height)
+
+
+def _depth(request: Request, width: int, height: int) -> np.ndarray:
+    """Return the depth at the centres of the pixels of a picture of this size, flat."""
+    columns, rows = _size(request)
+    depth = np.frombuffer(request["depth"], dtype=np.float32).reshape(rows, columns)
+    if (columns, rows) != (width, height):
+        row = ((np.arange(height) + 0.5) * rows / height).astype(int)
+        column = ((np.arange(width) + 0.5) * columns / width).astype(int)
+        depth = depth[row[:, None], column]
+    return depth.ravel()

@@ -1,0 +1,30 @@
+"""The same pictures on any number of ranks, here or on a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import paraview.simple as pv
+from neural_scene import Scene, load
+from session import arguments, save
+
+folder, port, ranks = Path(arguments()[0]), int(arguments()[1]), int(arguments()[2])
+if port:
+    pv.Connect("localhost", port)
+names = load(remote=bool(port))
+scene = Scene(names.AMGSRNReader(FileName=str(folder / "even.amgsrn")))
+scene.view.RemoteRenderThreshold = 0
+scene.add_ball([16, 13, 11], 5.0)
+scene.add_ball([36, 26, 36], 3.0)
+scene.save(folder / "front.png")
+scene.look_from([-40.0, -20.0, -60.0])
+scene.save(folder / "back.png")
+scene.display.NeuralUseCropping = 1
+scene.display.NeuralCroppingOrigin = [3.0, 0.0, 6.0]
+scene.display.NeuralCroppingScale = [0.5, 1.0, 0.6]
+scene.save(folder / "cropped.png")
+parts = [scene.source.GetRankDataInformation(rank).GetNumberOfPoints() for rank in range(ranks)]
+scene.display.NeuralUseCropping = 0
+scene.look_from([70.0, 50.0, 80.0])
+scene.view.InteractiveRender()
+save(points_by_rank=parts, status=scene.status())

@@ -1,0 +1,210 @@
+"""Neural Volume: the network itself in the render view, beside ParaView's own volume of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+from conftest import PROGRAMS, end, executable, finish, missing
+from sample_models import small_brick, small_index
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkIOImage import vtkPNGReader
+
+from amgsrn_core.archive import write_archive
+from amgsrn_core.cli.paraview_launcher import neural_volume
+from amgsrn_core.volume import Axis, GridGeometry
+
+ROOT = PROGRAMS.parents[2]
+DIMS = (23, 27, 29)
+UNEVEN = GridGeometry(
+    (
+        Axis("z", np.cumsum(np.linspace(0.5, 1.5, DIMS[0])) - 0.5),
+        Axis.uniform("y", DIMS[1]),
+        Axis.uniform("x", DIMS[2]),
+    )
+)
+
+
+@pytest.fixture(autouse=True)
+def _plugin():
+    if neural_volume() is None:
+        missing("The compiled plugin (Debian, Ubuntu: paraview-dev)")
+
+
+@pytest.fixture
+def models(tmp_path):
+    """Models whose values cover [0, 10]: scalar, vector, two scalars, on uneven axes."""
+    write_model(tmp_path / "even.amgsrn")
+    write_model(tmp_path / "vector.amgsrn", components=("u", "v", "w"))
+    write_model(
+        tmp_path / "both.amgsrn",
+        name="temperature_salinity",
+        components=("temperature", "salinity"),
+    )
+    write_model(tmp_path / "uneven.amgsrn", geometry=UNEVEN)
+    write_model(tmp_path / "other.amgsrn", seed=5)
+    return tmp_path
+
+
+def write_model(path, *, seed=1, name="density", **options):
+    geometry = options.pop("geometry", GridGeometry.uniform(DIMS))
+    index = small_index(dims=DIMS, geometry=geometry, **options)
+    brick = small_brick(index, seed)
+    brick["feature_grids"] *= 6.0  # more contrast than a model has that nobody trained
+    write_archive(path, dataclasses.replace(index, name=name), [brick])
+
+
+def picture(path):
+    """Return a PNG file's pixels, float64 [height, width, 3 or 4], 0 to 255."""
+    reader = vtkPNGReader()
+    reader.SetFileName(str(path))
+    reader.Update()
+    width, height, _ = reader.GetOutput().GetDimensions()
+    values = vtk_to_numpy(reader.GetOutput().GetPointData().GetScalars())
+    return values.reshape(height, width, -1).astype(float)
+
+
+def difference(first, second):
+    """Return the mean and the 99th percentile of the difference of two pictures, of 255."""
+    apart = np.abs(picture(first) - picture(second))
+    return apart.mean(), np.percentile(apart, 99)
+
+
+# Mean and 99th percentile of the difference from ParaView's own volume of the same field, sampled
+# twice as finely; of 255.
+ALIKE = (1.0, 6.0)
+
+
+def test_pictures_are_those_of_paraview_s_own_volumes(paraview, models):
+    run = paraview.run("pvpython", "neural_pictures.py", models)
+    seen = run.results
+    assert run.messages == []
+    for name in (
+        *("perspective", "parallel", "tiled", "inside", "opaque", "cropped", "occluded"),
+        *("empty", "hidden", "vector", "component", "both", "uneven"),
+    ):
+        mean, most = difference(models / f"{name}-neural.png", models / f"{name}-volume.png")
+        assert mean <= ALIKE[0], name
+        assert most <= ALIKE[1], name
+    # Light is the same but for the normals, which VTK takes from voxels.
+    mean, _ = difference(models / "isosurface-neural.png", models / "isosurface-volume.png")
+    assert mean <= 1.0
+
+    neural, volume = (picture(models / f"transparent-{kind}.png") for kind in ("neural", "volume"))
+    assert neural[..., 3].min() == 0 < neural[..., 3].max() < 255
+    for image in (neural, volume):
+        image[..., :3] *= image[..., 3:] / 255.0
+    assert np.abs(neural - volume).mean() <= ALIKE[0]
+
+    # What is compared above is not nothing.
+    shots = [
+        picture(path) for path in sorted(models.glob("*-neural.png")) if "empty" not in str(path)
+    ]
+    assert all(shot.std() > 2.0 for shot in shots)
+    assert difference(models / "perspective-neural.png", models / "empty-neural.png")[0] > 3.0
+    assert difference(models / "cropped-neural.png", models / "perspective-neural.png")[0] > 1.0
+    assert difference(models / "occluded-neural.png", models / "perspective-neural.png")[0] > 1.0
+
+    # ParaView's own volumes are black with a logarithmic colour map.
+    logarithmic, resampled = (
+        models / f"{name}-neural.png" for name in ("logarithmic", "resampled")
+    )
+    assert difference(logarithmic, resampled)[0] <= 0.2
+    assert difference(logarithmic, models / "perspective-neural.png")[0] > 0.5
+    # Translucent geometry switches depth peeling on; the view gets its setting back.
+    assert seen["peeling"] == [True, True]
+    # A picture that was seen before comes back the same.
+    again = models / "again-neural.png"
+    assert difference(again, models / "perspective-neural.png") == (0.0, 0.0)
+    assert "3 x 1 rays" in seen["status"]
+    assert "100% refined" in seen["status"]
+
+
+def test_faults_and_changes(paraview, models):
+    run = paraview.run("pvpython", "neural_events.py", models)
+    seen = run.results
+    parts = re.split(r"\n<<(\w+)>>\n", run.stderr)
+    said = {name: text.strip() for name, text in zip(parts[1::2], parts[2::2])}
+
+    def same(first, second):
+        return difference(models / f"{first}.png", models / f"{second}.png")[0] == 0.0
+
+    assert seen["default"] == ["'Neural Volume'", "density"]
+    assert said["default"] == ""
+    # The reason is told once, however often is rendered; ParaView's own volume stands in.
+    for name, words in (
+        ("import", "cannot be imported"),
+        ("other_data", "carry no neural model"),
+        ("array", "has no array twice; colour by density"),
+        ("backend", "backend must be one of"),
+    ):
+        assert said[name].count("ERROR: Neural Volume: ") == 1, said[name]
+        assert words in said[name]
+        assert len(said[name].splitlines()) <= 2
+    assert not same("broken", "mended")
+    assert difference(models / "broken.png", models / "mended.png")[0] < 2.0
+    assert same("mended", "before")
+    assert same("other-neural", "other-volume")
+
+    # A model is shown until its reader runs again, then the one that took its place.
+    assert same("before", "still")
+    assert not same("before", "replaced")
+    assert same("replaced", "fresh")
+    assert same("replaced", "selected")
+    assert not same("replaced", "coarse")
+    assert "torch on cpu, 40 x 30 rays, 0.5 samples per voxel" in seen["torch"]
+    for name in ("quiet", "state", "end"):
+        assert said[name] == "", name
+
+    assert "Display.NeuralSamplesPerVoxel = 0.5" in seen["script"]
+    assert "Display.NeuralJitter = 1" in seen["script"]
+    assert "Display.Representation = 'Neural Volume'" in seen["trace"]
+    assert seen["frames"] == 2
+    assert seen["restored"] == 1
+    assert same("saved", "restored")
+
+
+@pytest.mark.mpi
+def test_ranks_draw_one_picture_together_here_and_on_a_server(paraview, models, free_port):
+    one = drawn_by(paraview, models, 1)
+    compare_ranks(one, drawn_by(paraview, models, 3))
+
+    options = ["--oversubscribe", "--bind-to", "none", "-n", "2"]
+    command = [executable("pvserver"), f"--server-port={free_port}"]
+    server = paraview.start([executable("mpiexec"), *options, *command])
+    try:
+        for line in server.stdout:
+            if "Accepting connection" in line:
+                break
+        compare_ranks(one, drawn_by(paraview, models, 2, free_port))
+        served = finish(server, 30)
+    finally:
+        end(server)
+    assert served.returncode == 0, served.stderr
+    assert "ERROR" not in served.stdout + served.stderr
+
+
+def drawn_by(paraview, models, ranks, port=0):
+    """Return the folder with the pictures of a number of ranks."""
+    folder = models / f"ranks-{ranks}"
+    folder.mkdir()
+    (folder / "even.amgsrn").write_bytes((models / "even.amgsrn").read_bytes())
+    where = ("neural_ranks.py", folder, port, ranks)
+    if port:
+        # The client has the plugins, but not what they need to draw a model.
+        run = paraview.run("pvpython", *where, environment={"PYTHONPATH": f"{PROGRAMS}:{ROOT}"})
+    else:
+        run = paraview.run("pvbatch", *where, ranks=ranks)
+    assert run.messages == []
+    parts = run.results["points_by_rank"]
+    assert all(0 < part < 0.8 * sum(parts) or ranks == 1 for part in parts)
+    return folder
+
+
+def compare_ranks(one, more):
+    for name in ("front", "back", "cropped"):
+        mean, _ = difference(one / f"{name}.png", more / f"{name}.png")
+        assert mean <= 0.5, name
+        assert picture(more / f"{name}.png").std() > 5.0

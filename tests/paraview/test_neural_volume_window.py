@@ -1,0 +1,28 @@
+"""Neural Volume in ParaView's window."""
+
+from __future__ import annotations
+
+import pytest
+from test_neural_volume import difference, models, picture  # noqa: F401
+from test_paraview_window import window  # noqa: F401
+
+pytestmark = pytest.mark.gui
+
+
+def test_a_picture_refines_by_itself_and_follows_the_mouse(window, models):  # noqa: F811
+    outcome = window("gui_neural.py", timeout=180)
+    seen = outcome.results
+    assert outcome.messages == []
+    assert seen["representation"] == "'Neural Volume'"
+    # Refinement took several passes, between which the event loop went on.
+    assert seen["beats"] > 3
+    # While the mouse moves there are fewer rays and longer steps, and no refinement.
+    dragged = seen["while_dragging"]
+    assert all("0.5 samples per voxel" in status for status in dragged[2:])
+    assert all(" 0% refined" in status for status in dragged[2:])
+    # A change restarts it at once.
+    for name in ("after_edit", "after_zoom"):
+        assert "100% refined" not in seen[name]
+    # A screenshot does not show how far refinement is.
+    assert difference(models / "early.png", models / "late.png") == (0.0, 0.0)
+    assert picture(models / "late.png").std() > 5.0

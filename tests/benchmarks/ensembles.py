@@ -13,6 +13,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -224,6 +225,7 @@ def memory(arguments: argparse.Namespace) -> dict[str, Any]:
             capture_output=True, text=True, check=True,
         ).stdout
     )  # fmt: skip
+    shutil.rmtree(f"{output}.parts", ignore_errors=True)
     start = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     first, peak = math.nan, {}

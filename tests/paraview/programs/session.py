@@ -11,8 +11,6 @@ import numpy as np
 import paraview.simple as pv
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
-from amgsrn_core.cli.paraview_launcher import neural_volume
-
 XML = Path(__file__).resolve().parents[3] / "xml" / "AMGSRN.xml"
 
 
@@ -24,6 +22,9 @@ def load_plugin(remote: bool = False) -> ModuleType:
 
 def load_neural_volume(remote: bool = False) -> None:
     """Load the compiled plugin, which client and server both need."""
+    # Not above: some programs run without the suite on their paths.
+    from amgsrn_core.cli.paraview_launcher import neural_volume
+
     for place in (True, False) if remote else (False,):
         pv.LoadPlugin(str(neural_volume()), remote=place)
 

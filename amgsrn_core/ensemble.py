@@ -26,7 +26,8 @@ from amgsrn_core.volume.preview import preview_geometry
 
 # Points of one evaluation. On a CPU larger batches fall out of the cache and are slower; a GPU
 # needs many to be busy. Both shrink for wide networks, to about 256 MiB (CPU) of temporaries.
-CPU_POINTS, _GPU_POINTS = 1 << 14, 1 << 18
+# The CPU kernels need no temporaries, and order scattered points the better the more there are.
+CPU_POINTS, KERNEL_POINTS, _GPU_POINTS = 1 << 14, 1 << 17, 1 << 18
 _BATCH_BYTES = 256 << 20
 
 # A point this fraction of a cell outside the volume still counts as on its face: world coordinates
@@ -359,6 +360,8 @@ class NeuralVolume:
         network = self.index.network
         per_point = 4 * (network.grids * (3 + 2 * network.features) + 3 * network.width)
         most = CPU_POINTS if self.device.type == "cpu" else _GPU_POINTS
+        if self._kernels is not None:
+            most = KERNEL_POINTS
         return max(256, min(most, _BATCH_BYTES // per_point))
 
     def _on_grid(

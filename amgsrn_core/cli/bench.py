@@ -102,7 +102,7 @@ def measure_inference(size: NetworkConfig, budget: Budget) -> tuple[_Rows, _Rows
     """
     import torch
 
-    from amgsrn_core.ensemble import CPU_POINTS
+    from amgsrn_core.ensemble import CPU_POINTS, KERNEL_POINTS
 
     random = torch.Generator().manual_seed(0)
     places = 2.0 * torch.rand(budget.points, 3, generator=random) - 1.0
@@ -111,9 +111,11 @@ def measure_inference(size: NetworkConfig, budget: Budget) -> tuple[_Rows, _Rows
         network = _network(size)
         network.use_backend(backend)
 
+        batch = CPU_POINTS if backend == "torch" else KERNEL_POINTS
+
         def go() -> None:
             with torch.inference_mode():
-                for part in places.split(CPU_POINTS):
+                for part in places.split(batch):
                     network(part)
 
         return go

@@ -88,7 +88,13 @@ def test_a_worker_that_is_asked_to_end_is_replaced(whole, source, tmp_path):
 def start(source: Path, output: Path, *more: str) -> subprocess.Popen[str]:
     command = [*COMMAND, str(source), "-o", str(output), *OPTIONS, *more]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell's background jobs, as these tests may be, ignore Ctrl-C and hand that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

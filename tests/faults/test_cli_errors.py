@@ -260,6 +260,8 @@ def test_a_stopped_training_is_kept_and_continued(tmp_path, volume, number):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # See tests/faults/test_brick_faults.py: a background job ignores Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while process.poll() is None and not list(parts.rglob("checkpoint*")):

@@ -59,8 +59,8 @@ for is_neural in (True, False):
         take("cropped", scene)
         display.NeuralUseCropping = 0
     else:
-        # Not by Volume's own cropping, whose box is wrong in ParaView 5.13 where voxels are not 1
-        # wide.
+        # Not by Volume's own cropping: in ParaView 5.13 its box is off for some voxels that are
+        # not 1 wide.
         box = Scene(values(Region="Index Extent", IndexExtent=[3, 17, 0, 26, 6, 17]), "Volume")
         take("cropped", box)
         pv.Delete(box.view)

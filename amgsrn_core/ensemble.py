@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -101,10 +103,17 @@ class NeuralVolume:
 
         self._bricks = BrickCache(len(index.bricks), load, _Brick.size, memory_limit)
         # Bricks without any value take no part; their numbers stay.
-        self._present = np.array(
-            [i for i, brick in enumerate(index.bricks) if brick.state in ("network", "constant")],
-            dtype=np.intp,
+        self._use(
+            [i for i, brick in enumerate(index.bricks) if brick.state in ("network", "constant")]
         )
+        self._kernels = native_library(backend, self.device, index.network.encoder)
+        if len(index.bricks) == 1 and len(self._present):
+            self._bricks[0]  # a damaged model is found out now
+
+    def _use(self, numbers: Sequence[int]) -> None:
+        """Make the field of these bricks."""
+        index = self.index
+        self._present = np.array(numbers, dtype=np.intp)
         self._blend = Blend([index.bricks[i] for i in self._present], index.dims)
         boxes = [index.bricks[i].ghosted for i in self._present]
         self._firsts = np.array([[s.start for s in reversed(box)] for box in boxes], dtype=float)
@@ -113,9 +122,31 @@ class NeuralVolume:
         ranges = [index.value_range(index.bricks[i]) for i in self._present]
         self._lows = np.array([low for low, _ in ranges], dtype=np.float32)
         self._spans = np.array([high for _, high in ranges], dtype=np.float32) - self._lows
-        self._kernels = native_library(backend, self.device, index.network.encoder)
-        if len(index.bricks) == 1 and len(self._present):
-            self._bricks[0]  # a damaged model is found out now
+
+    def near(self, bounds: Sequence[float]) -> NeuralVolume:
+        """Return the field of the bricks that reach into a box, for who looks at no more.
+
+        Inside the box it is the same field. Both share the bricks in memory.
+
+        Parameters
+        ----------
+        bounds : six numbers
+            World box x0, x1, y0, y1, z0, z1.
+        """
+        corners = np.array(list(itertools.product(*np.reshape(bounds, (3, 2)))))
+        index = self.geometry.world_to_index(corners)
+        # A brick without ghost cells answers for half a voxel more than its own.
+        low, high = index.min(axis=0) - 0.5, index.max(axis=0) + 0.5
+        reached = [
+            number
+            for number, box in ((i, self.index.bricks[i].ghosted) for i in self._present)
+            if all(s.start <= b and s.stop - 1 >= a for s, a, b in zip(reversed(box), low, high))
+        ]
+        if len(reached) in (0, len(self._present)):
+            return self
+        part = copy.copy(self)
+        part._use(reached)
+        return part
 
     @classmethod
     def open(

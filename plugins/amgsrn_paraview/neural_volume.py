@@ -55,9 +55,7 @@ _ROUGH_DENSITY, _MOST_PIXELS = 0.5, 32
 _BLEND_MODES = {0: "composite", 1: "maximum", 5: "isosurface"}
 
 _painters: dict[int, _Painter] = {}
-_volumes: weakref.WeakValueDictionary[tuple[str, str, str], NeuralVolume] = (
-    weakref.WeakValueDictionary()
-)
+_volumes: weakref.WeakValueDictionary[tuple[Any, ...], NeuralVolume] = weakref.WeakValueDictionary()
 
 
 def render(
@@ -160,7 +158,7 @@ class _Picture:
         from amgsrn_core.rendering import Camera, ProgressiveImage, make_marcher
 
         start = time.perf_counter()
-        self._volume = _open(request["path"], request["checksum"], request["device"])
+        self._volume = _open(request)
         self._settings = _settings(request, self._volume.index, density)
         self._marcher = make_marcher(
             self._volume, _transfer(request), self._settings, request["backend"]
@@ -183,11 +181,12 @@ class _Picture:
         )
 
 
-def _open(path: str, checksum: str, device: str) -> NeuralVolume:
-    """Return a model; all who show it share it."""
+def _open(request: Request) -> NeuralVolume:
+    """Return the model's bricks that this process shows; all who show them share them."""
     from amgsrn_core.ensemble import NeuralVolume
 
-    key = path, checksum, device
+    path, checksum, device = request["path"], request["checksum"], request["device"]
+    key = path, checksum, device, tuple(request["bounds"])
     volume = _volumes.get(key)
     if volume is None:
         volume = NeuralVolume.open(path, device)
@@ -195,7 +194,7 @@ def _open(path: str, checksum: str, device: str) -> NeuralVolume:
             raise ArchiveNotFoundError(
                 f"The model file {path} was replaced by another model; update its source."
             )
-        _volumes[key] = volume
+        volume = _volumes[key] = volume.near(request["bounds"])
     return volume
 
 

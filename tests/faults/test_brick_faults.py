@@ -58,7 +58,8 @@ class Killer:
     def __init__(self, parts: Path, kills: int, seed: int, number: int = signal.SIGKILL) -> None:
         self._parts, self.left, self._number = parts, kills, number
         self._random = random.Random(seed)
-        self._next = time.monotonic() + self._random.uniform(0, 4)
+        # The first one that trains, because the others may be done before a later moment.
+        self._next = time.monotonic()
 
     def __call__(self, progress: Progress) -> Command:
         if self.left and time.monotonic() >= self._next and (pids := workers(self._parts)):

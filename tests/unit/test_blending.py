@@ -274,6 +274,21 @@ def test_bricks_are_loaded_when_needed_and_let_go_of(tmp_path):
     assert len(lazy._bricks.held) == 2 and lazy._bricks.bytes == 2 * one
 
 
+@pytest.mark.parametrize("ghost", [0, 2])
+def test_a_part_of_the_field_needs_the_bricks_near_it_only(tmp_path, ghost):
+    whole, states = ensemble(counts=(2, 1, 3), ghost=ghost, dims=(20, 9, 30))
+    index = whole.index
+    write_archive(tmp_path / "m.amgsrn", index, states)
+    model = NeuralVolume.open(tmp_path / "m.amgsrn", device="cpu")
+    x0, x1, y0, y1, z0, z1 = index.geometry.bounds
+    box = np.array([[x0, x0 + 0.2 * (x1 - x0)], [y0, y1], [z0, z0 + 0.2 * (z1 - z0)]])
+    part = model.near(box.ravel())
+    points = np.random.default_rng(0).uniform(box[:, 0], box[:, 1], (500, 3))
+    np.testing.assert_array_equal(part.sample(points), whole.sample(points))
+    assert len(list(part.bricks())) == 1 and model._bricks.held == (0,)
+    assert len(list(model.near(index.geometry.bounds).bricks())) == 6
+
+
 def test_a_damaged_brick_is_found_when_it_is_used(tmp_path):
     model, states = ensemble()
     path = tmp_path / "model.amgsrn"

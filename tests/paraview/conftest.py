@@ -87,7 +87,7 @@ class ParaView:
         ranks: int = 0,
         timeout: float = 150,
         check: bool = True,
-        environment: dict[str, str] | None = None,
+        environment: dict[str, str | None] | None = None,
     ) -> Run:
         """Run ``programs/SCRIPT RESULTS ARGUMENTS...`` and read the JSON file it leaves."""
         results = self.folder / f"{Path(script).stem}-{time.monotonic_ns()}.json"
@@ -104,11 +104,15 @@ class ParaView:
             assert run.results, run.stdout + run.stderr
         return run
 
-    def start(self, command: list[str], environment: dict[str, str] | None = None) -> Any:
+    def start(self, command: list[str], environment: dict[str, str | None] | None = None) -> Any:
         """Start a command in a process group of its own."""
         return subprocess.Popen(
             command,
-            env={**self.environment, **(environment or {})},
+            env={
+                k: v
+                for k, v in {**self.environment, **(environment or {})}.items()
+                if v is not None
+            },
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -96,10 +96,11 @@ def test_a_client_of_a_server(paraview, tmp_path, free_port, ranks):
 
 
 @pytest.mark.mpi
-def test_two_ranks_of_pvbatch(paraview, tmp_path, monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # it would say how many threads to use
+def test_two_ranks_of_pvbatch(paraview, tmp_path):
     write_small_model(tmp_path / "uneven.amgsrn", geometry=UNEVEN)
-    run = paraview.run("pvbatch", "ranks.py", tmp_path, 0, 2, ranks=2)
+    # These would say how many threads to use.
+    unset = {"OMP_NUM_THREADS": None, "MKL_NUM_THREADS": None}
+    run = paraview.run("pvbatch", "ranks.py", tmp_path, 0, 2, ranks=2, environment=unset)
     check(run, tmp_path, ranks=2)
     assert any("There is no model file" in line for line in run.messages)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from sample_volumes import write_netcdf
 
 from amgsrn_core import open_volume
@@ -68,3 +69,18 @@ def same(first: Path, second: Path) -> bool:
     """Tell whether two models are bit-identical."""
     a, b = content(first), content(second)
     return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the field."""
+    return write_waves(tmp_path_factory.mktemp("data") / "wave.nc")
+
+
+@pytest.fixture(scope="module")
+def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an undisturbed run on this computer makes, to compare with."""
+    path = tmp_path_factory.mktemp("whole") / "whole.amgsrn"
+    outcome = train_waves(source, path)
+    assert outcome.completed and not outcome.missing
+    return path

@@ -15,28 +15,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brick_runs import OPTIONS, same, train_waves, waves, write_waves
+from brick_runs import OPTIONS, same, source, train_waves, waves, whole, write_waves
 from small_disk import mounted
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.errors import DivergedError, OutOfMemoryError, ResumeError, WorkerLostError
 from amgsrn_core.training import Command, Progress
 
+__all__ = ["source", "whole"]
+
 COMMAND = [sys.executable, "-m", "amgsrn_core.cli", "train"]
 DEADLINE = 240.0
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory) -> Path:
-    return write_waves(tmp_path_factory.mktemp("data") / "wave.nc")
-
-
-@pytest.fixture(scope="module")
-def whole(source, tmp_path_factory) -> Path:
-    """What an undisturbed run makes."""
-    path = tmp_path_factory.mktemp("whole") / "whole.amgsrn"
-    assert train_waves(source, path).completed
-    return path
 
 
 def workers(parts: Path) -> list[int]:

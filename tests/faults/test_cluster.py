@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from brick_runs import same, train_waves, write_waves
+from brick_runs import same, source, train_waves, whole
 
 from amgsrn_core.dispatch.interpreter import worker_environment
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.training import Command, Progress
+
+__all__ = ["source", "whole"]
 
 pytest.importorskip("distributed", reason="dask.distributed is not installed (extra `cluster`)")
 
@@ -78,19 +80,6 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield made
     finally:
         made.close()
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory) -> Path:
-    return write_waves(tmp_path_factory.mktemp("data") / "wave.nc")
-
-
-@pytest.fixture(scope="module")
-def whole(source, tmp_path_factory) -> Path:
-    """What workers of this computer make."""
-    path = tmp_path_factory.mktemp("whole") / "whole.amgsrn"
-    assert train_waves(source, path).completed
-    return path
 
 
 def test_a_cluster_makes_the_same_model(whole, source, cluster, tmp_path):

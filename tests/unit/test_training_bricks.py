@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
-from brick_runs import content, same, train_waves, waves, write_waves
+from brick_runs import content, same, source, train_waves, waves, whole, write_waves
 
 from amgsrn_core import NeuralVolume, open_volume, volume_from_array
 from amgsrn_core.archive import read_index
@@ -17,19 +16,7 @@ from amgsrn_core.config import BrickConfig, DispatchConfig, TrainingConfig
 from amgsrn_core.errors import ConfigurationError, ResumeError, TrainingError
 from amgsrn_core.training import Command, Progress, train
 
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory) -> Path:
-    return write_waves(tmp_path_factory.mktemp("data") / "wave.nc")
-
-
-@pytest.fixture(scope="module")
-def whole(source, tmp_path_factory) -> Path:
-    """A finished model, to compare with."""
-    path = tmp_path_factory.mktemp("whole") / "whole.amgsrn"
-    outcome = train_waves(source, path)
-    assert outcome.completed and not outcome.missing
-    return path
+__all__ = ["source", "whole"]
 
 
 def test_the_model_is_the_volume(whole, source):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -256,7 +257,7 @@ def test_a_failed_brick_is_tried_again_with_what_may_help(tmp_path, error, name,
         "run",
         "fingerprint",
         NETWORK,
-        TRAINING,
+        dataclasses.replace(TRAINING, batch=512),
         StorageConfig(),
     )
     task.parts.make_brick(0)

@@ -23,6 +23,9 @@ _COARSEST = 8
 # keeps what they need in memory small; and so few that a call is not worth it.
 _FIRST_RAYS, _MOST_RAYS, _FEWEST_RAYS = 1 << 10, 1 << 16, 1 << 7
 
+# Share of the greatest expense per ray that is still expected after each call.
+_MEMORY = 0.995
+
 # Consecutive rays come from square tiles of the image, because neighbours need the same data.
 _TILE = 64
 
@@ -79,21 +82,31 @@ class ProgressiveImage:
     camera : Camera
     depth : float32 array [height * width], optional
         Window depth of opaque things; see :meth:`Camera.rays`.
+    seconds_per_ray : float, default: 0.0
+        What to expect of the most expensive rays, if that is known.
 
     Attributes
     ----------
     rgba : float32 array [height, width, 4]
         The image so far, bottom row first; pixels that are still missing repeat a neighbour's
         colour, and are transparent before the first call.
+    seconds_per_ray : float
+        What the most expensive rays took lately, which tells how many there is time for.
     """
 
-    def __init__(self, marcher: Marcher, camera: Camera, depth: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        marcher: Marcher,
+        camera: Camera,
+        depth: np.ndarray | None = None,
+        seconds_per_ray: float = 0.0,
+    ) -> None:
         self._marcher = marcher
         self._camera = camera
         self._depth = depth
         self._order = _PixelOrder(camera.width, camera.height)
         self._done = 0
-        self._seconds_per_ray = 0.0
+        self.seconds_per_ray = seconds_per_ray
         self.rgba = np.zeros((camera.height, camera.width, 4), dtype=np.float32)
 
     @property
@@ -125,7 +138,7 @@ class ProgressiveImage:
         rays = _FIRST_RAYS
         while self.fraction < 1.0:
             self._march(rays)
-            affordable = (end - time.perf_counter()) / self._seconds_per_ray
+            affordable = (end - time.perf_counter()) / self.seconds_per_ray
             if affordable < _FEWEST_RAYS:
                 break
             # Never more than twice as many as before: costs differ over the image.
@@ -137,9 +150,9 @@ class ProgressiveImage:
         start = time.perf_counter()
         colours = self._marcher.march(self._camera.rays(pixels, self._depth))
         seconds = (time.perf_counter() - start) / len(pixels)
-        # The most expensive part that was met tells what to be prepared for; it is forgotten
-        # slowly.
-        self._seconds_per_ray = max(seconds, 0.9 * self._seconds_per_ray)
+        # What is behind an empty region may be as expensive as what was before it. A few rays say
+        # little, because other programs delay them; so expenses are forgotten, but slowly.
+        self.seconds_per_ray = max(seconds, _MEMORY * self.seconds_per_ray)
         self._paint(stride, pixels, colours)
         self._done += len(pixels)
 

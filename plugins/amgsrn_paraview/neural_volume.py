@@ -51,6 +51,9 @@ backend, device      text: see make_marcher and NeuralVolume.open
 # A rough picture has half the samples along its rays, and at most so many pixels per ray and axis.
 _ROUGH_DENSITY, _MOST_PIXELS = 0.5, 32
 
+# The first picture after a change has to be there sooner than the next steps of refinement.
+_ROUGH_SHARE = 0.7
+
 # VTK's numbers.
 _BLEND_MODES = {0: "composite", 1: "maximum", 5: "isosurface"}
 
@@ -126,9 +129,10 @@ class _Painter:
             self._generation = generation
         seen = self._sharp or self._rough
         if budget is not None and (interactive or seen is None):
-            shown = self._rough = self._rough or self._sketch(budget, request)
+            share = 1.0 if interactive else _ROUGH_SHARE
+            shown = self._rough = self._rough or self._sketch(share * budget, request)
         else:
-            shown = self._sharp = self._sharp or _Picture(request)
+            shown = self._sharp = self._sharp or self._begin(request)
             shown.advance(budget)
             if self._rough is not None and shown.image.has_gaps:
                 shown = self._rough
@@ -136,6 +140,11 @@ class _Painter:
         status = f"{shown.describe()}, {fraction:.0%} refined"
         height, width = shown.image.rgba.shape[:2]
         return fraction, width, height, np.ascontiguousarray(shown.image.rgba), status
+
+    def _begin(self, request: Request) -> _Picture:
+        """Return a sharp picture without any ray, which expects what the rough one's took."""
+        known = self._rough.image.seconds_per_ray / _ROUGH_DENSITY if self._rough else 0.0
+        return _Picture(request, seconds_per_ray=known)
 
     def _sketch(self, budget: float, request: Request) -> _Picture:
         """Return a picture with as many rays as there is time for."""
@@ -154,7 +163,13 @@ class _Painter:
 class _Picture:
     """A picture in progress: sharp, or with larger pixels and longer steps."""
 
-    def __init__(self, request: Request, pixels: float = 1.0, density: float = 1.0) -> None:
+    def __init__(
+        self,
+        request: Request,
+        pixels: float = 1.0,
+        density: float = 1.0,
+        seconds_per_ray: float = 0.0,
+    ) -> None:
         from amgsrn_core.rendering import Camera, ProgressiveImage, make_marcher
 
         start = time.perf_counter()
@@ -165,7 +180,8 @@ class _Picture:
         )
         width, height = (math.ceil(size / pixels) for size in _size(request))
         camera = Camera(width, height, np.array(request["world_to_clip"]).reshape(4, 4))
-        self.image = ProgressiveImage(self._marcher, camera, _depth(request, width, height))
+        depth = _depth(request, width, height)
+        self.image = ProgressiveImage(self._marcher, camera, depth, seconds_per_ray)
         self.seconds = time.perf_counter() - start
 
     def advance(self, budget: float | None) -> None:

@@ -22,7 +22,7 @@ const double SHARE_OF_FRAME = 0.3;
 const double INTERACTIVE_RATE = 0.5;
 
 // A pass of refinement; with all that comes on top of it the window stays responsive.
-const double PASS_SECONDS = 0.08;
+const double PASS_SECONDS = 0.11;
 
 // The method that tells of a screenshot is protected, but may be named through a derived class.
 struct ScreenshotAccess : vtkPVView

@@ -1,0 +1,71 @@
+"""In ParaView's window: how soon a picture appears, and how long the event loop waits for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import paraview.simple as pv
+from window import Heart, Window
+
+window = Window()
+view = pv.GetActiveViewOrCreate("RenderView")
+view.UseFXAA = 0
+interactor = view.GetInteractor()
+seen: dict = {"first image": [], "drag": [], "refined": []}
+
+
+def status():
+    display = pv.GetDisplayProperties(view=view)
+    display.UpdatePropertyInformation()
+    return str(display.GetProperty("NeuralStatus"))
+
+
+def is_refined():
+    return "100% refined" in status()
+
+
+def scenario():
+    pv.GetLayout().PreviewMode = [1000, 700]
+    reader = pv.OpenDataFile(os.environ["AMGSRN_BENCH_MODEL"])
+    display = pv.Show(reader, view)
+    pv.ResetCamera()
+    pv.GetActiveCamera().Zoom(1.4)
+    pv.Render()
+    yield is_refined
+    seen["size"] = list(view.ViewSize)
+    for _ in range(8):
+        heart.phase = "between"
+        yield 0.3
+        heart.phase = "refining"
+        start = time.monotonic()
+        view.GetActiveCamera().Azimuth(17)
+        view.SMProxy.StillRender()
+        seen["first image"].append(time.monotonic() - start)
+        yield is_refined
+        seen["refined"].append(time.monotonic() - start)
+    heart.phase = "dragging"
+    x, y = (size // 2 for size in view.ViewSize)
+    interactor.SetEventInformation(x, y, 0, 0, "\0", 0, None)
+    interactor.LeftButtonPressEvent()
+    for step in range(20):
+        interactor.SetEventInformation(x + 6 * step, y + 3 * step, 0, 0, "\0", 0, None)
+        start = time.monotonic()
+        interactor.MouseMoveEvent()
+        seen["drag"].append(time.monotonic() - start)
+        yield 0.0
+    interactor.LeftButtonReleaseEvent()
+    heart.phase = "after"
+    yield is_refined
+
+
+def end():
+    seen["error"] = heart.error
+    seen["gap while refining"] = [gap for phase, gap in heart.gaps if phase == "refining"]
+    Path(os.environ["AMGSRN_TEST_RESULTS"]).write_text(json.dumps(seen))
+    window.quit()
+
+
+heart = Heart(scenario(), patience=60, on_end=end)

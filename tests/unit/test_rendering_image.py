@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from amgsrn_core.rendering import Camera, ProgressiveImage, Rays
+from amgsrn_core.rendering import image as image_module
 
 
 class Stripes:
@@ -60,3 +61,25 @@ def test_an_empty_window_is_done_at_once(size):
     image = ProgressiveImage(Stripes(), camera(*size))
     assert image.advance() == 1.0
     assert image.rgba.shape == (size[1], size[0], 4)
+
+
+def test_dear_rays_behind_cheap_ones_do_not_prolong_a_pass(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(image_module.time, "perf_counter", lambda: clock[0])
+
+    class Islands(Stripes):
+        """Takes a hundred times as long for the rays through every other band of 100 rows."""
+
+        def march(self, rays: Rays) -> np.ndarray:
+            dear = rays.pixels // 1000 // 100 % 2 == 1
+            clock[0] += 20e-6 * dear.sum() + 0.2e-6 * (~dear).sum()
+            return super().march(rays)
+
+    image = ProgressiveImage(Islands(), camera(1000, 700), seconds_per_ray=20e-6)
+    passes = []
+    while image.fraction < 1.0:
+        start = clock[0]
+        image.advance(0.1)
+        passes.append(clock[0] - start)
+    assert max(passes) < 0.12
+    assert len(passes) < 1.5 * sum(passes) / 0.1

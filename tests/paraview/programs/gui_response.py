@@ -30,7 +30,7 @@ def is_refined():
 def scenario():
     pv.GetLayout().PreviewMode = [1000, 700]
     reader = pv.OpenDataFile(os.environ["AMGSRN_BENCH_MODEL"])
-    display = pv.Show(reader, view)
+    pv.Show(reader, view)
     pv.ResetCamera()
     pv.GetActiveCamera().Zoom(1.4)
     pv.Render()

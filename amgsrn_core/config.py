@@ -170,6 +170,21 @@ class TrainingConfig(Checked):
         "on processors that are faster with them (fast)",
         choices=("float32", "fast"),
     )
+    tv: float = option(
+        0.0,
+        "weight of the feature grids' total variation, the mean squared difference of "
+        "neighbouring nodes, in what training minimises",
+        minimum=0.0,
+    )
+    l1: float = option(
+        0.0,
+        "weight of the features' mean absolute value in what training minimises",
+        minimum=0.0,
+    )
+    match_aspect: bool = option(
+        False,
+        "give the feature grids the proportions of the brick's voxels, at about as many nodes",
+    )
     seed: int = option(0, "seed of every random choice", minimum=0, maximum=2**31 - 1)
     device: str = option(
         "auto",
@@ -185,13 +200,22 @@ class TrainingConfig(Checked):
     checkpoint_seconds: float = option(
         30.0, "seconds between checkpoints (0: only when stopped)", minimum=0.0
     )
+    log_grids: int = option(
+        0,
+        "write where the feature grids are every so many iterations, as a ParaView time series "
+        "beside the model, NAME.grids.pvd (0: never)",
+        minimum=0,
+    )
+    tensorboard: str = option(
+        "", "write loss, PSNR, learning rate and grid motion to this folder for TensorBoard"
+    )
 
     def substance(self) -> dict[str, Any]:
         """Return as JSON types what decides over the result.
 
         Left out is what only says where and how comfortably a run happens.
         """
-        circumstances = ("device", "backend", "checkpoint_seconds")
+        circumstances = ("device", "backend", "checkpoint_seconds", "log_grids", "tensorboard")
         return {k: v for k, v in to_json(self).items() if k not in circumstances}
 
 

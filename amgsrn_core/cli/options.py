@@ -13,7 +13,7 @@ T = TypeVar("T")
 # Short forms and the names under which the documentation knows an option.
 _ALIASES = {"learning_rate": ("--lr",), "device": ("--devices",)}
 
-_METAVARS = {"scheduler": "ADDRESS|FILE", "log": "FILE"}
+_METAVARS = {"scheduler": "ADDRESS|FILE", "log": "FILE", "tensorboard": "DIR"}
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type, without: tuple[str, ...] = ()) -> None:

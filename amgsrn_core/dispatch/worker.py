@@ -180,7 +180,7 @@ class _Reporter:
         assert network is not None and history is not None
         assert job is not None and self._volume is not None
         low, high = network.minimum.cpu().numpy(), network.maximum.cpu().numpy()
-        index = model_index(self._volume, low, high, job.network, job.storage)
+        index = model_index(self._volume, low, high, network.config, job.storage)
         state = network.state_arrays()
         if progress.valid is not None:
             state["mask"] = progress.valid

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from amgsrn_core.kernels.arguments import floats, network_argument, pointer, pointers
 from amgsrn_core.kernels.loader import Adam, Data, Gradients, KernelLibrary, Network
-from amgsrn_core.kernels.nodes import node_count
+from amgsrn_core.kernels.nodes import inside, node_count
 
 
 def draw(
@@ -190,6 +190,10 @@ class GradientKernel:
     def node_gradients(self) -> Tensor:
         """Return the nodes' gradients since the last update, laid out like the nodes."""
         return self._gradients.sum(0)
+
+    def gradient_view(self) -> Tensor:
+        """Return a view [G, F, D, H, W] of node gradients: what is added there counts as well."""
+        return inside(self._gradients[0], torch.Size(self._shape))
 
     def update(
         self,

@@ -20,6 +20,7 @@ from amgsrn_core.training.optimisers import (
     optimiser_state,
     restore_optimiser,
 )
+from amgsrn_core.training.regularisation import add_penalty_gradient, is_regularised
 from amgsrn_core.training.sampling import PointSampler, TrainingData
 from amgsrn_core.training.schedule import Rates
 
@@ -50,6 +51,7 @@ class NativeStep:
     ) -> None:
         self._library, self._network, self._data, self._config = library, network, data, config
         self._sampler = PointSampler(data, config.batch, config.seed)
+        self._is_regularised = is_regularised(network.config, config)
         shape = network.feature_grids.shape
         grids, features, *sides = shape
         self._kernel = GradientKernel(
@@ -90,6 +92,10 @@ class NativeStep:
 
     def _update(self, rate: Rates) -> None:
         self._steps += 1
+        if self._is_regularised:
+            shape = self._network.feature_grids.shape
+            features, gradient = inside(self._nodes, shape), self._kernel.gradient_view()
+            add_penalty_gradient(gradient, features, self._config.tv, self._config.l1)
         self._kernel.update(
             self._nodes,
             self._mean,

@@ -17,6 +17,7 @@ from amgsrn_core.training.optimisers import (
     optimiser_state,
     restore_optimiser,
 )
+from amgsrn_core.training.regularisation import is_regularised, penalty
 from amgsrn_core.training.sampling import (
     PointSampler,
     TrainingData,
@@ -41,6 +42,7 @@ class TorchStep:
     def __init__(self, network: SceneNetwork, data: TrainingData, config: TrainingConfig) -> None:
         self._network, self._data, self._config = network, data, config
         self._sampler = PointSampler(data, config.batch, config.seed)
+        self._is_regularised = is_regularised(network.config, config)
         groups: list[dict[str, Any]] = [
             {"params": [network.feature_grids]},
             {"params": network.weights},
@@ -63,7 +65,10 @@ class TorchStep:
         transforms = network.transforms if by_gradient else network.transforms.detach()
         values = decode(network.encode(local, transforms), network.weights)
         errors = (values - target).square().mean(1)
-        errors.mean().backward()
+        loss = errors.mean()
+        if self._is_regularised:
+            loss = loss + penalty(network.feature_grids, self._config.tv, self._config.l1)
+        loss.backward()
         errors = errors.detach()
         if moves and not by_gradient:
             density_loss(local, network.transforms, errors).backward()

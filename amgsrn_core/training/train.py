@@ -14,6 +14,7 @@ from amgsrn_core.config import (
     TrainingConfig,
 )
 from amgsrn_core.output import ensure_writable
+from amgsrn_core.training.aspect import matched_network
 from amgsrn_core.training.outcome import TrainingOutcome
 from amgsrn_core.training.progress import Observer, unobserved
 from amgsrn_core.volume.volume import Volume
@@ -77,6 +78,8 @@ def train(
     output = Path(output)
     ensure_writable(output)
     counts = bricks.counts(volume.dims, volume.n_components)
+    if training.match_aspect:
+        network = matched_network(network, partition(volume.dims, counts, bricks.ghost))
     if counts == (1, 1, 1):
         from amgsrn_core.training.single import train_single  # PyTorch: a matter of seconds
 

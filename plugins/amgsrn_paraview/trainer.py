@@ -172,6 +172,26 @@ class AMGSRNTrainer(Algorithm):
         """Choose what the decoder multiplies, by its position among the choices."""
         self._choose(self._training, TrainingConfig, "precision", number)
 
+    def SetTv(self, weight: float) -> None:
+        """Set the weight of the feature grids' total variation."""
+        self._assign(self._training, tv=weight)
+
+    def SetL1(self, weight: float) -> None:
+        """Set the weight of the features' mean absolute value."""
+        self._assign(self._training, l1=weight)
+
+    def SetMatchAspect(self, match: bool) -> None:
+        """Choose whether the feature grids have the proportions of the brick's voxels."""
+        self._assign(self._training, match_aspect=bool(match))
+
+    def SetLogGrids(self, every: int) -> None:
+        """Set after how many iterations to write where the feature grids are; 0 for never."""
+        self._assign(self._training, log_grids=every)
+
+    def SetTensorboard(self, folder: str | None) -> None:
+        """Set the folder for TensorBoard; empty for none."""
+        self._assign(self._training, tensorboard=folder or "")
+
     def SetSeed(self, seed: int) -> None:
         """Set the seed of every random choice."""
         self._assign(self._training, seed=seed)

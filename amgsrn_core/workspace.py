@@ -12,11 +12,17 @@ from amgsrn_core.errors import OutputError, ResumeError
 from amgsrn_core.output import reason
 
 _LOCK = "lock"
+_SUFFIX = ".parts"
 
 
 def parts_folder(output: str | os.PathLike[str]) -> Path:
     """Return the folder that holds the unfinished work of a model file."""
-    return Path(os.fspath(output) + ".parts")
+    return Path(os.fspath(output) + _SUFFIX)
+
+
+def model_of(folder: Path) -> Path:
+    """Return the model file whose unfinished work a folder of parts holds."""
+    return Path(os.fspath(folder).removesuffix(_SUFFIX))
 
 
 @contextlib.contextmanager

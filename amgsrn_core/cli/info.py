@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import math
 import os
 from collections.abc import Iterator
 from typing import Any
 
-from amgsrn_core.archive import ModelIndex, parameter_shapes, read_index, verify_archive
+from amgsrn_core.archive import Archive, ModelIndex, parameter_shapes, read_index, verify_archive
 from amgsrn_core.archive.index import BrickRecord
 from amgsrn_core.backends import backend_name
 from amgsrn_core.cli.report import decibels, duration, figure, prepare_report, size, write_report
 from amgsrn_core.config import NetworkConfig
+from amgsrn_core.errors import ArchiveError
+from amgsrn_core.output import ensure_writable, replacing
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Describe a model file, and with ``--verify`` check its bytes."""
     prepare_report(arguments.json)
+    if arguments.history:
+        ensure_writable(arguments.history)
     read = verify_archive if arguments.verify else read_index
     index = read(arguments.model)
     results = describe(index, arguments.model)
     results["verified"] = True if arguments.verify else None
+    if arguments.history:
+        _write_history(arguments.model, arguments.history)
     write_report(results, _rows(index, results), arguments.json)
     return 0
+
+
+def _write_history(model: str, path: str) -> None:
+    """Write the rows of the training history as comma-separated values."""
+    with Archive(model) as archive:
+        columns = archive.index.history_columns
+        for number in range(len(archive.index.bricks)):
+            history = archive.load_brick(number).get("history")
+            if history is not None:
+                break
+        else:
+            raise ArchiveError(f"{model} has no training history; only models trained here do.")
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows([f"{value:.10g}" for value in row] for row in history)
 
 
 def describe(index: ModelIndex, path: str) -> dict[str, Any]:

@@ -260,6 +260,9 @@ def _add_info(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = _command(commands, "info", "describe a model file")
     parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
     parser.add_argument("--verify", action="store_true", help="check every brick's checksum")
+    parser.add_argument(
+        "--history", metavar="FILE.csv", help="write the training history as a table"
+    )
     _add_json(parser)
 
 

@@ -38,6 +38,7 @@ from amgsrn_core.errors import (
     ResumeError,
     TrainingError,
 )
+from amgsrn_core.training.grid_series import forget_series
 from amgsrn_core.training.history import COLUMNS, History, psnr_of
 from amgsrn_core.training.outcome import TrainingOutcome, finished, model_index, training_record
 from amgsrn_core.training.progress import BrickProgress, BricksProgress, Command, Observer, Progress
@@ -95,6 +96,8 @@ def train_bricks(
         elif not restart and (done := finished(output, fingerprint)) is not None:
             clear(folder)
             return done
+        if training.log_grids and (restart or parts.owner() != fingerprint):
+            forget_series(output)
         parts.claim(fingerprint, restart)
         run = _Run(volume, parts, bricks, network, training, storage, dispatch, fingerprint)
         with EventLog(dispatch.log) as log, _source(volume, folder) as source:

@@ -83,6 +83,8 @@ def train_brick(task: BrickTask) -> str:
     from amgsrn_core.training.brick import fit_brick, memory_errors
     from amgsrn_core.training.checkpoint import CheckpointFile
     from amgsrn_core.training.outcome import model_index, training_record
+    from amgsrn_core.training.records import Records
+    from amgsrn_core.workspace import model_of
 
     device = select_device(os.environ.get(DEVICE_VARIABLE) or task.training.device)
     with memory_errors(task.training, device):
@@ -104,6 +106,9 @@ def train_brick(task: BrickTask) -> str:
             number=task.number,
             checkpoints=CheckpointFile(parts.checkpoint(task.number), task.fingerprint),
             observer=reporter,
+            records=Records(
+                task.training, model_of(parts.path), volume.geometry, task.record, task.number
+            ),
         )
     if not fitted.result.completed:
         return "stopped"

@@ -21,6 +21,7 @@ from amgsrn_core.training.history import History, psnr_of
 from amgsrn_core.training.placement import place_grids
 from amgsrn_core.training.progress import Observer, Progress, unobserved
 from amgsrn_core.training.quality import FitQuality, measure
+from amgsrn_core.training.records import Records
 from amgsrn_core.training.sampling import TrainingData, prepare
 from amgsrn_core.volume.geometry import Extent
 from amgsrn_core.volume.volume import Block
@@ -68,6 +69,7 @@ def fit_brick(
     number: int = 0,
     checkpoints: CheckpointFile | None = None,
     observer: Observer = unobserved,
+    records: Records | None = None,
 ) -> FittedBrick:
     """Fit a network to a brick, unless the brick is constant or has no values of its own.
 
@@ -86,6 +88,7 @@ def fit_brick(
     checkpoints : CheckpointFile, optional
         Continued from if there is one.
     observer : callable, optional
+    records : Records, optional
 
     Raises
     ------
@@ -112,7 +115,9 @@ def fit_brick(
         seed = (training.seed + number) % _SEEDS
         training = dataclasses.replace(training, seed=seed)
         model, data = _start(block, low, high, network, training, device)
-        result = fit(model, data, training, checkpoints=checkpoints, observer=observer)
+        result = fit(
+            model, data, training, checkpoints=checkpoints, observer=observer, records=records
+        )
         if not result.completed:
             return FittedBrick(record, result)
         observer(_finishing("measuring", training, result, model, data))

@@ -15,6 +15,7 @@ from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.training.checkpoint import Checkpoint, CheckpointFile
 from amgsrn_core.training.history import History, psnr_of, row_interval
 from amgsrn_core.training.progress import Command, Observer, Progress, unobserved
+from amgsrn_core.training.records import Records
 from amgsrn_core.training.sampling import TrainingData
 from amgsrn_core.training.schedule import rates
 from amgsrn_core.training.step import make_step
@@ -42,6 +43,7 @@ def fit(
     *,
     checkpoints: CheckpointFile | None = None,
     observer: Observer = unobserved,
+    records: Records | None = None,
 ) -> FitResult:
     """Train a network in place until the planned iterations are done or the observer stops it.
 
@@ -55,6 +57,8 @@ def fit(
         Continued from if there is one, written now and then and when the run is stopped.
     observer : callable, optional
         Asked a few times per second.
+    records : Records, optional
+        Told of every iteration and row of the history.
 
     Raises
     ------
@@ -64,7 +68,14 @@ def fit(
     run = _Run(network, data, config)
     if checkpoints is not None and (saved := checkpoints.load()) is not None:
         run.restore(saved)
-    return _Loop(run, config, checkpoints, observer).go()
+    loop = _Loop(run, config, checkpoints, observer, records)
+    if records is None:
+        return loop.go()
+    try:
+        records.begin(run.iteration, network.transforms, run.start)
+        return loop.go()
+    finally:
+        records.close()
 
 
 class _Loop:
@@ -76,7 +87,9 @@ class _Loop:
         config: TrainingConfig,
         checkpoints: CheckpointFile | None,
         observer: Observer,
+        records: Records | None,
     ) -> None:
+        self._records = records
         self._run, self._config = run, config
         self._checkpoints, self._observer = checkpoints, observer
         self._asked = self._saved = self._resumed = time.monotonic()
@@ -91,8 +104,12 @@ class _Loop:
                 self._save()
                 return self._result(completed=False)
             run.step()
+            if self._records is not None:
+                self._records.step(run.iteration, run.network.transforms, run.start)
             if run.iteration % interval == 0 or run.iteration == total:
                 run.record()
+                if self._records is not None:
+                    self._records.row(run.history.rows[-1])
                 self._checkpoint_if_due()
         # A full observer call even for the shortest run, and a last chance to stop.
         completed = self._ask("training") is not Command.STOP
@@ -173,7 +190,7 @@ class _Run:
         self.network, self.valid, self._config = network, data.valid, config
         self._device = data.values.device
         self._step = make_step(network, data, config)
-        self._start = network.transforms.detach().clone()
+        self.start = network.transforms.detach().clone()
         self._loss_sum = torch.zeros((), device=self._device)
         self._loss_count = 0
         self.iteration = 0
@@ -201,7 +218,7 @@ class _Run:
                 f"(it is {self._config.learning_rate:g}) or use another seed."
             )
         with torch.no_grad():
-            motion = (self.network.transforms - self._start).square().mean().sqrt().item()
+            motion = (self.network.transforms - self.start).square().mean().sqrt().item()
         rate = rates(self._config, self.iteration - 1).features
         self.history.add(self.iteration, loss, rate, motion)
         self._loss_sum.zero_()
@@ -211,7 +228,7 @@ class _Run:
         """Return everything that continues this run exactly."""
         self.publish()
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors["start"] = self._start
+        tensors["start"] = self.start
         tensors.update(self._step.state())
         return Checkpoint(
             tensors,
@@ -229,7 +246,7 @@ class _Run:
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 value.copy_(saved.tensors[f"network.{name}"])
-        self._start = saved.tensors["start"].to(self._device)
+        self.start = saved.tensors["start"].to(self._device)
         self._step.restore(saved.tensors)
         self._loss_sum.fill_(saved.numbers["loss_sum"])
         self._loss_count = int(saved.numbers["loss_count"])

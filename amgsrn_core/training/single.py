@@ -17,9 +17,11 @@ from amgsrn_core.errors import OutputError, ResumeError
 from amgsrn_core.output import reason, replacing
 from amgsrn_core.training.brick import fit_brick, memory_errors
 from amgsrn_core.training.checkpoint import CheckpointFile
+from amgsrn_core.training.grid_series import forget_series
 from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.outcome import TrainingOutcome, finished, model_index, training_record
 from amgsrn_core.training.progress import Observer, Progress
+from amgsrn_core.training.records import Records
 from amgsrn_core.volume.volume import Block, Volume
 from amgsrn_core.workspace import clear, workspace
 
@@ -48,6 +50,8 @@ def train_single(
             if (done := finished(output, fingerprint)) is not None:
                 return done
             _refuse_other_work(brick, output)
+        if training.log_grids and (restart or not _holds(brick, fingerprint)):
+            forget_series(output)
         _claim(brick, fingerprint, restart)
         whole = volume.geometry.resolve()
         fitted = fit_brick(
@@ -59,6 +63,7 @@ def train_single(
             device,
             checkpoints=CheckpointFile(brick / _CHECKPOINT, fingerprint),
             observer=observer,
+            records=Records(training, output, volume.geometry, BrickRecord(whole, whole)),
         )
         result = fitted.result
         history = result.history.array()

@@ -17,6 +17,7 @@ from amgsrn_core.output import ensure_writable
 from amgsrn_core.training.aspect import matched_network
 from amgsrn_core.training.outcome import TrainingOutcome
 from amgsrn_core.training.progress import Observer, unobserved
+from amgsrn_core.training.records import with_usable_records
 from amgsrn_core.volume.volume import Volume
 
 
@@ -74,6 +75,7 @@ def train(
     >>> train(open_volume("ocean.nc", "temperature"), "ocean.amgsrn")  # doctest: +SKIP
     """
     network, training = network or NetworkConfig(), training or TrainingConfig()
+    training = with_usable_records(training)
     storage, bricks = storage or StorageConfig(), bricks or BrickConfig()
     output = Path(output)
     ensure_writable(output)

@@ -5,7 +5,8 @@
 Each variant trains the original's size (16 grids of 16^3 x 2, decoder 2 x 64) with its budget
 (2,000 iterations of 16,384 points), unless told otherwise. `formula:abc` and
 `formula:marschner-lobb` are analytic fields: there the error between the voxels is also measured
-against the formula. Prints a Markdown table; a second run continues the output file.
+against the formula. Prints Markdown tables in dB, and in bytes what the features take when they
+are rounded to 8 bits and deflated ("packed"); a second run continues the output file.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import multiprocessing
 import os
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +27,7 @@ import torch
 
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.networks import SceneNetwork, initial_network
+from amgsrn_core.training.aspect import matched_shape
 from amgsrn_core.training.fit import fit
 from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.placement import place_grids
@@ -52,7 +55,11 @@ VARIANTS: dict[str, Options] = {
     "default, density motion": {"motion": "density"},
     "default, global placement": {"placement": "global"},
     "default, active placement": {"placement": "active"},
+    **{f"tv {weight:g}": {"tv": weight} for weight in (1e-5, 1e-4, 1e-3)},
+    **{f"l1 {weight:g}": {"l1": weight} for weight in (1e-6, 1e-5, 1e-4)},
+    "match aspect": {"match_aspect": True},
 }
+RECIPE = list(VARIANTS)[: list(VARIANTS).index("default, active placement") + 1]
 
 
 def marschner_lobb(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -89,6 +96,8 @@ def measure(name: str, options: Options, budget: argparse.Namespace, seed: int) 
     summary = volume.summarise([block])
     data = prepare(block, summary.minimum, summary.maximum, device)
     size = NetworkConfig(grid_shape=(budget.resolution,) * 3)
+    if options.get("match_aspect"):
+        size = NetworkConfig(grid_shape=matched_shape(size.grid_shape, volume.dims))
     config = TrainingConfig(
         **{"iterations": budget.iterations, "batch": budget.batch, "seed": seed, **options}
     )
@@ -98,6 +107,7 @@ def measure(name: str, options: Options, budget: argparse.Namespace, seed: int) 
     result = fit(network.to(device), data, config)
     quality = measure_fit(network, data)
     figures = {
+        "shape": list(size.grid_shape),
         "psnr": quality.psnr,
         "max_error": quality.largest.max(),
         "placed": placed,
@@ -105,7 +115,19 @@ def measure(name: str, options: Options, budget: argparse.Namespace, seed: int) 
     }
     if formula is not None:
         figures["between"] = _between(network, formula)
+    figures["packed"] = _pack(network)
+    figures["packed_psnr"] = measure_fit(network, data).psnr
     return figures
+
+
+def _pack(network: SceneNetwork) -> int:
+    """Round the features to 255 steps of their range; return the bytes that deflate needs."""
+    features = network.feature_grids.detach()
+    step = features.abs().max() / 127.0
+    levels = torch.round(features / step)
+    with torch.no_grad():
+        network.feature_grids.copy_(levels * step)
+    return len(zlib.compress(levels.to("cpu", torch.int8).numpy().tobytes(), 9))
 
 
 def _between(network: SceneNetwork, formula: Callable[..., np.ndarray]) -> float:
@@ -163,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("volumes", nargs="+", metavar="FILE.nc[:VARIABLE] | formula:NAME")
     parser.add_argument("--output", default="ablation.jsonl")
-    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=RECIPE)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--iterations", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=16384)
@@ -194,10 +216,10 @@ def main() -> None:
     for worker in workers:
         worker.join()
     rows = _rows(arguments.output, arguments)
-    for key in ("psnr", "between"):
+    for key in ("psnr", "between", "packed", "packed_psnr"):
         chosen = [v for v in arguments.volumes if key != "between" or v.startswith("formula:")]
         if chosen:
-            print(f"\n{key}, dB\n{table(rows, chosen, arguments.variants, key)}")
+            print(f"\n{key}\n{table(rows, chosen, arguments.variants, key)}")
 
 
 def _size(budget: argparse.Namespace) -> Options:

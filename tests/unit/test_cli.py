@@ -161,6 +161,23 @@ def test_info_reads_well(capsys, ocean):
         assert words in text
 
 
+def test_a_training_history_is_a_table(tmp_path, capsys, ocean):
+    assert main(["info", str(ocean[0]), "--history", str(tmp_path / "history.csv")]) == 0
+    text = (tmp_path / "history.csv").read_text()
+    assert list(csv.reader(text.splitlines())) == [
+        ["iteration", "loss"],
+        ["0", "1"],
+        ["10", "0.25"],
+    ]
+    index = small_index()
+    state = small_brick(index)
+    del state["history"]
+    write_archive(tmp_path / "imported.amgsrn", index, [state])
+    table = str(tmp_path / "none.csv")
+    assert main(["info", str(tmp_path / "imported.amgsrn"), "--history", table]) == 1
+    assert "no training history" in capsys.readouterr().err
+
+
 def test_test_measures_what_it_should(capsys, ocean):
     path, data, model = ocean
     result = run_json(capsys, "test", path, "--against", data, "--json", "-", "--device", "cpu")

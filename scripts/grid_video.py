@@ -1,0 +1,124 @@
+"""Show how feature grids moved over a volume while a model was trained with --log-grids.
+
+amgsrn pvpython scripts/grid_video.py MODEL.amgsrn|NAME.grids.pvd VOLUME -o FOLDER|FILE.avi
+
+Writes a picture grids.0000.png ... for each time into FOLDER, or a film in a format that this
+ParaView writes (.avi, .ogv). The volume may be whatever `amgsrn train` reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import paraview.simple as pv
+from amgsrn_paraview import datasets
+
+from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.training.grid_series import series_path
+from amgsrn_core.volume import open_volume
+
+FILMS = (".avi", ".ogv")
+
+
+def main() -> int:
+    """Draw what the command line asks for."""
+    parser = argparse.ArgumentParser(description="Show how feature grids moved over a volume.")
+    parser.add_argument("series", metavar="MODEL.amgsrn|NAME.grids.pvd")
+    parser.add_argument("volume", metavar="VOLUME")
+    parser.add_argument("-o", "--output", metavar="FOLDER|FILE.avi", type=Path, required=True)
+    parser.add_argument("--variable", metavar="NAME", help="where the file holds several")
+    parser.add_argument("--color", choices=("grid", "brick", "density", "motion"), default="grid")
+    parser.add_argument("--size", metavar="W,H", default="960,720")
+    parser.add_argument("--rate", metavar="N", type=int, default=10, help="pictures per second")
+    arguments = parser.parse_args()
+    suffix = arguments.output.suffix.lower()
+    if suffix and suffix not in FILMS:
+        parser.error(f"a film is {' or '.join(FILMS)}, not {suffix}; anything else is a folder")
+    series = Path(arguments.series)
+    if series.suffix != ".pvd":
+        series = series_path(series)
+    if not series.exists():
+        print(f"There is no {series}; train with --log-grids EVERY to get it.", file=sys.stderr)
+        return 1
+    try:
+        volume = open_volume(arguments.volume, arguments.variable)
+        width, height = (int(text) for text in arguments.size.split(","))
+        view = scene(str(series), volume, arguments.color, [width, height])
+    except (AmgsrnError, ValueError) as error:
+        print(f"{error}", file=sys.stderr)
+        return 1
+    saved = save(view, arguments.output, arguments.rate)
+    if not saved:
+        print(
+            f"ParaView cannot write {arguments.output}; name a folder for pictures.",
+            file=sys.stderr,
+        )
+    pv.Disconnect()  # ParaView 5.11 crashes where a program exits while views are there
+    return 0 if saved else 1
+
+
+def save(view: Any, target: Path, rate: int) -> bool:
+    """Write pictures into a folder, or a film; return whether that worked."""
+    if target.suffix.lower() in FILMS:
+        return bool(pv.SaveAnimation(str(target), view, FrameRate=rate)) and target.exists()
+    target.mkdir(parents=True, exist_ok=True)
+    return bool(pv.SaveAnimation(str(target / "grids.png"), view, FrameRate=rate))
+
+
+def scene(series: str, volume: Any, color: str, size: list[int]) -> Any:
+    """Return a view of the volume and the boxes, whose times are those of the series."""
+    view = pv.CreateView("RenderView")
+    view.ViewSize, view.Background, view.UseColorPaletteForBackground = size, [1, 1, 1], 0
+    view.OrientationAxesVisibility = 0
+    dataset = datasets.new_dataset(volume.geometry)
+    datasets.set_geometry(dataset, volume.geometry, datasets.whole_extent(volume.geometry))
+    datasets.set_arrays(dataset, volume.read(), volume.name, volume.components)
+    data = pv.TrivialProducer(registrationName="volume")
+    data.GetClientSideObject().SetOutput(dataset)
+    data.UpdatePipeline()
+    show_volume(data, view)
+    boxes = pv.PVDReader(FileName=series)
+    boxes.UpdatePipeline()
+    shown = pv.Show(boxes, view)
+    shown.SetRepresentationType("Wireframe")
+    shown.LineWidth = 2.0
+    pv.ColorBy(shown, ("CELLS", color))
+    shown.RescaleTransferFunctionToDataRangeOverTime()
+    times = pv.AnnotateTimeFilter(Input=boxes, Format="iteration {time:.0f}")
+    pv.Show(times, view).Color = [0.0, 0.0, 0.0]
+    camera = pv.GetActiveCamera()
+    pv.ResetCamera(view)
+    camera.Azimuth(30)
+    camera.Elevation(25)
+    pv.ResetCamera(view)
+    pv.GetAnimationScene().UpdateAnimationUsingDataTimeSteps()
+    return view
+
+
+def show_volume(data: Any, view: Any) -> None:
+    """Show a slice of the volume, its edges, and the volume itself where ParaView can."""
+    name = data.PointData.keys()[0]
+    low, high = data.PointData[name].GetRange()
+    pv.Show(pv.Outline(Input=data), view).DiffuseColor = [0.3, 0.3, 0.3]
+    shown = pv.Show(data, view)
+    kinds = shown.GetProperty("RepresentationTypesInfo").GetData()
+    if "Volume" not in kinds:
+        pv.Hide(data, view)
+        shown = pv.Show(pv.Slice(Input=data), view)
+    else:
+        shown.SetRepresentationType("Volume")
+    pv.ColorBy(shown, ("POINTS", name))
+    pv.GetColorTransferFunction(name).RescaleTransferFunction(low, high)
+    middle = low + 0.3 * (high - low)
+    pv.GetOpacityTransferFunction(name).Points = [
+        *(low, 0.0, 0.5, 0.0),
+        *(middle, 0.0, 0.5, 0.0),
+        *(max(high, middle + 1e-12), 0.5, 0.5, 0.0),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

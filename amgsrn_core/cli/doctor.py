@@ -175,6 +175,7 @@ def _torch() -> Iterator[Finding]:
     ]
     if getattr(torch.backends, "mps", None) is not None and torch.backends.mps.is_available():
         devices.append("mps")
+        yield from _mps()
     if not devices and shutil.which("nvidia-smi") and _runs(["nvidia-smi", "-L"]):
         reason = (
             "the installed torch is a CPU build"
@@ -190,6 +191,19 @@ def _torch() -> Iterator[Finding]:
     else:
         yield Finding("devices", OK, ", ".join(["cpu", *devices]))
     yield _backend(devices[0] if devices else "cpu")
+
+
+def _mps() -> Iterator[Finding]:
+    """Say what Apple's GPU cannot do in this PyTorch, if anything."""
+    import torch
+
+    from amgsrn_core.devices import REMEDY, missing_operator
+
+    for training, what in ((False, "evaluated"), (True, "trained")):
+        if lacking := missing_operator(torch.device("mps"), training=training):
+            detail = f"this PyTorch lacks {lacking} there: models cannot be {what} with mps"
+            yield Finding("mps", NOTE, detail, f"{REMEDY[0].upper()}{REMEDY[1:]}.")
+            return
 
 
 def _backend(device: str) -> Finding:

@@ -83,6 +83,8 @@ def _all_devices() -> list[str]:
         return ["cpu"]
     import torch
 
+    from amgsrn_core.devices import select_device
+
     if torch.cuda.is_available():
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    return ["mps"] if torch.backends.mps.is_available() else ["cpu"]
+    return [select_device("auto", training=True).type]

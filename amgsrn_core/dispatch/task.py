@@ -86,7 +86,7 @@ def train_brick(task: BrickTask) -> str:
     from amgsrn_core.training.records import Records
     from amgsrn_core.workspace import model_of
 
-    device = select_device(os.environ.get(DEVICE_VARIABLE) or task.training.device)
+    device = select_device(os.environ.get(DEVICE_VARIABLE) or task.training.device, training=True)
     with memory_errors(task.training, device):
         volume = _opened(json.dumps(task.source, sort_keys=True))
         if volume.dims != tuple(task.source["dims"]):

@@ -76,6 +76,10 @@ def make_marcher(
             f"The field has {count} component(s), numbered from 0; there is no component "
             f"{settings.component}."
         )
+    if volume.device.type == "mps":
+        raise ConfigurationError(
+            "Rendering needs double precision, which the device mps lacks; use device cpu or auto."
+        )
     # PyTorch is imported when something is rendered.
     from amgsrn_core.backends import native_library
 

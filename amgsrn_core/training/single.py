@@ -39,7 +39,7 @@ def train_single(
     observer: Observer,
 ) -> TrainingOutcome:
     """Train one network on the whole volume; see :func:`amgsrn_core.training.train`."""
-    device = select_device(training.device.split(",")[0])
+    device = select_device(training.device.split(",")[0], training=True)
     with workspace(output) as folder, memory_errors(training, device):
         observer(Progress("reading", 0, training.iterations))
         block = volume.read()

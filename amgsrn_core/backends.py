@@ -28,11 +28,15 @@ def native_library(
     Raises
     ------
     ConfigurationError
-        `native` is asked for where it cannot work, or there is no such backend.
+        `native` or `tcnn` is asked for where it cannot work, or there is no such backend.
     """
     if backend not in BACKENDS:
         raise ConfigurationError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}.")
-    if backend == "torch":
+    if backend == "tcnn" and str(device).split(":")[0] != "cuda":
+        raise ConfigurationError(
+            f"Backend tcnn works on CUDA only, not on {device}; use backend auto."
+        )
+    if backend in ("torch", "tcnn"):
         return None
     if encoder != "adaptive":
         if backend == "native":
@@ -55,5 +59,7 @@ def native_library(
 def backend_name(
     device: torch.device | str, backend: str = "auto", encoder: str = "adaptive"
 ) -> str:
-    """Return the backend that a choice leads to on a device: "torch" or "native"."""
-    return "torch" if native_library(backend, device, encoder) is None else "native"
+    """Return the backend that a choice leads to on a device: "torch", "native" or "tcnn"."""
+    if native_library(backend, device, encoder) is not None:
+        return "native"
+    return "tcnn" if backend == "tcnn" else "torch"

@@ -16,8 +16,9 @@ from amgsrn_core.memory import physical_memory
 
 ENCODERS = ("adaptive", "dense", "hash")
 
-BACKENDS = ("auto", "torch", "native")
-"""`auto` is `native` on a CPU that has the kernels, else `torch`."""
+BACKENDS = ("auto", "torch", "native", "tcnn")
+"""`auto` is `native` on a CPU that has the kernels, else `torch`. `tcnn` is `torch` with
+tiny-cuda-nn's decoder, in half precision."""
 
 Triple = tuple[int, int, int]
 # Float32 data of a brick, its mask, what training adds, and as much again for everything else.
@@ -193,8 +194,9 @@ class TrainingConfig(Checked):
     )
     backend: str = option(
         "auto",
-        "implementation that evaluates and trains: the CPU kernels (native), PyTorch (torch), or "
-        "the fastest that works (auto)",
+        "implementation that evaluates and trains: the CPU kernels (native), PyTorch (torch), "
+        "PyTorch with tiny-cuda-nn's decoder in half precision on CUDA (tcnn), or the fastest that "
+        "works in single precision (auto)",
         choices=BACKENDS,
     )
     checkpoint_seconds: float = option(

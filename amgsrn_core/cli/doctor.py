@@ -25,6 +25,8 @@ _MARKS = {OK: "  ", NOTE: "! ", PROBLEM: "X "}
 
 _NUMPY_LIMIT = (2, 4)  # numpy 2.4 removed functions that ParaView up to 5.13 calls
 _PARAVIEW_SECONDS = 120
+_TCNN_TOLERANCE = 0.05  # half precision turns some neurons on or off
+_TCNN_REMEDY = "Build tiny-cuda-nn for this GPU and this PyTorch, or leave --backend at auto."
 _PARAVIEW_PYTHON = "paraview's python"
 
 _PARAVIEW_PROBE = """
@@ -191,6 +193,8 @@ def _torch() -> Iterator[Finding]:
     else:
         yield Finding("devices", OK, ", ".join(["cpu", *devices]))
     yield _backend(devices[0] if devices else "cpu")
+    if torch.cuda.is_available():
+        yield _tcnn()
 
 
 def _mps() -> Iterator[Finding]:
@@ -224,6 +228,26 @@ def _backend(device: str) -> Finding:
         )
     kernels = f"native on the CPU ({library.isa}, {library.path})"
     return Finding("backend", OK, kernels if device == "cpu" else f"torch on {device}, {kernels}")
+
+
+def _tcnn() -> Finding:
+    """Compare tiny-cuda-nn's decoder with the reference, values and gradients, on this GPU."""
+    import torch
+
+    from amgsrn_core.config import NetworkConfig
+    from amgsrn_core.networks.fused import FusedDecoder, difference
+
+    config = NetworkConfig(grids=5, features=4)
+    try:
+        apart = difference(FusedDecoder(config, 3), config, 3, torch.device("cuda"))
+    except AmgsrnError as error:
+        return Finding("tiny-cuda-nn", OK, f"not used ({error})")
+    except RuntimeError as error:
+        return Finding("tiny-cuda-nn", NOTE, f"does not work here ({error})", _TCNN_REMEDY)
+    if apart > _TCNN_TOLERANCE:
+        detail = f"its decoder differs from PyTorch's by {apart:.1%}"
+        return Finding("tiny-cuda-nn", NOTE, detail, _TCNN_REMEDY)
+    return Finding("tiny-cuda-nn", OK, f"agrees with PyTorch to {apart:.2%} (--backend tcnn)")
 
 
 def _paraview() -> Iterator[Finding]:

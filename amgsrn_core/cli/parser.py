@@ -42,7 +42,8 @@ TESTS = (
 DEFAULT_TESTS = ("psnr", "ssim")
 
 _BACKEND_WORDS = {
-    BACKENDS: "the CPU kernels (native), PyTorch (torch)",
+    BACKENDS: "the CPU kernels (native), PyTorch (torch), PyTorch with tiny-cuda-nn's decoder "
+    "(tcnn)",
     MARCHERS: "the CPU kernels (native), PyTorch (torch), nerfacc on CUDA (nerfacc)",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -42,6 +42,8 @@ class SceneNetwork(nn.Module):
     decoder : ModuleList of Linear without bias
     evaluator : Evaluator or None
         The CPU kernels' view of the network, where these are used.
+    decode : callable
+        :func:`amgsrn_core.networks.decode`, or its twin by tiny-cuda-nn.
     """
 
     minimum: Tensor
@@ -61,6 +63,7 @@ class SceneNetwork(nn.Module):
         self.register_buffer("minimum", minimum.to(torch.float32), persistent=False)
         self.register_buffer("maximum", maximum.to(torch.float32), persistent=False)
         self.evaluator: Evaluator | None = None
+        self.decode: Callable[[Tensor, Sequence[Tensor]], Tensor] = reference.decode
 
     @property
     def weights(self) -> list[Tensor]:
@@ -72,11 +75,16 @@ class SceneNetwork(nn.Module):
 
         Parameters
         ----------
-        backend : {"auto", "torch", "native"}
+        backend : {"auto", "torch", "native", "tcnn"}
             See :data:`amgsrn_core.config.BACKENDS`; for the device that the network is on.
         """
         library = native_library(backend, self.feature_grids.device, self.config.encoder)
         self.evaluator = None if library is None else Evaluator(library)
+        self.decode = reference.decode
+        if backend == "tcnn":
+            from amgsrn_core.networks.fused import FusedDecoder
+
+            self.decode = FusedDecoder(self.config, len(self.minimum))
 
     def normalised(self, points: Tensor) -> Tensor:
         """Return values [N, C] with 0 at each output's minimum and 1 at its maximum."""
@@ -84,7 +92,7 @@ class SceneNetwork(nn.Module):
             return self.evaluator.normalised(
                 points.contiguous(), self.feature_grids, self.transforms, self.weights
             )
-        return reference.decode(self.encode(points, self.transforms), self.weights)
+        return self.decode(self.encode(points, self.transforms), self.weights)
 
     def encode(self, points: Tensor, transforms: Tensor) -> Tensor:
         """Return the decoder's inputs [N, inputs] at brick-local points [N, 3].

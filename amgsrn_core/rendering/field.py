@@ -12,7 +12,6 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from amgsrn_core.ensemble import CPU_POINTS, BrickNetwork, NeuralVolume
-from amgsrn_core.networks.reference import decode
 from amgsrn_core.volume import Block
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import GridGeometry
@@ -142,7 +141,7 @@ class _Brick:
 
     def _decoded(self, local: Tensor) -> Tensor:
         network = self._network
-        values = decode(network.encode(local, network.transforms), network.weights)
+        values = network.decode(network.encode(local, network.transforms), network.weights)
         return values * (network.maximum - network.minimum) + network.minimum
 
 

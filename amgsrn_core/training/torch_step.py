@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from amgsrn_core.config import TrainingConfig
-from amgsrn_core.networks import SceneNetwork, decode
+from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.training.motion import density_loss
 from amgsrn_core.training.optimisers import (
     MOVER_BETAS,
@@ -63,7 +63,7 @@ class TorchStep:
         self._optimiser.zero_grad(set_to_none=True)
         self._mover.zero_grad(set_to_none=True)
         transforms = network.transforms if by_gradient else network.transforms.detach()
-        values = decode(network.encode(local, transforms), network.weights)
+        values = network.decode(network.encode(local, transforms), network.weights)
         errors = (values - target).square().mean(1)
         loss = errors.mean()
         if self._is_regularised:

@@ -92,5 +92,5 @@ def _try_operators(device: torch.device, training: bool) -> None:
     if training:
         targets = cubic_targets(torch.ones(1, 3, 3, 3, device=device), points)
         (values - targets).square().mean().backward()
-        values = maps.grad
+        grids.grad.cpu()  # type: ignore[union-attr]
     values.detach().cpu()

@@ -25,6 +25,20 @@ def model_of(folder: Path) -> Path:
     return Path(os.fspath(folder).removesuffix(_SUFFIX))
 
 
+def records_base(output: str | os.PathLike[str]) -> Path:
+    """Return how the names of a training's records begin: like its model's, without suffix.
+
+    A time step of a series is trained within the series' folder of parts, which goes in the end;
+    its records are ``NAME.step-0003`` and so on, beside the model.
+    """
+    output = Path(output)
+    step = output.parent
+    if step.parent.suffix == _SUFFIX:
+        model = model_of(step.parent)
+        return model.with_name(f"{model.stem}.{step.name}")
+    return output.with_suffix("")
+
+
 @contextlib.contextmanager
 def workspace(output: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield the model's folder of parts while nobody else can work in it.

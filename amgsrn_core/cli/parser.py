@@ -41,7 +41,7 @@ TESTS = (
 )
 DEFAULT_TESTS = ("psnr", "ssim")
 
-_BACKEND_WORDS = {
+_BACKEND_WORDS: dict[tuple[str, ...], str] = {
     BACKENDS: "the CPU kernels (native), PyTorch (torch), PyTorch with tiny-cuda-nn's decoder "
     "(tcnn)",
     MARCHERS: "the CPU kernels (native), PyTorch (torch), nerfacc on CUDA (nerfacc)",

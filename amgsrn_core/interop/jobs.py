@@ -39,6 +39,10 @@ _NETWORK = {
 _TRAINING = {
     "iterations": ("iterations", 10_000),
     "points_per_iteration": ("batch", 100_000),
+    "tv_weight": ("tv", 0.0),
+    "l1_regularization": ("l1", 0.0),
+    "match_aspect_ratio": ("match_aspect", False),
+    "log_features_every": ("log_grids", 0),
 }
 _OTHERS = {
     "save_name",
@@ -56,33 +60,51 @@ OBSOLETE = frozenset(
         "align_corners",
         "beta_1",
         "beta_2",
+        "compressor_used",
         "data_device",
         "data_max",
         "data_min",
         "device",
         "full_shape",
+        "grid_diff_weight",
         "grid_index",
         "grid_initialization",
         "interpolate",
         "iteration_number",
         "iters_since_new_layer",
         "iters_to_train_new_layer",
+        "last_timestep_init",
         "log_every",
-        "log_features_every",
         "log_image",
         "log_image_every",
         "n_outputs",
         "precondition",
         "profile",
         "requires_padded_feats",
+        "rotation_lr",
         "save_every",
+        "save_grid_diffs",
+        "save_with_compression",
+        "save_with_compression_level",
+        "scale_lr",
+        "transform_lr",
+        "translation_lr",
+        "use_amp",
         "use_tcnn_if_available",
     }
 )
 """Options of train.py that mean nothing here: see docs/original.md."""
 
 # Options that change what is computed, and the only value with a counterpart here.
-_SUPPORTED = {"n_dims": 3, "use_bias": False, "use_global_position": False, "extents": None}
+_SUPPORTED = {
+    "n_dims": 3,
+    "use_bias": False,
+    "bias": False,
+    "use_global_position": False,
+    "extents": None,
+    "error_volume": False,
+    "n_timesteps": 1,
+}
 
 _TESTS = {
     "psnr": "psnr",
@@ -371,7 +393,9 @@ def _changed(config: Any) -> list[str]:
     words = []
     for option in dataclasses.fields(config):
         value = getattr(config, option.name)
-        if value != option.default:
+        if value is True:
+            words.append(f"--{option.name.replace('_', '-')}")
+        elif value != option.default:
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             words += [f"--{option.name.replace('_', '-')}", text]
     return words

@@ -105,7 +105,8 @@ class _Loop:
                 return self._result(completed=False)
             run.step()
             if self._records is not None:
-                self._records.step(run.iteration, run.network.transforms, run.start)
+                last = run.iteration == total
+                self._records.step(run.iteration, run.network.transforms, run.start, last=last)
             if run.iteration % interval == 0 or run.iteration == total:
                 run.record()
                 if self._records is not None:

@@ -20,6 +20,7 @@ import numpy as np
 from amgsrn_core.errors import OutputError
 from amgsrn_core.feature_grids import box_corners, box_densities
 from amgsrn_core.output import reason, replacing
+from amgsrn_core.workspace import records_base
 
 if TYPE_CHECKING:
     from amgsrn_core.archive import BrickRecord
@@ -34,7 +35,8 @@ _VTK_HEXAHEDRON = 12
 
 def series_path(output: str | os.PathLike[str]) -> Path:
     """Return the file of a model's time series, ``NAME.grids.pvd``."""
-    return Path(output).with_suffix(".grids.pvd")
+    base = records_base(output)
+    return base.with_name(f"{base.name}.grids.pvd")
 
 
 def forget_series(output: str | os.PathLike[str]) -> None:
@@ -165,7 +167,7 @@ def box_file(corners: np.ndarray, cell_data: dict[str, np.ndarray]) -> str:
 
 
 def _folder(output: str | os.PathLike[str]) -> Path:
-    return Path(output).with_suffix(".grids")
+    return series_path(output).with_suffix("")
 
 
 def _array(name: str, values: np.ndarray) -> str:

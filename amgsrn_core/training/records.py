@@ -12,6 +12,7 @@ from amgsrn_core.errors import ConfigurationError, OutputError
 from amgsrn_core.output import reason
 from amgsrn_core.training.grid_series import GridSeries
 from amgsrn_core.training.history import COLUMNS
+from amgsrn_core.workspace import records_base
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +65,6 @@ class Records:
         record: BrickRecord,
         number: int | None = None,
     ) -> None:
-        self._iterations = training.iterations
         self._series: GridSeries | None = None
         self._scalars: Path | None = None
         self._writer: Any = None
@@ -72,7 +72,7 @@ class Records:
             every = training.log_grids
             self._series = GridSeries(output, geometry, record, number or 0, every)
         if training.tensorboard:
-            self._scalars = Path(training.tensorboard) / Path(output).stem
+            self._scalars = Path(training.tensorboard) / records_base(output).name
             if number is not None:
                 self._scalars /= f"brick-{number:04d}"
 
@@ -91,12 +91,11 @@ class Records:
             except OSError as error:
                 raise OutputError(f"Cannot write {self._scalars}: {reason(error)}.") from error
 
-    def step(self, iteration: int, transforms: Tensor, start: Tensor) -> None:
+    def step(self, iteration: int, transforms: Tensor, start: Tensor, *, last: bool) -> None:
         """Note that an iteration is done, the maps [G, 3, 4] being these now and at the start."""
         series = self._series
-        if series is None or (iteration % series.every and iteration < self._iterations):
-            return
-        series.write(iteration, transforms.detach().cpu().numpy(), start.cpu().numpy())
+        if series is not None and (last or iteration % series.every == 0):
+            series.write(iteration, transforms.detach().cpu().numpy(), start.cpu().numpy())
 
     def row(self, row: tuple[float, ...]) -> None:
         """Note a row of the history."""

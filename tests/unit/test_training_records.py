@@ -94,6 +94,23 @@ def test_flat_grids_have_no_box(tmp_path):
     np.testing.assert_array_equal(arrays(piece)["grid"], [0, 2])
 
 
+def test_what_was_written_after_a_checkpoint_is_forgotten(tmp_path):
+    whole = volume().geometry.resolve()
+    series = GridSeries(tmp_path / "m.amgsrn", volume().geometry, BrickRecord(whole, whole), 0, 1)
+    maps = np.tile(np.eye(3, 4), (3, 1, 1))
+    for iteration in (0, 4, 8):
+        series.write(iteration, maps, maps)
+    series.begin(4)
+    series.write(6, maps, maps)
+    assert sorted(times(series_path(tmp_path / "m.amgsrn"))) == [0, 4, 6]
+
+
+def test_a_time_step_of_a_series_has_a_series_of_grids_of_its_own():
+    step = Path("folder/storm.amgsrn.parts/step-0003/step.amgsrn")
+    assert series_path(step) == Path("folder/storm.step-0003.grids.pvd")
+    assert series_path("folder/st.orm.amgsrn") == Path("folder/st.orm.grids.pvd")
+
+
 def test_each_brick_has_boxes_at_each_time(tmp_path):
     output = tmp_path / "m.amgsrn"
     bricks = BrickConfig(bricks=(1, 1, 2), ghost=1)

@@ -5,8 +5,9 @@
 Each variant trains the original's size (16 grids of 16^3 x 2, decoder 2 x 64) with its budget
 (2,000 iterations of 16,384 points), unless told otherwise. `formula:abc` and
 `formula:marschner-lobb` are analytic fields: there the error between the voxels is also measured
-against the formula. Prints Markdown tables in dB, and in bytes what the features take when they
-are rounded to 8 bits and deflated ("packed"); a second run continues the output file.
+against the formula. Prints Markdown tables in dB, and in bytes what the features take ("packed") when
+they are rounded as coarsely as costs half a decibel at most, and deflated; a second run continues
+the output file.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from amgsrn_core.training.fit import fit
 from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.placement import place_grids
 from amgsrn_core.training.quality import measure as measure_fit
-from amgsrn_core.training.sampling import prepare
+from amgsrn_core.training.sampling import TrainingData, prepare
 from amgsrn_core.volume import open_volume, volume_from_array
 
 Options = dict[str, Any]
@@ -115,19 +116,24 @@ def measure(name: str, options: Options, budget: argparse.Namespace, seed: int) 
     }
     if formula is not None:
         figures["between"] = _between(network, formula)
-    figures["packed"] = _pack(network)
-    figures["packed_psnr"] = measure_fit(network, data).psnr
+    figures.update(_pack(network, data, quality.psnr))
     return figures
 
 
-def _pack(network: SceneNetwork) -> int:
-    """Round the features to 255 steps of their range; return the bytes that deflate needs."""
-    features = network.feature_grids.detach()
-    step = features.abs().max() / 127.0
-    levels = torch.round(features / step)
-    with torch.no_grad():
-        network.feature_grids.copy_(levels * step)
-    return len(zlib.compress(levels.to("cpu", torch.int8).numpy().tobytes(), 9))
+def _pack(network: SceneNetwork, data: TrainingData, psnr: float) -> Options:
+    """Round the features as coarsely as half a decibel allows; count deflate's bytes for them."""
+    features = network.feature_grids.detach().clone()
+    figures: Options = {}
+    for levels in (127, 63, 31, 15, 7):
+        step = features.abs().max() / levels
+        rounded = torch.round(features / step)
+        with torch.no_grad():
+            network.feature_grids.copy_(rounded * step)
+        if figures and measure_fit(network, data).psnr < psnr - 0.5:
+            break
+        packed = zlib.compress(rounded.to("cpu", torch.int8).numpy().tobytes(), 9)
+        figures = {"levels": levels, "packed": len(packed)}
+    return figures
 
 
 def _between(network: SceneNetwork, formula: Callable[..., np.ndarray]) -> float:
@@ -216,7 +222,7 @@ def main() -> None:
     for worker in workers:
         worker.join()
     rows = _rows(arguments.output, arguments)
-    for key in ("psnr", "between", "packed", "packed_psnr"):
+    for key in ("psnr", "between", "packed"):
         chosen = [v for v in arguments.volumes if key != "between" or v.startswith("formula:")]
         if chosen:
             print(f"\n{key}\n{table(rows, chosen, arguments.variants, key)}")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from amgsrn_core.config import TrainingConfig
-from amgsrn_core.errors import ConfigurationError, OutputError
-from amgsrn_core.output import reason
+from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.training.grid_series import GridSeries
-from amgsrn_core.training.history import COLUMNS
+from amgsrn_core.training.scalars import ScalarFile
 from amgsrn_core.workspace import records_base
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class Records:
     ) -> None:
         self._series: GridSeries | None = None
         self._scalars: Path | None = None
-        self._writer: Any = None
+        self._writer: ScalarFile | None = None
         if training.log_grids:
             every = training.log_grids
             self._series = GridSeries(output, geometry, record, number or 0, every)
@@ -83,13 +82,7 @@ class Records:
             if iteration == 0:
                 self._series.write(0, transforms.detach().cpu().numpy(), start.cpu().numpy())
         if self._scalars is not None:
-            from tensorboardX import SummaryWriter
-
-            try:
-                # What an interrupted run wrote after its checkpoint is going to be repeated.
-                self._writer = SummaryWriter(str(self._scalars), purge_step=iteration + 1)
-            except OSError as error:
-                raise OutputError(f"Cannot write {self._scalars}: {reason(error)}.") from error
+            self._writer = ScalarFile(self._scalars, iteration)
 
     def step(self, iteration: int, transforms: Tensor, start: Tensor, *, last: bool) -> None:
         """Note that an iteration is done, the maps [G, 3, 4] being these now and at the start."""
@@ -100,8 +93,7 @@ class Records:
     def row(self, row: tuple[float, ...]) -> None:
         """Note a row of the history."""
         if self._writer is not None:
-            for name, value in zip(COLUMNS[1:], row[1:]):
-                self._writer.add_scalar(name, value, int(row[0]))
+            self._writer.add(row)
 
     def close(self) -> None:
         """Complete all files."""

@@ -5,9 +5,9 @@
 Each variant trains the original's size (16 grids of 16^3 x 2, decoder 2 x 64) with its budget
 (2,000 iterations of 16,384 points), unless told otherwise. `formula:abc` and
 `formula:marschner-lobb` are analytic fields: there the error between the voxels is also measured
-against the formula. Prints Markdown tables in dB, and in bytes what the features take ("packed") when
-they are rounded as coarsely as costs half a decibel at most, and deflated; a second run continues
-the output file.
+against the formula. Prints Markdown tables in dB, and in bytes what the features take ("packed")
+when they are rounded as coarsely as costs half a decibel at most, and deflated; a second run
+continues the output file.
 """
 
 from __future__ import annotations

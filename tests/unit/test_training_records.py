@@ -10,14 +10,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from small_disk import mounted
 
 from amgsrn_core import volume_from_array
 from amgsrn_core.archive import BrickRecord
 from amgsrn_core.config import BrickConfig, DispatchConfig, NetworkConfig, TrainingConfig
 from amgsrn_core.ensemble import NeuralVolume
-from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.errors import ConfigurationError, OutputError
 from amgsrn_core.training import Command, train
 from amgsrn_core.training.grid_series import GridSeries, series_path
+from amgsrn_core.training.scalars import ScalarFile
 
 SIZE = NetworkConfig(grids=3, features=1, grid_shape=(4, 4, 4), layers=1, width=8)
 FIT = {"iterations": 30, "batch": 200, "device": "cpu", "log_grids": 10}
@@ -132,6 +134,28 @@ def test_tensorboard_shows_the_history(tmp_path):
     shown = scalars(tmp_path / "board" / "m")
     for column, name in enumerate(outcome.history_columns[1:], 1):
         np.testing.assert_allclose(shown[name], outcome.history[:, [0, column]], rtol=1e-6)
+
+
+def test_a_full_disk_costs_the_records_and_not_the_training(tmp_path, caplog):
+    with mounted(tmp_path / "small", "16k") as small:
+        (small / "filler").write_bytes(bytes(8 << 10))
+        board = ScalarFile(small / "board", 0)
+        for iteration in range(400):
+            board.add((float(iteration), 0.1, 10.0, 0.01, 0.0))
+        board.close()
+        whole = volume().geometry.resolve()
+        record = BrickRecord(whole, whole)
+        series = GridSeries(small / "m.amgsrn", volume().geometry, record, 0, 1)
+        series.write(0, np.tile(np.eye(3, 4), (64, 1, 1)), np.tile(np.eye(3, 4), (64, 1, 1)))
+    messages = [record.getMessage() for record in caplog.records]
+    assert [message.endswith("the disk is full.") for message in messages] == [True, True]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "board").write_text("a file")
+    config = TrainingConfig(**FIT, tensorboard=str(tmp_path / "board"))
+    with pytest.raises(OutputError, match=r"Cannot write .*board"):
+        train(volume(), tmp_path / "m.amgsrn", SIZE, config)
 
 
 def test_without_its_package_tensorboard_is_refused_in_a_sentence(tmp_path, monkeypatch):

@@ -594,6 +594,7 @@ class _Brick:
         low, high = (torch.tensor(v, dtype=torch.float32) for v in index.value_range(record))
         if record.state == "constant":
             network = constant_network(low)
+            backend = "torch" if backend == "tcnn" else backend  # for which it is too narrow
         else:
             network = network_from_state(index.network, state, low, high)
         network.eval().requires_grad_(False).to(device)

@@ -113,6 +113,20 @@ def test_it_is_refused_where_it_cannot_work(monkeypatch):
         FusedDecoder(NetworkConfig(), 1)
 
 
+def test_a_network_evaluates_with_it(arithmetic, monkeypatch):
+    # As on CUDA, where the choice of a backend allows it.
+    monkeypatch.setattr("amgsrn_core.networks.network.native_library", lambda *_: None)
+    net = initial_network(NetworkConfig(grids=3, width=16), torch.zeros(2), torch.ones(2), seed=2)
+    with torch.no_grad():
+        net.feature_grids.normal_(generator=torch.Generator().manual_seed(0))
+        points = torch.rand(50, 3, generator=torch.Generator().manual_seed(1))
+        expected = net(points)
+        net.use_backend("tcnn")
+        values = net(points)
+    assert not torch.equal(values, expected)
+    torch.testing.assert_close(values, expected, atol=0.01 * float(expected.abs().max()), rtol=0)
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize(("config", "outputs"), SIZES)

@@ -80,7 +80,10 @@ def test_an_interrupted_run_writes_the_series_of_one_that_was_not(tmp_path, monk
         for path in (series_path(whole), series_path(parts))
     ]
     assert texts[0] == texts[1]
-    # A shorter run in its place leaves nothing of it behind.
+    # A shorter run in its place, of fewer bricks, leaves nothing of it behind.
+    stray = parts.with_suffix(".grids") / "brick-0007" / "00000030.vtu"
+    stray.parent.mkdir()
+    stray.write_text("of an eighth brick")
     other = TrainingConfig(**{**FIT, "iterations": 12})
     train(volume(), parts, SIZE, other, restart=True)
     assert sorted(times(series_path(parts))) == [0, 10, 12]

@@ -6,8 +6,8 @@ Each variant trains the original's size (16 grids of 16^3 x 2, decoder 2 x 64) w
 (2,000 iterations of 16,384 points), unless told otherwise. `formula:abc` and
 `formula:marschner-lobb` are analytic fields: there the error between the voxels is also measured
 against the formula. Prints Markdown tables in dB, and in bytes what the features take ("packed")
-when they are rounded as coarsely as costs half a decibel at most, and deflated; a second run
-continues the output file.
+when they are rounded to 8 bits, or to fewer where that costs half a decibel at most, and deflated;
+a second run continues the output file.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def measure(name: str, options: Options, budget: argparse.Namespace, seed: int) 
 
 
 def _pack(network: SceneNetwork, data: TrainingData, psnr: float) -> Options:
-    """Round the features as coarsely as half a decibel allows; count deflate's bytes for them."""
+    """Round the features to 8 bits, or fewer if half a decibel allows; count deflate's bytes."""
     features = network.feature_grids.detach().clone()
     figures: Options = {}
     for levels in (127, 63, 31, 15, 7):

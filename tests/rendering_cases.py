@@ -177,6 +177,13 @@ def _lit(volume, settings, colour, point, direction) -> np.ndarray:
     ends = [point + sign * h * np.eye(3)[axis] for axis in range(3) for sign in (1, -1)]
     values = seen(volume.sample(np.array(ends)), settings).reshape(3, 2)
     gradient = values[:, 0] - values[:, 1]
-    facing = abs(gradient @ direction) / max(np.linalg.norm(gradient), 1e-30)
-    shine = settings.specular * facing**settings.specular_power
-    return colour * (settings.ambient + settings.diffuse * facing) + shine
+    normal = gradient / max(np.linalg.norm(gradient), 1e-30)
+    result = settings.ambient * colour
+    for *towards, red, green, blue in settings.lights or [(*-direction, 1, 1, 1)]:
+        towards = np.array(towards) / np.linalg.norm(towards)
+        halfway = (towards - direction) / np.linalg.norm(towards - direction)
+        shine = settings.specular * abs(normal @ halfway) ** settings.specular_power
+        result = result + np.array([red, green, blue]) * (
+            settings.diffuse * abs(normal @ towards) * colour + shine
+        )
+    return result

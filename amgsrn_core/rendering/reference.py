@@ -102,6 +102,7 @@ class Look:
         seen = transfer.corrected(ratio) if blend == "composite" else transfer
         self._table = torch.tensor(seen.table, device=field.device)
         self._map = IndexMap(field.geometry, field.device)
+        self._lights = torch.tensor(settings.unit_lights(), dtype=torch.float32).to(field.device)
         self.is_empty = transfer.is_empty or (blend == "isosurface" and not settings.isovalues)
 
     def values(self, points: Tensor) -> Tensor:
@@ -133,20 +134,40 @@ class Look:
         return torch.cat([colours * alphas[:, None], alphas[:, None]], dim=1)
 
     def lit(self, colours: Tensor, points: Tensor, directions: Tensor) -> Tensor:
-        """Return colours [N, 3] under a lamp at the camera, by VTK's two-sided Phong model.
+        """Return colours [N, 3] under the lights, by VTK's two-sided Blinn-Phong model.
 
-        ambient * c + diffuse * |n.v| * c + specular * |n.v|^power, with n along the gradient and v
-        towards the camera, where the light comes from; without a gradient only the first term.
+        ambient * c + the sum over lights of L * (diffuse * |n.l| * c + specular * |n.h|^power),
+        with n along the gradient, l towards a light of colour L, and h halfway between l and the
+        camera; without a gradient only the first term.
         """
         index = self._map.index(points)
         gradients = self._map.to_world(self._field.gradients(index, self._select), index)
-        length = torch.linalg.vector_norm(gradients, dim=1)
-        facing = (gradients * directions).sum(dim=1).abs() / length.clamp(min=1e-30)
-        lit = facing.clamp(max=1.0)[:, None]
+        length = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+        normals = gradients / length.clamp(min=1e-30)
         settings = self._settings
-        shine = settings.specular * lit.pow(settings.specular_power)
-        shine = shine.where(lit > 0, shine.new_zeros(()))
-        return colours * (settings.ambient + settings.diffuse * lit) + shine
+        diffuse = torch.full_like(colours, settings.ambient)
+        shine = torch.zeros_like(colours)
+        for towards, halfway, light in self._lamps(directions):
+            lit = (normals * towards).sum(dim=1, keepdim=True).abs().clamp(max=1.0)
+            diffuse += settings.diffuse * lit * light
+            lit = (normals * halfway).sum(dim=1, keepdim=True).abs().clamp(max=1.0)
+            power = settings.specular * lit.pow(settings.specular_power)
+            shine += power.where(lit > 0, power.new_zeros(())) * light
+        return colours * diffuse + shine
+
+    def _lamps(self, directions: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the directions to each light, halfway from there to the camera, and its colour.
+
+        The directions are unit vectors or 0, of shape [3] or [N, 3].
+        """
+        if not len(self._lights):
+            yield directions, directions, directions.new_ones(3)
+        for light in self._lights:
+            halfway = light[:3] - directions
+            length = torch.linalg.vector_norm(halfway, dim=1, keepdim=True)
+            # Opposite to the camera there is no direction halfway.
+            halfway = (halfway / length).where(length > 1e-6, halfway.new_zeros(()))
+            yield light[:3], halfway, light[3:]
 
     def _select(self, values: Tensor) -> Tensor:
         component = self._settings.component

@@ -459,20 +459,51 @@ class March {
     for (int i = 0; i < batch.count; ++i) {
       const Visible& visible = s_.visible[i];
       Ray& ray = s_.rays[visible.ray];
-      const float lit = facing(batch, i, input_.towards + 3 * ray.number);
-      const float shine =
-          lit > 0.0f ? look_.specular * __builtin_powf(lit, look_.specular_power) : 0.0f;
-      Quad colour = visible.colour * (look_.ambient + look_.diffuse * lit) + shine;
+      Quad colour = lit(visible.colour, batch, i, input_.towards + 3 * ray.number);
       colour[3] = 1.0f;
       ray.colour += visible.weight * colour;
     }
     batch.count = 0;
   }
 
-  // Cosine of the angle between a point's gradient and a direction, without its sign.
-  float facing(const Batch& batch, int point, const double* towards) const {
+  // A point's colour under the lights, seen along a direction.
+  Quad lit(Quad colour, const Batch& batch, int point, const double* seen_along) const {
+    double normal[3];
+    if (!find_normal(batch, point, normal)) return colour * look_.ambient;
+    const auto cosine = [&](const double* direction) {
+      const double c = normal[0] * direction[0] + normal[1] * direction[1] +
+                       normal[2] * direction[2];
+      return __builtin_fabsf(static_cast<float>(c < -1.0 ? -1.0 : c > 1.0 ? 1.0 : c));
+    };
+    const auto shine = [&](float facing) {
+      return facing > 0.0f ? look_.specular * __builtin_powf(facing, look_.specular_power) : 0.0f;
+    };
+    if (!look_.light_count) {
+      const float facing = cosine(seen_along);
+      return colour * (look_.ambient + look_.diffuse * facing) + shine(facing);
+    }
+    Quad reflected = Quad{} + look_.ambient, highlight = {};
+    for (int64_t i = 0; i < look_.light_count; ++i) {
+      const float* light = look_.lights + 6 * i;
+      const Quad tint = {light[3], light[4], light[5], 0.0f};
+      double towards[3], halfway[3], squares = 0.0;
+      for (int a = 0; a < 3; ++a) {
+        towards[a] = static_cast<double>(light[a]);
+        halfway[a] = towards[a] - seen_along[a];
+        squares += halfway[a] * halfway[a];
+      }
+      reflected += tint * (look_.diffuse * cosine(towards));
+      if (!(squares > 1e-12)) continue;  // opposite to the camera
+      for (double& part : halfway) part /= __builtin_sqrt(squares);
+      highlight += tint * shine(cosine(halfway));
+    }
+    return colour * reflected + highlight;
+  }
+
+  // Unit vector along a point's gradient in the world; false where there is none.
+  bool find_normal(const Batch& batch, int point, double* normal) const {
     const int first = batch.starts[point], last = batch.starts[point + 1];
-    if (first == last) return 0.0f;
+    if (first == last) return false;
     const int64_t components = volume_.components;
     double by_axes[3] = {};
     for (int64_t c = 0; c < components; ++c) {
@@ -498,16 +529,15 @@ class March {
           brick.first[a] + (static_cast<double>(part.local[a]) + 1.0) / brick.scale[a];
       by_axes[a] *= slope(volume_.axes[a], index);
     }
-    double along = 0.0, squares = 0.0;
+    double squares = 0.0;
     for (int a = 0; a < 3; ++a) {
-      const double g = by_axes[0] * volume_.turn[0][a] + by_axes[1] * volume_.turn[1][a] +
-                       by_axes[2] * volume_.turn[2][a];
-      along += g * towards[a];
-      squares += g * g;
+      normal[a] = by_axes[0] * volume_.turn[0][a] + by_axes[1] * volume_.turn[1][a] +
+                  by_axes[2] * volume_.turn[2][a];
+      squares += normal[a] * normal[a];
     }
-    if (!(squares > 0.0)) return 0.0f;
-    const double cosine = __builtin_fabs(along) / __builtin_sqrt(squares);
-    return static_cast<float>(cosine < 1.0 ? cosine : 1.0);
+    if (!(squares > 0.0)) return false;
+    for (int a = 0; a < 3; ++a) normal[a] /= __builtin_sqrt(squares);
+    return true;
   }
 
   // Change of the index per unit of an axis coordinate.

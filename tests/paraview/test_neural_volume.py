@@ -168,7 +168,7 @@ def test_faults_and_changes(paraview, models):
         return difference(models / f"{first}.png", models / f"{second}.png")[0] == 0.0
 
     assert seen["default"] == ["'Neural Volume'", "density"]
-    # ParaView reads the original renderer's colour maps, and makes of them what `amgsrn render` does.
+    # ParaView reads the original renderer's colour maps as `amgsrn render` does.
     expected = load_colormap(models / "preset.json", 2.0, 8.0)(np.array(seen["preset"])[:, 0])
     assert np.abs(np.array(seen["preset"])[:, 1:] - expected).max() < 0.01
     assert said["default"] == ""

@@ -47,7 +47,7 @@ colors, opacity = (
 results["preset"] = []
 for function in (colors, opacity):
     function.RescaleTransferFunction(2.0, 8.0)
-    function.ApplyPreset("Of the original", False)
+    function.ApplyPreset("Of the original", True)
 for value in np.linspace(2.0, 8.0, 31).tolist():
     rgb = [0.0, 0.0, 0.0]
     colors.SMProxy.GetClientSideObject().GetColor(value, rgb)

@@ -50,17 +50,20 @@ class TorchMarcher:
         return image
 
     def _blended(self, bundle: _Bundle) -> Tensor:
-        values = bundle.gathered(self._look.values(bundle.points()))
+        is_whole = self._settings.blend == "isosurface"
+        values = bundle.gathered(self._look.values(bundle.points(is_whole)))
         if self._settings.blend == "maximum":
             return self._look.maximum(values.nan_to_num(-torch.inf).amax(dim=1))
         if self._settings.blend == "isosurface":
             colours, alphas = self._surfaces(bundle, values)
         else:
             colours, alphas = self._look.colours(values)
+            seen = alphas > 0
+            rays, steps = seen.nonzero(as_tuple=True)
+            distance, share = bundle.cut(rays, steps)
+            alphas[seen] = 1.0 - (1.0 - alphas[seen]) ** share
             if self._settings.shade:
-                seen = alphas > 0
-                rays, steps = seen.nonzero(as_tuple=True)
-                points, directions = bundle.at(rays, bundle.distance(rays, steps))
+                points, directions = bundle.at(rays, distance)
                 colours[seen] = self._look.lit(colours[seen], points, directions)
         weights, transmittance = render_weight_from_alpha(alphas)
         weights = torch.where(transmittance > 1.0 - self._settings.opacity_limit, weights, 0.0)
@@ -192,10 +195,11 @@ class _Bundle:
         count = on_device(samples.count)
         self._used = torch.arange(int(count.max()), device=field.device) < count[:, None]
 
-    def points(self) -> Tensor:
-        """Return the samples, float64 [N, 3] in axis coordinates."""
+    def points(self, is_whole: bool) -> Tensor:
+        """Return the samples, float64 [N, 3] in axis coordinates, of whole or of cut steps."""
         rays, steps = self._used.nonzero(as_tuple=True)
-        return self.at(rays, self.distance(rays, steps))[0]
+        distance = self.distance(rays, steps) if is_whole else self.cut(rays, steps)[0]
+        return self.at(rays, distance)[0]
 
     def gathered(self, values: Tensor) -> Tensor:
         """Arrange one value for each sample as [rays, steps]; NaN where there is no sample."""
@@ -207,6 +211,10 @@ class _Bundle:
         """Return t of samples given by ray and (fractional) step."""
         return (self._start[rays] + steps) * self._step
 
+    def cut(self, rays: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return t of samples, float64, and how much of their steps is visible, float32."""
+        return cut_steps(self.distance(rays, steps), self._step, self._near[rays], self._far[rays])
+
     def at(self, rays: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
         """Return points in axis coordinates and the rays' directions in the world, [N, 3]."""
         points = self._origins[rays] + distance[:, None] * self._directions[rays]
@@ -215,6 +223,21 @@ class _Bundle:
     def is_visible(self, rays: Tensor, distance: Tensor) -> Tensor:
         """Return whether t is in the visible range of its ray."""
         return (distance >= self._near[rays]) & (distance < self._far[rays])
+
+
+def cut_steps(distance: Tensor, step: float, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
+    """Move samples at t, float64 [N], to the middle of what of their steps is visible.
+
+    Returns that t, and how much of a step is left, float32 [N].
+    """
+    low, high = distance - 0.5 * step, distance + 0.5 * step
+    is_cut = (low < near) | (high > far)
+    low, high = low.maximum(near), high.minimum(far)
+    share = ((high - low) / step).float()
+    return (
+        torch.where(is_cut, 0.5 * (low + high), distance),
+        torch.where(is_cut, share, torch.ones_like(share)),
+    )
 
 
 def _batches(counts: np.ndarray) -> Iterator[np.ndarray]:

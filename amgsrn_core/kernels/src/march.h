@@ -47,7 +47,7 @@ struct Batch {
 struct Ray {
   int64_t number;
   double origin[3], direction[3], inverse[3];  // in axis coordinates
-  double offset;
+  double near, far, offset;
   int64_t next, end;       // k of the next sample, and of the one behind the last
   int samples;             // of this round
   float transmittance;
@@ -67,6 +67,7 @@ struct Visible {
 struct MarchScratch {
   Ray* rays;         // [kRays]
   int64_t* steps;    // [kSamples] k of the samples
+  float* shares;     // [kSamples] how much of their steps is visible
   Batch samples, shaded;
   Visible* visible;  // [kSamples], beside `shaded`
   Part* crossing;    // [most members] parts of a point on an isosurface
@@ -120,6 +121,8 @@ class March {
       ray.direction[a] = input_.directions[3 * number + a];
       ray.inverse[a] = 1.0 / ray.direction[a];
     }
+    ray.near = input_.near[number];
+    ray.far = input_.far[number];
     ray.offset = input_.offset[number];
     ray.next = input_.first[number];
     ray.end = ray.next + input_.samples[number];
@@ -128,7 +131,7 @@ class March {
     ray.before = __builtin_nanf("");
     ray.before_k = INT64_MIN;
     ray.colour = Quad{};
-    if (!next_sample(ray, s_.samples.parts)) {
+    if (!next_sample(ray, s_.samples.parts, s_.shares)) {
       finish(ray);
       return;
     }
@@ -137,6 +140,19 @@ class March {
   }
 
   double distance(const Ray& ray, double k) const { return (k + ray.offset) * look_.step; }
+
+  // Where sample k is. One whose step the visible range cuts is in the middle of what is left, and
+  // counts for as much as that; isosurfaces are sought between whole samples.
+  double position(const Ray& ray, int64_t k, float* share) const {
+    const double t = distance(ray, static_cast<double>(k)), half = 0.5 * look_.step;
+    double low = t - half, high = t + half;
+    *share = 1.0f;
+    if (look_.blend == kIsosurface || (low >= ray.near && high <= ray.far)) return t;
+    low = low > ray.near ? low : ray.near;
+    high = high < ray.far ? high : ray.far;
+    *share = static_cast<float>((high - low) * per_step_);
+    return 0.5 * (low + high);
+  }
 
   // Index of a coordinate along an axis.
   static double axis_index(const AmgsrnAxis& axis, double at) {
@@ -251,11 +267,11 @@ class March {
 
   // Steps behind the next sample where something may be seen, and returns how many parts it has; 0
   // when there is none.
-  int next_sample(Ray& ray, Part* parts) const {
+  int next_sample(Ray& ray, Part* parts, float* share) const {
     while (ray.next < ray.end) {
       double index[3];
       int64_t half[3], cell[3];
-      if (!index_at(ray, distance(ray, static_cast<double>(ray.next)), index)) {
+      if (!index_at(ray, position(ray, ray.next, share), index)) {
         ++ray.next;
         continue;
       }
@@ -308,7 +324,7 @@ class March {
       ray.samples = 0;
       while (ray.samples < most && batch.part_count() <= room) {
         const int first = batch.part_count();
-        const int parts = next_sample(ray, batch.parts + first);
+        const int parts = next_sample(ray, batch.parts + first, s_.shares + batch.count);
         if (!parts) break;
         s_.steps[batch.count] = ray.next - 1;
         batch.starts[++batch.count] = first + parts;
@@ -385,7 +401,9 @@ class March {
       if (look_.blend == kComposite) {
         const Batch& batch = s_.samples;
         const int first = batch.starts[i];
-        composite(r, looked_up(v), batch.parts + first, batch.starts[i + 1] - first);
+        Quad colour = looked_up(v);
+        if (s_.shares[i] < 1.0f) colour[3] = 1.0f - __builtin_powf(1.0f - colour[3], s_.shares[i]);
+        composite(r, colour, batch.parts + first, batch.starts[i + 1] - first);
       } else if (look_.blend == kMaximum) {
         ray.best = v > ray.best ? v : ray.best;
       } else {
@@ -439,7 +457,7 @@ class March {
       if (part > 1.0f || ray.transmittance <= look_.transmittance_limit) return;
       done = part, done_surface = surface;
       const double t = distance(ray, static_cast<double>(k - 1) + static_cast<double>(part));
-      if (!(t >= input_.near[ray.number] && t < input_.far[ray.number])) continue;
+      if (!(t >= ray.near && t < ray.far)) continue;
       double index[3];
       int64_t half[3];
       int parts = 0;

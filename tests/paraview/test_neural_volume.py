@@ -109,7 +109,7 @@ def test_pictures_are_those_of_paraview_s_own_volumes(paraview, models):
     seen = run.results
     assert run.messages == []
     for name in (
-        *("perspective", "parallel", "tiled", "inside", "opaque", "cropped", "clipped"),
+        *("perspective", "single", "parallel", "tiled", "inside", "opaque", "cropped", "clipped"),
         *("occluded", "maximum", "empty", "hidden"),
         *("vector", "component", "both", "uneven"),
     ):

@@ -64,6 +64,9 @@ for is_neural in (True, False):
     scene = Scene(neural() if is_neural else values(), NEURAL if is_neural else "Volume")
     display = scene.display
     take("perspective", scene)
+    display.NeuralSamplesPerVoxel = 1.0
+    take("single", scene)
+    display.NeuralSamplesPerVoxel = 3.0
     take("transparent", scene, TransparentBackground=1)
     take("tiled", scene, ImageResolution=[400, 300])
 

@@ -114,6 +114,30 @@ def network_cells(
     return macro_cells(evaluate, record, dims, valid)
 
 
+def voxel_cells(
+    values: np.ndarray, record: BrickRecord, valid: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the macro-cells of voxels between which a field is linear, so that they bound it.
+
+    Parameters
+    ----------
+    values : float array [C, z, y, x]
+        The whole volume, scaled so that each component's range is 0 to 1.
+    record : BrickRecord
+        Of the only brick.
+    valid : bool array [z, y, x], optional
+    """
+    dims = record.ghosted_dims
+    edge, numbers = cell_edge(record), cell_numbers(record, dims)
+    borders = [np.minimum(np.arange(a, b + 1) * edge, n - 1) for (a, b), n in zip(numbers, dims)]
+    minima = _pooled(np.minimum, values, borders) - _ROUNDING
+    maxima = _pooled(np.maximum, values, borders) + _ROUNDING
+    if valid is not None:
+        empty = ~_any_valid(valid, record, edge, numbers)
+        minima[:, empty], maxima[:, empty] = 1.0, 0.0
+    return encode_cells(minima, maxima)
+
+
 def _lattice(low: float, high: float, step: float) -> np.ndarray:
     inner = np.arange(np.floor(low / step) + 1, np.ceil(high / step)) * step
     return np.concatenate([[low], inner, [high]])

@@ -93,10 +93,12 @@ void march(const AmgsrnNetwork& network, int64_t count) {
   for (const int blend : {0, 1, 2})
     for (const int shade : {0, 1}) {
       volume.axes[0].coordinates = shade ? coordinates.data() : nullptr;
+      const std::vector<float> light = {0.0f, 0.6f, 0.8f, 1.0f, 0.9f, 0.8f};
       const AmgsrnLook look = {shade ? half.data() : empty.data(),
                                blend == 1 ? maxima.data() : nullptr,
                                0.25, table.data(), 5, -1.0, 1.0, 0, blend, shade - 1, shade,
-                               isovalues.data(), 3, 0.1f, 0.5f, 0.3f, 10.0f, 0.01f};
+                               isovalues.data(), 3, 0.1f, 0.5f, 0.3f, 10.0f, 0.01f,
+                               light.data(), blend == 2 ? 1 : 0};
       auto image = numbers(4 * count);
       amgsrn_march(&volume, &look, &rays, image.get(), 3);
     }

@@ -10,7 +10,7 @@ from sample_models import small_index, write_small_model, write_two_bricks
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.rendering import Camera, RenderSettings, TransferFunction
-from amgsrn_core.rendering.samples import random_offsets
+from amgsrn_core.rendering.samples import random_offsets, visible_range
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import GridGeometry
 
@@ -88,6 +88,7 @@ def looped_image(
     step = spacing / settings.samples_per_voxel
     rays = camera.rays()
     image = np.zeros((len(rays), 4))
+    near, far = visible_range(rays, geometry, settings)
     offsets = random_offsets(rays.pixels, settings.seed) if settings.jitter else [0.5] * len(rays)
     steps = [np.arange(int(a / step) - 2, int(b / step) + 2) for a, b in zip(rays.near, rays.far)]
     distances = [(k + offset) * step for k, offset in zip(steps, offsets)]
@@ -96,16 +97,15 @@ def looped_image(
     everything = np.split(_values(volume, np.concatenate(lines), settings), ends)
     for i, (origin, direction) in enumerate(zip(rays.origins, rays.directions)):
         t, points, values = distances[i], lines[i], everything[i]
-        visible = (t >= rays.near[i]) & (t < rays.far[i])
-        if settings.crop is not None:
-            low, high = np.array(settings.crop).reshape(3, 2).T
-            visible &= ((points >= low) & (points < high)).all(axis=1)
-        for *normal, shift in settings.clip_planes:
-            visible &= points @ np.array(normal) + shift >= 0
         if settings.blend == "isosurface":
             image[i] = _surfaces(volume, transfer, settings, origin, direction, t, values)
             continue
-        values[~visible] = np.nan
+        # A step that is not all visible counts for the part that is, and is sampled in its middle.
+        low, high = np.maximum(t - step / 2, near[i]), np.minimum(t + step / 2, far[i])
+        visible = low < high
+        points = origin + 0.5 * (low + high)[visible, None] * direction
+        shares = (high - low)[visible] / step
+        values = _values(volume, points, settings)
         if settings.blend == "maximum":
             if not np.isnan(values).all():
                 r, g, b, a = _look_up(transfer, np.nanmax(values))
@@ -113,8 +113,10 @@ def looped_image(
             continue
         known = ~np.isnan(values)
         ratio = step / (settings.unit_distance or spacing)
-        for point, rgba in zip(points[known], _look_up(transfer, values[known], ratio)):
+        looked_up = _look_up(transfer, values[known], ratio)
+        for point, rgba, share in zip(points[known], looked_up, shares[known]):
             *colour, opacity = rgba
+            opacity = 1 - (1 - opacity) ** share
             if settings.shade and opacity:
                 colour = _lit(volume, settings, np.array(colour), point, direction)
             image[i, :3] += (1 - image[i, 3]) * opacity * np.array(colour)
@@ -174,9 +176,18 @@ def _look_up(transfer: TransferFunction, values, ratio: float = 1.0) -> np.ndarr
 def _lit(volume, settings, colour, point, direction) -> np.ndarray:
     """Light with a gradient of central differences, tiny ones, in the world."""
     h = 2e-3 * min(volume.geometry.spacing)
-    ends = [point + sign * h * np.eye(3)[axis] for axis in range(3) for sign in (1, -1)]
-    values = seen(volume.sample(np.array(ends)), settings).reshape(3, 2)
-    gradient = values[:, 0] - values[:, 1]
-    facing = abs(gradient @ direction) / max(np.linalg.norm(gradient), 1e-30)
-    shine = settings.specular * facing**settings.specular_power
-    return colour * (settings.ambient + settings.diffuse * facing) + shine
+    ends = np.array([point + sign * h * np.eye(3)[axis] for axis in range(3) for sign in (1, -1)])
+    low, high = np.array(volume.geometry.bounds).reshape(3, 2).T
+    ends = ends.clip(low, high)  # next to a face from one side
+    values = seen(volume.sample(ends), settings).reshape(3, 2)
+    gradient = (values[:, 0] - values[:, 1]) / np.abs(ends[::2] - ends[1::2]).sum(axis=1)
+    normal = gradient / max(np.linalg.norm(gradient), 1e-30)
+    result = settings.ambient * colour
+    for *towards, red, green, blue in settings.lights or [(*-direction, 1, 1, 1)]:
+        towards = np.array(towards) / np.linalg.norm(towards)
+        halfway = (towards - direction) / np.linalg.norm(towards - direction)
+        shine = settings.specular * abs(normal @ halfway) ** settings.specular_power
+        result = result + np.array([red, green, blue]) * (
+            settings.diffuse * abs(normal @ towards) * colour + shine
+        )
+    return result

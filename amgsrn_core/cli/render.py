@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from amgsrn_core.archive import read_index
+from amgsrn_core.archive import ModelIndex, read_index
 from amgsrn_core.cli.options import configuration, names
 from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.report import figure, prepare_report, write_report
@@ -97,32 +97,30 @@ def scene(arguments: argparse.Namespace) -> tuple[Marcher, Camera]:
 def _of_model(arguments: argparse.Namespace) -> tuple[GridGeometry, Marcher]:
     index = read_index(arguments.model)
     settings = _settings(arguments, index.geometry, len(index.components))
-    transfer = _transfer(arguments, settings, index.value_minimum, index.value_maximum)
+    transfer = _transfer(arguments, settings, index)
 
     from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once
     from amgsrn_core.rendering import make_marcher
 
-    backend = arguments.backend
-    model = NeuralVolume.open(
-        arguments.model, arguments.device, backend="auto" if backend == "nerfacc" else backend
-    )
-    return index.geometry, make_marcher(model, transfer, settings, backend)
+    model = NeuralVolume.open(arguments.model, arguments.device, backend=_networks(arguments))
+    return index.geometry, make_marcher(model, transfer, settings, arguments.backend)
 
 
 def _of_data(arguments: argparse.Namespace, path: str) -> tuple[GridGeometry, Marcher]:
     volume = _volume(arguments, path)
     settings = _settings(arguments, volume.geometry, volume.n_components)
 
-    from amgsrn_core.devices import select_device
-    from amgsrn_core.rendering.field import GridField
-    from amgsrn_core.rendering.reference import TorchMarcher
+    from amgsrn_core.rendering import make_marcher
+    from amgsrn_core.rendering.data import model_of_data
 
-    device = select_device(arguments.device)
-    block = volume.read()
-    summary = volume.summarise([block])
-    transfer = _transfer(arguments, settings, summary.minimum, summary.maximum)
-    field = GridField(volume.geometry, block, device)
-    return volume.geometry, TorchMarcher(field, transfer, settings)
+    model = model_of_data(volume, arguments.device, backend=_networks(arguments))
+    transfer = _transfer(arguments, settings, model.index)
+    return volume.geometry, make_marcher(model, transfer, settings, arguments.backend)
+
+
+def _networks(arguments: argparse.Namespace) -> str:
+    """Return what evaluates the networks where something else than marching asks for them."""
+    return "auto" if arguments.backend == "nerfacc" else str(arguments.backend)
 
 
 def _data(arguments: argparse.Namespace) -> str:
@@ -174,12 +172,10 @@ def _component(text: str | None, count: int) -> int | str:
 
 
 def _transfer(
-    arguments: argparse.Namespace,
-    settings: RenderSettings,
-    minimum: tuple[float, ...] | np.ndarray,
-    maximum: tuple[float, ...] | np.ndarray,
+    arguments: argparse.Namespace, settings: RenderSettings, index: ModelIndex
 ) -> TransferFunction:
     """Return the colour map over the values that are seen."""
+    minimum, maximum = index.value_minimum, index.value_maximum
     if settings.component == "magnitude":
         largest = [max(abs(low), abs(high)) for low, high in zip(minimum, maximum)]
         low, high = 0.0, math.hypot(*largest)

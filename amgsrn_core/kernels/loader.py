@@ -16,7 +16,7 @@ from amgsrn_core.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
 
-ABI = 3
+ABI = 4
 """Version of the C interface that this module speaks."""
 
 LIBRARY_VARIABLE = "AMGSRN_KERNELS"
@@ -138,6 +138,8 @@ class Look(ctypes.Structure):
         ("isovalue_count", _count),
         *[(n, ctypes.c_float) for n in ("ambient", "diffuse", "specular", "specular_power")],
         ("transmittance_limit", ctypes.c_float),
+        ("lights", _floats),
+        ("light_count", _count),
     ]
 
 

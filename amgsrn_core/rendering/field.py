@@ -8,11 +8,9 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from amgsrn_core.ensemble import CPU_POINTS, BrickNetwork, NeuralVolume
-from amgsrn_core.volume import Block
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import GridGeometry
 
@@ -192,49 +190,3 @@ class IndexMap:
 def _cell(axis: Tensor, values: Tensor) -> Tensor:
     found = torch.searchsorted(axis, values.contiguous(), right=True) - 1
     return found.clamp(0, len(axis) - 2)
-
-
-class GridField:
-    """The data of a volume, interpolated linearly between its voxels."""
-
-    def __init__(self, geometry: GridGeometry, block: Block, device: torch.device) -> None:
-        self.geometry = geometry
-        self.device = device
-        self._last = _last_index(geometry, device)
-        self._values = torch.from_numpy(block.values).to(device)
-        self._valid = None if block.valid is None else torch.from_numpy(block.valid).to(device)
-
-    def values(self, points: Tensor) -> Tensor:
-        """Return float32 [N, C]; see :class:`Field`."""
-        values = in_batches(points, lambda part: self._sampled(self._local(part)))
-        known = within(points, self._last)
-        if self._valid is not None:
-            voxels = torch.floor(points + 0.5).long().clamp(min=0)
-            x, y, z = voxels.minimum(self._last.long()).unbind(dim=1)
-            known &= self._valid[z, y, x]
-        values[~known] = torch.nan
-        return values
-
-    def gradients(self, points: Tensor, select: Select) -> Tensor:
-        """Return float32 [N, 3], 0 where there is no value; see :class:`Field`."""
-
-        def evaluate(part: Tensor) -> Tensor:
-            with torch.enable_grad():
-                local = self._local(part).requires_grad_()
-                value = select(self._sampled(local)).sum()
-            return torch.autograd.grad(value, local)[0]
-
-        return in_batches(points, evaluate) * (2.0 / self._last).float()
-
-    def _local(self, points: Tensor) -> Tensor:
-        return (points * (2.0 / self._last) - 1.0).float()
-
-    def _sampled(self, local: Tensor) -> Tensor:
-        sampled = functional.grid_sample(
-            self._values[None],
-            local[None, None, None],
-            mode="bilinear",
-            padding_mode="border",
-            align_corners=True,
-        )
-        return sampled[0, :, 0, 0].t().contiguous()

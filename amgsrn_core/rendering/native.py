@@ -21,7 +21,7 @@ from amgsrn_core.rendering.settings import RenderSettings
 from amgsrn_core.rendering.transfer import TransferFunction
 
 # Rays of one call, which bounds the memory that they take (about 200 bytes each).
-_RAYS = 1 << 16
+_RAYS = 1 << 15
 
 # Empty cells further than this from anything visible are not told apart.
 _FARTHEST = 32
@@ -111,6 +111,8 @@ class NativeMarcher:
             settings.specular,
             settings.specular_power,
             1.0 - settings.opacity_limit,
+            self._address(settings.unit_lights(), np.float32),
+            len(settings.lights),
         )
 
     def _address(self, array: np.ndarray, kind: type[np.generic]) -> int:

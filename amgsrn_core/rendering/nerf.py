@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from nerfacc import OccGridEstimator, accumulate_along_rays, render_weight_from_alpha
@@ -10,7 +13,7 @@ from torch import Tensor
 from amgsrn_core.rendering.camera import Rays
 from amgsrn_core.rendering.field import Field, is_even
 from amgsrn_core.rendering.macro_cells import MacroCells
-from amgsrn_core.rendering.reference import Look
+from amgsrn_core.rendering.reference import Look, cut_steps
 from amgsrn_core.rendering.samples import Samples, axis_rays
 from amgsrn_core.rendering.settings import RenderSettings
 from amgsrn_core.rendering.transfer import TransferFunction
@@ -25,6 +28,9 @@ _RAYS = 1 << 17
 
 # Boxes of an occupancy grid over an uneven axis, per macro-cell of it.
 _BOXES_PER_CELL = 4
+
+_Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From numbers of rays to samples: which of these rays, ascending, and which step."""
 
 
 def is_available() -> bool:
@@ -78,24 +84,33 @@ class NerfaccMarcher:
 
     def _march(self, bundle: _Bundle) -> np.ndarray:
         count = len(bundle.counts)
-        rgb = torch.zeros((count, 3), device=self._field.device)
-        opacity = torch.zeros(count, device=self._field.device)
-        for first in range(0, int(bundle.counts.max()), _SAMPLES):
-            alive = (opacity <= self._settings.opacity_limit) & (bundle.counts > first)
-            (numbers,) = alive.nonzero(as_tuple=True)
-            if not len(numbers):
+        rgba = torch.zeros((count, 4), device=self._field.device)
+        last = bundle.counts - 1
+        # The first and the last step of a ray may be cut, with their middle outside the grid.
+        self._add(bundle, rgba, last >= 0, lambda numbers: (_each(numbers), 0 * last[numbers]))
+        for first in range(1, int(last.max()), _SAMPLES):
+            alive = last > first
+            if not (alive & (rgba[:, 3] <= self._settings.opacity_limit)).any():
                 break
-            rays, steps = self._samples(bundle, numbers, first)
-            weights, colours = self._weights(bundle, numbers, rays, steps, opacity)
-            n = len(numbers)
-            rgb[numbers] += accumulate_along_rays(weights, colours, rays, n)
-            opacity[numbers] += accumulate_along_rays(weights, None, rays, n)[:, 0]
-        rgba = torch.cat([rgb.clamp(max=1.0), opacity.clamp(max=1.0)[:, None]], dim=1)
-        return rgba.cpu().numpy()
+            self._add(bundle, rgba, alive, functools.partial(self._samples, bundle, first))
+        self._add(bundle, rgba, last > 0, lambda numbers: (_each(numbers), last[numbers]))
+        return rgba.clamp(max=1.0).cpu().numpy()
 
-    def _samples(self, bundle: _Bundle, numbers: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    def _add(self, bundle: _Bundle, rgba: Tensor, alive: Tensor, samples: _Sampler) -> None:
+        """Composite samples of those rays behind what is there, unless that hides them."""
+        alive = alive & (rgba[:, 3] <= self._settings.opacity_limit)
+        (numbers,) = alive.nonzero(as_tuple=True)
+        if not len(numbers):
+            return
+        rays, steps = samples(numbers)
+        weights, colours = self._weights(bundle, numbers, rays, steps, rgba[:, 3])
+        n = len(numbers)
+        rgba[numbers, :3] += accumulate_along_rays(weights, colours, rays, n)
+        rgba[numbers, 3] += accumulate_along_rays(weights, None, rays, n)[:, 0]
+
+    def _samples(self, bundle: _Bundle, first: int, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Return the samples in occupied cells: which of the rays `numbers`, and which step."""
-        step, counts = bundle.step, bundle.counts[numbers]
+        step, counts = bundle.step, bundle.counts[numbers] - 1
         begin = torch.full_like(counts, first, dtype=torch.float32) * step
         end = counts.clamp(max=first + _SAMPLES).float() * step
         rays, starts, ends = self._estimator.sampling(
@@ -113,8 +128,9 @@ class NerfaccMarcher:
         self, bundle: _Bundle, numbers: Tensor, rays: Tensor, steps: Tensor, opacity: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return how much each sample adds to its ray, and its colour."""
-        points = bundle.points(numbers[rays], steps)
+        points, share = bundle.points(numbers[rays], steps)
         colours, alphas = self._look.colours(self._look.values(points))
+        alphas = 1.0 - (1.0 - alphas) ** share
         if self._settings.shade:
             (seen,) = (alphas > 0).nonzero(as_tuple=True)
             directions = bundle.world_directions[numbers[rays[seen]]]
@@ -125,6 +141,10 @@ class NerfaccMarcher:
         )
         visible = transmittance > 1.0 - self._settings.opacity_limit
         return weights.where(visible, weights.new_zeros(())), colours
+
+
+def _each(numbers: Tensor) -> Tensor:
+    return torch.arange(len(numbers), device=numbers.device)
 
 
 def occupancy_grid(occupied: np.ndarray, edge: int, geometry: GridGeometry) -> OccGridEstimator:
@@ -180,10 +200,14 @@ class _Bundle:
         self.counts = on_device(samples.count[chosen], torch.int64)
         self.origins, self.directions = on_device(starts), on_device(directions)
         self.world_directions = on_device(rays.directions[chosen])
+        self._near, self._far = (
+            on_device(limit[chosen] - begin, torch.float64) for limit in (samples.near, samples.far)
+        )
         self._starts = on_device(starts, torch.float64)
         self._directions = on_device(directions, torch.float64)
 
-    def points(self, rays: Tensor, steps: Tensor) -> Tensor:
-        """Return samples, float64 [N, 3] in axis coordinates."""
+    def points(self, rays: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return samples, float64 [N, 3] in axis coordinates, and what of their steps is seen."""
         distance = (steps + 0.5).double() * self.step
-        return self._starts[rays] + distance[:, None] * self._directions[rays]
+        distance, share = cut_steps(distance, self.step, self._near[rays], self._far[rays])
+        return self._starts[rays] + distance[:, None] * self._directions[rays], share

@@ -50,17 +50,20 @@ class TorchMarcher:
         return image
 
     def _blended(self, bundle: _Bundle) -> Tensor:
-        values = bundle.gathered(self._look.values(bundle.points()))
+        is_whole = self._settings.blend == "isosurface"
+        values = bundle.gathered(self._look.values(bundle.points(is_whole)))
         if self._settings.blend == "maximum":
             return self._look.maximum(values.nan_to_num(-torch.inf).amax(dim=1))
         if self._settings.blend == "isosurface":
             colours, alphas = self._surfaces(bundle, values)
         else:
             colours, alphas = self._look.colours(values)
+            seen = alphas > 0
+            rays, steps = seen.nonzero(as_tuple=True)
+            distance, share = bundle.cut(rays, steps)
+            alphas[seen] = 1.0 - (1.0 - alphas[seen]) ** share
             if self._settings.shade:
-                seen = alphas > 0
-                rays, steps = seen.nonzero(as_tuple=True)
-                points, directions = bundle.at(rays, bundle.distance(rays, steps))
+                points, directions = bundle.at(rays, distance)
                 colours[seen] = self._look.lit(colours[seen], points, directions)
         weights, transmittance = render_weight_from_alpha(alphas)
         weights = torch.where(transmittance > 1.0 - self._settings.opacity_limit, weights, 0.0)
@@ -102,6 +105,7 @@ class Look:
         seen = transfer.corrected(ratio) if blend == "composite" else transfer
         self._table = torch.tensor(seen.table, device=field.device)
         self._map = IndexMap(field.geometry, field.device)
+        self._lights = torch.tensor(settings.unit_lights(), dtype=torch.float32).to(field.device)
         self.is_empty = transfer.is_empty or (blend == "isosurface" and not settings.isovalues)
 
     def values(self, points: Tensor) -> Tensor:
@@ -133,20 +137,40 @@ class Look:
         return torch.cat([colours * alphas[:, None], alphas[:, None]], dim=1)
 
     def lit(self, colours: Tensor, points: Tensor, directions: Tensor) -> Tensor:
-        """Return colours [N, 3] under a lamp at the camera, by VTK's two-sided Phong model.
+        """Return colours [N, 3] under the lights, by VTK's two-sided Blinn-Phong model.
 
-        ambient * c + diffuse * |n.v| * c + specular * |n.v|^power, with n along the gradient and v
-        towards the camera, where the light comes from; without a gradient only the first term.
+        ambient * c + the sum over lights of L * (diffuse * |n.l| * c + specular * |n.h|^power),
+        with n along the gradient, l towards a light of colour L, and h halfway between l and the
+        camera; without a gradient only the first term.
         """
         index = self._map.index(points)
         gradients = self._map.to_world(self._field.gradients(index, self._select), index)
-        length = torch.linalg.vector_norm(gradients, dim=1)
-        facing = (gradients * directions).sum(dim=1).abs() / length.clamp(min=1e-30)
-        lit = facing.clamp(max=1.0)[:, None]
+        length = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+        normals = gradients / length.clamp(min=1e-30)
         settings = self._settings
-        shine = settings.specular * lit.pow(settings.specular_power)
-        shine = shine.where(lit > 0, shine.new_zeros(()))
-        return colours * (settings.ambient + settings.diffuse * lit) + shine
+        diffuse = torch.full_like(colours, settings.ambient)
+        shine = torch.zeros_like(colours)
+        for towards, halfway, light in self._lamps(directions):
+            lit = (normals * towards).sum(dim=1, keepdim=True).abs().clamp(max=1.0)
+            diffuse += settings.diffuse * lit * light
+            lit = (normals * halfway).sum(dim=1, keepdim=True).abs().clamp(max=1.0)
+            power = settings.specular * lit.pow(settings.specular_power)
+            shine += power.where(lit > 0, power.new_zeros(())) * light
+        return colours * diffuse + shine
+
+    def _lamps(self, directions: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the directions to each light, halfway from there to the camera, and its colour.
+
+        The directions are unit vectors or 0, of shape [3] or [N, 3].
+        """
+        if not len(self._lights):
+            yield directions, directions, directions.new_ones(3)
+        for light in self._lights:
+            halfway = light[:3] - directions
+            length = torch.linalg.vector_norm(halfway, dim=1, keepdim=True)
+            # Opposite to the camera there is no direction halfway.
+            halfway = (halfway / length).where(length > 1e-6, halfway.new_zeros(()))
+            yield light[:3], halfway, light[3:]
 
     def _select(self, values: Tensor) -> Tensor:
         component = self._settings.component
@@ -171,10 +195,11 @@ class _Bundle:
         count = on_device(samples.count)
         self._used = torch.arange(int(count.max()), device=field.device) < count[:, None]
 
-    def points(self) -> Tensor:
-        """Return the samples, float64 [N, 3] in axis coordinates."""
+    def points(self, is_whole: bool) -> Tensor:
+        """Return the samples, float64 [N, 3] in axis coordinates, of whole or of cut steps."""
         rays, steps = self._used.nonzero(as_tuple=True)
-        return self.at(rays, self.distance(rays, steps))[0]
+        distance = self.distance(rays, steps) if is_whole else self.cut(rays, steps)[0]
+        return self.at(rays, distance)[0]
 
     def gathered(self, values: Tensor) -> Tensor:
         """Arrange one value for each sample as [rays, steps]; NaN where there is no sample."""
@@ -186,6 +211,10 @@ class _Bundle:
         """Return t of samples given by ray and (fractional) step."""
         return (self._start[rays] + steps) * self._step
 
+    def cut(self, rays: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return t of samples, float64, and how much of their steps is visible, float32."""
+        return cut_steps(self.distance(rays, steps), self._step, self._near[rays], self._far[rays])
+
     def at(self, rays: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
         """Return points in axis coordinates and the rays' directions in the world, [N, 3]."""
         points = self._origins[rays] + distance[:, None] * self._directions[rays]
@@ -194,6 +223,21 @@ class _Bundle:
     def is_visible(self, rays: Tensor, distance: Tensor) -> Tensor:
         """Return whether t is in the visible range of its ray."""
         return (distance >= self._near[rays]) & (distance < self._far[rays])
+
+
+def cut_steps(distance: Tensor, step: float, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
+    """Move samples at t, float64 [N], to the middle of what of their steps is visible.
+
+    Returns that t, and how much of a step is left, float32 [N].
+    """
+    low, high = distance - 0.5 * step, distance + 0.5 * step
+    is_cut = (low < near) | (high > far)
+    low, high = low.maximum(near), high.minimum(far)
+    share = ((high - low) / step).float()
+    return (
+        torch.where(is_cut, 0.5 * (low + high), distance),
+        torch.where(is_cut, share, torch.ones_like(share)),
+    )
 
 
 def _batches(counts: np.ndarray) -> Iterator[np.ndarray]:

@@ -21,8 +21,11 @@ class Samples:
         What of the ray is inside the volume, the crop box and the clip planes; far <= near where
         nothing is.
     first, count : int64 array [N]
-        All k with near <= t < far. For isosurfaces also the next k on either side, so that what
-        lies between two samples is found by whoever's range it is in.
+        All k whose steps, from t - step / 2 to t + step / 2, reach into the range from near to far.
+        A step that it cuts counts for what is left, and its sample is in the middle of that: else
+        the faces of dense volumes would show rings. For isosurfaces, which lie between whole
+        samples, all k with near <= t < far and the next on either side, so that each is found by
+        whoever's range it is in.
     offset : float64 array [N]
         0.5, or a random number from 0 to 1 for each ray.
     step : float
@@ -46,10 +49,9 @@ class Samples:
         else:
             offset = np.full(len(rays), 0.5)
         with np.errstate(invalid="ignore"):
-            first = np.ceil(near / step - offset)
-            end = np.ceil(far / step - offset)
-        if settings.blend == "isosurface":
-            first, end = first - 1, end + 1
+            reach = 1.0 if settings.blend == "isosurface" else 0.5
+            first = np.ceil(near / step - offset - reach)
+            end = np.ceil(far / step - offset + reach)
         missed = ~(near < far)
         first[missed] = end[missed] = 0
         count = np.maximum(end - first, 0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from amgsrn_core.config import Checked, option
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.volume.geometry import GridGeometry
@@ -13,6 +15,7 @@ BLEND_MODES = ("composite", "maximum", "isosurface")
 
 Bounds = tuple[float, float, float, float, float, float]
 Plane = tuple[float, float, float, float]
+Light = tuple[float, float, float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ class RenderSettings(Checked):
         Only what lies in this world box x0, x1, y0, y1, z0, z1 is seen.
     clip_planes : tuple of (nx, ny, nz, d)
         Only where nx*x + ny*y + nz*z + d >= 0 something is seen.
+    lights : tuple of (x, y, z, red, green, blue)
+        Lights for `shade`, infinitely far away: the direction to each in the world, of any length
+        but 0, and its colour times its intensity. Default: a white lamp at the camera.
     """
 
     samples_per_voxel: float = option(
@@ -60,6 +66,7 @@ class RenderSettings(Checked):
     component: int | str = 0
     crop: Bounds | None = None
     clip_planes: tuple[Plane, ...] = ()
+    lights: tuple[Light, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,6 +82,16 @@ class RenderSettings(Checked):
             object.__setattr__(self, "crop", _numbers("crop", self.crop, 6))
         planes = tuple(_numbers("a clip plane", plane, 4) for plane in self.clip_planes)
         object.__setattr__(self, "clip_planes", planes)
+        lights = tuple(_numbers("a light", light, 6) for light in self.lights)
+        if not all(any(light[:3]) for light in lights):
+            raise ConfigurationError("A light needs a direction that is not 0, 0, 0.")
+        object.__setattr__(self, "lights", lights)
+
+    def unit_lights(self) -> np.ndarray:
+        """Return the lights, float64 [n, 6], with directions of length 1."""
+        lights = np.array(self.lights, dtype=np.float64).reshape(-1, 6)
+        lights[:, :3] /= np.linalg.norm(lights[:, :3], axis=1, keepdims=True)
+        return lights
 
     def step(self, geometry: GridGeometry) -> float:
         """Return the world distance between samples: one for a whole volume."""

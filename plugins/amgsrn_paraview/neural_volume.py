@@ -25,7 +25,8 @@ Request = dict[str, Any]
 """What a picture depends on; but for the texts and the depth all are tuples of floats.
 
 ==================== ============================================================================
-depth                bytes: float32, window depth 0 to 1 of what is opaque, the bottom row first
+depth                bytes: float32, window depth 0 to 1 of what is opaque, the bottom row first;
+                     empty where nothing is
 size                 width and height of the picture in pixels
 world_to_clip        4 x 4 matrix, row by row: from the volume to OpenGL's clip space
 bounds               x0, x1, y0, y1, z0, z1 of the piece of the data set that is here
@@ -39,6 +40,8 @@ component            number of the component that is shown, or -1 for the magnit
 blend_mode           VTK's number of the blend mode
 isovalues            any number of them
 shade, jitter        0 or 1
+lights               of each light x, y, z, red, green, blue; missing, or none, for a lamp at the
+                     camera
 ambient, diffuse, specular, specular_power, samples_per_voxel, unit_distance
                      see RenderSettings
 image_reduction      while interacting: least pixels per ray, along each axis
@@ -241,7 +244,8 @@ def _settings(request: Request, index: ModelIndex, density: float) -> RenderSett
         isovalues=request["isovalues"],
         component=_component(request["array"], int(request["component"][0]), index),
         crop=crop,
-        clip_planes=(*planes, *_rows(request["planes"])),
+        clip_planes=(*planes, *_rows(request["planes"], 4)),
+        lights=tuple(_rows(request.get("lights", ()), 6)),
         **numbers,
     )
 
@@ -289,8 +293,8 @@ def _piece(request: Request) -> tuple[tuple[float, ...], list[tuple[float, ...]]
     return tuple(box.ravel().tolist()), planes
 
 
-def _rows(numbers: tuple[float, ...]) -> list[tuple[float, ...]]:
-    return [numbers[i : i + 4] for i in range(0, len(numbers), 4)]
+def _rows(numbers: tuple[float, ...], length: int) -> list[tuple[float, ...]]:
+    return [numbers[i : i + length] for i in range(0, len(numbers), length)]
 
 
 def _size(request: Request) -> tuple[int, int]:
@@ -298,8 +302,10 @@ def _size(request: Request) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _depth(request: Request, width: int, height: int) -> np.ndarray:
+def _depth(request: Request, width: int, height: int) -> np.ndarray | None:
     """Return the depth at the centres of the pixels of a picture of this size, flat."""
+    if not request["depth"]:
+        return None
     columns, rows = _size(request)
     depth = np.frombuffer(request["depth"], dtype=np.float32).reshape(rows, columns)
     if (columns, rows) != (width, height):

@@ -76,6 +76,8 @@ class ParaView:
             OMP_NUM_THREADS="1",
             OMPI_ALLOW_RUN_AS_ROOT="1",
             OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+            # Ranks that wait must not keep others from the cores.
+            OMPI_MCA_mpi_yield_when_idle="1",
             TMPDIR=str(folder),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -12,12 +13,20 @@ from sample_models import small_brick, small_index
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOImage import vtkPNGReader
 
-from amgsrn_core.archive import write_archive
+from amgsrn_core.archive import BrickRecord, write_archive
 from amgsrn_core.cli.paraview_launcher import neural_volume
+from amgsrn_core.rendering.colormap import load_colormap
 from amgsrn_core.volume import Axis, GridGeometry
 
 ROOT = PROGRAMS.parents[2]
-DIMS = (23, 27, 29)
+DIMS, BRICKS = (23, 27, 29), 8
+# As the original renderer's files are: colours, and here opacities, at places from 0 to 1.
+PRESET = {
+    "ColorSpace": "RGB",
+    "Name": "Of the original",
+    "Points": [0, 0, 0.5, 0, 0.3, 0, 0.5, 0, 0.4, 0.6, 0.5, 0, 1, 1, 0.5, 0],
+    "RGBPoints": [0, 0.28, 0.28, 0.86, 0.3, 0, 1, 1, 0.7, 1, 0.4, 0, 1, 0.9, 0.3, 0.3],
+}
 UNEVEN = GridGeometry(
     (
         Axis("z", np.cumsum(np.linspace(0.5, 1.5, DIMS[0])) - 0.5),
@@ -45,6 +54,7 @@ def models(tmp_path):
     )
     write_model(tmp_path / "uneven.amgsrn", geometry=UNEVEN)
     write_model(tmp_path / "other.amgsrn", seed=5)
+    write_bricks(tmp_path / "bricks.amgsrn")
     return tmp_path
 
 
@@ -54,6 +64,21 @@ def write_model(path, *, seed=1, name="density", **options):
     brick = small_brick(index, seed)
     brick["feature_grids"] *= 6.0  # more contrast than a model has that nobody trained
     write_archive(path, dataclasses.replace(index, name=name), [brick])
+
+
+def write_bricks(path):
+    """Write a model of BRICKS bricks along x, with a ghost cell on either side."""
+    index = small_index(dims=DIMS)
+    z, y, x = index.bricks[0].extent
+    cuts = np.linspace(0, x.stop, BRICKS + 1).astype(int).tolist()
+    records = [
+        BrickRecord((z, y, slice(a, b)), (z, y, slice(max(a - 1, 0), min(b + 1, x.stop))))
+        for a, b in zip(cuts, cuts[1:])
+    ]
+    bricks = [small_brick(index, seed) for seed in range(BRICKS)]
+    for brick in bricks:
+        brick["feature_grids"] *= 6.0
+    write_archive(path, index.replace(bricks=tuple(records)), bricks)
 
 
 def picture(path):
@@ -75,6 +100,8 @@ def difference(first, second):
 # Mean and 99th percentile of the difference from ParaView's own volume of the same field, sampled
 # twice as finely; of 255.
 ALIKE = (1.0, 6.0)
+# Light is the same but for the normals, which VTK takes from voxels.
+LIT_ALIKE = 8.0
 
 
 def test_pictures_are_those_of_paraview_s_own_volumes(paraview, models):
@@ -82,15 +109,19 @@ def test_pictures_are_those_of_paraview_s_own_volumes(paraview, models):
     seen = run.results
     assert run.messages == []
     for name in (
-        *("perspective", "parallel", "tiled", "inside", "opaque", "cropped", "occluded"),
-        *("empty", "hidden", "vector", "component", "both", "uneven"),
+        *("perspective", "single", "parallel", "tiled", "inside", "opaque", "cropped", "clipped"),
+        *("occluded", "maximum", "empty", "hidden"),
+        *("vector", "component", "both", "uneven"),
     ):
         mean, most = difference(models / f"{name}-neural.png", models / f"{name}-volume.png")
         assert mean <= ALIKE[0], name
         assert most <= ALIKE[1], name
-    # Light is the same but for the normals, which VTK takes from voxels.
-    mean, _ = difference(models / "isosurface-neural.png", models / "isosurface-volume.png")
-    assert mean <= 1.0
+    for name in ("shaded", "lamp", "isosurface"):
+        mean, most = difference(models / f"{name}-neural.png", models / f"{name}-volume.png")
+        assert mean <= ALIKE[0], name
+        assert most <= LIT_ALIKE, name
+    # An isosurface beside its triangles, whose edges are smoother.
+    assert difference(models / "contour-neural.png", models / "contour-volume.png")[0] <= 1.0
 
     neural, volume = (picture(models / f"transparent-{kind}.png") for kind in ("neural", "volume"))
     assert neural[..., 3].min() == 0 < neural[..., 3].max() < 255
@@ -104,7 +135,9 @@ def test_pictures_are_those_of_paraview_s_own_volumes(paraview, models):
     ]
     assert all(shot.std() > 2.0 for shot in shots)
     assert difference(models / "perspective-neural.png", models / "empty-neural.png")[0] > 3.0
-    assert difference(models / "cropped-neural.png", models / "perspective-neural.png")[0] > 1.0
+    for name in ("cropped", "clipped", "maximum", "shaded", "isosurface"):
+        assert difference(models / f"{name}-neural.png", models / "perspective-neural.png")[0] > 1.0
+    assert difference(models / "lamp-neural.png", models / "shaded-neural.png")[0] > 1.0
     assert difference(models / "occluded-neural.png", models / "perspective-neural.png")[0] > 1.0
 
     # ParaView's own volumes are black with a logarithmic colour map.
@@ -113,6 +146,8 @@ def test_pictures_are_those_of_paraview_s_own_volumes(paraview, models):
     )
     assert difference(logarithmic, resampled)[0] <= 0.2
     assert difference(logarithmic, models / "perspective-neural.png")[0] > 0.5
+    # Where nothing can be seen no ray is marched.
+    assert seen["kernel_calls"][0] > 0 == seen["kernel_calls"][1]
     # Translucent geometry switches depth peeling on; the view gets its setting back.
     assert seen["peeling"] == [True, True]
     # A picture that was seen before comes back the same.
@@ -123,6 +158,7 @@ def test_pictures_are_those_of_paraview_s_own_volumes(paraview, models):
 
 
 def test_faults_and_changes(paraview, models):
+    (models / "preset.json").write_text(json.dumps([PRESET]))
     run = paraview.run("pvpython", "neural_events.py", models)
     seen = run.results
     parts = re.split(r"\n<<(\w+)>>\n", run.stderr)
@@ -132,6 +168,9 @@ def test_faults_and_changes(paraview, models):
         return difference(models / f"{first}.png", models / f"{second}.png")[0] == 0.0
 
     assert seen["default"] == ["'Neural Volume'", "density"]
+    # ParaView reads the original renderer's colour maps as `amgsrn render` does.
+    expected = load_colormap(models / "preset.json", 2.0, 8.0)(np.array(seen["preset"])[:, 0])
+    assert np.abs(np.array(seen["preset"])[:, 1:] - expected).max() < 0.01
     assert said["default"] == ""
     # The reason is told once, however often is rendered; ParaView's own volume stands in.
     for name, words in (
@@ -190,7 +229,7 @@ def drawn_by(paraview, models, ranks, port=0):
     """Return the folder with the pictures of a number of ranks."""
     folder = models / f"ranks-{ranks}"
     folder.mkdir()
-    (folder / "even.amgsrn").write_bytes((models / "even.amgsrn").read_bytes())
+    (folder / "bricks.amgsrn").write_bytes((models / "bricks.amgsrn").read_bytes())
     where = ("neural_ranks.py", folder, port, ranks)
     if port:
         # The client has the plugins, but not what they need to draw a model.
@@ -200,11 +239,17 @@ def drawn_by(paraview, models, ranks, port=0):
     assert run.messages == []
     parts = run.results["points_by_rank"]
     assert all(0 < part < 0.8 * sum(parts) or ranks == 1 for part in parts)
+    # Each has read the bricks in its piece, and those that reach into it, but no others. (Three
+    # ranks have a third along x, and the two halves along y of what is left.)
+    held = [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(ranks)]
+    assert set().union(*held) == set(range(BRICKS))
+    assert ranks == 1 or max(map(len, held)) <= 0.75 * BRICKS, held
+    assert min(map(len, held)) <= BRICKS / ranks + 2, held
     return folder
 
 
 def compare_ranks(one, more):
-    for name in ("front", "back", "cropped"):
+    for name in ("front", "back", "above", "cropped"):
         mean, _ = difference(one / f"{name}.png", more / f"{name}.png")
         assert mean <= 0.5, name
         assert picture(more / f"{name}.png").std() > 5.0

@@ -123,6 +123,11 @@ LOOKS = {
     "unit distance": {"unit_distance": 0.3},
     "shaded": {"shade": True},
     "shaded magnitude": {"shade": True, "component": "magnitude", "specular": 0.7},
+    "lights": {
+        "shade": True,
+        "specular": 0.7,
+        "lights": ((1, 0, 0, 0.8, 0.1, 0), (-1, 3, -2, 0, 0.2, 0.4), (0, 0, 1, 0, 0, 0.5)),
+    },
     "second component": {"component": 1},
     "maximum": {"blend": "maximum"},
     "maximum magnitude": {"blend": "maximum", "component": "magnitude"},

@@ -104,11 +104,17 @@ def test_isosurfaces_are_where_the_samples_cross(volumes, kind):
     check(volume, camera_at(volume), transfer_for(volume), settings)
 
 
+# From the side, red; from behind and above, not of length 1, dim.
+LIGHTS = ((1.0, 0.0, 0.0, 0.8, 0.1, 0.0), (-1.0, 3.0, -2.0, 0.0, 0.2, 0.4))
+
+
 @pytest.mark.parametrize("kind", ["plain", "uneven", "turned"])
-@pytest.mark.parametrize("component", [0, "magnitude"])
-def test_shading_follows_the_gradient_in_the_world(volumes, kind, component):
+@pytest.mark.parametrize(("component", "lights"), [(0, ()), ("magnitude", ()), (0, LIGHTS)])
+def test_shading_follows_the_gradient_in_the_world(volumes, kind, component, lights):
     volume = volumes[kind]
-    settings = RenderSettings(shade=True, specular=0.5, specular_power=4.0, component=component)
+    settings = RenderSettings(
+        shade=True, specular=0.5, specular_power=4.0, component=component, lights=lights
+    )
     image = flat(volume, camera_at(volume), transfer_for(volume), settings)
     expected = looped_image(volume, camera_at(volume), transfer_for(volume), settings)
     # Differences over a kink of the trilinear features are not the gradient at one point.
@@ -235,10 +241,12 @@ def test_impossible_requests_are_refused(volumes):
         {"isovalues": ("a",)},
         {"crop": (0, 1, 2)},
         {"clip_planes": ((1, 2, 3),)},
+        {"lights": ((1, 2, 3),)},
+        {"lights": ((0, 0, 0, 1, 1, 1),)},
         {"shade": 1},
         {"blend": "additive"},
     ):
-        with pytest.raises(ConfigurationError, match=next(iter(wrong)).split("_")[0]):
+        with pytest.raises(ConfigurationError, match=next(iter(wrong)).split("_")[0].rstrip("s")):
             RenderSettings(**wrong)
     for table, low, high in (([[1, 1, 1]] * 2, 0, 1), ([[1, 1, 1, 2]] * 2, 0, 1), ([[1] * 4], 0, 1),
                              ([[1] * 4] * 2, 1, 1)):  # fmt: skip

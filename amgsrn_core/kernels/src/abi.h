@@ -104,6 +104,8 @@ struct AmgsrnLook {
   int64_t isovalue_count;
   float ambient, diffuse, specular, specular_power;
   float transmittance_limit;   // a ray ends at this or less
+  const float* lights;         // [light_count][6] unit vector to a light in the world, its colour;
+  int64_t light_count;         // none: a white lamp at the camera
 };
 
 // Rays: points origin + t * direction. Samples lie at t = (k + offset) * step.

@@ -278,6 +278,7 @@ int64_t carve_march(const AmgsrnVolume& volume, void* memory, MarchScratch& s) {
   Carver carver(memory);
   s.rays = carver.take<Ray>(kRays);
   s.steps = carver.take<int64_t>(kSamples);
+  s.shares = carver.take<float>(kSamples);
   s.visible = carver.take<Visible>(kSamples);
   s.crossing = carver.take<Part>(volume.most_members);
   carve_batch(volume.components, carver, s.samples);

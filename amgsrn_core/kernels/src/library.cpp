@@ -111,7 +111,7 @@ using namespace amgsrn;
 extern "C" {
 
 // Raised whenever a struct or a function below changes its meaning.
-AMGSRN_API int amgsrn_abi() { return 3; }
+AMGSRN_API int amgsrn_abi() { return 4; }
 
 // Name of the number-th instruction set that works here, fastest first; null beyond the last.
 AMGSRN_API const char* amgsrn_isa(int number) {

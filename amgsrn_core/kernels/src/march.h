@@ -47,7 +47,7 @@ struct Batch {
 struct Ray {
   int64_t number;
   double origin[3], direction[3], inverse[3];  // in axis coordinates
-  double offset;
+  double near, far, offset;
   int64_t next, end;       // k of the next sample, and of the one behind the last
   int samples;             // of this round
   float transmittance;
@@ -67,6 +67,7 @@ struct Visible {
 struct MarchScratch {
   Ray* rays;         // [kRays]
   int64_t* steps;    // [kSamples] k of the samples
+  float* shares;     // [kSamples] how much of their steps is visible
   Batch samples, shaded;
   Visible* visible;  // [kSamples], beside `shaded`
   Part* crossing;    // [most members] parts of a point on an isosurface
@@ -120,6 +121,8 @@ class March {
       ray.direction[a] = input_.directions[3 * number + a];
       ray.inverse[a] = 1.0 / ray.direction[a];
     }
+    ray.near = input_.near[number];
+    ray.far = input_.far[number];
     ray.offset = input_.offset[number];
     ray.next = input_.first[number];
     ray.end = ray.next + input_.samples[number];
@@ -128,7 +131,7 @@ class March {
     ray.before = __builtin_nanf("");
     ray.before_k = INT64_MIN;
     ray.colour = Quad{};
-    if (!next_sample(ray, s_.samples.parts)) {
+    if (!next_sample(ray, s_.samples.parts, s_.shares)) {
       finish(ray);
       return;
     }
@@ -137,6 +140,19 @@ class March {
   }
 
   double distance(const Ray& ray, double k) const { return (k + ray.offset) * look_.step; }
+
+  // Where sample k is. One whose step the visible range cuts is in the middle of what is left, and
+  // counts for as much as that; isosurfaces are sought between whole samples.
+  double position(const Ray& ray, int64_t k, float* share) const {
+    const double t = distance(ray, static_cast<double>(k)), half = 0.5 * look_.step;
+    double low = t - half, high = t + half;
+    *share = 1.0f;
+    if (look_.blend == kIsosurface || (low >= ray.near && high <= ray.far)) return t;
+    low = low > ray.near ? low : ray.near;
+    high = high < ray.far ? high : ray.far;
+    *share = static_cast<float>((high - low) * per_step_);
+    return 0.5 * (low + high);
+  }
 
   // Index of a coordinate along an axis.
   static double axis_index(const AmgsrnAxis& axis, double at) {
@@ -251,11 +267,11 @@ class March {
 
   // Steps behind the next sample where something may be seen, and returns how many parts it has; 0
   // when there is none.
-  int next_sample(Ray& ray, Part* parts) const {
+  int next_sample(Ray& ray, Part* parts, float* share) const {
     while (ray.next < ray.end) {
       double index[3];
       int64_t half[3], cell[3];
-      if (!index_at(ray, distance(ray, static_cast<double>(ray.next)), index)) {
+      if (!index_at(ray, position(ray, ray.next, share), index)) {
         ++ray.next;
         continue;
       }
@@ -308,7 +324,7 @@ class March {
       ray.samples = 0;
       while (ray.samples < most && batch.part_count() <= room) {
         const int first = batch.part_count();
-        const int parts = next_sample(ray, batch.parts + first);
+        const int parts = next_sample(ray, batch.parts + first, s_.shares + batch.count);
         if (!parts) break;
         s_.steps[batch.count] = ray.next - 1;
         batch.starts[++batch.count] = first + parts;
@@ -385,7 +401,9 @@ class March {
       if (look_.blend == kComposite) {
         const Batch& batch = s_.samples;
         const int first = batch.starts[i];
-        composite(r, looked_up(v), batch.parts + first, batch.starts[i + 1] - first);
+        Quad colour = looked_up(v);
+        if (s_.shares[i] < 1.0f) colour[3] = 1.0f - __builtin_powf(1.0f - colour[3], s_.shares[i]);
+        composite(r, colour, batch.parts + first, batch.starts[i + 1] - first);
       } else if (look_.blend == kMaximum) {
         ray.best = v > ray.best ? v : ray.best;
       } else {
@@ -439,7 +457,7 @@ class March {
       if (part > 1.0f || ray.transmittance <= look_.transmittance_limit) return;
       done = part, done_surface = surface;
       const double t = distance(ray, static_cast<double>(k - 1) + static_cast<double>(part));
-      if (!(t >= input_.near[ray.number] && t < input_.far[ray.number])) continue;
+      if (!(t >= ray.near && t < ray.far)) continue;
       double index[3];
       int64_t half[3];
       int parts = 0;
@@ -459,20 +477,51 @@ class March {
     for (int i = 0; i < batch.count; ++i) {
       const Visible& visible = s_.visible[i];
       Ray& ray = s_.rays[visible.ray];
-      const float lit = facing(batch, i, input_.towards + 3 * ray.number);
-      const float shine =
-          lit > 0.0f ? look_.specular * __builtin_powf(lit, look_.specular_power) : 0.0f;
-      Quad colour = visible.colour * (look_.ambient + look_.diffuse * lit) + shine;
+      Quad colour = lit(visible.colour, batch, i, input_.towards + 3 * ray.number);
       colour[3] = 1.0f;
       ray.colour += visible.weight * colour;
     }
     batch.count = 0;
   }
 
-  // Cosine of the angle between a point's gradient and a direction, without its sign.
-  float facing(const Batch& batch, int point, const double* towards) const {
+  // A point's colour under the lights, seen along a direction.
+  Quad lit(Quad colour, const Batch& batch, int point, const double* seen_along) const {
+    double normal[3];
+    if (!find_normal(batch, point, normal)) return colour * look_.ambient;
+    const auto cosine = [&](const double* direction) {
+      const double c = normal[0] * direction[0] + normal[1] * direction[1] +
+                       normal[2] * direction[2];
+      return __builtin_fabsf(static_cast<float>(c < -1.0 ? -1.0 : c > 1.0 ? 1.0 : c));
+    };
+    const auto shine = [&](float facing) {
+      return facing > 0.0f ? look_.specular * __builtin_powf(facing, look_.specular_power) : 0.0f;
+    };
+    if (!look_.light_count) {
+      const float facing = cosine(seen_along);
+      return colour * (look_.ambient + look_.diffuse * facing) + shine(facing);
+    }
+    Quad reflected = Quad{} + look_.ambient, highlight = {};
+    for (int64_t i = 0; i < look_.light_count; ++i) {
+      const float* light = look_.lights + 6 * i;
+      const Quad tint = {light[3], light[4], light[5], 0.0f};
+      double towards[3], halfway[3], squares = 0.0;
+      for (int a = 0; a < 3; ++a) {
+        towards[a] = static_cast<double>(light[a]);
+        halfway[a] = towards[a] - seen_along[a];
+        squares += halfway[a] * halfway[a];
+      }
+      reflected += tint * (look_.diffuse * cosine(towards));
+      if (!(squares > 1e-12)) continue;  // opposite to the camera
+      for (double& part : halfway) part /= __builtin_sqrt(squares);
+      highlight += tint * shine(cosine(halfway));
+    }
+    return colour * reflected + highlight;
+  }
+
+  // Unit vector along a point's gradient in the world; false where there is none.
+  bool find_normal(const Batch& batch, int point, double* normal) const {
     const int first = batch.starts[point], last = batch.starts[point + 1];
-    if (first == last) return 0.0f;
+    if (first == last) return false;
     const int64_t components = volume_.components;
     double by_axes[3] = {};
     for (int64_t c = 0; c < components; ++c) {
@@ -498,16 +547,15 @@ class March {
           brick.first[a] + (static_cast<double>(part.local[a]) + 1.0) / brick.scale[a];
       by_axes[a] *= slope(volume_.axes[a], index);
     }
-    double along = 0.0, squares = 0.0;
+    double squares = 0.0;
     for (int a = 0; a < 3; ++a) {
-      const double g = by_axes[0] * volume_.turn[0][a] + by_axes[1] * volume_.turn[1][a] +
-                       by_axes[2] * volume_.turn[2][a];
-      along += g * towards[a];
-      squares += g * g;
+      normal[a] = by_axes[0] * volume_.turn[0][a] + by_axes[1] * volume_.turn[1][a] +
+                  by_axes[2] * volume_.turn[2][a];
+      squares += normal[a] * normal[a];
     }
-    if (!(squares > 0.0)) return 0.0f;
-    const double cosine = __builtin_fabs(along) / __builtin_sqrt(squares);
-    return static_cast<float>(cosine < 1.0 ? cosine : 1.0);
+    if (!(squares > 0.0)) return false;
+    for (int a = 0; a < 3; ++a) normal[a] /= __builtin_sqrt(squares);
+    return true;
   }
 
   // Change of the index per unit of an axis coordinate.

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import paraview.simple as pv
 from neural_scene import Scene, load
 from paraview import smstate, smtrace
@@ -38,6 +39,20 @@ display = pv.Show(reader)
 pv.Render()
 results["default"] = [str(display.Representation), str(display.ColorArrayName[1])]
 pv.Delete(pv.GetActiveView())
+
+pv.ImportPresets(str(folder / "preset.json"))
+colors, opacity = (
+    get("density") for get in (pv.GetColorTransferFunction, pv.GetOpacityTransferFunction)
+)
+results["preset"] = []
+for function in (colors, opacity):
+    function.RescaleTransferFunction(2.0, 8.0)
+    function.ApplyPreset("Of the original", True)
+for value in np.linspace(2.0, 8.0, 31).tolist():
+    rgb = [0.0, 0.0, 0.0]
+    colors.SMProxy.GetClientSideObject().GetColor(value, rgb)
+    alpha = opacity.SMProxy.GetClientSideObject().GetValue(value)
+    results["preset"].append([value, *rgb, alpha])
 
 mark("import")
 sys.modules["amgsrn_core.rendering"] = None

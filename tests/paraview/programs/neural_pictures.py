@@ -10,6 +10,8 @@ import paraview.simple as pv
 from neural_scene import NEURAL, PEAKS, Scene, load
 from session import arguments, save
 
+from amgsrn_core.kernels.march import VolumeKernel
+
 folder = Path(arguments()[0])
 names = load()
 seconds: dict[str, float] = {}
@@ -33,10 +35,38 @@ def take(name, scene, **options):
         seconds[name] = time.perf_counter() - start
 
 
+def blend(mode):
+    if is_neural:
+        display.NeuralBlendMode = mode
+    else:
+        display.BlendMode = mode
+
+
+def shade(on):
+    if is_neural:
+        display.NeuralShade = on
+    else:
+        display.Shade = on
+
+
+marched: list[int] = []
+march = VolumeKernel.march
+
+
+def counted(kernel, look, rays):
+    marched.append(rays.count)
+    return march(kernel, look, rays)
+
+
+VolumeKernel.march = counted
+
 for is_neural in (True, False):
     scene = Scene(neural() if is_neural else values(), NEURAL if is_neural else "Volume")
     display = scene.display
     take("perspective", scene)
+    display.NeuralSamplesPerVoxel = 1.0
+    take("single", scene)
+    display.NeuralSamplesPerVoxel = 3.0
     take("transparent", scene, TransparentBackground=1)
     take("tiled", scene, ImageResolution=[400, 300])
 
@@ -49,7 +79,10 @@ for is_neural in (True, False):
     scene.opacity.Points = [0.0, 1.0, 0.5, 0.0, 10.0, 1.0, 0.5, 0.0]
     take("opaque", scene)
     scene.opacity.Points = [0.0, 0.0, 0.5, 0.0, 10.0, 0.0, 0.5, 0.0]
+    before = len(marched)
     take("empty", scene)
+    if is_neural:
+        kernel_calls = [before, len(marched) - before]
     scene.opacity.Points = PEAKS
 
     if is_neural:
@@ -64,6 +97,28 @@ for is_neural in (True, False):
         box = Scene(values(Region="Index Extent", IndexExtent=[3, 17, 0, 26, 6, 17]), "Volume")
         take("cropped", box)
         pv.Delete(box.view)
+
+    special = Scene(scene.source, NEURAL if is_neural else "Volume")
+    special.clip([0.5, 0.3, 1.0], [14.0, 13.0, 9.0])
+    special.clip([0.0, -1.0, 0.0], [0.0, 20.5, 0.0])
+    take("clipped", special)
+    special.mapper().RemoveAllClippingPlanes()
+    if is_neural:
+        special.display.NeuralBlendMode = "Maximum Intensity"
+    else:
+        special.mapper().SetBlendModeToMaximumIntensity()  # ParaView 5.11 does not offer it
+    take("maximum", special)
+    pv.Delete(special.view)
+    shade(1)
+    take("shaded", scene)
+    # One lamp from aside instead of the five of ParaView's light kit.
+    scene.view.UseLight = 0
+    light = pv.AddLight(scene.view)
+    light.Position, light.DiffuseColor, light.Intensity = [1.0, 2.0, 0.0], [1.0, 0.6, 0.3], 0.8
+    take("lamp", scene)
+    pv.RemoveLight(light)
+    scene.view.UseLight = 1
+    shade(0)
 
     scene.colors.RescaleTransferFunction(0.5, 10.0)
     scene.colors.UseLogScale = 1
@@ -95,23 +150,37 @@ for is_neural in (True, False):
 
     if is_neural:
         take("again", scene)
-        display.NeuralBlendMode = "Isosurface"
-        display.NeuralIsosurfaceValues = [5.0]
-        display.NeuralShade = 1
+        display.NeuralIsosurfaceValues = [4.0]
     else:
-        display.BlendMode = "Isosurface"
-        display.IsosurfaceValues = [5.0]
-        display.Shade = 1
+        display.IsosurfaceValues = [4.0]
+    blend("Isosurface")
+    shade(1)
     scene.opacity.Points = [0.0, 1.0, 0.5, 0.0, 10.0, 1.0, 0.5, 0.0]
     take("isosurface", scene)
+    shade(0)
+    if is_neural:
+        take("contour", scene)
+    else:
+        surface = pv.Contour(Input=scene.source, ContourBy=["POINTS", "density"], Isosurfaces=[4.0])
+        display.Visibility = 0
+        shown = pv.Show(surface, scene.view)
+        pv.ColorBy(shown, None)
+        scene.colors.SMProxy.GetClientSideObject().GetColor(4.0, color)
+        shown.AmbientColor, shown.Ambient, shown.Diffuse = color, 1.0, 0.0
+        take("contour", scene)
+        pv.Hide(surface, scene.view)
+        display.Visibility = 1
     scene.opacity.Points = PEAKS
     if is_neural:
-        display.NeuralBlendMode = "Composite"
-        display.NeuralShade = 0
+        blend("Composite")
         # The same colour map once more, but with nodes enough to do without the logarithm.
         scene.colors.RGBPoints = logarithmic
         take("resampled", scene)
 
+    # Windows of 0 x 0 pixels are refused by X; a renderer's part of one may be as small as that.
+    scene.view.GetRenderer().SetViewport(0.5, 0.5, 0.5, 0.5)
+    pv.Render(scene.view)
+    scene.view.GetRenderer().SetViewport(0.0, 0.0, 1.0, 1.0)
     for size in ([1, 1], [3, 1]):
         scene.view.ViewSize = size
         pv.Render(scene.view)
@@ -133,4 +202,4 @@ for is_neural in (True, False):
             scene.colors.VectorMode = "Magnitude"
         pv.Delete(scene.view)
 
-save(seconds=seconds, peeling=peeling, status=status)
+save(seconds=seconds, peeling=peeling, status=status, kernel_calls=kernel_calls)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import paraview.simple as pv
-from session import load_neural_volume, load_plugin
+from session import load_neural_volume, load_plugin, output_of
+from vtkmodules.vtkCommonDataModel import vtkPlane
+from vtkmodules.vtkRenderingCore import vtkVolume
+from vtkmodules.vtkRenderingVolumeOpenGL2 import vtkSmartVolumeMapper
 
 NEURAL = "Neural Volume"
 PEAKS = [0.0, 0.0, 0.5, 0.0, 1.0, 0.0, 0.5, 0.0, 4.0, 0.5, 0.5, 0.0, 10.0, 0.1, 0.5, 0.0]
@@ -53,6 +56,34 @@ class Scene:
         shown.AmbientColor = shown.DiffuseColor = [1.0, 0.3, 0.2]
         shown.Opacity = opacity
         return shown
+
+    def mapper(self) -> Any:
+        """Return what draws the volume.
+
+        In place of ParaView's own volumes that is, from now on, one of VTK's, which can do more.
+        """
+        volumes = self.view.GetRenderer().GetVolumes()
+        items = [volumes.GetItemAsObject(i) for i in range(volumes.GetNumberOfItems())]
+        volume = next(item for item in items if item.GetVisibility())
+        if volume.GetMapper().GetClassName() != "vtkMultiBlockVolumeMapper":
+            return volume.GetMapper()
+        mapper = vtkSmartVolumeMapper()
+        mapper.SetInputDataObject(output_of(self.source))
+        mapper.SelectScalarArray(self.display.ColorArrayName[1])
+        mapper.SetScalarModeToUsePointFieldData()
+        own = vtkVolume()
+        own.SetMapper(mapper)
+        own.SetProperty(volume.GetProperty())
+        self.view.GetRenderer().AddVolume(own)
+        self.display.Visibility = 0
+        return mapper
+
+    def clip(self, normal: list[float], origin: list[float]) -> None:
+        """Show only what is on the side of a plane to which its normal points."""
+        plane = vtkPlane()
+        plane.SetNormal(normal)
+        plane.SetOrigin(origin)
+        self.mapper().AddClippingPlane(plane)
 
     def status(self) -> str:
         self.display.UpdatePropertyInformation()

@@ -5,6 +5,8 @@
 #include "vtkDataSet.h"
 #include "vtkFieldData.h"
 #include "vtkImageData.h"
+#include "vtkLight.h"
+#include "vtkLightCollection.h"
 #include "vtkMath.h"
 #include "vtkMatrix4x4.h"
 #include "vtkNeuralVolumeRequest.h"
@@ -161,6 +163,46 @@ void AddShading(vtkNeuralVolumeRequest& request, vtkVolumeProperty* property)
   request.Numbers["specular_power"] = { property->GetSpecularPower() };
 }
 
+// Lights that are on, from the volume's coordinates: direction to each, colour times intensity.
+void AddLights(vtkNeuralVolumeRequest& request, vtkRenderer* renderer, vtkVolume* volume)
+{
+  vtkNew<vtkMatrix4x4> fromWorld;
+  vtkMatrix4x4::Invert(volume->GetMatrix(), fromWorld);
+  std::vector<double>& numbers = request.Numbers["lights"];
+  bool isLampAtCamera = false;
+  vtkCollectionSimpleIterator position;
+  renderer->GetLights()->InitTraversal(position);
+  while (vtkLight* light = renderer->GetLights()->GetNextLight(position))
+  {
+    if (!light->GetSwitch())
+    {
+      continue;
+    }
+    double from[4], to[3];
+    light->GetTransformedPosition(from);
+    light->GetTransformedFocalPoint(to);
+    vtkMath::Subtract(from, to, from);
+    from[3] = 0.0;
+    fromWorld->MultiplyPoint(from, from);
+    numbers.insert(numbers.end(), from, from + 3);
+    for (int i = 0; i < 3; ++i)
+    {
+      numbers.push_back(light->GetDiffuseColor()[i] * light->GetIntensity());
+    }
+    isLampAtCamera = light->LightTypeIsHeadlight() != 0;
+  }
+  const std::vector<double> white(3, 1.0);
+  if (numbers.empty())
+  {
+    numbers = { 0.0, 0.0, 1.0, 0.0, 0.0, 0.0 }; // a light that is off: all is dark
+  }
+  else if (isLampAtCamera && numbers.size() == 6 &&
+    std::equal(white.begin(), white.end(), numbers.begin() + 3))
+  {
+    numbers.clear(); // stands for it
+  }
+}
+
 void AddIsovalues(vtkNeuralVolumeRequest& request, vtkVolumeProperty* property)
 {
   vtkContourValues* contours = property->GetIsoSurfaceValues();
@@ -275,6 +317,10 @@ bool vtkNeuralVolumeMapper::UpdatePicture(
   vtkNeuralVolumeRequest request;
   auto& numbers = request.Numbers;
   request.Depth = ReadDepth(window, view);
+  if (std::all_of(request.Depth.begin(), request.Depth.end(), [](float z) { return z >= 1.0f; }))
+  {
+    request.Depth = std::vector<float>(); // nothing hides the volume, so nothing has to be kept
+  }
   numbers["size"] = { double(view.Width), double(view.Height) };
   numbers["world_to_clip"] = WorldToClip(renderer, volume);
   numbers["bounds"].assign(input->GetBounds(), input->GetBounds() + 6);
@@ -291,6 +337,10 @@ bool vtkNeuralVolumeMapper::UpdatePicture(
   AddClippingPlanes(request, this->GetClippingPlanes());
   AddTransferFunction(request, volume->GetProperty());
   AddShading(request, volume->GetProperty());
+  if (volume->GetProperty()->GetShade())
+  {
+    AddLights(request, renderer, volume);
+  }
   AddIsovalues(request, volume->GetProperty());
   numbers["blend_mode"] = { double(this->GetBlendMode()) };
   numbers["samples_per_voxel"] = { this->SamplesPerVoxel };

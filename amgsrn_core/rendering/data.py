@@ -1,0 +1,56 @@
+"""Data as a model of themselves, so that whatever renders models renders data too."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from amgsrn_core.archive import ModelIndex
+from amgsrn_core.config import NetworkConfig
+from amgsrn_core.ensemble import NeuralVolume
+from amgsrn_core.macro_cells import voxel_cells
+from amgsrn_core.volume import Volume
+
+
+def model_of_data(volume: Volume, device: str = "auto", *, backend: str = "auto") -> NeuralVolume:
+    """Return the field of a volume's voxels, interpolated linearly.
+
+    It is a network without anything learnt: the voxels, scaled to [0, 1], are the features of one
+    grid that fills the volume, and the decoder hands them on, since a ReLU changes nothing there.
+
+    Parameters
+    ----------
+    volume : Volume
+        Read as a whole; the result takes about three times the memory of its values as float32.
+    device, backend : str
+        See :meth:`NeuralVolume.open`.
+
+    Raises
+    ------
+    VolumeError
+        When the volume cannot be read, or has no value or only one.
+    """
+    block = volume.read()
+    summary = volume.summarise([block])
+    count = volume.n_components
+    network = NetworkConfig(grids=1, features=count, grid_shape=volume.dims, layers=1, width=count)
+    index = ModelIndex.of_volume(
+        volume, summary.minimum.tolist(), summary.maximum.tolist(), network
+    )
+    low, span = (
+        values.astype(np.float32)[:, None, None, None]
+        for values in (summary.minimum, summary.maximum - summary.minimum)
+    )
+    features = block.values
+    features -= low
+    features /= np.where(span > 0, span, 1)
+    np.clip(features, 0, 1, out=features)  # missing voxels may hold anything
+    state = {
+        "feature_grids": features[None],
+        "transforms": np.eye(3, 4, dtype=np.float32)[None],
+        "decoder.0.weight": np.eye(count, dtype=np.float32),
+        "decoder.1.weight": np.eye(count, dtype=np.float32),
+        "macro_cells": voxel_cells(features, index.bricks[0], block.valid),
+    }
+    if block.valid is not None:
+        state["mask"] = block.valid
+    return NeuralVolume(index, [state], path=volume.source, device=device, backend=backend)

@@ -16,10 +16,12 @@ _EXPORTS = {
     "StorageConfig": "amgsrn_core.config",
     "TrainingConfig": "amgsrn_core.config",
     "NeuralVolume": "amgsrn_core.ensemble",
+    "open_series": "amgsrn_core.volume",
     "open_volume": "amgsrn_core.volume",
     "volume_from_array": "amgsrn_core.volume",
     "volume_from_vtk": "amgsrn_core.volume",
     "train": "amgsrn_core.training",
+    "train_series": "amgsrn_core.training",
 }
 __all__ = ["__version__", *sorted(_EXPORTS)]
 

@@ -57,8 +57,28 @@ class BrickCache(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return (self[number] for number in range(self._count))
 
+    def part(self, numbers: range) -> CachePart[T]:
+        """Return consecutive bricks as a cache of their own that shares this one's memory."""
+        return CachePart(self, numbers)
+
     @property
     def held(self) -> tuple[int, ...]:
         """Numbers of the bricks in memory, the least recently used first."""
         with self._lock:
             return tuple(self._held)
+
+
+class CachePart(Generic[T]):
+    """Consecutive bricks of a cache, counted from 0; see :meth:`BrickCache.part`."""
+
+    def __init__(self, cache: BrickCache[T], numbers: range) -> None:
+        self._cache, self._numbers = cache, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, number: int) -> T:
+        return self._cache[self._numbers[number]]
+
+    def __iter__(self) -> Iterator[T]:
+        return (self._cache[number] for number in self._numbers)

@@ -267,6 +267,19 @@ class BrickConfig(Checked):
 
 
 @dataclass(frozen=True)
+class SeriesConfig(Checked):
+    """How a training goes on from another model, as the steps of a series do."""
+
+    warm_iterations: int = option(
+        0,
+        "optimiser steps of a training that starts from a model: of a series' steps after the "
+        "first, and with --start (0: half of the iterations)",
+        minimum=0,
+        maximum=100_000_000,
+    )
+
+
+@dataclass(frozen=True)
 class DispatchConfig(Checked):
     """Where and how the bricks of a volume are trained."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import math
 import os
@@ -16,7 +17,7 @@ import torch
 from amgsrn_core.archive import Archive, BrickRecord, ModelIndex, parameter_shapes
 from amgsrn_core.backends import backend_name, native_library
 from amgsrn_core.blending import Blend
-from amgsrn_core.brick_cache import BrickCache
+from amgsrn_core.brick_cache import BrickCache, CachePart
 from amgsrn_core.devices import select_device
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.feature_grids import box_corners
@@ -64,7 +65,11 @@ class NeuralVolume:
     path : str
         The file that the model was read from; it is not needed any more.
     index : ModelIndex
-        Everything that the file says about the model.
+        Everything that the file says about the model; of a series, about this time step.
+    series : ModelIndex
+        The same of all time steps; see :meth:`at`.
+    step : int
+        Which of the series' steps this field is, from 0.
     checksum : str
         Identity of the model's content (SHA-256, hexadecimal).
     device : torch.device
@@ -90,25 +95,56 @@ class NeuralVolume:
         backend: str = "auto",
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
-        self.index = index
+        self.series = index
         self.path = path
         self.checksum = checksum
         self.device = select_device(device)
         self.backend = backend_name(self.device, backend, index.network.encoder)
         states = bricks if callable(bricks) else bricks.__getitem__
 
-        def load(number: int) -> _Brick:
-            record = index.bricks[number]
-            return _Brick.of_state(index, record, states(number), self.device, self.backend)
+        of_step = functools.lru_cache(maxsize=2)(index.at)
+        each = len(index.bricks) // index.steps
 
-        self._bricks = BrickCache(len(index.bricks), load, _Brick.size, memory_limit)
-        # Bricks without any value take no part; their numbers stay.
-        self._use(
-            [i for i, brick in enumerate(index.bricks) if brick.state in ("network", "constant")]
-        )
+        def load(number: int) -> _Brick:
+            step, record = of_step(number // each), index.bricks[number]
+            return _Brick.of_state(step, record, states(number), self.device, self.backend)
+
+        self._all = BrickCache(len(index.bricks), load, _Brick.size, memory_limit)
+        self._go_to(0)
         self._kernels = native_library(backend, self.device, index.network.encoder)
         if len(index.bricks) == 1 and len(self._present):
             self._bricks[0]  # a damaged model is found out now
+
+    def _go_to(self, step: int) -> None:
+        """Make the field of a time step."""
+        self.step = step
+        self.index = self.series.at(step)
+        self._bricks: BrickCache[_Brick] | CachePart[_Brick] = self._all
+        if self.series.steps > 1:
+            self._bricks = self._all.part(self.series.bricks_of(step))
+        # Bricks without any value take no part; their numbers stay.
+        present = ("network", "constant")
+        self._use([i for i, brick in enumerate(self.index.bricks) if brick.state in present])
+
+    def at(self, step: int) -> NeuralVolume:
+        """Return the field of another time step of a series.
+
+        Both share the bricks in memory. Which time a step has stands in `series.times`, and
+        `series.step_near` finds the step of a time.
+
+        Parameters
+        ----------
+        step : int
+            0 to `series.steps` - 1.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such step.
+        """
+        other = copy.copy(self)
+        other._go_to(step)
+        return other
 
     def _use(self, numbers: Sequence[int]) -> None:
         """Make the field of these bricks."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from amgsrn_core.volume.volume import Volume
 
 FORMAT_NAME = "amgsrn"
-FORMAT_VERSION = (1, 1)
+FORMAT_VERSION = (1, 2)
 
 BRICK_STATES = ("network", "constant", "empty", "missing")
 """A brick is a network; or needs none, because it has one value, or none at all; or was not
@@ -160,10 +160,11 @@ class ModelIndex:
         Range of each component over the valid voxels; the network's outputs are scaled by it.
     network : NetworkConfig
     bricks : tuple of BrickRecord
+        Of a series: those of its first time step, then those of the second, and so on.
     missing : MissingValues, optional
         What a missing voxel means; None when the volume has no notion of it.
     time : TimeAxis, optional
-        The time steps of the file, and which of them was trained.
+        The time steps of the file, and which of them was trained, or which were (`steps`).
     """
 
     name: str
@@ -202,6 +203,8 @@ class ModelIndex:
                 raise ArchiveError("a brick's value range is not finite")
             if brick.state == "constant" and lows != highs:
                 raise ArchiveError("a constant brick has more than one value")
+        if len(self.bricks) % self.steps:
+            raise ArchiveError("'bricks' are not equally many for each of 'time.steps'")
 
     @classmethod
     def of_volume(
@@ -242,6 +245,53 @@ class ModelIndex:
     def dims(self) -> tuple[int, int, int]:
         """Voxels along z, y, x."""
         return self.geometry.dims
+
+    @property
+    def steps(self) -> int:
+        """Number of time steps: 1 unless the model is of a series."""
+        return 1 if self.time is None else max(1, len(self.time.steps))
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Time of each step; empty where the data had no time."""
+        if self.time is None:
+            return ()
+        return tuple(self.time.values[i] for i in self.time.steps or (self.time.index,))
+
+    def at(self, step: int) -> ModelIndex:
+        """Return the description of one time step as if it were a model of its own.
+
+        Parameters
+        ----------
+        step : int
+            0 to `steps` - 1.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such step.
+        """
+        if not 0 <= step < self.steps:
+            raise ConfigurationError(
+                f"The model has the time steps 0 to {self.steps - 1}, but no step {step}."
+            )
+        if self.time is None or not self.time.steps:
+            return self
+        return self.replace(
+            bricks=tuple(self.bricks[number] for number in self.bricks_of(step)),
+            time=dataclasses.replace(self.time, index=self.time.steps[step], steps=()),
+            training=_training_of(self.training, step, self.steps),
+        )
+
+    def bricks_of(self, step: int) -> range:
+        """Return the numbers of a time step's bricks."""
+        count = len(self.bricks) // self.steps
+        return range(step * count, (step + 1) * count)
+
+    def step_near(self, time: float) -> int:
+        """Return the time step that is nearest to a time."""
+        gaps = [abs(value - time) for value in self.times] or [0.0]
+        return gaps.index(min(gaps))
 
     @property
     def holes(self) -> tuple[int, ...]:
@@ -390,6 +440,24 @@ def _training(fields: Fields) -> TrainingRecord:
     )
 
 
+def _training_of(record: TrainingRecord, step: int, steps: int) -> TrainingRecord:
+    """Return how one step of a series came to be, as far as that is known."""
+    config = dict(record.config)
+    each = config.pop("steps", None)
+    config.pop("psnr", None)
+    about = each[step] if isinstance(each, list) and len(each) == steps else None
+    if about is None:
+        return dataclasses.replace(record, config=config)
+    fields = Fields(about, "training.config.steps")
+    config["psnr"] = fields.optional_number("psnr")
+    return dataclasses.replace(
+        record,
+        config=config,
+        seconds=fields.number("seconds"),
+        iterations_done=fields.integer("iterations_done"),
+    )
+
+
 def _missing_to_json(missing: MissingValues | None) -> dict[str, Any] | None:
     if missing is None:
         return None
@@ -407,27 +475,33 @@ def _missing(fields: Fields | None) -> MissingValues | None:
 def _time_to_json(time: TimeAxis | None) -> dict[str, Any] | None:
     if time is None:
         return None
+    # Versions before 1.2 know no series; without an index they refuse it instead of mixing steps.
+    which = {"steps": list(time.steps)} if time.steps else {"index": time.index}
     return {
         "values": [number_to_json(value) for value in time.values],
         "units": time.units,
         "calendar": time.calendar,
-        "index": time.index,
         "name": time.name,
+        **which,
     }
 
 
 def _time(fields: Fields | None) -> TimeAxis | None:
     if fields is None:
         return None
+    steps = fields.integers("steps") if "steps" in fields.names() else ()
     time = TimeAxis(
         values=fields.numbers("values"),
         units=fields.text("units"),
         calendar=fields.text("calendar"),
-        index=fields.integer("index"),
+        index=steps[0] if steps else fields.integer("index"),
         name=fields.text("name"),
+        steps=steps,
     )
-    if time.index >= len(time.values):
+    if max([time.index, *steps]) >= len(time.values):
         raise ArchiveError("'time.index' is beyond 'time.values'")
+    if any(a >= b for a, b in zip(steps, steps[1:])):
+        raise ArchiveError("'time.steps' are not ascending")
     return time
 
 

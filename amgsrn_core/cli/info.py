@@ -12,6 +12,7 @@ from typing import Any
 from amgsrn_core.archive import Archive, ModelIndex, parameter_shapes, read_index, verify_archive
 from amgsrn_core.archive.index import BrickRecord
 from amgsrn_core.backends import backend_name
+from amgsrn_core.cli.options import model_step
 from amgsrn_core.cli.report import decibels, duration, figure, prepare_report, size, write_report
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError
@@ -25,6 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
         ensure_writable(arguments.history)
     read = verify_archive if arguments.verify else read_index
     index = read(arguments.model)
+    if arguments.time is not None:
+        index = index.at(model_step(index, arguments.time))
     results = describe(index, arguments.model)
     results["verified"] = True if arguments.verify else None
     if arguments.history:
@@ -70,6 +73,8 @@ def describe(index: ModelIndex, path: str) -> dict[str, Any]:
         "value_maximum": values["value_maximum"],
         "missing": values["missing"],
         "time": values["time"],
+        "steps": index.steps,
+        "times": list(index.times),
         "bricks": len(index.bricks),
         "per_brick": values["bricks"],
         "network": values["network"],
@@ -109,10 +114,13 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
         yield f"range of {name}", f"{low:g} to {figure(high, units, digits=6)}"
     if index.missing is not None and any(brick.masked for brick in index.bricks):
         yield "missing voxels", index.missing.meaning
-    if index.time is not None:
+    if index.time is not None and index.steps > 1:
+        first, last = f"{index.times[0]:g}", f"{index.times[-1]:g} {index.time.units}".rstrip()
+        yield "time steps", f"{index.steps} of {len(index.time.values)}, {first} to {last}"
+    elif index.time is not None:
         step = f"index {index.time.index} of {len(index.time.values)}"
         yield "time step", f"{step}: {index.time.value:g} {index.time.units}".rstrip()
-    yield "bricks", _bricks(index.bricks)
+    yield "bricks" if index.steps == 1 else "bricks of all steps", _bricks(index.bricks)
     yield (
         "network",
         (
@@ -124,7 +132,8 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
     yield "size", f"{size(results['bytes'])} ({index.storage.dtype})"
     yield "compression", f"{ratio} : 1 of {size(source.bytes)} ({source.dtype})"
     if results["psnr"] is not None:
-        yield "PSNR when trained", decibels(results["psnr"])
+        mean = ", mean of the steps" if index.steps > 1 else ""
+        yield "PSNR when trained", decibels(results["psnr"]) + mean
     yield "trained on", source.path
     training = index.training
     yield "trained for", f"{training.iterations_done} iterations, {duration(training.seconds)}"

@@ -6,7 +6,10 @@ import argparse
 import dataclasses
 from typing import Any, TypeVar
 
+from amgsrn_core.archive import ModelIndex
 from amgsrn_core.config import options
+from amgsrn_core.errors import VolumeError
+from amgsrn_core.volume.times import TimeStep, select_time
 
 T = TypeVar("T")
 
@@ -105,6 +108,27 @@ def time_step(text: str) -> int | float | str:
         except ValueError:
             continue
     return text
+
+
+def model_step(index: ModelIndex, wanted: TimeStep) -> int:
+    """Return the step of a model that `--time` names; without it the first.
+
+    Of a model of one step that is the step itself: the option then only concerns data.
+
+    Raises
+    ------
+    VolumeError
+        The series has no such step.
+    """
+    axis = index.time
+    if wanted is None or axis is None or not axis.steps:
+        return 0
+    chosen = select_time(index.name, axis, wanted)
+    assert chosen is not None
+    if chosen.index not in axis.steps:
+        known = ", ".join(map(str, axis.steps))
+        raise VolumeError(f"The model has no time step {wanted}; it has the indices {known}.")
+    return axis.steps.index(chosen.index)
 
 
 def names(values: list[str] | None) -> tuple[str, ...] | None:

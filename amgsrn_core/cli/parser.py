@@ -24,6 +24,7 @@ from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
     NetworkConfig,
+    SeriesConfig,
     StorageConfig,
     TrainingConfig,
 )
@@ -131,7 +132,15 @@ def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = _command(commands, "train", "fit a model to a volume")
     parser.add_argument("volume", metavar="VOLUME", help="NetCDF, .vti or .vtr file")
     _add_output(parser, "MODEL.amgsrn", "the model to write")
-    _add_selection(parser)
+    _add_selection(
+        parser,
+        time="; for a series all, FIRST:END (indices as in Python), or steps with commas",
+    )
+    parser.add_argument(
+        "--start",
+        metavar="MODEL",
+        help="start from the networks of this model, of the same size, instead of random ones",
+    )
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument(
         "--resume",
@@ -141,7 +150,14 @@ def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
     ways.add_argument(
         "--restart", action="store_true", help="discard an unfinished run and begin anew"
     )
-    for kind in (NetworkConfig, TrainingConfig, StorageConfig, BrickConfig, DispatchConfig):
+    for kind in (
+        NetworkConfig,
+        TrainingConfig,
+        SeriesConfig,
+        StorageConfig,
+        BrickConfig,
+        DispatchConfig,
+    ):
         add_options(parser, kind)
 
 
@@ -151,7 +167,11 @@ def _add_test(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--against", metavar="VOLUME", required=True, help="NetCDF, .vti or .vtr file"
     )
-    _add_selection(parser, "; default: what the model was trained on")
+    _add_selection(
+        parser,
+        "; default: what the model was trained on",
+        "; default: the model's, of a series its first",
+    )
     parser.add_argument(
         "--tests",
         metavar="NAME,...",
@@ -183,6 +203,7 @@ def _add_reconstruct(commands: argparse._SubParsersAction[_Parser]) -> None:
         type=numbers(6),
         help="box in world coordinates (default: the whole volume)",
     )
+    _add_time(parser, " of a series (default: its first), or all for a .nc file of every step")
     _add_device(parser)
 
 
@@ -196,7 +217,7 @@ def _add_render(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="show the data instead of the model: those that it was trained on, if their file is "
         "beside it",
     )
-    _add_selection(parser, "; only for data")
+    _add_selection(parser, "; only for data", "; of data, or of a series (default: its first)")
     parser.add_argument(
         "--hw",
         metavar="H,W",
@@ -260,6 +281,7 @@ def _add_render(commands: argparse._SubParsersAction[_Parser]) -> None:
 def _add_info(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = _command(commands, "info", "describe a model file")
     parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
+    _add_time(parser, " of a series (default: all of them together)")
     parser.add_argument("--verify", action="store_true", help="check every brick's checksum")
     parser.add_argument(
         "--history", metavar="FILE.csv", help="write the training history as a table"
@@ -286,6 +308,7 @@ def _add_export(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = _command(commands, "export", "write a model as the original code keeps it")
     parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
     parser.add_argument("folder", metavar="DIR", help="folder to make")
+    _add_time(parser, " of a series (default: its first)")
 
 
 def _add_jobs(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -384,7 +407,9 @@ def _add_output(parser: argparse.ArgumentParser, metavar: str, words: str) -> No
     parser.add_argument("-o", "--output", metavar=metavar, required=True, help=words)
 
 
-def _add_selection(parser: argparse.ArgumentParser, default: str = "") -> None:
+def _add_selection(
+    parser: argparse.ArgumentParser, default: str = "", time: str | None = None
+) -> None:
     parser.add_argument(
         "--variable",
         metavar="NAME",
@@ -392,11 +417,15 @@ def _add_selection(parser: argparse.ArgumentParser, default: str = "") -> None:
         help="variable to use; several (repeat it, or A,B,C) become the components of one field"
         f"{default or '; may be left out where the file holds only one'}",
     )
+    _add_time(parser, default if time is None else time)
+
+
+def _add_time(parser: argparse.ArgumentParser, words: str) -> None:
     parser.add_argument(
         "--time",
         metavar="STEP",
         type=time_step,
-        help=f"time step: index, value with a decimal point, or ISO date{default}",
+        help=f"time step: index, value with a decimal point, or ISO date{words}",
     )
 
 

@@ -9,6 +9,7 @@ import os
 import numpy as np
 
 from amgsrn_core.archive import read_index
+from amgsrn_core.cli.options import model_step
 from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.report import print_rows, size
 from amgsrn_core.errors import ConfigurationError, VolumeError
@@ -18,7 +19,10 @@ from amgsrn_core.volume import GridGeometry, VolumeWriter
 def run(arguments: argparse.Namespace) -> int:
     """Write the reconstruction slab by slab."""
     output = arguments.output
-    index = read_index(arguments.model)
+    series = read_index(arguments.model)
+    every = arguments.time == "all"
+    steps = range(series.steps) if every else [model_step(series, arguments.time)]
+    index = series if every else series.at(steps[0])
     if os.path.exists(output) and os.path.samefile(output, arguments.model):
         raise ConfigurationError(f"The volume would replace the model {output}; name another file.")
     geometry = grid(index.geometry, arguments.shape, arguments.region)
@@ -39,10 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     remaining = Remaining()
     with writer, display("reconstructing") as shown:
-        for extent, block in model.reconstruct(geometry, max_bytes=8 << 20):
-            writer.write(extent, block)
-            done = extent[0].stop / geometry.dims[0]
-            shown.update(done, remaining.text(done))
+        for number, step in enumerate(steps):
+            for extent, block in model.at(step).reconstruct(geometry, max_bytes=8 << 20):
+                writer.write(extent, block, number)
+                done = (number + extent[0].stop / geometry.dims[0]) / len(steps)
+                shown.update(done, remaining.text(done))
     print_rows(
         [
             ("volume", output),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amgsrn_core.archive import ModelIndex, read_index
-from amgsrn_core.cli.options import configuration, names
+from amgsrn_core.cli.options import configuration, model_step, names
 from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.report import figure, prepare_report, write_report
 from amgsrn_core.errors import ConfigurationError, VolumeNotFoundError
@@ -95,14 +95,18 @@ def scene(arguments: argparse.Namespace) -> tuple[Marcher, Camera]:
 
 
 def _of_model(arguments: argparse.Namespace) -> tuple[GridGeometry, Marcher]:
-    index = read_index(arguments.model)
+    series = read_index(arguments.model)
+    step = model_step(series, arguments.time)
+    index = series.at(step)
     settings = _settings(arguments, index.geometry, len(index.components))
     transfer = _transfer(arguments, settings, index)
 
     from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once
     from amgsrn_core.rendering import make_marcher
 
-    model = NeuralVolume.open(arguments.model, arguments.device, backend=_networks(arguments))
+    model = NeuralVolume.open(
+        arguments.model, arguments.device, backend=_networks(arguments)
+    ).at(step)
     return index.geometry, make_marcher(model, transfer, settings, arguments.backend)
 
 
@@ -139,6 +143,7 @@ def _volume(arguments: argparse.Namespace, path: str) -> Volume:
     if arguments.model.endswith(".amgsrn"):
         index = read_index(arguments.model)
         variables = variables or index.source.variables or None
+        index = index.at(model_step(index, step))
         step = index.time.index if step is None and index.time is not None else step
     return open_volume(path, variables, step)
 

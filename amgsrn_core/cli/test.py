@@ -10,7 +10,7 @@ from typing import Any
 
 from amgsrn_core.archive import ModelIndex, read_index
 from amgsrn_core.cli.measures import Measures
-from amgsrn_core.cli.options import names
+from amgsrn_core.cli.options import model_step, names
 from amgsrn_core.cli.parser import DEFAULT_TESTS, TESTS
 from amgsrn_core.cli.progress import display
 from amgsrn_core.cli.report import (
@@ -40,15 +40,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out the chosen tests and report them."""
     tests = _chosen(arguments.tests)
     prepare_report(arguments.json)
-    index = read_index(arguments.model)
-    volume = _reference(arguments, index)
+    series = read_index(arguments.model)
+    step = model_step(series, arguments.time)
+    index = series.at(step)
+    volume = _reference(arguments, index, None if series.steps > 1 else arguments.time)
     folder = _folder(arguments) if _WRITING & set(tests) else None
 
     from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once
 
     model = NeuralVolume.open(
         arguments.model, arguments.device, backend=arguments.backend, verify=True
-    )
+    ).at(step)
     with display("testing") as shown:
         measures = Measures(model, volume, tests, folder, shown)
         metrics = measures.compare()
@@ -58,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         "model": os.fspath(arguments.model),
         "against": os.fspath(arguments.against),
         "variable": index.name,
+        "time": index.times[0] if index.times else None,
         **metrics.to_json(),
         "compressed_bytes": compressed,
         "ratio": index.source.bytes / compressed,
@@ -77,9 +80,9 @@ def _chosen(values: list[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(chosen))
 
 
-def _reference(arguments: argparse.Namespace, index: ModelIndex) -> Volume:
+def _reference(arguments: argparse.Namespace, index: ModelIndex, time: TimeStep) -> Volume:
     """Open the reference: what the user names, else what the model was trained on."""
-    path, chosen, time = arguments.against, names(arguments.variable), arguments.time
+    path, chosen = arguments.against, names(arguments.variable)
     try:
         volume = _open(path, chosen or index.source.variables or None, time, index)
     except VariableNotFoundError:
@@ -125,6 +128,8 @@ def _folder(arguments: argparse.Namespace) -> Path:
 
 def _rows(results: dict[str, Any], metrics: Metrics, volume: Volume) -> Iterator[tuple[str, str]]:
     yield "variable", results["variable"]
+    if results["time"] is not None:
+        yield "time", figure(results["time"])
     yield "PSNR", decibels(metrics.psnr)
     if results["ssim"] is not None:
         yield "SSIM", figure(metrics.ssim)

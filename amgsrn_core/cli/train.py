@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from amgsrn_core.archive import read_index
@@ -18,12 +18,14 @@ from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
     NetworkConfig,
+    SeriesConfig,
     StorageConfig,
     TrainingConfig,
 )
 from amgsrn_core.errors import ConfigurationError, TrainingError
 from amgsrn_core.output import ensure_writable
-from amgsrn_core.volume import open_volume
+from amgsrn_core.volume import open_series, open_volume
+from amgsrn_core.volume.times import names_several
 from amgsrn_core.workspace import parts_folder
 
 if TYPE_CHECKING:
@@ -44,19 +46,29 @@ def run(arguments: argparse.Namespace) -> int:
     ensure_writable(output)
     if _is_same(output, arguments.volume):
         raise ConfigurationError(f"The model would replace the volume {output}; name another file.")
-    volume = open_volume(arguments.volume, names(arguments.variable), arguments.time)
+    series = configuration(SeriesConfig, arguments)
+    variables, time = names(arguments.variable), arguments.time
+    several = names_several(time)
+    volumes = (
+        open_series(arguments.volume, variables, time)
+        if several
+        else [open_volume(arguments.volume, variables, time)]
+    )
 
-    from amgsrn_core.training import train
+    from amgsrn_core.training import train, train_series
 
+    fit: Callable[..., TrainingOutcome] = train_series if several else train
     with stoppable() as stop, display("training") as shown:
-        outcome = train(
-            volume,
+        outcome = fit(
+            volumes if several else volumes[0],
             output,
             network,
             training,
             storage,
             bricks,
             dispatch,
+            series,
+            start=arguments.start,
             restart=arguments.restart,
             observer=_Observer(shown, stop),
         )
@@ -78,12 +90,13 @@ class _Observer:
     def __init__(self, shown: Display, stop: Stop) -> None:
         self._display, self._stop = shown, stop
         self._announced = False
+        self._step = 0
         self._first: tuple[int, float] | None = None
 
     def __call__(self, progress: Progress) -> Command:
         from amgsrn_core.training import Command
 
-        done = progress.iteration / progress.iterations
+        done = (progress.step + progress.iteration / progress.iterations) / progress.steps
         self._display.update(done, self._details(progress), _brick_rows(progress))
         if not self._stop:
             return Command.CONTINUE
@@ -93,11 +106,13 @@ class _Observer:
         return Command.STOP
 
     def _details(self, progress: Progress) -> str:
+        parts = [f"step {progress.step + 1}/{progress.steps}"] if progress.steps > 1 else []
         if progress.phase != "training":
-            return progress.phase
-        parts = [f"{progress.iteration}/{progress.iterations}"]
-        if progress.bricks is not None:
-            parts = [f"{progress.bricks.done}/{progress.bricks.total} bricks"]
+            return "  ".join([*parts, progress.phase])
+        if progress.bricks is None:
+            parts.append(f"{progress.iteration}/{progress.iterations}")
+        else:
+            parts += [f"{progress.bricks.done}/{progress.bricks.total} bricks"]
             if progress.bricks.failed:
                 parts.append(f"{progress.bricks.failed} FAILED")
         if not math.isnan(progress.loss):
@@ -112,8 +127,9 @@ class _Observer:
 
     def _speed(self, progress: Progress) -> str:
         # Counted from the first call, because a resumed run did not do the earlier iterations.
-        if self._first is None:
+        if self._first is None or self._step != progress.step:
             self._first = progress.iteration, progress.seconds
+            self._step = progress.step
         iterations = progress.iteration - self._first[0]
         seconds = progress.seconds - self._first[1]
         return f"{iterations / seconds:.3g} it/s" if iterations > 0 and seconds > 0 else ""
@@ -151,7 +167,10 @@ def _rows(outcome: TrainingOutcome) -> Iterator[tuple[str, str]]:
     index = read_index(outcome.path)
     compressed = os.path.getsize(outcome.path)
     yield "model", os.fspath(outcome.path)
-    yield "PSNR", decibels(outcome.psnr)
+    yield (
+        "PSNR" if index.steps == 1 else f"mean PSNR of {index.steps} steps",
+        decibels(outcome.psnr),
+    )
     yield "size", f"{size(compressed)}, {figure(index.source.bytes / compressed, digits=3)} : 1"
     yield "time", duration(outcome.seconds)
 

@@ -120,8 +120,9 @@ class PartsFolder:
     def claim(self, fingerprint: str, restart: bool) -> None:
         """Make the folder this run's, without other work."""
         if restart or self.owner() != fingerprint:
-            for folder in self.path.glob("brick-*"):
-                clear(folder)
+            for kind in ("brick-*", "step-*"):
+                for folder in self.path.glob(kind):
+                    clear(folder)
         with replacing(self.path / RUN_FILE) as temporary:
             temporary.write_text(json.dumps({"fingerprint": fingerprint}))
 

@@ -42,6 +42,7 @@ from amgsrn_core.training.grid_series import forget_series
 from amgsrn_core.training.history import COLUMNS, History, psnr_of
 from amgsrn_core.training.outcome import TrainingOutcome, finished, model_index, training_record
 from amgsrn_core.training.progress import BrickProgress, BricksProgress, Command, Observer, Progress
+from amgsrn_core.training.start import WarmStart
 from amgsrn_core.volume import export_volume
 from amgsrn_core.volume.source import identity_of, source_of
 from amgsrn_core.volume.volume import Volume
@@ -65,6 +66,7 @@ def train_bricks(
     *,
     restart: bool,
     observer: Observer,
+    start: WarmStart | None = None,
     executor: Executor | None = None,
 ) -> TrainingOutcome:
     """Train every brick of a volume and write the model; see :func:`amgsrn_core.training.train`.
@@ -83,7 +85,11 @@ def train_bricks(
             # First of all, because its processes take seconds to start.
             executor = stack.enter_context(executor_for(dispatch, training, len(bricks), folder))
         observer(Progress("reading", 0, training.iterations * len(bricks)))
-        fingerprint = _fingerprint(volume, bricks, network, training, storage)
+        if start is not None:
+            start.check(
+                network, volume.n_components, [BrickRecord(b.extent, b.ghosted) for b in bricks]
+            )
+        fingerprint = _fingerprint(volume, bricks, network, training, storage, start)
         if not restart and parts.owner() != fingerprint:
             if (done := finished(output, fingerprint)) is not None:
                 return done
@@ -99,7 +105,7 @@ def train_bricks(
         if training.log_grids and (restart or parts.owner() != fingerprint):
             forget_series(output)
         parts.claim(fingerprint, restart)
-        run = _Run(volume, parts, bricks, network, training, storage, dispatch, fingerprint)
+        run = _Run(volume, parts, bricks, network, training, storage, dispatch, fingerprint, start)
         with EventLog(dispatch.log) as log, _source(volume, folder) as source:
             completed = run.go(executor, source, observer, log)
             if not completed:
@@ -125,10 +131,12 @@ class _Run:
         storage: StorageConfig,
         dispatch: DispatchConfig,
         fingerprint: str,
+        start: WarmStart | None,
     ) -> None:
         self._volume, self._parts, self._bricks = volume, parts, bricks
         self._network, self._training, self._storage = network, training, storage
-        self._dispatch, self._fingerprint = dispatch, fingerprint
+        self._dispatch, self._fingerprint, self._start = dispatch, fingerprint, start
+        self._iterations = (training if start is None else start.training(training)).iterations
         self._run = uuid.uuid4().hex
         self._started = time.monotonic()
         self._finished: dict[int, Part] = {}
@@ -206,10 +214,10 @@ class _Run:
 
     def progress(self, phase: str) -> Progress:
         """Return how far the run is, all bricks together."""
-        total = self._training.iterations * len(self._bricks)
+        total = self._iterations * len(self._bricks)
         running = self._running()
         self._reached.update({brick.number: brick.iteration for brick in running})
-        done = self._training.iterations * len(self._finished) + sum(self._reached.values())
+        done = self._iterations * len(self._finished) + sum(self._reached.values())
         now = time.monotonic()
         if self._first is None and any(brick.iteration for brick in running):
             self._first = now, done
@@ -293,6 +301,7 @@ class _Run:
             self._network,
             self._training,
             self._storage,
+            self._start,
         )
 
     def _sign(self, task: BrickTask) -> Any:
@@ -454,6 +463,7 @@ def _fingerprint(
     network: NetworkConfig,
     training: TrainingConfig,
     storage: StorageConfig,
+    start: WarmStart | None,
 ) -> str:
     """Identify what a run computes: same data, same configuration, same result."""
     what = [
@@ -463,5 +473,6 @@ def _fingerprint(
         to_json(network),
         training.substance(),
         to_json(storage),
+        *(start.identity() if start is not None else ()),
     ]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

@@ -18,6 +18,7 @@ from amgsrn_core.dispatch.leaving import leaving
 from amgsrn_core.dispatch.local import DEVICE_VARIABLE
 from amgsrn_core.dispatch.parts import PartsFolder
 from amgsrn_core.errors import VolumeError
+from amgsrn_core.training.start import WarmStart
 from amgsrn_core.volume import open_volume
 from amgsrn_core.volume.volume import Volume
 
@@ -45,6 +46,8 @@ class BrickTask:
     fingerprint : str
         Of data and configuration.
     network, training, storage : configurations
+    start : WarmStart, optional
+        See :func:`amgsrn_core.training.brick.fit_brick`.
     """
 
     number: int
@@ -56,6 +59,7 @@ class BrickTask:
     network: NetworkConfig
     training: TrainingConfig
     storage: StorageConfig
+    start: WarmStart | None = None
 
     @property
     def parts(self) -> PartsFolder:
@@ -104,6 +108,7 @@ def train_brick(task: BrickTask) -> str:
             task.training,
             device,
             number=task.number,
+            start=task.start,
             checkpoints=CheckpointFile(parts.checkpoint(task.number), task.fingerprint),
             observer=reporter,
             records=Records(

@@ -20,7 +20,9 @@ from amgsrn_core.output import reason
 _MODELS = {"adaptive": "APMGSRN", "dense": "fVSRN", "hash": "NGP"}
 
 
-def export_model(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
+def export_model(
+    path: str | os.PathLike[str], folder: str | os.PathLike[str], step: int = 0
+) -> None:
     """Write a model as the original keeps it: options and a checkpoint, or an ensemble of those.
 
     What the original has no place for is lost: where the samples lie in the world, units, masks,
@@ -32,6 +34,8 @@ def export_model(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -
         The model file.
     folder : path
         To be made; nothing may be there yet.
+    step : int, default: 0
+        Which time step of a series.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def export_model(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -
     temporary = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex[:12]}")
     try:
         with Archive(path) as archive:
-            _write_model(archive, temporary, target.name)
+            _write_model(archive, temporary, target.name, step)
         os.replace(temporary, target)
     except OSError as error:
         if isinstance(error, OutputError):
@@ -56,13 +60,13 @@ def export_model(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_model(archive: Archive, folder: Path, name: str) -> None:
-    index = archive.index
+def _write_model(archive: Archive, folder: Path, name: str, step: int) -> None:
+    index, numbers = archive.index.at(step), archive.index.bricks_of(step)
     folder.mkdir()
     if len(index.bricks) == 1:
         (brick,) = index.bricks
         alone = {"ensemble": False, "extents": None, "ensemble_grid": "1,1,1", "save_name": name}
-        _write_network(archive, 0, folder, alone, brick)
+        _write_network(archive, numbers[0], folder, alone, brick)
         return
     places, counts = _places(index)
     parent = {**_options(index), "save_name": name, "full_shape": list(index.dims)}
@@ -81,7 +85,7 @@ def _write_model(archive: Archive, folder: Path, name: str) -> None:
             "ensemble_ghost_cells": 0,
         }
         (folder / extents).mkdir()
-        _write_network(archive, number, folder / extents, options, brick)
+        _write_network(archive, numbers[number], folder / extents, options, brick)
 
 
 def _write_network(

@@ -3,6 +3,7 @@
 from amgsrn_core.training.history import COLUMNS, History
 from amgsrn_core.training.outcome import TrainingOutcome
 from amgsrn_core.training.progress import Command, Observer, Progress
+from amgsrn_core.training.series import train_series
 from amgsrn_core.training.train import train
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "Progress",
     "TrainingOutcome",
     "train",
+    "train_series",
 ]

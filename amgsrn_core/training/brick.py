@@ -14,7 +14,7 @@ from amgsrn_core.archive import BrickRecord
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.errors import AmgsrnError, OutOfMemoryError, is_out_of_memory
 from amgsrn_core.macro_cells import network_cells
-from amgsrn_core.networks import SceneNetwork, initial_network
+from amgsrn_core.networks import SceneNetwork, initial_network, network_from_state
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.fit import FitResult, fit
 from amgsrn_core.training.history import History, psnr_of
@@ -23,6 +23,7 @@ from amgsrn_core.training.progress import Observer, Progress, unobserved
 from amgsrn_core.training.quality import FitQuality, measure
 from amgsrn_core.training.records import Records
 from amgsrn_core.training.sampling import TrainingData, prepare
+from amgsrn_core.training.start import StartingNetwork, WarmStart
 from amgsrn_core.volume.geometry import Extent
 from amgsrn_core.volume.volume import Block
 
@@ -67,6 +68,7 @@ def fit_brick(
     device: torch.device,
     *,
     number: int = 0,
+    start: WarmStart | None = None,
     checkpoints: CheckpointFile | None = None,
     observer: Observer = unobserved,
     records: Records | None = None,
@@ -85,6 +87,9 @@ def fit_brick(
     device : torch.device
     number : int, default: 0
         Of the brick: each has random numbers of its own.
+    start : WarmStart, optional
+        The model whose brick of this number the network starts from, if that has one, and whose
+        range it keeps as long as the values fit.
     checkpoints : CheckpointFile, optional
         Continued from if there is one.
     observer : callable, optional
@@ -97,9 +102,7 @@ def fit_brick(
     """
     inner = _inner(record)
     low, high = value_range(block)
-    record = dataclasses.replace(
-        record, value_minimum=tuple(low.tolist()), value_maximum=tuple(high.tolist())
-    )
+    record = _ranged(record, low, high)
     nothing = FitResult(True, 0, 0.0, History())
     zeros = np.zeros(len(low))
     if block.valid is not None and not block.valid[inner].any():
@@ -114,7 +117,12 @@ def fit_brick(
     with memory_errors(training, device):
         seed = (training.seed + number) % _SEEDS
         training = dataclasses.replace(training, seed=seed)
-        model, data = _start(block, low, high, network, training, device)
+        known = None if start is None else start.network(number)
+        if start is not None and known is not None:
+            training = start.training(training)
+            low, high = known.range_for(low, high)
+            record = _ranged(record, low, high)
+        model, data = _start(block, low, high, network, training, device, known)
         result = fit(
             model, data, training, checkpoints=checkpoints, observer=observer, records=records
         )
@@ -161,14 +169,32 @@ def _start(
     network: NetworkConfig,
     training: TrainingConfig,
     device: torch.device,
+    known: StartingNetwork | None,
 ) -> tuple[SceneNetwork, TrainingData]:
-    """Prepare the data (in place) and a network whose grids are placed on it."""
+    """Prepare the data (in place) and a network whose grids are placed on it, or a known one."""
     data = prepare(block, low, high, device)
     minimum, maximum = (torch.tensor(v, dtype=torch.float32) for v in (low, high))
-    model = initial_network(network, minimum, maximum, training.seed)
-    place_grids(model.transforms, data, training.placement)
+    if known is None:
+        model = initial_network(network, minimum, maximum, training.seed)
+        place_grids(model.transforms, data, training.placement)
+    else:
+        model = network_from_state(network, known.state, minimum, maximum)
+        _rescale(model, known, high - low)
     model.to(device).use_backend(training.backend)
     return model, data
+
+
+def _rescale(model: SceneNetwork, known: StartingNetwork, span: np.ndarray) -> None:
+    """Make outputs that are scaled by another range stand for the same differences of values."""
+    ratio = (known.maximum - known.minimum) / np.where(span > 0, span, 1.0)
+    with torch.no_grad():
+        model.weights[-1].mul_(torch.tensor(ratio, dtype=torch.float32)[:, None])
+
+
+def _ranged(record: BrickRecord, low: np.ndarray, high: np.ndarray) -> BrickRecord:
+    return dataclasses.replace(
+        record, value_minimum=tuple(low.tolist()), value_maximum=tuple(high.tolist())
+    )
 
 
 def _fitted(

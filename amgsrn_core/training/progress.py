@@ -83,6 +83,8 @@ class Progress:
         The voxels that have a value; None when all have.
     bricks : BricksProgress or None
         Of a run over several bricks, which has no one network.
+    step, steps : int
+        Of a series: the time step, from 0, that everything else is about, and how many there are.
     """
 
     phase: str
@@ -97,6 +99,8 @@ class Progress:
     history: History | None = field(default=None, repr=False, compare=False)
     valid: np.ndarray | None = field(default=None, repr=False, compare=False)
     bricks: BricksProgress | None = None
+    step: int = 0
+    steps: int = 1
 
 
 Observer = Callable[[Progress], Command]

@@ -15,13 +15,14 @@ from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_
 from amgsrn_core.devices import select_device
 from amgsrn_core.errors import OutputError, ResumeError
 from amgsrn_core.output import reason, replacing
-from amgsrn_core.training.brick import fit_brick, memory_errors
+from amgsrn_core.training.brick import fit_brick, memory_errors, value_range
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.grid_series import forget_series
 from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.outcome import TrainingOutcome, finished, model_index, training_record
 from amgsrn_core.training.progress import Observer, Progress
 from amgsrn_core.training.records import Records
+from amgsrn_core.training.start import WarmStart
 from amgsrn_core.volume.volume import Block, Volume
 from amgsrn_core.workspace import clear, workspace
 
@@ -35,16 +36,27 @@ def train_single(
     training: TrainingConfig,
     storage: StorageConfig,
     *,
+    start: WarmStart | None = None,
+    any_values: bool = False,
     restart: bool,
     observer: Observer,
 ) -> TrainingOutcome:
-    """Train one network on the whole volume; see :func:`amgsrn_core.training.train`."""
+    """Train one network on the whole volume; see :func:`amgsrn_core.training.train`.
+
+    With `any_values` a volume that is constant or has no value makes a model as well.
+    """
     device = select_device(training.device.split(",")[0], training=True)
     with workspace(output) as folder, memory_errors(training, device):
         observer(Progress("reading", 0, training.iterations))
         block = volume.read()
-        summary = volume.summarise([block])
-        fingerprint = _fingerprint(volume, block, network, training, storage)
+        if not any_values:
+            volume.summarise([block])  # complains
+        low, high = value_range(block)
+        whole = volume.geometry.resolve()
+        record = BrickRecord(whole, whole)
+        if start is not None:
+            start.check(network, volume.n_components, [record])
+        fingerprint = _fingerprint(volume, block, network, training, storage, start)
         brick = folder / "brick-0000"
         if not restart and not _holds(brick, fingerprint):
             if (done := finished(output, fingerprint)) is not None:
@@ -53,14 +65,14 @@ def train_single(
         if training.log_grids and (restart or not _holds(brick, fingerprint)):
             forget_series(output)
         _claim(brick, fingerprint, restart)
-        whole = volume.geometry.resolve()
         fitted = fit_brick(
             block,
-            BrickRecord(whole, whole),
+            record,
             volume.dims,
             network,
             training,
             device,
+            start=start,
             checkpoints=CheckpointFile(brick / _CHECKPOINT, fingerprint),
             observer=observer,
             records=Records(training, output, volume.geometry, BrickRecord(whole, whole)),
@@ -70,16 +82,14 @@ def train_single(
         if not result.completed:
             estimate = psnr_of(result.history.last_loss)
             return TrainingOutcome(output, False, estimate, result.seconds, history)
-        span = np.where(summary.maximum > summary.minimum, summary.maximum - summary.minimum, 1.0)
-        psnr = psnr_of(float((fitted.squares / span**2).mean() / fitted.count))
+        span = np.where(high > low, high - low, 1.0)
+        psnr = psnr_of(float((fitted.squares / span**2).mean() / max(1, fitted.count)))
         record = dataclasses.replace(
-            fitted.record,
-            psnr=psnr,
-            max_error=float(fitted.largest.max()),
-            value_minimum=(),
-            value_maximum=(),
+            fitted.record, psnr=psnr, max_error=float(fitted.largest.max())
         )
-        index = model_index(volume, summary.minimum, summary.maximum, network, storage)
+        if start is None:  # the model's range is the network's own
+            record = dataclasses.replace(record, value_minimum=(), value_maximum=())
+        index = model_index(volume, low, high, network, storage)
         about = training_record(training, fingerprint, result.seconds, result.iterations_done)
         write_archive(output, index.replace(training=about, bricks=(record,)), [fitted.state])
         clear(folder)
@@ -92,6 +102,7 @@ def _fingerprint(
     network: NetworkConfig,
     training: TrainingConfig,
     storage: StorageConfig,
+    start: WarmStart | None,
 ) -> str:
     """Identify what a run computes: same data, same configuration, same result."""
     crc = zlib.crc32(np.ascontiguousarray(block.values).data)
@@ -105,6 +116,7 @@ def _fingerprint(
         to_json(network),
         training.substance(),
         to_json(storage),
+        *(start.identity() if start is not None else ()),
     ]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 

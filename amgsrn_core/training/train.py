@@ -10,6 +10,7 @@ from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
     NetworkConfig,
+    SeriesConfig,
     StorageConfig,
     TrainingConfig,
 )
@@ -18,6 +19,7 @@ from amgsrn_core.training.aspect import matched_network
 from amgsrn_core.training.outcome import TrainingOutcome
 from amgsrn_core.training.progress import Observer, unobserved
 from amgsrn_core.training.records import with_usable_records
+from amgsrn_core.training.start import WarmStart
 from amgsrn_core.volume.volume import Volume
 
 
@@ -29,7 +31,9 @@ def train(
     storage: StorageConfig | None = None,
     bricks: BrickConfig | None = None,
     dispatch: DispatchConfig | None = None,
+    series: SeriesConfig | None = None,
     *,
+    start: str | os.PathLike[str] | None = None,
     restart: bool = False,
     observer: Observer = unobserved,
 ) -> TrainingOutcome:
@@ -51,6 +55,11 @@ def train(
         How the volume is cut; the default is one brick. Each gets a network of the given size.
     dispatch : DispatchConfig, optional
         Where several bricks are trained.
+    series : SeriesConfig, optional
+        How the training goes on from `start`.
+    start : path, optional
+        A model of the same kind and size of networks, whose networks this training starts from:
+        of other data that are alike.
     restart : bool, default: False
         Begin anew: discard interrupted work, and replace a model that is there when the new one
         is complete.
@@ -79,6 +88,9 @@ def train(
     storage, bricks = storage or StorageConfig(), bricks or BrickConfig()
     output = Path(output)
     ensure_writable(output)
+    warm = None
+    if start is not None:
+        warm = WarmStart(os.fspath(start), (series or SeriesConfig()).warm_iterations)
     counts = bricks.counts(volume.dims, volume.n_components)
     if training.match_aspect:
         network = matched_network(network, partition(volume.dims, counts, bricks.ghost))
@@ -86,7 +98,14 @@ def train(
         from amgsrn_core.training.single import train_single  # PyTorch: a matter of seconds
 
         return train_single(
-            volume, output, network, training, storage, restart=restart, observer=observer
+            volume,
+            output,
+            network,
+            training,
+            storage,
+            start=warm,
+            restart=restart,
+            observer=observer,
         )
     from amgsrn_core.dispatch.run import train_bricks
 
@@ -98,6 +117,7 @@ def train(
         storage,
         partition(volume.dims, counts, bricks.ghost),
         dispatch or DispatchConfig(),
+        start=warm,
         restart=restart,
         observer=observer,
     )

@@ -6,7 +6,7 @@ from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.exported import export_volume
 from amgsrn_core.volume.geometry import Extent, GridGeometry
 from amgsrn_core.volume.memory import volume_from_array
-from amgsrn_core.volume.open import open_volume
+from amgsrn_core.volume.open import open_series, open_volume
 from amgsrn_core.volume.volume import (
     Block,
     FieldSummary,
@@ -28,6 +28,7 @@ __all__ = [
     "Volume",
     "VolumeWriter",
     "export_volume",
+    "open_series",
     "open_volume",
     "volume_from_array",
     "volume_from_vtk",

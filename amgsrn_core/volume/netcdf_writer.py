@@ -39,7 +39,7 @@ class NetCDFOutput:
     ) -> None:
         self._path = path
         self._geometry = geometry
-        self._lead: tuple[int, ...] = () if time is None else (0,)
+        self._has_time = time is not None
         fill = missing.fill_value
         self._fill = np.float32(np.nan if fill is None else fill)
         if not np.isfinite(self._fill):
@@ -66,9 +66,11 @@ class NetCDFOutput:
                     variable.units = unit
                 self._variables.append(variable)
 
-    def write(self, extent: Extent, values: np.ndarray, valid: np.ndarray | None) -> None:
-        """Write values [C, z, y, x] of a resolved extent."""
-        key: list[Any] = list(self._lead)
+    def write(
+        self, extent: Extent, values: np.ndarray, valid: np.ndarray | None, step: int = 0
+    ) -> None:
+        """Write values [C, z, y, x] of a resolved extent of a time step."""
+        key: list[Any] = [step] if self._has_time else []
         flips: list[slice] = []
         for axis, part in zip(self._geometry.axes, extent):
             if axis.descending:
@@ -131,7 +133,8 @@ class NetCDFOutput:
 
     def _define_time(self, time: TimeAxis, taken: set[str]) -> str:
         name = _legal(time.name, taken)
-        self._dataset.createDimension(name, 1)
+        steps = time.steps or (time.index,)
+        self._dataset.createDimension(name, len(steps))
         variable = self._dataset.createVariable(name, "f8", (name,))
         variable.axis = "T"
         if time.units:
@@ -139,7 +142,7 @@ class NetCDFOutput:
         if " since " in time.units:
             variable.standard_name = "time"
             variable.calendar = time.calendar
-        variable[:] = time.value
+        variable[:] = [time.values[step] for step in steps]
         return name
 
 

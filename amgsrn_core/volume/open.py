@@ -9,7 +9,7 @@ from pathlib import Path
 from amgsrn_core.errors import VolumeError, VolumeNotFoundError
 from amgsrn_core.volume.exported import open_exported
 from amgsrn_core.volume.netcdf import open_netcdf
-from amgsrn_core.volume.times import TimeStep
+from amgsrn_core.volume.times import TimeStep, select_times
 from amgsrn_core.volume.volume import Volume
 from amgsrn_core.volume.vtk_file import open_vtk_file, vtk_file_kind
 
@@ -69,6 +69,31 @@ def open_volume(
         f"'{path}' is of a kind that is not read here; "
         "use NetCDF, .vti, .vtr or an exported folder."
     )
+
+
+def open_series(
+    path: str | os.PathLike[str],
+    variables: Sequence[str] | str | None = None,
+    times: str = "all",
+) -> list[Volume]:
+    """Open several time steps of a file, each as a volume.
+
+    Parameters
+    ----------
+    path, variables
+        As for :func:`open_volume`.
+    times : str, default: "all"
+        "all", a range of indices "FIRST:END" or "FIRST:END:STRIDE" as in Python, or steps with
+        commas between.
+
+    Raises
+    ------
+    VolumeError
+        The file has no time dimension or no such steps; and as for :func:`open_volume`.
+    """
+    first = open_volume(path, variables)
+    chosen = select_times(first.name, first.time, times)
+    return [open_volume(path, variables, index) for index in chosen]
 
 
 def _names(variables: Sequence[str] | str | None) -> tuple[str, ...] | None:

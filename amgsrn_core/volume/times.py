@@ -1,9 +1,10 @@
-"""Choosing one step of a time dimension: by index, by value, or by date."""
+"""Choosing steps of a time dimension: by index, by value, or by date."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 from typing import Union
 
 import numpy as np
@@ -15,6 +16,7 @@ from amgsrn_core.volume.volume import TimeAxis
 TimeStep = Union[int, float, str, None]
 
 _LISTED = 12
+_RANGE = re.compile(r"(-?\d*):(-?\d*)(?::(\d+))?")
 
 
 def select_time(name: str, axis: TimeAxis | None, wanted: TimeStep) -> TimeAxis | None:
@@ -57,6 +59,55 @@ def select_time(name: str, axis: TimeAxis | None, wanted: TimeStep) -> TimeAxis 
         return dataclasses.replace(axis, index=matches[0])
     problem = "is more than one time step" if matches else "is no time step"
     raise VolumeError(f"{wanted} {problem} of '{name}'; choose one of: {_describe(axis)}.")
+
+
+def names_several(wanted: TimeStep) -> bool:
+    """Tell whether a choice is one for :func:`select_times`: a series rather than a step."""
+    if not isinstance(wanted, str):
+        return False
+    return wanted == "all" or "," in wanted or _RANGE.fullmatch(wanted) is not None
+
+
+def select_times(name: str, axis: TimeAxis | None, wanted: TimeStep) -> list[int]:
+    """Return the indices of several steps, in the order of their times.
+
+    Parameters
+    ----------
+    name : str
+        The variable, for messages.
+    axis : TimeAxis or None
+        None where the variable has no time dimension.
+    wanted : str
+        "all", a range of indices "FIRST:END" or "FIRST:END:STRIDE" as in Python, or steps as in
+        :func:`select_time` with commas between.
+
+    Raises
+    ------
+    VolumeError
+        There are no such steps.
+    """
+    if axis is None:
+        raise VolumeError(f"'{name}' has no time dimension, so time {wanted} cannot be chosen.")
+    text = str(wanted)
+    every = list(range(len(axis.values)))
+    if (found := _RANGE.fullmatch(text)) is not None:
+        first, end, stride = (int(part) if part else None for part in found.groups())
+        if stride == 0:
+            raise VolumeError(f"The range {wanted} has the stride 0; use 1 or more.")
+        chosen = every[first:end:stride]
+    elif text == "all":
+        chosen = every
+    else:
+        chosen = [_index(name, axis, part) for part in text.split(",") if part.strip()]
+    if not chosen:
+        raise VolumeError(f"{wanted} is no time step of '{name}'; choose from: {_describe(axis)}.")
+    return sorted(set(chosen), key=lambda index: axis.values[index])
+
+
+def _index(name: str, axis: TimeAxis, wanted: str) -> int:
+    selected = select_time(name, axis, wanted.strip())
+    assert selected is not None  # it is None only where there is no axis
+    return selected.index
 
 
 def time_dates(axis: TimeAxis) -> list[str]:

@@ -57,13 +57,17 @@ class MissingValues:
 
 @dataclass(frozen=True)
 class TimeAxis:
-    """The time dimension of the source, and which of its steps this volume is."""
+    """The time dimension of the source, and which of its steps this volume is.
+
+    The axis of a series names its steps, ascending, in `steps`; `index` is then the first of them.
+    """
 
     values: tuple[float, ...]
     units: str = ""
     calendar: str = "standard"
     index: int = 0
     name: str = "time"
+    steps: tuple[int, ...] = ()
 
     @property
     def value(self) -> float:

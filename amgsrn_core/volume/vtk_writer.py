@@ -47,8 +47,10 @@ class VTKOutput:
         self._file.write(np.uint64(n_bytes).tobytes())
         self._array = ArrayFile(self._file, self._file.tell(), geometry.dims, 4 * len(components))
 
-    def write(self, extent: Extent, values: np.ndarray, valid: np.ndarray | None) -> None:
-        """Write values [C, z, y, x] of a resolved extent."""
+    def write(
+        self, extent: Extent, values: np.ndarray, valid: np.ndarray | None, step: int = 0
+    ) -> None:
+        """Write values [C, z, y, x] of a resolved extent; there is only one time step."""
         interleaved = np.moveaxis(values, 0, -1)
         if valid is not None:
             interleaved = np.where(valid[..., np.newaxis], interleaved, np.float32(np.nan))

@@ -100,13 +100,14 @@ class VolumeWriter:
         Its fill value marks invalid voxels in NetCDF (NaN where it has none). VTK's files have
         NaN there.
     time : TimeAxis, optional
-        The step that this volume is; written as a time dimension of one step.
+        The step that this volume is; written as a time dimension of one step. With `steps` a
+        NetCDF file gets all of those.
 
     Raises
     ------
     VolumeError
-        The format cannot hold the geometry (uneven axes in .vti, a turned grid in .nc or .vtr),
-        or the suffix is unknown.
+        The format cannot hold the geometry (uneven axes in .vti, a turned grid in .nc or .vtr) or
+        several time steps, or the suffix is unknown.
     OutputError
         The file cannot be written: no such folder, no permission, disk full.
 
@@ -136,6 +137,12 @@ class VolumeWriter:
             raise VolumeError(f"'{name}' has {len(names)} components but {len(units)} units.")
         suffix = self._path.suffix.lower()
         _require_format(suffix, geometry)
+        self._steps = 1 if time is None else max(1, len(time.steps))
+        if self._steps > 1 and suffix not in NETCDF_SUFFIXES:
+            raise VolumeError(
+                f"A {suffix} file holds one time step, not {self._steps}; write a .nc file, or "
+                "choose a step."
+            )
         self._arguments: dict[str, Any] = {
             "name": name,
             "components": names,
@@ -166,7 +173,7 @@ class VolumeWriter:
     ) -> None:
         self._stack.__exit__(kind, error, traceback)
 
-    def write(self, extent: PartialExtent, block: Block | np.ndarray) -> None:
+    def write(self, extent: PartialExtent, block: Block | np.ndarray, step: int = 0) -> None:
         """Write the values of one extent.
 
         Parameters
@@ -174,6 +181,8 @@ class VolumeWriter:
         extent : tuple of three slices (z, y, x), or None for everything
         block : Block or ndarray, shape [C, z, y, x] (or [z, y, x] for a scalar field)
             Invalid voxels, by the block's mask or NaN, are written as missing.
+        step : int, default: 0
+            Which of the time axis' `steps` it is, from 0.
         """
         if self._output is None:
             raise OutputError("Open the writer with a `with` statement before writing to it.")
@@ -193,12 +202,12 @@ class VolumeWriter:
                 f"The block's validity mask has the shape {list(valid.shape)} "
                 f"instead of {list(shape[1:])}."
             )
-        self._output.write(extent, values.astype(np.float32, copy=False), valid)
+        self._output.write(extent, values.astype(np.float32, copy=False), valid, step)
         self._written += int(np.prod(shape[1:]))
 
     def _require_space(self) -> None:
         """Raise OutputError now if the values cannot fit on the disk later."""
-        needed = 4 * self._geometry.n_points * len(self._arguments["components"])
+        needed = 4 * self._steps * self._geometry.n_points * len(self._arguments["components"])
         free = shutil.disk_usage(self._path.resolve().parent).free
         if free < needed:
             raise OutputError(
@@ -220,9 +229,9 @@ class VolumeWriter:
             output.abandon()
             return
         output.close()
-        if self._written < self._geometry.n_points:
+        if self._written < (wanted := self._steps * self._geometry.n_points):
             raise OutputError(
-                f"Only {self._written} of {self._geometry.n_points} samples were written to "
+                f"Only {self._written} of {wanted} samples were written to "
                 f"'{self._path}'; nothing was kept."
             )
 

@@ -1,0 +1,344 @@
+"""A time series as one model: every step starts from the networks of the step before."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+
+import numpy as np
+
+from amgsrn_core.archive import BrickRecord, ModelIndex, load_brick, read_index, write_archive
+from amgsrn_core.bricks import partition
+from amgsrn_core.config import (
+    BrickConfig,
+    DispatchConfig,
+    NetworkConfig,
+    SeriesConfig,
+    StorageConfig,
+    TrainingConfig,
+    to_json,
+)
+from amgsrn_core.dispatch.parts import PartsFolder
+from amgsrn_core.dispatch.status import STOP_FILE
+from amgsrn_core.errors import OutputError, ResumeError, VolumeError
+from amgsrn_core.output import ensure_writable, reason
+from amgsrn_core.training.history import COLUMNS
+from amgsrn_core.training.outcome import TrainingOutcome, finished, model_index, training_record
+from amgsrn_core.training.progress import Command, Observer, Progress, unobserved
+from amgsrn_core.training.start import WarmStart
+from amgsrn_core.volume.source import identity_of
+from amgsrn_core.volume.volume import TimeAxis, Volume
+from amgsrn_core.workspace import clear, workspace
+
+_STEP_FILE = "step.amgsrn"
+
+TrainStep = Callable[[Volume, Path, "WarmStart | None", Observer], TrainingOutcome]
+
+
+def train_series(
+    volumes: Sequence[Volume],
+    output: str | Path,
+    network: NetworkConfig | None = None,
+    training: TrainingConfig | None = None,
+    storage: StorageConfig | None = None,
+    bricks: BrickConfig | None = None,
+    dispatch: DispatchConfig | None = None,
+    series: SeriesConfig | None = None,
+    *,
+    start: str | Path | None = None,
+    restart: bool = False,
+    observer: Observer = unobserved,
+) -> TrainingOutcome:
+    """Train a model of several time steps; see :func:`amgsrn_core.training.train`.
+
+    Each step is trained like a volume of its own, from the networks of the step before, and kept
+    beside the output until all of them become one model file.
+
+    Parameters
+    ----------
+    volumes : sequence of Volume
+        The steps in their order: the same field on the same grid. Where they have no time, their
+        numbers stand for it.
+    series : SeriesConfig, optional
+    start : path, optional
+        A model whose networks the first step starts from.
+
+    Returns
+    -------
+    TrainingOutcome
+        `psnr` is the mean over the steps, `seconds` their sum, and the history that of the last.
+
+    Raises
+    ------
+    VolumeError
+        The steps do not fit together.
+
+    Examples
+    --------
+    >>> from amgsrn_core import open_volume
+    >>> steps = [open_volume("ocean.nc", "temperature", time=i) for i in range(6)]  # doctest: +SKIP
+    >>> train_series(steps, "ocean.amgsrn")  # doctest: +SKIP
+    """
+    network, training = network or NetworkConfig(), training or TrainingConfig()
+    storage, bricks = storage or StorageConfig(), bricks or BrickConfig()
+    dispatch, series = dispatch or DispatchConfig(), series or SeriesConfig()
+    output = Path(output)
+    ensure_writable(output)
+    axis = time_axis(volumes)
+    first = None if start is None else WarmStart(str(start), series.warm_iterations)
+    counts = bricks.counts(volumes[0].dims, volumes[0].n_components)
+    fingerprint = _fingerprint(
+        volumes, network, training, storage, (counts, bricks.ghost), series, first
+    )
+    with workspace(output) as folder, contextlib.ExitStack() as stack:
+        parts = PartsFolder(folder)
+        if not restart and (done := finished(output, fingerprint)) is not None:
+            clear(folder)
+            return done
+        if not restart and parts.has_work() and parts.owner() != fingerprint:
+            raise ResumeError(
+                f"{folder} holds an interrupted run with other data or options; restart to "
+                f"discard it, repeat its options to continue it, or name another output than "
+                f"{output}."
+            )
+        parts.claim(fingerprint, restart)
+        run = _Run(volumes, folder, first, series.warm_iterations, observer)
+        options = (network, training, storage)
+        outcomes = run.go(_trainer(counts, bricks.ghost, options, dispatch, folder, stack))
+        if not all(outcome.completed or outcome.missing for outcome in outcomes):
+            last = outcomes[-1]
+            return dataclasses.replace(last, path=output)
+        observer(Progress("saving", 0, 1, step=len(volumes) - 1, steps=len(volumes)))
+        outcome = _assemble(volumes[0], axis, run.paths, outcomes, output, options, fingerprint)
+        if outcome.completed:
+            clear(folder)
+        return outcome
+
+
+def time_axis(volumes: Sequence[Volume]) -> TimeAxis:
+    """Return the time axis of a series.
+
+    Raises
+    ------
+    VolumeError
+        There is no step, their times do not ascend, or they differ in more than their values.
+    """
+    if not volumes:
+        raise VolumeError("A series needs at least one time step.")
+    first = volumes[0]
+    for number, volume in enumerate(volumes):
+        same = (volume.name, volume.components) == (first.name, first.components)
+        if not same or volume.geometry != first.geometry:
+            raise VolumeError(
+                f"Step {number} of the series is another field or on another grid than its first; "
+                "train them one by one."
+            )
+    times = [volume.time for volume in volumes]
+    if any(time is None for time in times):
+        count = len(volumes)
+        return TimeAxis(tuple(map(float, range(count))), name="step", steps=tuple(range(count)))
+    axes = [dataclasses.replace(time, index=0) for time in times if time is not None]
+    if all(axis == axes[0] for axis in axes):
+        steps = tuple(time.index for time in times if time is not None)
+        axis = dataclasses.replace(axes[0], index=steps[0], steps=steps)
+    else:  # a file for each step
+        values = tuple(time.value for time in times if time is not None)
+        axis = dataclasses.replace(axes[0], values=values, steps=tuple(range(len(values))))
+    at = [axis.values[step] for step in axis.steps]
+    if any(a >= b for a, b in zip(at, at[1:])) or list(axis.steps) != sorted(axis.steps):
+        raise VolumeError("The steps of a series must be in the order of their times, each once.")
+    return axis
+
+
+class _Run:
+    """The steps of a series, one after another."""
+
+    def __init__(
+        self,
+        volumes: Sequence[Volume],
+        folder: Path,
+        start: WarmStart | None,
+        warm_iterations: int,
+        observer: Observer,
+    ) -> None:
+        self._volumes, self._folder, self._observer = volumes, folder, observer
+        self._start, self._warm_iterations = start, warm_iterations
+        self.paths = [folder / f"step-{i:04d}" / _STEP_FILE for i in range(len(volumes))]
+
+    def go(self, train_step: TrainStep) -> list[TrainingOutcome]:
+        """Train the steps that are not done; the last outcome may be of one that was stopped."""
+        outcomes = []
+        start = self._start
+        for number, (volume, path) in enumerate(zip(self._volumes, self.paths)):
+            try:
+                path.parent.mkdir(exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"Cannot write {path.parent}: {reason(error)}.") from error
+            outcomes.append(train_step(volume, path, start, self._step_observer(number)))
+            if not outcomes[-1].completed and not outcomes[-1].missing:
+                (self._folder / STOP_FILE).unlink(missing_ok=True)
+                break
+            # What follows a step without networks starts from the last one that had some.
+            if any(brick.state == "network" for brick in read_index(path).bricks):
+                start = WarmStart(str(path), self._warm_iterations)
+        return outcomes
+
+    def _step_observer(self, number: int) -> Observer:
+        def observe(progress: Progress) -> Command:
+            progress = dataclasses.replace(progress, step=number, steps=len(self._volumes))
+            command = self._observer(progress)
+            return Command.STOP if (self._folder / STOP_FILE).exists() else command
+
+        return observe
+
+
+_Options = tuple[NetworkConfig, TrainingConfig, StorageConfig]
+
+
+def _trainer(
+    counts: tuple[int, int, int],
+    ghost: int,
+    options: _Options,
+    dispatch: DispatchConfig,
+    folder: Path,
+    stack: contextlib.ExitStack,
+) -> TrainStep:
+    """Return what trains one step: here, or in other processes, which all steps share."""
+    if counts == (1, 1, 1):
+        from amgsrn_core.training.single import train_single  # PyTorch: a matter of seconds
+
+        def train_here(
+            volume: Volume, path: Path, start: WarmStart | None, observer: Observer
+        ) -> TrainingOutcome:
+            return train_single(
+                volume,
+                path,
+                *options,
+                start=start,
+                any_values=True,
+                restart=False,
+                observer=observer,
+            )
+
+        return train_here
+    from amgsrn_core.dispatch.places import executor_for
+    from amgsrn_core.dispatch.run import train_bricks
+
+    executor: Executor = stack.enter_context(
+        executor_for(dispatch, options[1], math.prod(counts), folder)
+    )
+
+    def train_there(
+        volume: Volume, path: Path, start: WarmStart | None, observer: Observer
+    ) -> TrainingOutcome:
+        return train_bricks(
+            volume,
+            path,
+            *options,
+            partition(volume.dims, counts, ghost),
+            dispatch,
+            start=start,
+            restart=False,
+            observer=observer,
+            executor=executor,
+        )
+
+    return train_there
+
+
+def _assemble(
+    volume: Volume,
+    axis: TimeAxis,
+    paths: Sequence[Path],
+    outcomes: Sequence[TrainingOutcome],
+    output: Path,
+    options: _Options,
+    fingerprint: str,
+) -> TrainingOutcome:
+    """Write the models of all steps as one."""
+    network, training, storage = options
+    steps = [read_index(path) for path in paths]
+    lows, highs = zip(*(_range(step) for step in steps))
+    low, high = np.min(lows, axis=0), np.max(highs, axis=0)
+    each = [
+        {
+            "psnr": outcome.psnr if math.isfinite(outcome.psnr) else None,
+            "seconds": step.training.seconds,
+            "iterations_done": step.training.iterations_done,
+        }
+        for step, outcome in zip(steps, outcomes)
+    ]
+    known = [float(about["psnr"]) for about in each if about["psnr"] is not None]
+    psnr = float(np.mean(known)) if known else math.nan
+    seconds = sum(step.training.seconds for step in steps)
+    iterations = sum(step.training.iterations_done for step in steps)
+    about = training_record(training, fingerprint, seconds, iterations)
+    about.config.update(psnr=psnr if known else None, steps=each)
+    index = model_index(volume, low, high, network, storage)
+    index = index.replace(
+        bricks=tuple(brick for step in steps for brick in _bricks(step)),
+        time=axis,
+        training=about,
+        source=dataclasses.replace(index.source, bytes=index.source.bytes * len(steps)),
+    )
+    states = [
+        load_brick(path, number)
+        for path, step in zip(paths, steps)
+        for number in range(len(step.bricks))
+    ]
+    write_archive(output, index, states)
+    missing = {
+        number + step * len(steps[0].bricks): why
+        for step, outcome in enumerate(outcomes)
+        for number, why in outcome.missing.items()
+    }
+    history = outcomes[-1].history
+    return TrainingOutcome(output, not missing, psnr, seconds, history, COLUMNS, missing)
+
+
+def _range(step: ModelIndex) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the range of a step's values; without any it takes no part in the series'."""
+    if all(brick.state in ("empty", "missing") for brick in step.bricks):
+        count = len(step.components)
+        return (math.inf,) * count, (-math.inf,) * count
+    return step.value_minimum, step.value_maximum
+
+
+def _bricks(step: ModelIndex) -> list[BrickRecord]:
+    """Return a step's bricks with the ranges that they are scaled by, the step's included."""
+    records = []
+    for brick in step.bricks:
+        if brick.state in ("network", "constant"):
+            low, high = step.value_range(brick)
+            brick = dataclasses.replace(brick, value_minimum=low, value_maximum=high)
+        records.append(brick)
+    return records
+
+
+def _fingerprint(
+    volumes: Sequence[Volume],
+    network: NetworkConfig,
+    training: TrainingConfig,
+    storage: StorageConfig,
+    bricks: tuple[object, ...],
+    series: SeriesConfig,
+    start: WarmStart | None,
+) -> str:
+    """Identify what a run computes: same data, same configuration, same result."""
+    what = [
+        [identity_of(volume) for volume in volumes],
+        volumes[0].geometry.to_json(),
+        bricks,
+        to_json(network),
+        training.substance(),
+        to_json(storage),
+        to_json(series),
+        None if start is None else start.identity(),
+    ]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

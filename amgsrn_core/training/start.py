@@ -1,0 +1,111 @@
+"""A warm start: a training begins with the networks of another model instead of random ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from amgsrn_core.archive import Archive, BrickRecord, load_brick, read_index
+from amgsrn_core.config import NetworkConfig, TrainingConfig
+from amgsrn_core.errors import ConfigurationError
+
+_RATE = 0.5
+# Codes of macro-cells reach so far beyond the range, see amgsrn_core.archive.cells.
+_MARGIN = 0.125
+
+
+@dataclass(frozen=True)
+class StartingNetwork:
+    """Parameters that a training starts from, and the range float64 [C] that they are scaled by."""
+
+    state: dict[str, np.ndarray]
+    minimum: np.ndarray
+    maximum: np.ndarray
+
+    def range_for(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the range that the network is to be scaled by for values from `low` to `high`.
+
+        Its own, because another one shifts everything that it has learned; a wider one where the
+        values would leave what macro-cells can express.
+        """
+        margin = _MARGIN * (self.maximum - self.minimum)
+        return (
+            np.where(low < self.minimum - margin, low, self.minimum),
+            np.where(high > self.maximum + margin, high, self.maximum),
+        )
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """The model whose networks a training starts from; it pickles.
+
+    Attributes
+    ----------
+    path : str
+        A model file; of a series, its last step is meant.
+    iterations : int, default: 0
+        How many iterations follow; 0 for half of those of a training without it.
+    """
+
+    path: str
+    iterations: int = 0
+
+    def training(self, training: TrainingConfig) -> TrainingConfig:
+        """Return how a network is trained that starts from one of this model's.
+
+        The grids stay where they are: features that were learned at one place are wrong at the
+        next.
+        """
+        return dataclasses.replace(
+            training,
+            iterations=self.iterations or max(1, training.iterations // 2),
+            learning_rate=_RATE * training.learning_rate,
+            motion="none",
+        )
+
+    def identity(self) -> list[str | int]:
+        """Return what changes with what the training starts from, as plain JSON types."""
+        with Archive(self.path) as archive:
+            fingerprint = archive.index.training.config.get("fingerprint")
+            return [str(fingerprint or archive.checksum), self.iterations]
+
+    def check(self, network: NetworkConfig, components: int, bricks: list[BrickRecord]) -> None:
+        """Raise unless the model's networks can stand for those of these bricks.
+
+        Raises
+        ------
+        ArchiveError
+            The model cannot be read.
+        ConfigurationError
+            It has other networks, components or bricks.
+        """
+        whole = read_index(self.path)
+        index = whole.at(whole.steps - 1)
+        reason = ""
+        if index.network != network:
+            reason = "has networks of another kind or size"
+        elif len(index.components) != components:
+            reason = f"has {len(index.components)} component(s) instead of {components}"
+        elif len(index.bricks) != len(bricks) or (
+            len(bricks) > 1 and any(a.ghosted != b.ghosted for a, b in zip(index.bricks, bricks))
+        ):
+            reason = "is cut into other bricks"
+        if reason:
+            raise ConfigurationError(
+                f"The training cannot start from {self.path}, which {reason}; give the options "
+                "that it was trained with, or start from another model or from none."
+            )
+
+    def network(self, number: int) -> StartingNetwork | None:
+        """Return the network of a brick; None where the brick has none."""
+        whole = read_index(self.path)
+        last = whole.steps - 1
+        index = whole.at(last)
+        record = index.bricks[number]
+        if record.state != "network":
+            return None
+        state = load_brick(self.path, whole.bricks_of(last)[number])
+        low, high = (np.array(values) for values in index.value_range(record))
+        return StartingNetwork(state, low, high)

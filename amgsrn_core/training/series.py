@@ -98,15 +98,15 @@ def train_series(
     )
     with workspace(output) as folder, contextlib.ExitStack() as stack:
         parts = PartsFolder(folder)
-        if not restart and (done := finished(output, fingerprint)) is not None:
-            clear(folder)
-            return done
-        if not restart and parts.has_work() and parts.owner() != fingerprint:
-            raise ResumeError(
-                f"{folder} holds an interrupted run with other data or options; restart to "
-                f"discard it, repeat its options to continue it, or name another output than "
-                f"{output}."
-            )
+        if not restart and parts.owner() != fingerprint:
+            if (done := finished(output, fingerprint)) is not None:
+                return done
+            if parts.has_work():
+                raise ResumeError(
+                    f"{folder} holds an interrupted run with other data or options; restart to "
+                    f"discard it, repeat its options to continue it, or name another output than "
+                    f"{output}."
+                )
         parts.claim(fingerprint, restart)
         run = _Run(volumes, folder, first, series.warm_iterations, observer)
         options = (network, training, storage)

@@ -11,7 +11,6 @@ from amgsrn_core.archive import Archive, BrickRecord, load_brick, read_index
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.errors import ConfigurationError
 
-_RATE = 0.5
 # Codes of macro-cells reach so far beyond the range, see amgsrn_core.archive.cells.
 _MARGIN = 0.125
 
@@ -53,17 +52,10 @@ class WarmStart:
     iterations: int = 0
 
     def training(self, training: TrainingConfig) -> TrainingConfig:
-        """Return how a network is trained that starts from one of this model's.
-
-        The grids stay where they are: features that were learned at one place are wrong at the
-        next.
-        """
-        return dataclasses.replace(
-            training,
-            iterations=self.iterations or max(1, training.iterations // 2),
-            learning_rate=_RATE * training.learning_rate,
-            motion="none",
-        )
+        """Return how a network is trained that starts from one of this model's."""
+        # Lower learning rates, another schedule or grids at rest do not make it sooner.
+        iterations = self.iterations or max(1, training.iterations // 2)
+        return dataclasses.replace(training, iterations=iterations)
 
     def identity(self) -> list[str | int]:
         """Return what changes with what the training starts from, as plain JSON types."""

@@ -28,6 +28,15 @@ def announce(info: Any, geometry: GridGeometry) -> None:
     info.Set(vtkDataObject.DIRECTION(), geometry.direction.ravel().tolist(), 9)
 
 
+def announce_times(info: Any, times: Sequence[float]) -> None:
+    """Tell the pipeline which times an output port has, ascending; without any it has no time."""
+    info.Remove(vtkStreamingDemandDrivenPipeline.TIME_STEPS())
+    info.Remove(vtkStreamingDemandDrivenPipeline.TIME_RANGE())
+    if times:
+        info.Set(vtkStreamingDemandDrivenPipeline.TIME_STEPS(), list(times), len(times))
+        info.Set(vtkStreamingDemandDrivenPipeline.TIME_RANGE(), [times[0], times[-1]], 2)
+
+
 def set_geometry(dataset: Any, geometry: GridGeometry, extent: VTKExtent) -> None:
     """Give a vtkImageData or vtkRectilinearGrid the place of an extent of `geometry`."""
     dataset.SetExtent(*extent)
@@ -66,21 +75,24 @@ def set_arrays(dataset: Any, block: Block, name: str, components: Sequence[str])
     points.SetActiveScalars(points.GetArrayName(0))
 
 
-def set_model(dataset: Any, path: str, checksum: str) -> None:
-    """Note in a data set's field data which model it is a picture of."""
+def set_model(dataset: Any, path: str, checksum: str, step: int = 0) -> None:
+    """Note in a data set's field data which model, and which step of it, it is a picture of."""
     array = vtkStringArray()
     array.SetName(MODEL)
     array.InsertNextValue(path)
     array.InsertNextValue(checksum)
+    if step:
+        array.InsertNextValue(str(step))
     dataset.GetFieldData().AddArray(array)
 
 
-def get_model(dataset: Any) -> tuple[str, str] | None:
-    """Return the path and the checksum of the model that a data set carries, or None."""
+def get_model(dataset: Any) -> tuple[str, str, int] | None:
+    """Return path, checksum and step of the model that a data set carries, or None."""
     array = dataset.GetFieldData().GetAbstractArray(MODEL)
     if array is None or array.GetNumberOfValues() < 2:
         return None
-    return array.GetValue(0), array.GetValue(1)
+    step = int(array.GetValue(2)) if array.GetNumberOfValues() > 2 else 0
+    return array.GetValue(0), array.GetValue(1), step
 
 
 def set_state(dataset: Any, state: str) -> None:

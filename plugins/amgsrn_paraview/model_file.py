@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from vtkmodules.vtkCommonDataModel import vtkDataObject
+from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
+
 from amgsrn_core.archive import Archive
 from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ConfigurationError
 from amgsrn_core.interop import OPTIONS_FILE, imported
@@ -65,13 +68,21 @@ class ModelFile:
             self._network = model
         return self._network
 
-    def fill(self, dataset: Any, geometry: GridGeometry, extent: VTKExtent) -> None:
-        """Give a data set the model's values on a part of a grid, and the model's name."""
+    def step(self, info: Any) -> int:
+        """Return the time step that the pipeline asks an output port for, else the first."""
+        wanted = Pipeline.UPDATE_TIME_STEP()
+        return self.index.step_near(info.Get(wanted)) if info.Has(wanted) else 0
+
+    def fill(self, dataset: Any, geometry: GridGeometry, extent: VTKExtent, step: int) -> None:
+        """Give a data set a step's values on a part of a grid, its time, and the model's name."""
         datasets.set_geometry(dataset, geometry, extent)
         if not datasets.is_empty(extent):
-            block = self.network().reconstruct_block(geometry, datasets.to_slices(extent))
+            block = self.network().at(step).reconstruct_block(geometry, datasets.to_slices(extent))
             datasets.set_arrays(dataset, block, self.index.name, self.index.components)
-        datasets.set_model(dataset, self.path, self.checksum)
+        datasets.set_model(dataset, self.path, self.checksum, step)
+        if self.index.times:
+            time = self.index.times[step]
+            dataset.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), time)
 
     def expect(self, checksum: str) -> None:
         """Raise unless the file still is the model with this checksum."""

@@ -45,7 +45,7 @@ lights               of each light x, y, z, red, green, blue; missing, or none, 
 ambient, diffuse, specular, specular_power, samples_per_voxel, unit_distance
                      see RenderSettings
 image_reduction      while interacting: least pixels per ray, along each axis
-path, checksum       text: the model
+path, checksum, step text: the model; empty or the number of a series' time step
 array                text: name of the array that is shown
 backend, device      text: see make_marcher and NeuralVolume.open
 ==================== ============================================================================
@@ -205,7 +205,8 @@ def _open(request: Request) -> NeuralVolume:
     from amgsrn_core.ensemble import NeuralVolume
 
     path, checksum, device = request["path"], request["checksum"], request["device"]
-    key = path, checksum, device, tuple(request["bounds"])
+    step = int(request.get("step") or 0)
+    key = path, checksum, step, device, tuple(request["bounds"])
     volume = _volumes.get(key)
     if volume is None:
         volume = NeuralVolume.open(path, device)
@@ -213,7 +214,7 @@ def _open(request: Request) -> NeuralVolume:
             raise ArchiveNotFoundError(
                 f"The model file {path} was replaced by another model; update its source."
             )
-        volume = _volumes[key] = volume.near(request["bounds"])
+        volume = _volumes[key] = volume.at(step).near(request["bounds"])
     return volume
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkImageData
+from vtkmodules.vtkCommonDataModel import vtkImageData
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
 from amgsrn_core.errors import ConfigurationError
@@ -46,30 +46,22 @@ class AMGSRNReader(Algorithm):
             self.Modified()
 
     def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
-        """Announce the preview's grid and the model's time."""
+        """Announce the preview's grid and the model's times."""
         self._refresh()
         info = outInfo.GetInformationObject(0)
         geometry = self._preview_geometry()
         datasets.announce(info, geometry)
         info.Set(self.CAN_PRODUCE_SUB_EXTENT(), 1)
-        time = self._model.index.time
-        if time is None:
-            info.Remove(Pipeline.TIME_STEPS())
-            info.Remove(Pipeline.TIME_RANGE())
-        else:
-            info.Set(Pipeline.TIME_STEPS(), [time.value], 1)
-            info.Set(Pipeline.TIME_RANGE(), [time.value, time.value], 2)
+        datasets.announce_times(info, self._model.index.times)
         return 1
 
     def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
-        """Decode this rank's part of the preview."""
+        """Decode this rank's part of the preview of the time that is asked for."""
         self._refresh()
         info = outInfo.GetInformationObject(0)
         output = vtkImageData.GetData(info)
-        self._model.fill(output, self._preview_geometry(), info.Get(Pipeline.UPDATE_EXTENT()))
-        time = self._model.index.time
-        if time is not None:
-            output.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), time.value)
+        extent, step = info.Get(Pipeline.UPDATE_EXTENT()), self._model.step(info)
+        self._model.fill(output, self._preview_geometry(), extent, step)
         self.forget_complaint()
         return 1
 

@@ -72,6 +72,7 @@ class _Reconstruction(Algorithm):
         info = outInfo.GetInformationObject(0)
         if self._find_model():
             datasets.announce(info, self._geometry())
+            self._announce_times(info)
         else:
             # ParaView asks as soon as the proxy is made: too early to complain.
             info.Set(Pipeline.WHOLE_EXTENT(), (0, 0, 0, 0, 0, 0), 6)
@@ -84,7 +85,8 @@ class _Reconstruction(Algorithm):
             return self._without_model()
         info = outInfo.GetInformationObject(0)
         output = info.Get(vtkDataObject.DATA_OBJECT())
-        self._model.fill(output, self._geometry(), info.Get(Pipeline.UPDATE_EXTENT()))
+        extent, step = info.Get(Pipeline.UPDATE_EXTENT()), self._step(info)
+        self._model.fill(output, self._geometry(), extent, step)
         self.forget_complaint()
         return 1
 
@@ -94,6 +96,13 @@ class _Reconstruction(Algorithm):
 
     def _without_model(self) -> int:
         """Serve a request for data that cannot be."""
+        raise NotImplementedError
+
+    def _announce_times(self, info: Any) -> None:
+        """Tell the pipeline the model's times, unless its input does."""
+
+    def _step(self, info: Any) -> int:
+        """Return the time step to evaluate."""
         raise NotImplementedError
 
     def _assign(self, name: str, value: Any) -> None:
@@ -137,12 +146,19 @@ class AMGSRNReconstructionSource(_Reconstruction):
     def _without_model(self) -> int:
         raise ConfigurationError("Choose a model file (.amgsrn).")
 
+    def _announce_times(self, info: Any) -> None:
+        datasets.announce_times(info, self._model.index.times)
+
+    def _step(self, info: Any) -> int:
+        return self._model.step(info)
+
 
 class AMGSRNReconstruction(_Reconstruction):
     """Samples the model that the input's field data name."""
 
     def __init__(self) -> None:
         super().__init__(nInputPorts=1, inputType="vtkDataSet")
+        self._input_step = 0
 
     def RequestUpdateExtent(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Ask the input for nothing but what it has: only its field data matter."""
@@ -161,10 +177,13 @@ class AMGSRNReconstruction(_Reconstruction):
         data = self.GetInputDataObject(0, 0)
         model = None if data is None else datasets.get_model(data)
         if model is not None:
-            path, checksum = model
+            path, checksum, self._input_step = model
             self._model.refresh(path)
             self._model.expect(checksum)
         return model is not None
+
+    def _step(self, info: Any) -> int:
+        return self._input_step
 
     def _without_model(self) -> int:
         if datasets.is_in_training(self.GetInputDataObject(0, 0)):

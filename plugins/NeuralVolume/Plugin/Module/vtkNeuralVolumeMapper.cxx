@@ -350,6 +350,7 @@ bool vtkNeuralVolumeMapper::UpdatePicture(
   auto* model = vtkStringArray::SafeDownCast(input->GetFieldData()->GetAbstractArray(MODEL));
   request.Texts["path"] = model->GetValue(0);
   request.Texts["checksum"] = model->GetValue(1);
+  request.Texts["step"] = model->GetNumberOfValues() > 2 ? model->GetValue(2) : "";
   request.Texts["array"] = this->ArrayName ? this->ArrayName : "";
   request.Texts["backend"] = this->Backend;
   request.Texts["device"] = this->Device;

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -91,7 +92,7 @@ def train_series(
     output = Path(output)
     ensure_writable(output)
     axis = time_axis(volumes)
-    first = None if start is None else WarmStart(str(start), series.warm_iterations)
+    first = None if start is None else WarmStart(os.path.abspath(start), series.warm_iterations)
     counts = bricks.counts(volumes[0].dims, volumes[0].n_components)
     fingerprint = _fingerprint(
         volumes, network, training, storage, (counts, bricks.ghost), series, first
@@ -186,7 +187,7 @@ class _Run:
                 break
             # What follows a step without networks starts from the last one that had some.
             if any(brick.state == "network" for brick in read_index(path).bricks):
-                start = WarmStart(str(path), self._warm_iterations)
+                start = WarmStart(str(path.absolute()), self._warm_iterations)
         return outcomes
 
     def _step_observer(self, number: int) -> Observer:

@@ -43,7 +43,7 @@ class WarmStart:
     Attributes
     ----------
     path : str
-        A model file; of a series, its last step is meant.
+        A model file, by its absolute path; of a series, its last step is meant.
     iterations : int, default: 0
         How many iterations follow; 0 for half of those of a training without it.
     """

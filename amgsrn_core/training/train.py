@@ -90,7 +90,7 @@ def train(
     ensure_writable(output)
     warm = None
     if start is not None:
-        warm = WarmStart(os.fspath(start), (series or SeriesConfig()).warm_iterations)
+        warm = WarmStart(os.path.abspath(start), (series or SeriesConfig()).warm_iterations)
     counts = bricks.counts(volume.dims, volume.n_components)
     if training.match_aspect:
         network = matched_network(network, partition(volume.dims, counts, bricks.ghost))

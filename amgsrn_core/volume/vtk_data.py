@@ -16,7 +16,7 @@ from amgsrn_core.errors import VariableNotFoundError, VolumeError
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.memory import ArrayVolume, component_names
-from amgsrn_core.volume.volume import MissingValues, require_three_axes
+from amgsrn_core.volume.volume import MissingValues, TimeAxis, require_three_axes
 
 ASSOCIATIONS = ("point", "cell")
 MISSING = MissingValues("NaN or blanked")
@@ -41,6 +41,7 @@ def volume_from_vtk(
     Notes
     -----
     Ghost and blanked points or cells (``vtkGhostType`` other than 0) and NaN are invalid voxels.
+    Data of a pipeline with time steps keep the time that they are of.
 
     Raises
     ------
@@ -65,11 +66,18 @@ def volume_from_vtk(
         geometry=geometry,
         source_dtype=np.result_type(*(value.dtype for value in values)),
         missing=MISSING,
+        time=_time(dataset),
     )
 
 
 class VTKVolume(ArrayVolume):
     """A volume on views of VTK's arrays, one view per component."""
+
+
+def _time(dataset: Any) -> TimeAxis | None:
+    info = dataset.GetInformation()
+    key = import_vtk("vtkCommonDataModel").vtkDataObject.DATA_TIME_STEP()
+    return TimeAxis((info.Get(key),)) if info.Has(key) else None
 
 
 def grid_geometry(dataset: Any, association: str, name: str) -> GridGeometry:

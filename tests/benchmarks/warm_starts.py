@@ -34,28 +34,37 @@ def main() -> None:
     parser.add_argument("--grids", type=int, default=8)
     parser.add_argument("--resolution", type=int, default=8, help="of each feature grid")
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=2, help="how many runs the means are over")
     options = parser.parse_args()
     network = NetworkConfig(
         grids=options.grids, grid_shape=(options.resolution,) * 3, width=options.width
     )
-    training = TrainingConfig(
-        iterations=options.iterations, batch=options.batch, seed=options.seed, device="cpu"
-    )
+    trainings = [
+        TrainingConfig(iterations=options.iterations, batch=options.batch, seed=seed, device="cpu")
+        for seed in range(options.seeds)
+    ]
     shares = [options.iterations // share for share in _SHARES]
     titles = ["series", "warm steps", f"cold, {options.iterations}"]
     print(" | ".join([*titles, *(f"warm, {n}" for n in shares), "fewer iterations"]), flush=True)
     for series in options.series:
         path, _, variable = series.partition(":")
         steps = open_series(path, variable or None)
-        with tempfile.TemporaryDirectory() as folder:
-            first = Path(folder, "first.amgsrn")
-            train(steps[0], first, network, training)
-            cold = _cold(steps[1:], network, training)
-            warm = [_warm(steps[1:], first, network, training, n) for n in shares]
+        runs = [_run(steps, network, training, shares) for training in trainings]
+        cold, *warm = np.mean(runs, axis=0).tolist()
         fewer = _fewer(cold, warm)
         figures = " | ".join(f"{psnr:.2f} dB" for psnr in (cold, *warm))
         print(f"{Path(path).stem}: {variable} | {len(steps) - 1} | {figures} | {fewer}", flush=True)
+
+
+def _run(
+    steps: Sequence[Volume], network: NetworkConfig, training: TrainingConfig, shares: Sequence[int]
+) -> list[float]:
+    """Return the mean PSNR of cold starts, and of warm ones with these iterations."""
+    with tempfile.TemporaryDirectory() as folder:
+        first = Path(folder, "first.amgsrn")
+        train(steps[0], first, network, training)
+        warm = [_warm(steps[1:], first, network, training, n) for n in shares]
+    return [_cold(steps[1:], network, training), *warm]
 
 
 def _cold(steps: Sequence[Volume], network: NetworkConfig, training: TrainingConfig) -> float:

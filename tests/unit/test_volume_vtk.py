@@ -18,6 +18,7 @@ from vtkmodules.vtkCommonCore import (
     vtkStringArray,
 )
 from vtkmodules.vtkCommonDataModel import (
+    vtkDataObject,
     vtkImageData,
     vtkPolyData,
     vtkRectilinearGrid,
@@ -26,7 +27,7 @@ from vtkmodules.vtkCommonDataModel import (
 from vtkmodules.vtkIOXML import vtkXMLImageDataWriter, vtkXMLRectilinearGridWriter
 
 from amgsrn_core.errors import VariableNotFoundError, VolumeError
-from amgsrn_core.volume import Volume, open_volume, volume_from_vtk
+from amgsrn_core.volume import TimeAxis, Volume, open_volume, volume_from_vtk
 
 DIMS = (3, 4, 5)  # z, y, x: all different, so that no mix-up can hide
 EXTENT = (10, 14, -2, 1, 5, 7)
@@ -341,3 +342,11 @@ def test_unknown_associations_are_refused() -> None:
         volume_from_vtk(image(), "density", "field")
     with pytest.raises(VariableNotFoundError, match="at least one"):
         volume_from_vtk(image(), [])
+
+
+def test_the_time_of_a_pipeline_s_data_is_kept():
+    data = image()
+    array = data.GetPointData().GetArrayName(0)
+    assert volume_from_vtk(data, array).time is None
+    data.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), 7.5)
+    assert volume_from_vtk(data, array).time == TimeAxis((7.5,))

@@ -11,6 +11,8 @@ from amgsrn_core.archive import Archive, BrickRecord, load_brick, read_index
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.errors import ConfigurationError
 
+# Learning rates relative to a cold start's: of the features, and of the decoder relative to them.
+_FEATURES, _DECODER = 2.0, 1.0 / 3.0
 # Codes of macro-cells reach so far beyond the range, see amgsrn_core.archive.cells.
 _MARGIN = 0.125
 
@@ -53,9 +55,14 @@ class WarmStart:
 
     def training(self, training: TrainingConfig) -> TrainingConfig:
         """Return how a network is trained that starts from one of this model's."""
-        # Lower learning rates, another schedule or grids at rest do not make it sooner.
-        iterations = self.iterations or max(1, training.iterations // 2)
-        return dataclasses.replace(training, iterations=iterations)
+        # Most of what changes from data to data that are alike is in the features, little in the
+        # decoder. Other schedules, and grids at rest, do not make it sooner.
+        return dataclasses.replace(
+            training,
+            iterations=self.iterations or max(1, training.iterations // 2),
+            learning_rate=min(1.0, _FEATURES * training.learning_rate),
+            decoder_rate=max(1e-4, _DECODER * training.decoder_rate),
+        )
 
     def identity(self) -> list[str | int]:
         """Return what changes with what the training starts from, as plain JSON types."""

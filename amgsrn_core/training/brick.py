@@ -117,7 +117,7 @@ def fit_brick(
     with memory_errors(training, device):
         seed = (training.seed + number) % _SEEDS
         training = dataclasses.replace(training, seed=seed)
-        known = None if start is None else start.network(number)
+        known = None if start is None else start.network(number, network)
         if start is not None and known is not None:
             training = start.training(training)
             low, high = known.range_for(low, high)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amgsrn_core.archive import Archive, BrickRecord, load_brick, read_index
+from amgsrn_core.archive import Archive, BrickRecord, load_brick, parameter_shapes, read_index
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.errors import ConfigurationError
 
@@ -97,8 +97,8 @@ class WarmStart:
                 "that it was trained with, or start from another model or from none."
             )
 
-    def network(self, number: int) -> StartingNetwork | None:
-        """Return the network of a brick; None where the brick has none."""
+    def network(self, number: int, network: NetworkConfig) -> StartingNetwork | None:
+        """Return the network of a brick; None where the brick has none of this size."""
         whole = read_index(self.path)
         last = whole.steps - 1
         index = whole.at(last)
@@ -106,5 +106,8 @@ class WarmStart:
         if record.state != "network":
             return None
         state = load_brick(self.path, whole.bricks_of(last)[number])
+        shapes = parameter_shapes(network, len(index.components))
+        if any(state[name].shape != shape for name, shape in shapes.items()):
+            return None
         low, high = (np.array(values) for values in index.value_range(record))
         return StartingNetwork(state, low, high)

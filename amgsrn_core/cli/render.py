@@ -104,9 +104,9 @@ def _of_model(arguments: argparse.Namespace) -> tuple[GridGeometry, Marcher]:
     from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once
     from amgsrn_core.rendering import make_marcher
 
-    model = NeuralVolume.open(
-        arguments.model, arguments.device, backend=_networks(arguments)
-    ).at(step)
+    model = NeuralVolume.open(arguments.model, arguments.device, backend=_networks(arguments)).at(
+        step
+    )
     return index.geometry, make_marcher(model, transfer, settings, arguments.backend)
 
 

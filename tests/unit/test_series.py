@@ -309,6 +309,7 @@ def test_a_training_starts_from_any_model_of_its_kind(source, trained, tmp_path)
     volume = open_volume(source, time=3)
     path = tmp_path / "next.amgsrn"
     train(volume, path, WIND, QUICK, series=series, start=trained)
+    assert read_index(path).training.iterations_done == 1
     assert psnr(NeuralVolume.open(path, "cpu"), moving()[3]) > 25  # from the last step
     assert train(volume, path, WIND, QUICK, series=series, start=trained).completed
     with pytest.raises(ResumeError):

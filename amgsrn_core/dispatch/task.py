@@ -103,6 +103,7 @@ def train_brick(task: BrickTask) -> str:
             task.network,
             task.training,
             device,
+            storage=task.storage,
             number=task.number,
             checkpoints=CheckpointFile(parts.checkpoint(task.number), task.fingerprint),
             observer=reporter,

@@ -61,6 +61,7 @@ def train_single(
             network,
             training,
             device,
+            storage=storage,
             checkpoints=CheckpointFile(brick / _CHECKPOINT, fingerprint),
             observer=observer,
             records=Records(training, output, volume.geometry, BrickRecord(whole, whole)),
@@ -104,7 +105,7 @@ def _fingerprint(
         crc,
         to_json(network),
         training.substance(),
-        to_json(storage),
+        storage.to_json(),
     ]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 

@@ -226,6 +226,27 @@ class StorageConfig(Checked):
     """How a trained model is stored."""
 
     dtype: str = option("float32", "type of the stored numbers", choices=("float32", "float16"))
+    compress: bool = option(
+        False, "quantise the trained numbers and store them entropy-coded, many times smaller"
+    )
+    compress_loss: float = option(
+        0.1, "dB of PSNR that compression may cost each brick", minimum=0.001, maximum=60.0
+    )
+    compress_finetune: int = option(
+        0,
+        "more optimiser steps, on quantised numbers and with a price on their size, before a "
+        "network is compressed",
+        minimum=0,
+        maximum=100_000_000,
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types, without the options of compression where there is none.
+
+        Without them, programs that know nothing of compression go on reading what has none.
+        """
+        values = to_json(self)
+        return values if self.compress else {"dtype": values["dtype"]}
 
 
 @dataclass(frozen=True)

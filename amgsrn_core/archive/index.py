@@ -298,6 +298,13 @@ class ModelIndex:
         """Numbers of the bricks that were not trained."""
         return tuple(i for i, brick in enumerate(self.bricks) if brick.state == "missing")
 
+    @property
+    def psnr(self) -> float | None:
+        """PSNR of the whole model in dB, as far as it is known."""
+        several = len(self.bricks) > 1
+        psnr = self.training.config.get("psnr") if several else self.bricks[0].psnr
+        return psnr if isinstance(psnr, float) and math.isfinite(psnr) else None
+
     def value_range(self, brick: BrickRecord) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return the lowest and highest value of each component that a brick is scaled by."""
         if brick.value_minimum:
@@ -325,7 +332,7 @@ class ModelIndex:
             "missing": _missing_to_json(self.missing),
             "time": _time_to_json(self.time),
             "training": {**_plain(self.training), "seconds": number_to_json(self.training.seconds)},
-            "storage": config.to_json(self.storage),
+            "storage": self.storage.to_json(),
             "history_columns": list(self.history_columns),
         }
 

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -21,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from amgsrn_core.archive.cells import cell_shape, pack_cells, unpack_cells
+from amgsrn_core.archive.compression import COMPRESSED, unpack
 from amgsrn_core.archive.index import ModelIndex
 from amgsrn_core.archive.mask import pack_mask, unpack_mask
 from amgsrn_core.archive.shapes import parameter_shapes
@@ -30,6 +32,8 @@ from amgsrn_core.output import reason, replacing
 _INDEX_KEY = "amgsrn"
 _CHECKSUM_KEY = "amgsrn_sha256"
 _DTYPES = ("F64", "F32", "F16", "U8")
+# Of a history beside compressed numbers.
+_COMPRESSED_ROWS = 50
 
 
 def write_archive(
@@ -45,10 +49,11 @@ def write_archive(
         Describes the model. Checksums and `masked` of its bricks are filled in here.
     bricks : sequence of dict
         For each brick of the index: the network's parameters by name (see
-        :func:`~amgsrn_core.archive.parameter_shapes`), `mask` (bool [z, y, x] over the ghosted
-        extent, True where there is a value; leave it out when nothing is missing), `macro_cells`
-        (uint8 [2, C, z, y, x], see :mod:`amgsrn_core.archive.cells`) and `history` (float64
-        [rows, columns], one column for each of the index's `history_columns`).
+        :func:`~amgsrn_core.archive.parameter_shapes`), or instead of them what
+        :func:`amgsrn_core.archive.compression.pack` made of them; `mask` (bool [z, y, x] over the
+        ghosted extent, True where there is a value; leave it out when nothing is missing),
+        `macro_cells` (uint8 [2, C, z, y, x], see :mod:`amgsrn_core.archive.cells`) and `history`
+        (float64 [rows, columns], one column for each of the index's `history_columns`).
 
     Returns
     -------
@@ -97,11 +102,11 @@ def read_index(path: str | os.PathLike[str]) -> ModelIndex:
 
 
 def load_brick(
-    path: str | os.PathLike[str], number: int, verify: bool = False
+    path: str | os.PathLike[str], number: int, verify: bool = False, decode: bool = True
 ) -> dict[str, np.ndarray]:
     """Return one brick of a model file; see :meth:`Archive.load_brick`."""
     with Archive(path) as archive:
-        return archive.load_brick(number, verify)
+        return archive.load_brick(number, verify, decode)
 
 
 def verify_archive(path: str | os.PathLike[str]) -> ModelIndex:
@@ -163,7 +168,9 @@ class Archive:
         if file is not None:
             file.__exit__(None, None, None)
 
-    def load_brick(self, number: int, verify: bool = False) -> dict[str, np.ndarray]:
+    def load_brick(
+        self, number: int, verify: bool = False, decode: bool = True
+    ) -> dict[str, np.ndarray]:
         """Return one brick's tensors by name, and read nothing else of the file.
 
         Parameters
@@ -172,6 +179,8 @@ class Archive:
             Position in the index's `bricks`.
         verify : bool, default: False
             Compare the bytes with their checksum.
+        decode : bool, default: True
+            False leaves compressed parameters as they are, for :func:`write_archive`.
 
         Returns
         -------
@@ -191,7 +200,7 @@ class Archive:
             stored = self._read_brick(number)
             if verify and _checksum(stored) != self.index.bricks[number].sha256:
                 raise ChecksumError(f"the bytes of brick {number} differ from their checksum")
-            return _usable_tensors(self.index, number, stored)
+            return _usable_tensors(self.index, number, stored, decode)
 
     def check_header(self) -> None:
         """Raise :class:`ChecksumError` unless the header is as the format prescribes.
@@ -295,7 +304,9 @@ def _stored_tensors(
                 raise ArchiveError(f"The macro-cells of brick {number} are {tensor.shape}.")
             tensor = pack_cells(tensor)
         elif name == "history":
-            tensor = tensor.astype("<f8")
+            tensor = _stored_history(tensor, index.storage.compress)
+        elif name == COMPRESSED:
+            pass
         else:
             tensor = _stored_parameter(name, tensor, index.storage.dtype)
         stored[name] = np.ascontiguousarray(tensor)
@@ -304,6 +315,14 @@ def _stored_tensors(
     except ArchiveError as error:
         raise ArchiveError(f"Cannot store the model: {error}.") from error
     return stored
+
+
+def _stored_history(rows: np.ndarray, compress: bool) -> np.ndarray:
+    """Return a history as it is stored; beside compressed numbers all of it would be large."""
+    if not compress:
+        return rows.astype("<f8")
+    every = max(1, math.ceil(len(rows) / _COMPRESSED_ROWS))
+    return rows[::-1][::every][::-1].astype("<f4")  # the last row is always there
 
 
 def _stored_parameter(name: str, tensor: np.ndarray, dtype: str) -> np.ndarray:
@@ -317,11 +336,16 @@ def _stored_parameter(name: str, tensor: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _usable_tensors(
-    index: ModelIndex, number: int, stored: dict[str, np.ndarray]
+    index: ModelIndex, number: int, stored: dict[str, np.ndarray], decode: bool = True
 ) -> dict[str, np.ndarray]:
     usable: dict[str, np.ndarray] = {}
     for name, tensor in stored.items():
-        if name == "mask":
+        if name == COMPRESSED and not decode:
+            usable[name] = tensor
+        elif name == COMPRESSED:
+            shapes = parameter_shapes(index.network, len(index.components))
+            usable.update(unpack({name: tensor}, shapes))
+        elif name == "mask":
             usable[name] = unpack_mask(tensor, index.bricks[number].ghosted_dims)
         elif name == "macro_cells":
             usable[name] = unpack_cells(tensor, _cells_shape(index, number))
@@ -336,7 +360,10 @@ def _usable_tensors(
 
 def _check_shapes(index: ModelIndex, number: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
     expected = {}
-    if index.bricks[number].state == "network":
+    packed = COMPRESSED in shapes
+    if packed and (index.bricks[number].state != "network" or not index.storage.compress):
+        raise ArchiveError(f"the index does not expect brick {number} to be compressed")
+    if index.bricks[number].state == "network" and not packed:
         expected = parameter_shapes(index.network, len(index.components))
     for name, shape in expected.items():
         if name not in shapes:
@@ -349,7 +376,7 @@ def _check_shapes(index: ModelIndex, number: int, shapes: Mapping[str, tuple[int
     history = shapes.get("history")
     if history is not None and (len(history) != 2 or history[1] != len(index.history_columns)):
         raise ArchiveError(f"the history of brick {number} does not fit 'history_columns'")
-    for name in ("mask", "macro_cells"):
+    for name in ("mask", "macro_cells", COMPRESSED):
         if len(shapes.get(name, (0,))) != 1:
             raise ArchiveError(f"'{name}' of brick {number} is not a list of bytes")
 

@@ -57,6 +57,8 @@ def describe(index: ModelIndex, path: str) -> dict[str, Any]:
     values = index.to_json()
     shapes = parameter_shapes(index.network, len(index.components))
     compressed = os.path.getsize(path)
+    networks = sum(brick.state == "network" for brick in index.bricks)
+    parameters = networks * sum(math.prod(shape) for shape in shapes.values())
     return {
         "path": os.fspath(path),
         "format_version": values["version"],
@@ -79,23 +81,16 @@ def describe(index: ModelIndex, path: str) -> dict[str, Any]:
         "per_brick": values["bricks"],
         "network": values["network"],
         "holes": list(index.holes),
-        "parameters": sum(brick.state == "network" for brick in index.bricks)
-        * sum(math.prod(shape) for shape in shapes.values()),
+        "parameters": parameters,
         "storage": values["storage"],
         "bytes": compressed,
+        "float32_bytes": 4 * parameters,
         "source": values["source"],
         "ratio": index.source.bytes / compressed,
-        "psnr": _psnr(index),
+        "psnr": index.psnr,
         "training": values["training"],
         "backend_default": backend_name("cpu"),
     }
-
-
-def _psnr(index: ModelIndex) -> float | None:
-    """Return the PSNR that the whole model had when it was trained."""
-    several = len(index.bricks) > 1
-    psnr = index.training.config.get("psnr") if several else index.bricks[0].psnr
-    return psnr if isinstance(psnr, float) and math.isfinite(psnr) else None
 
 
 def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -129,7 +124,7 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
         ),
     )
     ratio = figure(results["ratio"], digits=3)
-    yield "size", f"{size(results['bytes'])} ({index.storage.dtype})"
+    yield "size", f"{size(results['bytes'])} ({_storage(index, results)})"
     yield "compression", f"{ratio} : 1 of {size(source.bytes)} ({source.dtype})"
     if results["psnr"] is not None:
         mean = ", mean of the steps" if index.steps > 1 else ""
@@ -141,6 +136,13 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
     yield "format", f"{major}.{minor}"
     if results["verified"]:
         yield "verified", "all checksums agree"
+
+
+def _storage(index: ModelIndex, results: dict[str, Any]) -> str:
+    if not index.storage.compress:
+        return index.storage.dtype
+    ratio = figure(results["float32_bytes"] / results["bytes"], digits=3)
+    return f"compressed, {ratio} : 1 of its numbers as float32"
 
 
 def _encoder(network: NetworkConfig) -> str:

@@ -118,6 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_reconstruct(commands)
     _add_render(commands)
     _add_info(commands)
+    _add_compress(commands)
     _add_import(commands)
     _add_export(commands)
     _add_jobs(commands)
@@ -287,6 +288,14 @@ def _add_info(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--history", metavar="FILE.csv", help="write the training history as a table"
     )
     _add_json(parser)
+
+
+def _add_compress(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(commands, "compress", "write a trained model many times smaller")
+    parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
+    _add_output(parser, "OUT.amgsrn", "the model to write")
+    add_options(parser, StorageConfig, without=("dtype", "compress"))
+    _add_device(parser)
 
 
 def _add_import(commands: argparse._SubParsersAction[_Parser]) -> None:

@@ -273,7 +273,7 @@ class _Run:
                 error = float((part.squares / span**2).mean() / part.count)
                 record = dataclasses.replace(record, psnr=psnr_of(error))
             records.append(record)
-            states.append(load_brick(self._parts.done(number), 0))
+            states.append(load_brick(self._parts.done(number), 0, decode=False))
         history = self._merge_histories(states, span)
         psnr = psnr_of(self._error(span))
         seconds = time.monotonic() - self._started
@@ -472,7 +472,7 @@ def _fingerprint(
         [BrickRecord(brick.extent, brick.ghosted).to_json() for brick in bricks],
         to_json(network),
         training.substance(),
-        to_json(storage),
+        storage.to_json(),
         *(start.identity() if start is not None else ()),
     ]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

@@ -107,6 +107,7 @@ def train_brick(task: BrickTask) -> str:
             task.network,
             task.training,
             device,
+            storage=task.storage,
             number=task.number,
             start=task.start,
             checkpoints=CheckpointFile(parts.checkpoint(task.number), task.fingerprint),

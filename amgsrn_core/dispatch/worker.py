@@ -36,6 +36,7 @@ _STATES = {
     "training": "training",
     "paused": "paused",
     "measuring": "finishing",
+    "compressing": "finishing",
     "saving": "finishing",
 }
 

@@ -195,6 +195,12 @@ class GradientKernel:
         """Return a view [G, F, D, H, W] of node gradients: what is added there counts as well."""
         return inside(self._gradients[0], torch.Size(self._shape))
 
+    def taken_gradients(self) -> Tensor:
+        """Return the nodes' gradients since the last update, and forget them."""
+        total = self.node_gradients()
+        self._gradients.zero_()
+        return total
+
     def update(
         self,
         nodes: Tensor,

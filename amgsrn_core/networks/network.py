@@ -99,9 +99,13 @@ class SceneNetwork(nn.Module):
 
         `transforms` are the network's own, perhaps detached.
         """
+        return self.encode_with(points, self.feature_grids, transforms)
+
+    def encode_with(self, points: Tensor, feature_grids: Tensor, transforms: Tensor) -> Tensor:
+        """Return what :meth:`encode` would if the feature grids were the given ones."""
         if self._levels:
-            return hash_encode(points, self.feature_grids, self._levels)
-        features = reference.encode(points, self.feature_grids, transforms)
+            return hash_encode(points, feature_grids, self._levels)
+        features = reference.encode(points, feature_grids, transforms)
         if self.config.encoder == "dense":
             terms = positional_terms(points, self.config.positional_terms)
             return torch.cat([terms, features], dim=1)

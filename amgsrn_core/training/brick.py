@@ -11,15 +11,17 @@ import numpy as np
 import torch
 
 from amgsrn_core.archive import BrickRecord
-from amgsrn_core.config import NetworkConfig, TrainingConfig
+from amgsrn_core.archive.cells import coarser_cells
+from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import AmgsrnError, OutOfMemoryError, is_out_of_memory
 from amgsrn_core.macro_cells import network_cells
 from amgsrn_core.networks import SceneNetwork, initial_network, network_from_state
 from amgsrn_core.training.checkpoint import CheckpointFile
+from amgsrn_core.training.compression import compressed
 from amgsrn_core.training.fit import FitResult, fit
 from amgsrn_core.training.history import History, psnr_of
 from amgsrn_core.training.placement import place_grids
-from amgsrn_core.training.progress import Observer, Progress, unobserved
+from amgsrn_core.training.progress import Command, Observer, Progress, unobserved
 from amgsrn_core.training.quality import FitQuality, measure
 from amgsrn_core.training.records import Records
 from amgsrn_core.training.sampling import TrainingData, prepare
@@ -28,6 +30,8 @@ from amgsrn_core.volume.geometry import Extent
 from amgsrn_core.volume.volume import Block
 
 _SEEDS = 2**31
+# Iterations of fine-tuning between questions to the observer.
+_ASK_EVERY = 5
 
 
 @dataclass
@@ -39,7 +43,8 @@ class FittedBrick:
     record : BrickRecord
         With its state, value range and quality.
     state : dict of ndarray
-        The network's parameters, its macro-cells, and `mask` where voxels are missing.
+        The network's parameters, perhaps compressed, its macro-cells, and `mask` where voxels are
+        missing.
     squares : ndarray of float64 [C]
         Sums of the squared errors over the brick's own valid voxels, in the volume's units.
     count : int
@@ -67,6 +72,7 @@ def fit_brick(
     training: TrainingConfig,
     device: torch.device,
     *,
+    storage: StorageConfig | None = None,
     number: int = 0,
     start: WarmStart | None = None,
     checkpoints: CheckpointFile | None = None,
@@ -85,6 +91,8 @@ def fit_brick(
         Voxels of the whole volume along z, y, x.
     network, training : configurations
     device : torch.device
+    storage : StorageConfig, optional
+        Whether the network is compressed, and at which cost.
     number : int, default: 0
         Of the brick: each has random numbers of its own.
     start : WarmStart, optional
@@ -100,7 +108,7 @@ def fit_brick(
     TrainingError
         The training diverged, or (OutOfMemoryError) ran out of memory.
     """
-    inner = _inner(record)
+    inner = inner_voxels(record)
     low, high = value_range(block)
     record = _ranged(record, low, high)
     nothing = FitResult(True, 0, 0.0, History())
@@ -129,10 +137,35 @@ def fit_brick(
         if not result.completed:
             return FittedBrick(record, result)
         observer(_finishing("measuring", training, result, model, data))
-        quality = measure(model, data, inner)
+        quality, state = measure(model, data, inner), model.state_arrays()
+        if storage is not None and storage.compress:
+            done = dataclasses.replace(result, completed=False)
+
+            def go_on(iteration: int) -> bool:
+                if iteration % _ASK_EVERY:
+                    return True
+                progress = _finishing("compressing", training, result, model, data)
+                return observer(progress) is not Command.STOP
+
+            limit = quality.mean_square * 10.0 ** (storage.compress_loss / 10.0)
+            packed = compressed(
+                model,
+                data,
+                training,
+                storage,
+                lambda: measure(model, data, inner).mean_square,
+                limit,
+                go_on,
+            )
+            if packed is None:
+                return FittedBrick(record, done)
+            state = packed
+            quality = measure(model, data, inner)
         observer(_finishing("saving", training, result, model, data))
-        fitted = _fitted(record, result, model, data, quality, high - low)
-        fitted.state["macro_cells"] = network_cells(model, record, dims, data.valid)
+        fitted = _fitted(record, result, state, data, quality, high - low)
+        cells = network_cells(model, record, dims, data.valid)
+        is_compressed = storage is not None and storage.compress
+        fitted.state["macro_cells"] = coarser_cells(cells) if is_compressed else cells
         return fitted
 
 
@@ -200,12 +233,12 @@ def _ranged(record: BrickRecord, low: np.ndarray, high: np.ndarray) -> BrickReco
 def _fitted(
     record: BrickRecord,
     result: FitResult,
-    model: SceneNetwork,
+    parameters: dict[str, np.ndarray],
     data: TrainingData,
     quality: FitQuality,
     span: np.ndarray,
 ) -> FittedBrick:
-    state = {**model.state_arrays(), "history": result.history.array()}
+    state = {**parameters, "history": result.history.array()}
     if data.valid is not None:
         state["mask"] = data.valid
     return FittedBrick(
@@ -236,7 +269,7 @@ def _finishing(
     )
 
 
-def _inner(record: BrickRecord) -> Extent:
+def inner_voxels(record: BrickRecord) -> Extent:
     """Return the brick's own voxels as ranges within its ghosted extent."""
     z, y, x = (
         slice(own.start - ghosted.start, own.stop - ghosted.start)

@@ -64,7 +64,7 @@ class Progress:
     Attributes
     ----------
     phase : str
-        "reading", "training", "paused", "measuring" or "saving".
+        "reading", "training", "paused", "measuring", "compressing" or "saving".
     iteration, iterations : int
         Done and planned, of all bricks together.
     loss : float

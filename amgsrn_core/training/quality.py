@@ -34,9 +34,14 @@ class FitQuality:
     largest: np.ndarray
 
     @property
+    def mean_square(self) -> float:
+        """Mean squared error."""
+        return float(self.squares.mean() / self.count)
+
+    @property
     def psnr(self) -> float:
         """In dB."""
-        return psnr_of(float(self.squares.mean() / self.count))
+        return psnr_of(self.mean_square)
 
 
 def measure(network: SceneNetwork, data: TrainingData, region: Extent | None = None) -> FitQuality:

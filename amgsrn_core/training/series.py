@@ -289,7 +289,7 @@ def _assemble(
         source=dataclasses.replace(index.source, bytes=index.source.bytes * len(steps)),
     )
     states = [
-        load_brick(path, number)
+        load_brick(path, number, decode=False)
         for path, step in zip(paths, steps)
         for number in range(len(step.bricks))
     ]
@@ -338,7 +338,7 @@ def _fingerprint(
         bricks,
         to_json(network),
         training.substance(),
-        to_json(storage),
+        storage.to_json(),
         to_json(series),
         None if start is None else start.identity(),
     ]

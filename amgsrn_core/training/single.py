@@ -73,9 +73,10 @@ def train_single(
             training,
             device,
             start=start,
+            storage=storage,
             checkpoints=CheckpointFile(brick / _CHECKPOINT, fingerprint),
             observer=observer,
-            records=Records(training, output, volume.geometry, BrickRecord(whole, whole)),
+            records=Records(training, output, volume.geometry, record),
         )
         result = fitted.result
         history = result.history.array()
@@ -115,7 +116,7 @@ def _fingerprint(
         crc,
         to_json(network),
         training.substance(),
-        to_json(storage),
+        storage.to_json(),
         *(start.identity() if start is not None else ()),
     ]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

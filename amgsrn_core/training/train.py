@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from amgsrn_core.archive.compression import refuse_incompressible
 from amgsrn_core.bricks import partition
 from amgsrn_core.config import (
     BrickConfig,
@@ -68,6 +69,8 @@ def train(
 
     Raises
     ------
+    ConfigurationError
+        Options contradict each other, or a network that cannot be is to be compressed.
     VolumeError
         The data cannot be trained on (constant, nothing valid, infinite values).
     ResumeError
@@ -86,6 +89,8 @@ def train(
     network, training = network or NetworkConfig(), training or TrainingConfig()
     training = with_usable_records(training)
     storage, bricks = storage or StorageConfig(), bricks or BrickConfig()
+    if storage.compress:
+        refuse_incompressible(network)
     output = Path(output)
     ensure_writable(output)
     warm = None

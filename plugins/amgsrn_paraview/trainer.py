@@ -212,6 +212,18 @@ class AMGSRNTrainer(Algorithm):
         """Choose the type of the stored numbers, by its position among the choices."""
         self._choose(self._storage, StorageConfig, "dtype", number)
 
+    def SetCompress(self, on: int) -> None:
+        """Choose whether the model's numbers are stored compressed."""
+        self._assign(self._storage, compress=bool(on))
+
+    def SetCompressLoss(self, decibels: float) -> None:
+        """Set what compression may cost."""
+        self._assign(self._storage, compress_loss=decibels)
+
+    def SetCompressFinetune(self, iterations: int) -> None:
+        """Set for how long a network is fine-tuned before it is compressed."""
+        self._assign(self._storage, compress_finetune=iterations)
+
     def SetBricks(self, x: int, y: int, z: int) -> None:
         """Set into how many bricks the volume is cut."""
         self._assign(self._bricks, bricks=(z, y, x))

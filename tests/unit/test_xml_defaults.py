@@ -38,7 +38,10 @@ PUBLIC = (
 OPTIONS = [
     *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(NetworkConfig)),
     *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(TrainingConfig)),
-    *((field, "storage type") for field in dataclasses.fields(StorageConfig)),
+    *(
+        (field, "storage type" if field.name == "dtype" else re.sub("_", " ", field.name))
+        for field in dataclasses.fields(StorageConfig)
+    ),
     *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(BrickConfig)),
     *(
         (field, field.name)

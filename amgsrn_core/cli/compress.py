@@ -1,0 +1,53 @@
+"""``amgsrn compress``: a model file becomes a smaller one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+
+from amgsrn_core.archive import ModelIndex, read_index
+from amgsrn_core.cli.options import configuration
+from amgsrn_core.cli.progress import display
+from amgsrn_core.cli.report import decibels, figure, print_rows, size
+from amgsrn_core.config import StorageConfig
+from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.output import ensure_writable
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compress a model, then say what it costs."""
+    storage = configuration(StorageConfig, arguments, compress=True, dtype="float32")
+    ensure_writable(arguments.output)
+    if _is_same(arguments.model, arguments.output):
+        raise ConfigurationError("The model would be replaced by a lesser one; name another file.")
+    before = read_index(arguments.model)
+
+    from amgsrn_core.training.archived import compress_model
+
+    with display("compressing") as shown:
+        after = compress_model(
+            arguments.model,
+            arguments.output,
+            storage,
+            device=arguments.device,
+            backend=arguments.backend,
+            observer=lambda done, total: shown.update(done / total, f"{done}/{total} bricks", []),
+        )
+    print_rows(_rows(arguments, before, after))
+    return 0
+
+
+def _rows(
+    arguments: argparse.Namespace, before: ModelIndex, after: ModelIndex
+) -> Iterator[tuple[str, str]]:
+    large, small = os.path.getsize(arguments.model), os.path.getsize(arguments.output)
+    yield "model", arguments.output
+    yield "size", f"{size(small)}, {figure(large / small, digits=3)} : 1 of the model's"
+    yield "compression", f"{figure(after.source.bytes / small, digits=3)} : 1 of the data"
+    yield "PSNR when trained", decibels(before.psnr)
+    yield "PSNR now, about", decibels(after.psnr)
+
+
+def _is_same(first: str, second: str) -> bool:
+    return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)

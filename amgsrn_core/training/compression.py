@@ -1,0 +1,211 @@
+"""Compression of a trained network: as coarse as an error budget allows.
+
+All numbers of a network share one price: the rounding of each, weighed by how much it moves the
+output, may cost the same (reverse water-filling). So one number decides over all steps, and it is
+found by measuring.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amgsrn_core.archive.compression import pack, rounded
+from amgsrn_core.config import StorageConfig, TrainingConfig
+from amgsrn_core.errors import TrainingError
+from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.networks.reference import transform_points
+from amgsrn_core.training.finetune import finetune
+from amgsrn_core.training.sampling import TrainingData
+
+_POINTS = 1 << 16
+_ROUNDS = 10
+# The search ends when this share of the budget is used.
+_ENOUGH = 0.85
+# A feature that hardly matters still gets a step, within this factor of the most important one's.
+_SMALLEST = 1e-6
+# Fine-tuning is done with steps that would add this share to the error if nothing answered them.
+_TUNED_FOR = 0.05
+# It is done in stages, after each of which the steps use up this share of what is left of the
+# limit, or shrink by at most this factor's root. The last one within the limit counts.
+_STAGES, _CARE, _SHRINK = 3, 0.5, 0.4
+
+Steps = dict[str, np.ndarray]
+Packed = dict[str, np.ndarray]
+
+
+def compressed(
+    network: SceneNetwork,
+    data: TrainingData,
+    config: TrainingConfig,
+    storage: StorageConfig,
+    error: Callable[[], float],
+    limit: float,
+    go_on: Callable[[int], bool] = lambda iteration: True,
+) -> Packed | None:
+    """Round a network's parameters as coarsely as its error may grow, in place; return them packed.
+
+    Parameters
+    ----------
+    network : SceneNetwork
+        With feature grids (not a hash grid).
+    data : TrainingData
+        What it was trained on, for fine-tuning.
+    config : TrainingConfig
+    storage : StorageConfig
+        Says for how long the network is fine-tuned first. Where that does not end within the
+        limit, it is as if there had been none.
+    error : callable
+        Returns the network's mean squared error as it is now.
+    limit : float
+        What that may be at most.
+    go_on : callable, optional
+        Asked before each iteration of fine-tuning; False stops.
+
+    Returns
+    -------
+    dict or None
+        Of :func:`amgsrn_core.archive.compression.pack`; None when it was stopped.
+    """
+    unit, before = unit_steps(network), error()
+    if storage.compress_finetune:
+        # Of a fit that is nearly perfect the limit is what counts.
+        scale = math.sqrt(max(_TUNED_FOR * before, limit - before))
+        best, best_scale = network.state_arrays(), math.sqrt(max(limit - before, 0.01 * limit))
+        for stage in _stages(storage.compress_finetune):
+            if not finetune(network, data, config, unit, scale, stage, go_on):
+                return None
+            exact = network.state_arrays()
+            set_parameters(network, rounded(exact, scaled(unit, scale)))
+            left = limit - error()
+            if left >= 0.0:
+                best, best_scale = exact, scale
+            set_parameters(network, exact)
+            # What is left of the limit goes to the steps, with some care.
+            share = _CARE if left > 0.0 else 1.0
+            scale = math.sqrt(max(scale**2 + share * left, _SHRINK * scale**2))
+        set_parameters(network, best)
+        if (packed := _searched(network, unit, best_scale, error, before, limit)) is not None:
+            return packed
+    scale = math.sqrt(max(limit - before, 0.01 * limit))
+    packed = _searched(network, unit, scale, error, before, limit)
+    if packed is None:
+        raise TrainingError(
+            f"The network cannot be compressed at a loss of {storage.compress_loss:g} dB; allow a "
+            "larger one (compress-loss)."
+        )
+    return packed
+
+
+def _stages(iterations: int) -> list[range]:
+    bounds = [iterations * stage // _STAGES for stage in range(_STAGES + 1)]
+    return [range(start, stop) for start, stop in zip(bounds, bounds[1:]) if stop > start]
+
+
+def _searched(
+    network: SceneNetwork,
+    unit: Steps,
+    scale: float,
+    error: Callable[[], float],
+    before: float,
+    limit: float,
+) -> Packed | None:
+    """Round a network by the largest steps that keep to the limit; None if none do."""
+    exact = network.state_arrays()
+    best, low, high = 0.0, 0.0, math.inf
+    for _ in range(_ROUNDS):
+        set_parameters(network, rounded(exact, scaled(unit, scale)))
+        now = error()
+        if now <= limit:
+            best = low = scale
+            if now - before >= _ENOUGH * (limit - before):
+                break
+        else:
+            high = scale
+        # The error grows with the square of the steps.
+        growth = 0.97 * (limit - before) / max(now - before, 1e-30)
+        guess = scale * min(max(math.sqrt(max(growth, 0.0)), 0.4), 1.5)
+        scale = guess if low < guess < high else 0.5 * (low + high)
+    if not best:
+        return None
+    steps = scaled(unit, best)
+    set_parameters(network, rounded(exact, steps))
+    return pack(exact, steps)
+
+
+def set_parameters(network: SceneNetwork, values: dict[str, np.ndarray]) -> None:
+    """Copy parameters into a network."""
+    with torch.no_grad():
+        for name, parameter in network.state_dict().items():
+            parameter.copy_(torch.from_numpy(values[name]))
+
+
+def scaled(unit: Steps, scale: float) -> Steps:
+    """Return the steps whose errors add up to about `scale` squared."""
+    return {name: (steps * scale).astype(np.float32) for name, steps in unit.items()}
+
+
+def unit_steps(network: SceneNetwork) -> Steps:
+    """Return steps for all parameters with which rounding adds a mean squared error of about 1.
+
+    A number whose rounding error e moves the output by s e gets a step in proportion to 1 / s: to
+    first order that gives the smallest file for an error.
+    """
+    features, layers = _influence(network)
+    nodes = math.prod(network.feature_grids.shape[2:])
+    count = network.feature_grids.numel() + sum(w.numel() for w in network.weights)
+    # A rounding error has the mean square step^2 / 12.
+    share = 12.0 / count
+    floor = max(float(features.max()) * _SMALLEST, 1e-30)
+    unit = {"feature_grids": np.sqrt(share * nodes / features.clip(floor))}
+    for number, (weight, influence) in enumerate(zip(network.weights, layers)):
+        each = max(influence, 1e-30) / weight.numel()
+        unit[f"decoder.{number}.weight"] = np.array([math.sqrt(share / each)])
+    return unit
+
+
+def _influence(network: SceneNetwork) -> tuple[np.ndarray, list[float]]:
+    """Return what errors of variance 1 add to the mean squared error, to first order.
+
+    Returns
+    -------
+    features : float64 [G, F]
+        In all nodes of a feature together, at the lowest frequency.
+    layers : list of float
+        In all numbers of each of the decoder's matrices together.
+    """
+    device = network.minimum.device
+    random = torch.Generator().manual_seed(0)
+    points = (torch.rand((_POINTS, 3), generator=random) * 2.0 - 1.0).to(device)
+    with torch.no_grad():
+        inputs = network.encode(points, network.transforms)
+    values = inputs.detach().requires_grad_()
+    entering, leaving = [values], []
+    with torch.enable_grad():
+        for weight in network.weights:
+            leaving.append(torch.nn.functional.linear(entering[-1], weight.detach()))
+            entering.append(torch.relu(leaving[-1]))
+        outputs = leaving[-1].shape[1]
+        squares: list[Tensor] = [torch.zeros_like(values)]
+        squares += [torch.zeros_like(out) for out in leaving]
+        for output in range(outputs):
+            gradients = torch.autograd.grad(
+                leaving[-1][:, output].sum(), [values, *leaving], retain_graph=True
+            )
+            for total, gradient in zip(squares, gradients):
+                total += gradient.square() / outputs
+    layers = [
+        float((square.sum(1) * before.detach().square().sum(1)).mean())
+        for square, before in zip(squares[1:], entering)
+    ]
+    grids, count = network.feature_grids.shape[:2]
+    own = squares[0][:, -grids * count :].view(-1, grids, count)
+    with torch.no_grad():
+        local = transform_points(points, network.transforms)
+        inside = (local.abs() <= 1.0).all(-1).t()
+        features = (own * inside[:, :, None]).mean(0)
+    return features.cpu().numpy().astype(np.float64), layers

@@ -1,0 +1,284 @@
+"""Compressed models: smaller by far, within the error budget, and read like any other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sample_models import small_brick, small_index
+
+from amgsrn_core import NeuralVolume, train, volume_from_array
+from amgsrn_core.archive import Archive, load_brick, parameter_shapes, read_index, write_archive
+from amgsrn_core.archive.cells import coarser_cells, decode_table, pack_cells
+from amgsrn_core.archive.compression import COMPRESSED, pack, rounded, unpack
+from amgsrn_core.cli import main
+from amgsrn_core.config import BrickConfig, NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.errors import ArchiveError, ConfigurationError
+from amgsrn_core.macro_cells import network_cells
+from amgsrn_core.training import Command, Progress
+from amgsrn_core.volume.volume import Block
+
+SIZE = NetworkConfig(grids=4, grid_shape=(8, 8, 8), width=16)
+FAST = TrainingConfig(iterations=150, batch=2048, device="cpu")
+COMPRESS = StorageConfig(compress=True)
+
+
+def waves(n: int = 20) -> np.ndarray:
+    z, y, x = np.meshgrid(*[np.linspace(-1, 1, n)] * 3, indexing="ij")
+    return (np.sin(3 * x + y) * np.cos(2 * z) + 0.3 * x).astype(np.float32)
+
+
+def parameters(seed: int = 0) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    shapes = parameter_shapes(SIZE, 1)
+    return {name: random.normal(0, 0.3, shape).astype("f4") for name, shape in shapes.items()}
+
+
+def steps(size: float, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        name: np.full(value.shape[:2] if name == "feature_grids" else (1,), size)
+        for name, value in values.items()
+        if name != "transforms"
+    }
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-3, 0.1, 100.0])
+def test_packed_parameters_come_back_rounded(size):
+    values = parameters()
+    packed = pack(values, steps(size, values))
+    found = unpack(packed, parameter_shapes(SIZE, 1))
+    expected = rounded(values, steps(size, values))
+    assert found.keys() == values.keys()
+    for name, value in found.items():
+        assert value.dtype == np.float32
+        np.testing.assert_array_equal(value, expected[name])
+    np.testing.assert_array_equal(found["transforms"], values["transforms"])
+
+
+def test_rounding_errors_are_those_of_the_steps():
+    values = parameters()
+    found = rounded(values, steps(0.01, values))
+    for name in ("decoder.0.weight", "decoder.1.weight"):
+        assert np.abs(found[name] - values[name]).max() <= 0.005 + 1e-6
+    error = found["feature_grids"] - values["feature_grids"]
+    # At the lowest frequency, the mean of a grid times the root of its size, the step is 0.01;
+    # nowhere is it larger than sqrt(27) times that.
+    means = error.mean(axis=(2, 3, 4)) * 8**1.5
+    assert np.abs(means).max() <= 0.005 + 1e-5
+    assert 0.01 < error.std() * np.sqrt(12) < 0.01 * np.sqrt(27)
+
+
+def test_packing_approaches_the_numbers_entropy():
+    values = parameters()
+    coarse = pack(values, steps(0.3, values))[COMPRESSED]
+    count = sum(v.size for n, v in values.items() if n != "transforms")
+    # A normal number in steps of one to about two standard deviations has about two bits.
+    assert len(coarse) < 0.3 * count + 48 * 4
+
+
+def test_any_damage_to_packed_parameters_is_told_in_a_sentence():
+    values, shapes = parameters(), parameter_shapes(SIZE, 1)
+    intact = pack(values, steps(0.05, values))[COMPRESSED]
+    random = np.random.default_rng(0)
+    refused = 0
+    for length in (0, 3, 200, len(intact) // 2, len(intact) - 1):
+        with pytest.raises(ArchiveError):
+            unpack({COMPRESSED: intact[:length]}, shapes)
+    with pytest.raises(ArchiveError):
+        unpack({COMPRESSED: intact}, parameter_shapes(NetworkConfig(), 1))
+    for position in random.integers(0, len(intact), 300):
+        damaged = intact.copy()
+        damaged[position] ^= 1 << random.integers(0, 8)
+        try:
+            found = unpack({COMPRESSED: damaged}, shapes)
+        except ArchiveError:
+            refused += 1
+        else:
+            assert all(found[name].shape == shape for name, shape in shapes.items())
+    assert refused
+
+
+def write_compressed(path: Path) -> dict[str, np.ndarray]:
+    index = small_index(network=SIZE).replace(storage=COMPRESS)
+    values = parameters()
+    brick = {**small_brick(index, mask=True), "history": np.ones((400, 2))}
+    for name in values:
+        brick.pop(name, None)
+    write_archive(path, index, [{**brick, **pack(values, steps(0.01, values))}])
+    return rounded(values, steps(0.01, values))
+
+
+def test_a_file_with_packed_parameters_is_read_like_any_other(tmp_path):
+    path = tmp_path / "model.amgsrn"
+    expected = write_compressed(path)
+    found = load_brick(path, 0, verify=True)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+    assert len(found["history"]) == 50
+    with Archive(path) as archive:
+        raw = archive.load_brick(0, decode=False)
+        assert set(raw) == {COMPRESSED, "mask", "history"}
+        write_archive(tmp_path / "again.amgsrn", archive.index, [raw])
+    again = load_brick(tmp_path / "again.amgsrn", 0, verify=True)
+    for name, value in found.items():
+        np.testing.assert_array_equal(again[name], value)
+
+
+def test_only_compressed_files_need_a_newer_reader(tmp_path):
+    plain = small_index().to_json()
+    assert plain["storage"] == {"dtype": "float32"}
+    packed = small_index().replace(storage=COMPRESS).to_json()
+    assert packed["version"] == [1, 2]
+    assert packed["storage"]["compress"] is True
+
+
+def test_a_damaged_compressed_file_is_told_in_a_sentence(tmp_path):
+    path = tmp_path / "model.amgsrn"
+    write_compressed(path)
+    text = path.read_bytes()
+    position = text.rindex(pack(parameters(), steps(0.01, parameters()))[COMPRESSED].tobytes())
+    path.write_bytes(text[: position + 900] + bytes(400) + text[position + 1300 :])
+    with pytest.raises(ArchiveError, match=r"cannot be used: .*\.$"):
+        load_brick(path, 0, verify=True)
+    with pytest.raises(ArchiveError, match=r"cannot be used: .*compressed.*\.$"):
+        load_brick(path, 0)
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+def test_training_keeps_to_the_budget_and_measures_what_it_wrote(tmp_path, backend):
+    training = TrainingConfig(iterations=150, batch=2048, device="cpu", backend=backend)
+    volume = volume_from_array(waves())
+    plain = train(volume, tmp_path / "a.amgsrn", SIZE, training)
+    packed = train(volume, tmp_path / "b.amgsrn", SIZE, training, COMPRESS)
+    assert 0.0 < plain.psnr - packed.psnr <= 0.1
+    assert packed.path.stat().st_size < plain.path.stat().st_size / 3
+    values = NeuralVolume.open(packed.path).reconstruct_block().values[0]
+    error = np.mean((values - waves()) ** 2) / np.ptp(waves()) ** 2
+    assert -10 * np.log10(error) == pytest.approx(packed.psnr, abs=0.01)
+    cells = load_brick(packed.path, 0)["macro_cells"]
+    (brick,) = NeuralVolume.open(packed.path, device="cpu", backend=backend).bricks()
+    computed = network_cells(brick.network, brick.record, volume.dims)
+    np.testing.assert_array_equal(cells, coarser_cells(computed))  # of what is decoded
+
+
+def test_coarser_macro_cells_are_still_bounds():
+    codes = np.random.default_rng(0).integers(0, 256, (2, 1, 40, 40, 40)).astype(np.uint8)
+    codes[:, :, :3] = [[[[[0]]]], [[[[255]]]]]
+    codes[:, :, 3:6] = [[[[[255]]]], [[[[0]]]]]
+    wider = coarser_cells(codes)
+    table = decode_table()
+    assert (table[0][wider[0]] <= table[0][codes[0]]).all()
+    assert (table[1][wider[1]] >= table[1][codes[1]]).all()
+    np.testing.assert_array_equal(wider[:, :, :6], codes[:, :, :6])
+    known = (codes[0] > 0) & (codes[0] < 255)
+    assert (table[0][codes[0]][known] - table[0][wider[0]][known]).max() < 0.08
+    assert len(pack_cells(wider)) < 0.7 * len(pack_cells(codes))
+
+
+def test_bricks_are_compressed_each_for_itself(tmp_path):
+    volume = volume_from_array(waves())
+    training = TrainingConfig(iterations=60, batch=2048, device="cpu")
+    outcome = train(
+        volume, tmp_path / "m.amgsrn", SIZE, training, COMPRESS, BrickConfig(bricks=(1, 1, 2))
+    )
+    with Archive(outcome.path) as archive:
+        for number in range(2):
+            assert COMPRESSED in archive.load_brick(number, verify=True, decode=False)
+    values = NeuralVolume.open(outcome.path).reconstruct_block().values[0]
+    error = np.mean((values - waves()) ** 2) / np.ptp(waves()) ** 2
+    assert -10 * np.log10(error) == pytest.approx(outcome.psnr, abs=0.3)
+    assert json.dumps(read_index(outcome.path).to_json()["storage"]).count("compress") == 3
+
+
+def test_finetuning_makes_the_file_smaller_at_the_same_budget(tmp_path):
+    training = TrainingConfig(iterations=300, batch=2048, device="cpu")
+    volume = volume_from_array(waves())
+    plain = train(volume, tmp_path / "a.amgsrn", SIZE, training)
+    sizes = []
+    for iterations in (0, 600):
+        storage = StorageConfig(compress=True, compress_finetune=iterations)
+        outcome = train(volume, tmp_path / f"{iterations}.amgsrn", SIZE, training, storage)
+        assert plain.psnr - outcome.psnr <= 0.1
+        with Archive(outcome.path) as archive:
+            sizes.append(len(archive.load_brick(0, decode=False)[COMPRESSED]))
+    assert sizes[1] < 0.8 * sizes[0]
+
+
+def test_a_run_that_is_stopped_while_fine_tuning_continues(tmp_path):
+    def stop(progress: Progress) -> Command:
+        return Command.STOP if progress.phase == "compressing" else Command.CONTINUE
+
+    volume = volume_from_array(waves())
+    storage = StorageConfig(compress=True, compress_loss=1.0, compress_finetune=20)
+    path = tmp_path / "m.amgsrn"
+    stopped = train(volume, path, SIZE, FAST, storage, observer=stop)
+    assert not stopped.completed
+    assert not path.exists()
+    assert train(volume, path, SIZE, FAST, storage).completed
+    assert len(load_brick(path, 0)["history"]) == 50
+
+
+@pytest.mark.parametrize("components", [1, 2])
+def test_gradients_of_both_backends_agree_in_finetuning(components):
+    from amgsrn_core.networks import initial_network
+    from amgsrn_core.training.compression import unit_steps
+    from amgsrn_core.training.finetune import finetune
+    from amgsrn_core.training.sampling import prepare
+
+    found = []
+    for backend in ("torch", "auto"):
+        values = np.stack([waves(), -(waves() ** 2)][:components])
+        low, high = values.min((1, 2, 3)), values.max((1, 2, 3))
+        data = prepare(Block(values, None), low, high, torch.device("cpu"))
+        limits = (torch.tensor(v, dtype=torch.float32) for v in (low, high))
+        network = initial_network(SIZE, *limits, 0)
+        with torch.no_grad():
+            network.feature_grids.mul_(1e3)
+        config = TrainingConfig(batch=4096, device="cpu", backend=backend)
+        steps = unit_steps(network)
+        # One step of Adam only tells the signs of the gradients, some more their sizes.
+        assert finetune(network, data, config, steps, 0.02, range(8), lambda iteration: True)
+        found.append(network.state_arrays())
+    for name, value in found[0].items():
+        change = np.abs(value - found[1][name])
+        assert np.quantile(change, 0.98) < 2e-3, name
+
+
+def test_a_trained_model_is_compressed_afterwards(tmp_path, capsys):
+    volume = volume_from_array(waves())
+    bricks = BrickConfig(bricks=(1, 1, 2))
+    plain = train(volume, tmp_path / "a.amgsrn", SIZE, FAST, None, bricks)
+    small = tmp_path / "b.amgsrn"
+    assert main(["compress", str(plain.path), "-o", str(small), "--device", "cpu"]) == 0
+    assert "compression" in capsys.readouterr().out
+    assert small.stat().st_size < plain.path.stat().st_size / 3
+    values = NeuralVolume.open(small, verify=True).reconstruct_block().values[0]
+    error = np.mean((values - waves()) ** 2) / np.ptp(waves()) ** 2
+    assert -10 * np.log10(error) == pytest.approx(plain.psnr, abs=0.3)
+    index, before = read_index(small), read_index(plain.path)
+    assert 0 < before.psnr - index.psnr <= 0.1
+    for old, new in zip(before.bricks, index.bricks):
+        assert new.max_error > old.max_error
+    assert main(["compress", str(small), "-o", str(tmp_path / "c.amgsrn")]) == 1
+    assert "compressed already" in capsys.readouterr().err
+    assert main(["info", str(small)]) == 0
+    assert "compressed" in capsys.readouterr().out
+
+
+def test_a_hash_grid_is_refused_before_any_work(tmp_path):
+    network = NetworkConfig(encoder="hash", grids=2, hash_log2_size=6)
+    with pytest.raises(ConfigurationError, match="hash grid cannot be compressed"):
+        train(volume_from_array(waves()), tmp_path / "m.amgsrn", network, FAST, COMPRESS)
+
+
+def test_a_dense_grid_of_two_components_is_compressed(tmp_path):
+    network = NetworkConfig(encoder="dense", grid_shape=(8, 8, 8), width=16)
+    volume = volume_from_array(np.stack([waves(), waves() ** 2]), components=("u", "v"))
+    plain = train(volume, tmp_path / "a.amgsrn", network, FAST)
+    storage = StorageConfig(compress=True, compress_finetune=9)
+    packed = train(volume, tmp_path / "b.amgsrn", network, FAST, storage)
+    assert plain.psnr - packed.psnr <= 0.1
+    assert packed.path.stat().st_size < plain.path.stat().st_size / 2

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from amgsrn_core.archive import BrickRecord, ModelIndex, load_brick, read_index, write_archive
+from amgsrn_core.archive.compression import refuse_incompressible
 from amgsrn_core.bricks import partition
 from amgsrn_core.config import (
     BrickConfig,
@@ -29,9 +30,11 @@ from amgsrn_core.dispatch.parts import PartsFolder
 from amgsrn_core.dispatch.status import STOP_FILE
 from amgsrn_core.errors import OutputError, ResumeError, VolumeError
 from amgsrn_core.output import ensure_writable, reason
+from amgsrn_core.training.aspect import matched_network
 from amgsrn_core.training.history import COLUMNS
 from amgsrn_core.training.outcome import TrainingOutcome, finished, model_index, training_record
 from amgsrn_core.training.progress import Command, Observer, Progress, unobserved
+from amgsrn_core.training.records import with_usable_records
 from amgsrn_core.training.start import WarmStart
 from amgsrn_core.volume.source import identity_of
 from amgsrn_core.volume.volume import TimeAxis, Volume
@@ -86,14 +89,19 @@ def train_series(
     >>> steps = [open_volume("ocean.nc", "temperature", time=i) for i in range(6)]  # doctest: +SKIP
     >>> train_series(steps, "ocean.amgsrn")  # doctest: +SKIP
     """
-    network, training = network or NetworkConfig(), training or TrainingConfig()
+    network = network or NetworkConfig()
+    training = with_usable_records(training or TrainingConfig())
     storage, bricks = storage or StorageConfig(), bricks or BrickConfig()
+    if storage.compress:
+        refuse_incompressible(network)
     dispatch, series = dispatch or DispatchConfig(), series or SeriesConfig()
     output = Path(output)
     ensure_writable(output)
     axis = time_axis(volumes)
     first = None if start is None else WarmStart(os.path.abspath(start), series.warm_iterations)
     counts = bricks.counts(volumes[0].dims, volumes[0].n_components)
+    if training.match_aspect:
+        network = matched_network(network, partition(volumes[0].dims, counts, bricks.ghost))
     fingerprint = _fingerprint(
         volumes, network, training, storage, (counts, bricks.ghost), series, first
     )

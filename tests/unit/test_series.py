@@ -13,13 +13,21 @@ from sample_models import small_brick, small_index
 from sample_volumes import coordinate, write_netcdf
 
 from amgsrn_core import NeuralVolume, open_series, open_volume, volume_from_array
-from amgsrn_core.archive import BrickRecord, ModelIndex, load_brick, read_index, write_archive
+from amgsrn_core.archive import (
+    BrickRecord,
+    ModelIndex,
+    load_brick,
+    read_index,
+    verify_archive,
+    write_archive,
+)
 from amgsrn_core.cli import main
 from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
     NetworkConfig,
     SeriesConfig,
+    StorageConfig,
     TrainingConfig,
 )
 from amgsrn_core.errors import ArchiveError, ConfigurationError, ResumeError, VolumeError
@@ -280,6 +288,19 @@ def test_constant_empty_and_masked_steps(tmp_path):
     assert not masked[:, :4].any() and masked[:, 4:].all()
     assert psnr(model.at(4), values[4]) > 25
     assert model.series.value_minimum == (values[values > -99].min(),)
+
+
+def test_a_series_has_the_options_of_a_single_training(source, trained, tmp_path):
+    output = tmp_path / "small.amgsrn"
+    training = dataclasses.replace(QUICK, match_aspect=True, iterations=40)
+    storage = StorageConfig(compress=True)
+    train_series(open_series(source, times="0:2"), output, WIND, training, storage)
+    index = verify_archive(output)
+    depth, height, width = index.network.grid_shape
+    assert depth < height < width
+    assert output.stat().st_size < trained.stat().st_size / 3
+    for step in range(2):
+        assert psnr(NeuralVolume.open(output, device="cpu").at(step), moving()[step]) > 15
 
 
 def test_bricks_start_from_their_own_bricks(source, tmp_path):

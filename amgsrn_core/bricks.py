@@ -71,10 +71,31 @@ def partition(dims: tuple[int, int, int], counts: Counts, ghost: int) -> tuple[B
                 f"{count} bricks along {axis} leave some with a single voxel; use fewer of them, "
                 "or ghost cells."
             )
-    ranges = [
-        [(slice(a, b), slice(max(0, a - ghost), min(n, b + ghost))) for a, b in _cuts(n, count)]
-        for n, count in zip(dims, counts)
-    ]
+    whole = slice(0, dims[0]), slice(0, dims[1]), slice(0, dims[2])
+    return partition_piece(whole, whole, counts, ghost)
+
+
+def partition_piece(own: Extent, held: Extent, counts: Counts, ghost: int) -> tuple[Brick, ...]:
+    """Cut a part of a volume; otherwise like :func:`partition`.
+
+    Parameters
+    ----------
+    own : tuple of three slices (z, y, x)
+        The part.
+    held : tuple of three slices (z, y, x)
+        Voxels that can be learned: ghost cells end there.
+    counts, ghost
+        As for :func:`partition`.
+    """
+    ranges = []
+    for part, there, count in zip(own, held, counts):
+        cuts = [(part.start + a, part.start + b) for a, b in _cuts(part.stop - part.start, count)]
+        ranges.append(
+            [
+                (slice(a, b), slice(max(there.start, a - ghost), min(there.stop, b + ghost)))
+                for a, b in cuts
+            ]
+        )
     return tuple(
         Brick((z, y, x), (gz, gy, gx)) for (z, gz), (y, gy), (x, gx) in itertools.product(*ranges)
     )

@@ -41,7 +41,14 @@ from amgsrn_core.errors import (
 from amgsrn_core.training.grid_series import forget_series
 from amgsrn_core.training.history import COLUMNS, History, psnr_of
 from amgsrn_core.training.outcome import TrainingOutcome, finished, model_index, training_record
-from amgsrn_core.training.progress import BrickProgress, BricksProgress, Command, Observer, Progress
+from amgsrn_core.training.progress import (
+    BrickProgress,
+    BricksProgress,
+    Command,
+    Observer,
+    PartialModel,
+    Progress,
+)
 from amgsrn_core.training.start import WarmStart
 from amgsrn_core.volume import export_volume
 from amgsrn_core.volume.source import identity_of, source_of
@@ -235,8 +242,16 @@ class _Run:
             0.0,
             now - self._started,
             eta,
-            bricks=BricksProgress(len(self._bricks), len(self._finished), failed, running),
+            bricks=BricksProgress(
+                len(self._bricks), len(self._finished), failed, running, self.partial
+            ),
         )
+
+    def partial(self) -> PartialModel:
+        """Return the bricks that are done so far."""
+        low, high = self._range()
+        index = model_index(self._volume, low, high, self._network, self._storage)
+        return PartialModel(index.replace(bricks=tuple(self._records())), self._load)
 
     def stopped(self, output: Path) -> TrainingOutcome:
         """Return the outcome of a run that was stopped."""
@@ -260,20 +275,8 @@ class _Run:
                 f"{next(iter(self._missing.values()))}"
             )
         span = self._span()
-        records = []
-        states: list[dict[str, np.ndarray]] = []
-        for number, brick in enumerate(self._bricks):
-            part = self._finished.get(number)
-            if part is None:
-                records.append(BrickRecord(brick.extent, brick.ghosted, state="missing"))
-                states.append({})
-                continue
-            record = part.record
-            if part.count:
-                error = float((part.squares / span**2).mean() / part.count)
-                record = dataclasses.replace(record, psnr=psnr_of(error))
-            records.append(record)
-            states.append(load_brick(self._parts.done(number), 0, decode=False))
+        records = self._records()
+        states = [self._load(number, decode=False) for number in range(len(self._bricks))]
         history = self._merge_histories(states, span)
         psnr = psnr_of(self._error(span))
         seconds = time.monotonic() - self._started
@@ -288,6 +291,28 @@ class _Run:
         )
 
     # --- Helpers ---------------------------------------------------------------------------------
+
+    def _records(self) -> list[BrickRecord]:
+        """Return the records of the bricks that are done, and of holes."""
+        span = self._span()
+        records = []
+        for number, brick in enumerate(self._bricks):
+            part = self._finished.get(number)
+            if part is None:
+                records.append(BrickRecord(brick.extent, brick.ghosted, state="missing"))
+                continue
+            record = part.record
+            if part.count:
+                error = float((part.squares / span**2).mean() / part.count)
+                record = dataclasses.replace(record, psnr=psnr_of(error))
+            records.append(record)
+        return records
+
+    def _load(self, number: int, decode: bool = True) -> dict[str, np.ndarray]:
+        """Return the tensors of a brick, perhaps as they are stored; none if it is not done."""
+        if number not in self._finished:
+            return {}
+        return load_brick(self._parts.done(number), 0, decode=decode)
 
     def _task(self, number: int, source: dict[str, Any]) -> BrickTask:
         brick = self._bricks[number]

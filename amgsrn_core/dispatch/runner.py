@@ -62,7 +62,8 @@ class Runner(Generic[T]):
     Parameters
     ----------
     executor : concurrent.futures.Executor
-        If it has a method ``abandon(future)``, that is called for a call that shows no life.
+        If it has a method ``abandon(future)``, that is called for a call that shows no life; if
+        it has one ``poll()``, a few times a second, for executors without a thread of their own.
     function : callable
         Does a task in a worker and returns "done", or "stopped" when it ended before it was done.
     tasks : sequence
@@ -163,6 +164,9 @@ class Runner(Generic[T]):
             self._running[future] = attempt
 
     def _collect(self, seconds: float, last: bool = False) -> None:
+        poll = getattr(self._executor, "poll", None)
+        if poll is not None:
+            poll()
         if not self._running:
             time.sleep(min(seconds, 0.05))
             return

@@ -10,7 +10,10 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amgsrn_core.training.progress import Progress
 
 JOB_FILE = "job.json"
 STATUS_FILE = "status.json"
@@ -23,6 +26,14 @@ LEASE_SECONDS = 20.0
 STATES = ("starting", "training", "paused", "finishing", "done", "stopped", "failed")
 ENDED = ("done", "stopped", "failed")
 CONTROLS = ("run", "pause", "stop")
+_PHASES = {
+    "reading": "starting",
+    "training": "training",
+    "paused": "paused",
+    "measuring": "finishing",
+    "compressing": "finishing",
+    "saving": "finishing",
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,23 @@ class JobStatus:
     eta_seconds: float = math.nan
     message: str = ""
     pid: int = 0
+
+    @classmethod
+    def of_progress(cls, progress: Progress) -> JobStatus:
+        """Return what this process's observer is told, as a status."""
+        eta = progress.eta_seconds
+        return cls(
+            _PHASES[progress.phase],
+            progress.iteration,
+            progress.iterations,
+            progress.loss,
+            progress.psnr,
+            progress.learning_rate,
+            progress.seconds,
+            math.nan if eta is None else eta,
+            "",
+            os.getpid(),
+        )
 
     @property
     def has_ended(self) -> bool:

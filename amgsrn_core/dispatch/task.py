@@ -67,8 +67,14 @@ class BrickTask:
         return PartsFolder(Path(self.folder))
 
 
-def train_brick(task: BrickTask) -> str:
+def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
     """Train a brick and leave it in the run's folder; return "done", or "stopped" when told to.
+
+    Parameters
+    ----------
+    task : BrickTask
+    volume : Volume, optional
+        Where this process has the values already; default: opened as the task says.
 
     Raises
     ------
@@ -92,7 +98,8 @@ def train_brick(task: BrickTask) -> str:
 
     device = select_device(os.environ.get(DEVICE_VARIABLE) or task.training.device, training=True)
     with memory_errors(task.training, device):
-        volume = _opened(json.dumps(task.source, sort_keys=True))
+        if volume is None:
+            volume = _opened(json.dumps(task.source, sort_keys=True))
         if volume.dims != tuple(task.source["dims"]):
             raise VolumeError(
                 f"The volume '{volume.name}' has changed to {list(volume.dims)} voxels since the "

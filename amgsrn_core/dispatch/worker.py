@@ -13,32 +13,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
-
-from amgsrn_core.archive import Archive
 from amgsrn_core.dispatch import status as files
 from amgsrn_core.dispatch.job import JobDescription
-from amgsrn_core.dispatch.live import PREVIEW_POINTS, LiveResult, write_live
+from amgsrn_core.dispatch.live import write_live
 from amgsrn_core.dispatch.status import JobStatus
-from amgsrn_core.ensemble import NeuralVolume
 from amgsrn_core.errors import AmgsrnError, ConfigurationError
-from amgsrn_core.feature_grids import box_densities
-from amgsrn_core.training import COLUMNS, Command, Progress, train
-from amgsrn_core.training.outcome import model_index
+from amgsrn_core.training import Command, Progress, train
 from amgsrn_core.volume import open_volume
 from amgsrn_core.volume.volume import Volume
 
 _STATUS_SECONDS = 0.4
 # A preview costs about as much as an iteration; previews may take this share of the time.
 _LIVE_SECONDS, _LIVE_SHARE = 1.0, 0.2
-_STATES = {
-    "reading": "starting",
-    "training": "training",
-    "paused": "paused",
-    "measuring": "finishing",
-    "compressing": "finishing",
-    "saving": "finishing",
-}
 
 
 def main(folder: Path) -> int:
@@ -97,7 +83,7 @@ class _Reporter:
         self._status = JobStatus(pid=os.getpid())
         self._status_time = self._live_time = -1e9
         self._live_wait = _LIVE_SECONDS
-        self._live_iteration = -1
+        self._live_done = -1
         self._live_file = folder / files.LIVE_FILE
         self._volume: Volume | None = None
         self._job: JobDescription | None = None
@@ -111,11 +97,14 @@ class _Reporter:
         self._live_file = Path(job.live_folder or self._folder) / files.LIVE_FILE
 
     def __call__(self, progress: Progress) -> Command:
-        state = _STATES[progress.phase]
-        if state != self._status.state or time.monotonic() - self._status_time > _STATUS_SECONDS:
-            self._publish_status(progress, state)
-        if progress.network is not None and progress.phase != "paused":
-            self._publish_live_if_due(progress)
+        status = JobStatus.of_progress(progress)
+        is_new = status.state != self._status.state
+        if is_new or time.monotonic() - self._status_time > _STATUS_SECONDS:
+            self._publish_status(status)
+        bricks = progress.bricks
+        if progress.phase != "paused" and (progress.network is not None or bricks is not None):
+            done = progress.iteration if bricks is None else bricks.done or -1
+            self._publish_live_if_due(progress, done)
         stopped = self._signalled or files.has_lapsed(self._live_file.parent)
         control = "stop" if stopped else files.read_control(self._folder)
         return {"stop": Command.STOP, "pause": Command.PAUSE}.get(control, Command.CONTINUE)
@@ -124,21 +113,10 @@ class _Reporter:
         """Publish the last live result, made of the finished model."""
         if self._live_file.parent == self._folder:
             return  # it went with the run
-        with Archive(path) as archive:
-            index = archive.index
-            states = (archive.load_brick(number) for number in range(len(index.bricks)))
-            densities, history = [], np.zeros((0, len(COLUMNS)))
-            for state in states:
-                unknown = np.full(index.network.grids, np.nan)
-                has_grids = "transforms" in state
-                densities.append(box_densities(state["transforms"]) if has_grids else unknown)
-                history = state.get("history", history)
-        model = NeuralVolume.open(path, device="cpu")
-        live = _live_result(
-            model, np.concatenate(densities), history, index.training.iterations_done
-        )
+        from amgsrn_core.dispatch import previews
+
         with contextlib.suppress(OSError):
-            write_live(self._live_file, live)
+            write_live(self._live_file, previews.of_file(path))
 
     def end(self, state: str, message: str) -> None:
         """Publish the last status."""
@@ -147,66 +125,37 @@ class _Reporter:
             files.write_status(self._folder, last)
         print(message, file=sys.stderr)  # noqa: T201 -- the log of this process
 
-    def _publish_status(self, progress: Progress, state: str) -> None:
-        eta = progress.eta_seconds
-        self._status = JobStatus(
-            state,
-            progress.iteration,
-            progress.iterations,
-            progress.loss,
-            progress.psnr,
-            progress.learning_rate,
-            progress.seconds,
-            float("nan") if eta is None else eta,
-            "",
-            os.getpid(),
-        )
+    def _publish_status(self, status: JobStatus) -> None:
+        self._status = status
         with contextlib.suppress(OSError):
-            files.write_status(self._folder, self._status)
+            files.write_status(self._folder, status)
         self._status_time = time.monotonic()
 
-    def _publish_live_if_due(self, progress: Progress) -> None:
+    def _publish_live_if_due(self, progress: Progress, done: int) -> None:
+        """Publish a preview if there is something new, as `done` iterations or bricks tell."""
         now = time.monotonic()
-        is_new = progress.iteration > self._live_iteration
-        if not is_new or now - self._live_time < self._live_wait:
+        if done <= self._live_done or now - self._live_time < self._live_wait:
             return
         with contextlib.suppress(OSError):
             self._publish_live(progress)
-        self._live_time = time.monotonic()
-        self._live_iteration = progress.iteration
+        self._live_time, self._live_done = time.monotonic(), done
         self._live_wait = max(_LIVE_SECONDS, (self._live_time - now) / _LIVE_SHARE)
 
     def _publish_live(self, progress: Progress) -> None:
-        network, history, job = progress.network, progress.history, self._job
-        assert network is not None and history is not None
+        # They load PyTorch, which a run over bricks does without until its first one is done.
+        from amgsrn_core.dispatch import previews
+
+        job, bricks = self._job, progress.bricks
         assert job is not None and self._volume is not None
-        low, high = network.minimum.cpu().numpy(), network.maximum.cpu().numpy()
-        index = model_index(self._volume, low, high, network.config, job.storage)
-        state = network.state_arrays()
-        if progress.valid is not None:
-            state["mask"] = progress.valid
-        model = NeuralVolume(index, [state], device=network.minimum.device)
-        densities = box_densities(state["transforms"])
-        live = _live_result(model, densities, history.array(), progress.iteration)
+        if bricks is None:
+            live = previews.of_network(self._volume, progress, job.storage)
+        else:
+            assert bricks.partial is not None
+            live = previews.of_partial(bricks.partial(), progress.iteration)
         write_live(self._live_file, live)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signalled = True
-
-
-def _live_result(
-    model: NeuralVolume, densities: np.ndarray, history: np.ndarray, iteration: int
-) -> LiveResult:
-    geometry, preview = model.decoded_preview(PREVIEW_POINTS)
-    return LiveResult(
-        geometry=geometry,
-        preview=preview,
-        corners=np.concatenate(model.feature_corners()),
-        densities=densities,
-        history=history,
-        history_columns=COLUMNS,
-        iteration=iteration,
-    )
 
 
 def _open(source: dict[str, Any]) -> Volume:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+    from amgsrn_core.archive import ModelIndex
     from amgsrn_core.networks import SceneNetwork
     from amgsrn_core.training.history import History
 
@@ -48,13 +49,32 @@ class BrickProgress:
 
 
 @dataclass(frozen=True)
+class PartialModel:
+    """The bricks that are done, as a model with holes.
+
+    Attributes
+    ----------
+    index : ModelIndex
+    load_brick : callable
+        Returns the tensors of a brick by its number; see :meth:`amgsrn_core.archive.Archive`.
+    """
+
+    index: ModelIndex
+    load_brick: Callable[[int], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
 class BricksProgress:
-    """How many bricks there are, are done and were given up, and those that are on."""
+    """How many bricks there are, are done and were given up, and those that are on.
+
+    `partial` returns what is done so far.
+    """
 
     total: int
     done: int
     failed: int
     running: tuple[BrickProgress, ...] = ()
+    partial: Callable[[], PartialModel] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

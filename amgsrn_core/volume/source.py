@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from amgsrn_core.volume.memory import ArrayVolume
+from amgsrn_core.volume.pieces import PieceVolume
 from amgsrn_core.volume.volume import Volume
 
 
@@ -16,9 +17,12 @@ def source_of(volume: Volume) -> dict[str, Any] | None:
     """Return what another process opens the volume by, as plain JSON types; None if it cannot.
 
     ``{"kind": "file", "path", "variables", "time", "dims"}``, or ``{"kind": "exported", "path",
-    "dims"}`` for a folder of :func:`amgsrn_core.volume.export_volume`.
+    "dims"}`` for a folder of :func:`amgsrn_core.volume.export_volume`; ``{"kind": "piece",
+    "dims"}`` where who trains has the values already.
     """
     dims = list(volume.dims)
+    if isinstance(volume, PieceVolume):
+        return {"kind": "piece", "dims": dims}
     if volume.folder:
         return {"kind": "exported", "path": os.path.abspath(volume.folder), "dims": dims}
     if isinstance(volume, ArrayVolume) or not os.path.exists(volume.source):
@@ -34,6 +38,8 @@ def source_of(volume: Volume) -> dict[str, Any] | None:
 
 def identity_of(volume: Volume) -> list[Any]:
     """Return what changes with a volume's values, without reading them where there is a file."""
+    if isinstance(volume, PieceVolume):
+        return [volume.name, volume.identity]
     if isinstance(volume, ArrayVolume):
         crc = 0
         for extent in volume.slabs():

@@ -22,10 +22,16 @@ ASSOCIATIONS = ("point", "cell")
 MISSING = MissingValues("NaN or blanked")
 
 GHOSTS = "vtkGhostType"
+DUPLICATE = 1
+"""VTK's mark of points and cells that another rank answers for."""
 
 
 def volume_from_vtk(
-    dataset: Any, array_names: str | Sequence[str], association: str = "point"
+    dataset: Any,
+    array_names: str | Sequence[str],
+    association: str = "point",
+    *,
+    duplicates: bool = False,
 ) -> ArrayVolume:
     """Make a volume of arrays of a VTK data set in memory; the values are not copied.
 
@@ -37,6 +43,8 @@ def volume_from_vtk(
         Numeric arrays; each component of each becomes a component of the volume.
     association : {"point", "cell"}, default: "point"
         Where the arrays are. Values of cells are taken to lie at the cells' centres.
+    duplicates : bool, default: False
+        Whether values that another rank answers for (ghost cells) count as values here, too.
 
     Notes
     -----
@@ -56,10 +64,14 @@ def volume_from_vtk(
     if not found:
         raise VariableNotFoundError(f"Name at least one array: {list_arrays(dataset)}.")
     values = [view for array in found for view in component_views(array, geometry, geometry.dims)]
-    ghosts = attributes(dataset, association).GetArray(GHOSTS)
+    array = attributes(dataset, association).GetArray(GHOSTS)
+    valid = None
+    if array is not None:
+        ghosts = component_views(array, geometry, geometry.dims)[0]
+        valid = ghosts & (~DUPLICATE if duplicates else ~0) == 0
     return VTKVolume(
         values,
-        None if ghosts is None else component_views(ghosts, geometry, geometry.dims)[0] == 0,
+        valid,
         name="_".join(names),
         components=name_components(found),
         units="",

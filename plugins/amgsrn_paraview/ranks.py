@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
+import pickle
 import time
 from typing import Any
 
-from vtkmodules.vtkCommonCore import VTK_CHAR, VTK_ID_TYPE, vtkDataArray
+import numpy as np
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkCommonCore import VTK_ID_TYPE, VTK_UNSIGNED_CHAR, vtkDataArray
 from vtkmodules.vtkParallelCore import vtkMultiProcessController
 
 # Where Open MPI and MPICH tell how many ranks are on this computer.
 _LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
+_LOCAL_NUMBERS = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
 
 # The first rank speaks about once a second; the others sleep in between, because waiting in MPI
 # keeps a core busy that the training needs.
-_SLEEP_SECONDS = 0.8
+SLEEP_SECONDS = 0.8
 
 Message = dict[str, Any]
 
@@ -47,31 +50,42 @@ def share_cores() -> None:
     torch.set_num_threads(max(1, min(allowed or 1, (os.cpu_count() or 1) // here)))
 
 
+def local_rank() -> int:
+    """Return this process's number among the ranks on this computer."""
+    return next((int(os.environ[n]) for n in _LOCAL_NUMBERS if n in os.environ), rank())
+
+
+def share(message: Any) -> list[Any]:
+    """Give a small message to every rank; return those of all ranks, in their order."""
+    return [_broadcast(message, sender) for sender in range(ranks())]
+
+
 def tell(message: Message, *, last: bool) -> None:
     """On the first rank: tell the others something; they listen until the `last` message."""
     if ranks() > 1:
-        _broadcast({**message, "last": last})
+        _broadcast({**message, "last": last}, 0)
 
 
 def listen() -> Message:
     """On another rank: return the first one's last message."""
-    while not (message := _broadcast(None))["last"]:
-        time.sleep(_SLEEP_SECONDS)
+    while not (message := _broadcast(None, 0))["last"]:
+        time.sleep(SLEEP_SECONDS)
     return message
 
 
-def _broadcast(message: Message | None) -> Message:
-    """Send a message from the first rank, or receive it elsewhere."""
+def _broadcast(message: Any, sender: int) -> Any:
+    """Send a message from one rank, or receive it elsewhere."""
     controller = vtkMultiProcessController.GetGlobalController()
-    text = b"" if message is None else json.dumps(message).encode()
+    if controller is None:
+        return message
+    # The ranks are one program: what they pickle for each other is their own.
+    data = pickle.dumps(message) if sender == rank() else b""
     size = vtkDataArray.CreateDataArray(VTK_ID_TYPE)
-    size.InsertNextTuple1(len(text))
-    controller.Broadcast(size, 0)
-    content = vtkDataArray.CreateDataArray(VTK_CHAR)
+    size.InsertNextTuple1(len(data))
+    controller.Broadcast(size, sender)
+    content = vtkDataArray.CreateDataArray(VTK_UNSIGNED_CHAR)
     content.SetNumberOfTuples(int(size.GetTuple1(0)))
-    if message is not None:
-        for place, byte in enumerate(text):
-            content.SetTuple1(place, byte)
-    controller.Broadcast(content, 0)
-    received = bytes(int(content.GetTuple1(i)) for i in range(content.GetNumberOfTuples()))
-    return json.loads(received)
+    if sender == rank():
+        vtk_to_numpy(content)[:] = np.frombuffer(data, dtype=np.uint8)
+    controller.Broadcast(content, sender)
+    return pickle.loads(vtk_to_numpy(content).tobytes())

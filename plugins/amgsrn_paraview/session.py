@@ -218,7 +218,7 @@ class Session:
         if stamp != self._stamp and self._run is not None:
             # The pipeline may have run again and come to the same values.
             with contextlib.suppress(AmgsrnError):
-                if _digest(request.volume()) == self._digest:
+                if digest_of(request.volume()) == self._digest:
                     self._stamp = stamp
         return stamp == self._stamp
 
@@ -227,11 +227,9 @@ class Session:
         try:
             volume = request.volume()
             summary = volume.check()
-            self._digest = _digest(volume)
-            output = request.output or _own_output(volume, self._digest, request)
-            if not output.endswith(SUFFIX):
-                output += SUFFIX
-            output = os.path.abspath(output)
+            self._digest = digest_of(volume)
+            output = request.output or own_output(volume.name, self._digest, request)
+            output = output_of(output)
             if previous is not None:
                 # Another model's folder is free at once; the same one when its worker is gone.
                 previous.close(wait=output == self.output)
@@ -316,7 +314,7 @@ class _Run:
             if time.monotonic() - last < _REPORT_SECONDS:
                 return True
             last = time.monotonic()
-            return report(status.fraction, _describe(status))
+            return report(status.fraction, describe(status))
 
         try:
             self.job.wait(on_status, _POLL_SECONDS)
@@ -338,7 +336,7 @@ class _Run:
             name=self._name,
             components=self._components,
             geometry=self._preview_geometry,
-            preview=self._untrained() if live is None else live.preview,
+            preview=live.preview if live is not None else self._untrained(),
             live=live,
             model=model,
         )
@@ -349,15 +347,18 @@ class _Run:
         self._finalizer()
 
     def _untrained(self) -> Block:
-        """Return what a network shows that has learned nothing: the minimum.
+        return untrained(self._preview_geometry, self._summary.minimum, self._summary.maximum)
 
-        One corner has the maximum, so that a colour map that is made now has the data's range.
-        """
-        shape = (len(self._components), *self._preview_geometry.dims)
-        values = np.empty(shape, dtype=np.float32)
-        values[:] = self._summary.minimum.reshape(-1, 1, 1, 1)
-        values[:, -1, -1, -1] = self._summary.maximum
-        return Block(values)
+
+def untrained(geometry: GridGeometry, minimum: np.ndarray, maximum: np.ndarray) -> Block:
+    """Return what networks show that have learned nothing: the minimum of each component.
+
+    One corner has the maximum, so that a colour map that is made now has the data's range.
+    """
+    values = np.empty((len(minimum), *geometry.dims), dtype=np.float32)
+    values[:] = minimum.reshape(-1, 1, 1, 1)
+    values[:, -1, -1, -1] = maximum
+    return Block(values)
 
 
 def _end(job: TrainingJob, folders: tuple[Path, Path]) -> None:
@@ -372,7 +373,8 @@ def _remove(folders: tuple[Path, Path]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _describe(status: JobStatus) -> str:
+def describe(status: JobStatus) -> str:
+    """Say in a few words how far a training is."""
     if status.state != "training":
         return {"starting": "Reading", "finishing": "Measuring and saving"}.get(
             status.state, status.state.capitalize()
@@ -385,7 +387,7 @@ def _describe(status: JobStatus) -> str:
     return text
 
 
-def _digest(volume: Volume) -> int:
+def digest_of(volume: Volume) -> int:
     """Return a checksum of a volume's values and place."""
     crc = zlib.crc32(repr((volume.name, volume.components, volume.geometry.to_json())).encode())
     for extent in volume.slabs():
@@ -396,7 +398,12 @@ def _digest(volume: Volume) -> int:
     return crc
 
 
-def _own_output(volume: Volume, digest: int, request: Request) -> str:
+def output_of(name: str) -> str:
+    """Return the absolute path of a model file, with its suffix."""
+    return os.path.abspath(name if name.endswith(SUFFIX) else name + SUFFIX)
+
+
+def own_output(name: str, digest: int, request: Request) -> str:
     """Return a file in the temporary folder that belongs to these data and settings alone."""
     options = [
         to_json(request.network),
@@ -414,7 +421,7 @@ def _own_output(volume: Volume, digest: int, request: Request) -> str:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"Cannot make the folder {folder}: {reason(error)}.") from error
-    name = "".join(c if c.isalnum() or c in "-_" else "_" for c in volume.name)[:60]
+    name = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:60]
     return str(folder / f"{name}-{digest:08x}-{crc:08x}{SUFFIX}")
 
 

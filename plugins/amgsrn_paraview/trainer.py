@@ -20,14 +20,15 @@ from amgsrn_core.config import (
     StorageConfig,
     TrainingConfig,
 )
-from amgsrn_core.dispatch import PREVIEW_POINTS
-from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.dispatch import PREVIEW_POINTS, JobStatus
+from amgsrn_core.errors import AmgsrnError, ConfigurationError
 from amgsrn_core.volume.preview import coarse_dims
 from amgsrn_paraview import datasets, results
 from amgsrn_paraview.algorithm import Algorithm
 from amgsrn_paraview.execution import may_return_early
 from amgsrn_paraview.ranks import listen, rank, ranks, tell
 from amgsrn_paraview.session import Request, Session, Shown
+from amgsrn_paraview.together import News, SharedTraining
 
 AUTO, LIVE, BLOCKING = range(3)
 
@@ -41,8 +42,8 @@ class AMGSRNTrainer(Algorithm):
     history (table) and the feature grids (boxes). In ParaView's window each update shows what
     there is by then; elsewhere the first one waits for the finished model.
 
-    On several ranks the first one asks for the whole volume and trains; the others have empty
-    outputs.
+    On several ranks each one trains the bricks of its own piece of the volume; a volume that is not
+    cut into bricks is trained by the first one. The other ranks' outputs are empty.
     """
 
     label = "AMGSRN Trainer"
@@ -59,6 +60,7 @@ class AMGSRNTrainer(Algorithm):
         self._restart = False
         self._execution = AUTO
         self._polled = False
+        self._shared = SharedTraining()
         session = self._session = Session()
         # Python may keep this object's attributes for longer than there is a filter. (ParaView's
         # window keeps a deleted filter to undo that; it asks no more, and the worker notices.)
@@ -269,17 +271,17 @@ class AMGSRNTrainer(Algorithm):
 
     def GetState(self) -> str:
         """Return idle, starting, training, paused, finishing, done, stopped or failed."""
-        status = self._session.status()
+        status = self._status()
         return "idle" if status is None else status.state
 
     def GetIteration(self) -> int:
         """Return the optimiser steps done."""
-        status = self._session.status()
+        status = self._status()
         return 0 if status is None else status.iteration
 
     def GetModelFile(self) -> str:
         """Return the model file that is written, or an empty string before the first update."""
-        return self._session.output
+        return self._shared.output if self._is_shared() else self._session.output
 
     # --- Requests of the pipeline ----------------------------------------------------------------
 
@@ -306,34 +308,36 @@ class AMGSRNTrainer(Algorithm):
         return 1
 
     def RequestUpdateExtent(self, request: Any, inInfo: Any, outInfo: Any) -> int:
-        """Ask for the whole volume on the first rank, and for nothing on the others."""
+        """Ask for this rank's piece, or for the whole volume on the first rank."""
         info = inInfo[0].GetInformationObject(0)
-        first = rank() == 0
-        extent = info.Get(Pipeline.WHOLE_EXTENT()) if first else (0, -1, 0, -1, 0, -1)
+        first, shared = rank() == 0, self._is_shared()
+        wants = first or shared
+        extent = info.Get(Pipeline.WHOLE_EXTENT()) if wants else (0, -1, 0, -1, 0, -1)
         info.Set(Pipeline.UPDATE_EXTENT(), extent, 6)
-        # A source that goes by pieces instead must come to the same, and ours are not its pieces.
+        # A source that goes by pieces cuts them from this extent; without bricks ours are not its
+        # pieces.
         info.Set(Pipeline.UPDATE_EXTENT_INITIALIZED(), 1)
         info.Set(Pipeline.UPDATE_PIECE_NUMBER(), rank())
-        info.Set(Pipeline.UPDATE_NUMBER_OF_PIECES(), 1 if first else ranks())
-        info.Set(Pipeline.UPDATE_NUMBER_OF_GHOST_LEVELS(), 0)
+        info.Set(Pipeline.UPDATE_NUMBER_OF_PIECES(), 1 if first and not shared else ranks())
+        ghosts = BrickConfig(**self._bricks).ghost if shared else 0
+        info.Set(Pipeline.UPDATE_NUMBER_OF_GHOST_LEVELS(), ghosts)
         return 1
 
     def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Start training if need be, wait for it or not, and show what there is."""
         preview = vtkImageData.GetData(outInfo, 0)
-        if rank() != 0:
-            news = listen()
-            if "state" in news:
-                datasets.set_state(preview, news["state"])
-            if news.get("model"):
-                datasets.set_model(preview, *news["model"])
+        if self._is_shared():
+            shown = self._train_together(inInfo)
+        elif rank() == 0:
+            shown = self._train_alone(inInfo)
+        else:
+            shown = listen()["news"]
+        if isinstance(shown, News):
+            if shown.state:
+                datasets.set_state(preview, shown.state)
+            if shown.model is not None:
+                datasets.set_model(preview, *shown.model)
             return 1
-        try:
-            shown = self._train(inInfo)
-        except BaseException:
-            tell({}, last=True)
-            raise
-        tell({"state": shown.status.state, "model": shown.model}, last=True)
         results.fill_preview(preview, shown)
         results.fill_history(vtkTable.GetData(outInfo, 1), shown)
         results.fill_feature_grids(vtkMultiBlockDataSet.GetData(outInfo, 2), shown)
@@ -365,9 +369,10 @@ class AMGSRNTrainer(Algorithm):
             # A script that makes the filter before its input has data gets no default from
             # ParaView.
             scalars = dataset.GetPointData().GetScalars()
-            if scalars is None or not scalars.GetName():
+            name = "" if scalars is None else scalars.GetName()
+            is_empty = ranks() > 1 and not dataset.GetNumberOfPoints()
+            if not name and not is_empty:
                 raise ConfigurationError("Choose the point or cell array to learn.")
-            name = scalars.GetName()
         return Request(
             dataset=dataset,
             arrays=tuple(dict.fromkeys([name, *self._more_arrays])),
@@ -380,6 +385,34 @@ class AMGSRNTrainer(Algorithm):
             bricks=BrickConfig(**self._bricks),
             dispatch=DispatchConfig(**self._dispatch),
         )
+
+    def _is_shared(self) -> bool:
+        """Tell whether each rank trains bricks of its own."""
+        bricks = BrickConfig(**self._bricks)
+        return ranks() > 1 and (bricks.bricks != (1, 1, 1) or bricks.brick_voxels > 0)
+
+    def _status(self) -> JobStatus | None:
+        return self._shared.status if self._is_shared() else self._session.status()
+
+    def _train_together(self, inInfo: Any) -> Shown | News:
+        whole = inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT())
+        self.SetAbortExecute(0)
+        request = self._request(self.GetInputData(inInfo, 0, 0))
+        try:
+            return self._shared.train(request, whole, self._show_progress)
+        except AmgsrnError:
+            if rank() == 0:
+                raise
+            return News("failed")  # the first rank says why
+
+    def _train_alone(self, inInfo: Any) -> Shown:
+        try:
+            shown = self._train(inInfo)
+        except BaseException:
+            tell({"news": News()}, last=True)
+            raise
+        tell({"news": News(shown.status.state, shown.model)}, last=True)
+        return shown
 
     def _check_complete(self, dataset: Any, info: Any) -> None:
         whole, present = info.Get(Pipeline.WHOLE_EXTENT()), dataset.GetExtent()
@@ -409,8 +442,12 @@ class AMGSRNTrainer(Algorithm):
         return self._execution == LIVE
 
     def _report(self, fraction: float, text: str) -> bool:
-        """Tell ParaView how far the training is; return whether to go on."""
+        """Tell ParaView and the other ranks how far the training is; return whether to go on."""
+        goes_on = self._show_progress(fraction, text)
+        tell({}, last=False)
+        return goes_on
+
+    def _show_progress(self, fraction: float, text: str) -> bool:
         self.SetProgressText(text)
         self.UpdateProgress(fraction)
-        tell({}, last=False)
         return not self.GetAbortExecute()

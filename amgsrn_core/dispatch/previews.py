@@ -1,0 +1,77 @@
+"""What is shown of a network, or of many, while they are trained and when they are done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from amgsrn_core.archive import Archive, ModelIndex
+from amgsrn_core.dispatch.live import PREVIEW_POINTS, LiveResult
+from amgsrn_core.ensemble import NeuralVolume
+from amgsrn_core.feature_grids import box_densities
+from amgsrn_core.training.history import COLUMNS
+from amgsrn_core.training.outcome import model_index
+
+if TYPE_CHECKING:
+    from amgsrn_core.config import StorageConfig
+    from amgsrn_core.training.progress import PartialModel, Progress
+    from amgsrn_core.volume.volume import Volume
+
+
+def of_network(volume: Volume, progress: Progress, storage: StorageConfig) -> LiveResult:
+    """Show the one network that is being trained."""
+    network, history = progress.network, progress.history
+    assert network is not None and history is not None
+    low, high = network.minimum.cpu().numpy(), network.maximum.cpu().numpy()
+    index = model_index(volume, low, high, network.config, storage)
+    state = network.state_arrays()
+    if progress.valid is not None:
+        state["mask"] = progress.valid
+    model = NeuralVolume(index, [state], device=network.minimum.device)
+    densities = box_densities(state["transforms"])
+    return _live(model, densities, history.array(), progress.iteration)
+
+
+def of_partial(partial: PartialModel, iteration: int) -> LiveResult:
+    """Show the bricks that are done; there are no values where the others will be."""
+    model = NeuralVolume(partial.index, partial.load_brick, device="cpu")
+    densities, _ = _densities(partial.index, partial)
+    return _live(model, densities, np.zeros((0, len(COLUMNS))), iteration)
+
+
+def of_file(path: Path) -> LiveResult:
+    """Show a finished model."""
+    with Archive(path) as archive:
+        index = archive.index
+        densities, history = _densities(index, archive)
+    model = NeuralVolume.open(path, device="cpu")
+    return _live(model, densities, history, index.training.iterations_done)
+
+
+def _densities(index: ModelIndex, source: Archive | PartialModel) -> tuple[np.ndarray, np.ndarray]:
+    """Return the density of every feature grid [G], NaN without a box, and the history."""
+    densities, history = [], np.zeros((0, len(COLUMNS)))
+    for number, record in enumerate(index.bricks):
+        state = source.load_brick(number) if record.state == "network" else {}
+        unknown = np.full(index.network.grids, np.nan)
+        has_grids = "transforms" in state
+        densities.append(box_densities(state["transforms"]) if has_grids else unknown)
+        history = state.get("history", history)
+    return np.concatenate(densities), history
+
+
+def _live(
+    model: NeuralVolume, densities: np.ndarray, history: np.ndarray, iteration: int
+) -> LiveResult:
+    geometry, preview = model.decoded_preview(PREVIEW_POINTS)
+    return LiveResult(
+        geometry=geometry,
+        preview=preview,
+        corners=np.concatenate(model.feature_corners()),
+        densities=densities,
+        history=history,
+        history_columns=COLUMNS,
+        iteration=iteration,
+    )

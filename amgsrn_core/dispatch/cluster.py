@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any
 
 from amgsrn_core.errors import ConfigurationError
 
+_log = logging.getLogger(__name__)
+
 _CONNECT_SECONDS = 20
+_RESTART_SECONDS = 60
 
 
 @contextlib.contextmanager
@@ -70,18 +76,58 @@ class ClusterExecutor(Executor):
         self._connect = connect
         self._lock = threading.Lock()
         self._client = connect()
-        self._calls = self._client.get_executor(pure=False)
+        self._remote: weakref.WeakKeyDictionary[Future[Any], Any] = weakref.WeakKeyDictionary()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run ``fn(*args, **kwargs)`` on a worker of the cluster."""
+        future: Future[Any] = Future()
         with self._lock:
             if self._client.status in ("closed", "closing"):
                 self._client = self._connect()
-                self._calls = self._client.get_executor(pure=False)
-            future: Future[Any] = self._calls.submit(fn, *args, **kwargs)
-            return future
+            remote = self._client.submit(fn, *args, pure=False, **kwargs)
+        self._remote[future] = remote
+        remote.add_done_callback(functools.partial(_pass_on, future))
+        return future
+
+    def abandon(self, future: Future[Any]) -> bool:
+        """Forget a call, and have the worker that hangs with it replaced; return False at once.
+
+        Where the worker has a nanny, that ends the process and starts another one. Where it has
+        none, the scheduler gives it no more work, and it ends by itself if it ever wakes up.
+        """
+        remote = self._remote.pop(future, None)
+        if remote is not None:
+            thread = threading.Thread(target=_replace_worker, args=(self._client, remote))
+            thread.daemon = True  # what hangs may hold it up
+            thread.start()
+        return False
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Leave the cluster, which goes on; calls that nobody waits for are dropped."""
         with contextlib.suppress(Exception):
             self._client.close(timeout=5)
+
+
+def _pass_on(future: Future[Any], remote: Any) -> None:
+    """Pass a result of the cluster on to who waits for it, unless nobody does any more."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(remote.result())
+    except BaseException as error:  # also that the scheduler is gone
+        future.set_exception(error)
+
+
+def _replace_worker(client: Any, remote: Any) -> None:
+    """End, or at least retire, the worker that a call is on; drop the call."""
+    with contextlib.suppress(Exception):  # no scheduler: then it is found out otherwise
+        found = [worker for worker, keys in client.processing().items() if remote.key in keys]
+        remote.cancel()
+        for address in found:
+            _log.warning("The worker %s does not answer any more; it is replaced.", address)
+            try:
+                client.restart_workers([address], timeout=_RESTART_SECONDS, raise_for_error=False)
+            except ValueError:  # it has no nanny
+                client.sync(
+                    client.scheduler.unregister, address=address, stimulus_id="amgsrn-hanging"
+                )

@@ -66,11 +66,13 @@ class LocalExecutor(Executor):
         self._jobs.put((future, fn, args, kwargs))
         return future
 
-    def abandon(self, future: Future[Any]) -> None:
-        """End the process that runs a call; the call fails with WorkerLostError."""
+    def abandon(self, future: Future[Any]) -> bool:
+        """End the process of a call, which fails with WorkerLostError; False if it has none."""
         for worker in self._workers:
             if worker.current is future:
                 worker.kill()
+                return True
+        return False
 
     def pids(self) -> tuple[int, ...]:
         """Return the processes of the workers that are running."""

@@ -62,8 +62,9 @@ class Runner(Generic[T]):
     Parameters
     ----------
     executor : concurrent.futures.Executor
-        If it has a method ``abandon(future)``, that is called for a call that shows no life; if
-        it has one ``poll()``, a few times a second, for executors without a thread of their own.
+        If it has a method ``abandon(future)``, that is called for a call that shows no life, and
+        returns whether the call is going to fail because of that; if it has one ``poll()``, a few
+        times a second, for executors without a thread of their own.
     function : callable
         Does a task in a worker and returns "done", or "stopped" when it ended before it was done.
     tasks : sequence
@@ -138,7 +139,8 @@ class Runner(Generic[T]):
         while self._running and time.monotonic() < end:
             self._collect(_POLL_SECONDS, last=True)
         for future in list(self._running):
-            self._abandon(future)
+            if not future.cancel():
+                self._abandon(future)
 
     def _hand_out(self, now: float) -> None:
         while self._waiting and self._waiting[0][0] <= now:
@@ -216,10 +218,9 @@ class Runner(Generic[T]):
         attempt = self._running[future]
         attempt.abandoned = True
         abandon = getattr(self._executor, "abandon", None)
-        if abandon is not None and not future.cancel():
-            abandon(future)
+        if abandon is not None and abandon(future):
             return
-        # Nobody can end it; whatever comes of it would be the same.
+        # Whatever may still come of it would be the same.
         del self._running[future]
         future.cancel()
         self._failed(attempt, WorkerLostError("A worker did not answer any more."))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +22,9 @@ from amgsrn_core.training import Command, Progress
 
 __all__ = ["source", "whole"]
 
-pytest.importorskip("distributed", reason="dask.distributed is not installed (extra `cluster`)")
+distributed = pytest.importorskip(
+    "distributed", reason="dask.distributed is not installed (extra `cluster`)"
+)
 
 DEADLINE = 120.0
 
@@ -27,7 +32,8 @@ DEADLINE = 120.0
 class Cluster:
     """A scheduler and workers as processes of this computer."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, nanny: bool = False) -> None:
+        self._nanny = "--nanny" if nanny else "--no-nanny"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -56,7 +62,7 @@ class Cluster:
     def start_worker(self) -> subprocess.Popen[bytes]:
         return self._start(
             "worker",
-            *(self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard"),
+            *(self.address, "--nthreads", "1", self._nanny, "--no-dashboard"),
             *("--local-directory", str(self.folder), "--death-timeout", "60"),
         )
 
@@ -101,6 +107,38 @@ def test_a_lost_worker_costs_nothing_but_time(whole, source, cluster, tmp_path):
 
     assert train_waves(source, output, scheduler=cluster.address, observer=kill).completed
     assert killed and same(output, whole)
+
+
+@pytest.mark.parametrize("nanny", [True, False])
+def test_a_hanging_worker_is_replaced(whole, source, tmp_path, nanny):
+    (tmp_path / "dask").mkdir()
+    cluster = Cluster(tmp_path / "dask", nanny)
+    output, frozen = tmp_path / "m.amgsrn", []
+
+    def freeze(progress: Progress) -> Command:
+        if not frozen and progress.iteration:
+            for file in Path(f"{output}.parts").glob("brick-*/status.json"):
+                frozen.append(json.loads(file.read_text())["pid"])
+                os.kill(frozen[0], signal.SIGSTOP)
+                break
+        return Command.CONTINUE
+
+    try:
+        outcome = train_waves(
+            source, output, scheduler=cluster.address, observer=freeze, stall_minutes=0.25
+        )
+        assert frozen and outcome.completed and same(output, whole)
+        with distributed.Client(cluster.address, set_as_default=False) as client:
+            client.wait_for_workers(2 if nanny else 1, timeout=DEADLINE)
+            pids = client.run(os.getpid).values()  # would wait for one that hangs
+            assert frozen[0] not in pids and len(pids) == (2 if nanny else 1)
+        if nanny:
+            assert not os.path.exists(f"/proc/{frozen[0]}")
+    finally:
+        for pid in frozen:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        cluster.close()
 
 
 def test_a_scheduler_may_go_and_come_back(whole, source, cluster, tmp_path):

@@ -192,6 +192,12 @@ class TrainingConfig(Checked):
         "auto, cpu, cuda, cuda:N or mps; several with commas between them train bricks side by "
         "side",
     )
+    data_device: str = option(
+        "auto",
+        "where a brick's values are kept while it is trained: on the device (auto), or in the "
+        "computer's memory (cpu), for bricks that a GPU has no room for",
+        choices=("auto", "cpu"),
+    )
     backend: str = option(
         "auto",
         "implementation that evaluates and trains: the CPU kernels (native), PyTorch (torch), "
@@ -217,7 +223,14 @@ class TrainingConfig(Checked):
 
         Left out is what only says where and how comfortably a run happens.
         """
-        circumstances = ("device", "backend", "checkpoint_seconds", "log_grids", "tensorboard")
+        circumstances = (
+            "device",
+            "data_device",
+            "backend",
+            "checkpoint_seconds",
+            "log_grids",
+            "tensorboard",
+        )
         return {k: v for k, v in to_json(self).items() if k not in circumstances}
 
 
@@ -269,6 +282,13 @@ class BrickConfig(Checked):
         "field",
         minimum=0,
         maximum=64,
+    )
+
+    sizes: str = option(
+        "equal",
+        "size of the bricks' networks: as the options of the network say (equal), or larger where "
+        "more happens and smaller where less, together no larger (complexity)",
+        choices=("equal", "complexity"),
     )
 
     def counts(self, dims: Triple, components: int = 1) -> Triple:

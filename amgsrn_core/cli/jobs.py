@@ -30,12 +30,11 @@ class JobsFailed(AmgsrnError):
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the jobs, or print the plan."""
     folders = Folders(Path(arguments.data), Path(arguments.models), Path(arguments.output_dir))
-    jobs = read_jobs(arguments.settings, folders)
+    data_device = "cpu" if arguments.data_devices == "cpu" else "auto"
+    jobs = read_jobs(arguments.settings, folders, data_device)
     devices = _devices(arguments.devices)
     if arguments.retries < 0:
         raise ConfigurationError(f"retries must be at least 0, not {arguments.retries}.")
-    if arguments.data_devices == "cpu" and devices != ["cpu"]:
-        print("Note: data always go where a brick is trained; --data-devices changes nothing.")
     if arguments.dry_run:
         _print_plan(jobs, devices)
         return 0

@@ -336,7 +336,7 @@ def _add_jobs(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--data-devices",
         choices=("same", "cpu"),
         default="same",
-        help="where data are kept while training; here always where the training is",
+        help="where data are kept while training: on the same device, or in the computer's memory",
     )
     for name, folder, words in (
         ("data", "Data", "the volumes; also beside the job file"),

@@ -157,8 +157,17 @@ class Job:
     ignored: list[str] = field(default_factory=list)
 
 
-def read_jobs(path: str | os.PathLike[str], folders: Folders) -> list[Job]:
+def read_jobs(
+    path: str | os.PathLike[str], folders: Folders, data_device: str = "auto"
+) -> list[Job]:
     """Read a job file and make sure that its jobs can start.
+
+    Parameters
+    ----------
+    path : path
+    folders : Folders
+    data_device : str, default: "auto"
+        Of all trainings; see :class:`~amgsrn_core.config.TrainingConfig`.
 
     Returns
     -------
@@ -177,7 +186,7 @@ def read_jobs(path: str | os.PathLike[str], folders: Folders) -> list[Job]:
     for number, (script, options) in enumerate(entries, 1):
         if script == "train.py":
             with _Complaints(path, number):
-                name, job, data = _training(options, folders, here)
+                name, job, data = _training(options, folders, here, data_device)
                 if name in trainings:
                     raise ConfigurationError(f"'save_name' {name!r} occurs twice")
                 trainings[name] = job, data
@@ -228,7 +237,7 @@ class _Complaints:
 
 
 def _training(
-    options: dict[str, Any], folders: Folders, places: list[Path]
+    options: dict[str, Any], folders: Folders, places: list[Path], data_device: str
 ) -> tuple[str, Job, Path]:
     known = {*_NETWORK, *_TRAINING, *_OTHERS, *OBSOLETE, *_SUPPORTED}
     _refuse_unknown(options, known)
@@ -249,7 +258,7 @@ def _training(
     amounts = {ours: _value(options, key, default) for key, (ours, default) in _TRAINING.items()}
     if "lr" in options:
         amounts["learning_rate"] = _value(options, "lr", 0.01)
-    training = TrainingConfig(**amounts)
+    training = TrainingConfig(**amounts, data_device=data_device)
     bricks = BrickConfig()
     if _plain(options.get("ensemble", False)) is True:
         # The original's bricks share one voxel more at each face than their ghost cells.

@@ -205,7 +205,8 @@ def _start(
     known: StartingNetwork | None,
 ) -> tuple[SceneNetwork, TrainingData]:
     """Prepare the data (in place) and a network whose grids are placed on it, or a known one."""
-    data = prepare(block, low, high, device)
+    host = training.data_device == "cpu"
+    data = prepare(block, low, high, torch.device("cpu") if host else device)
     minimum, maximum = (torch.tensor(v, dtype=torch.float32) for v in (low, high))
     if known is None:
         model = initial_network(network, minimum, maximum, training.seed)

@@ -50,7 +50,7 @@ def fit(
     Parameters
     ----------
     network : SceneNetwork
-        On the device of the data.
+        On the device that trains.
     data : TrainingData
     config : TrainingConfig
     checkpoints : CheckpointFile, optional
@@ -189,7 +189,7 @@ class _Run:
 
     def __init__(self, network: SceneNetwork, data: TrainingData, config: TrainingConfig) -> None:
         self.network, self.valid, self._config = network, data.valid, config
-        self._device = data.values.device
+        self._device = network.minimum.device
         self._step = make_step(network, data, config)
         self.start = network.transforms.detach().clone()
         self._loss_sum = torch.zeros((), device=self._device)

@@ -50,8 +50,11 @@ def _say_that_nothing_is_faster() -> None:
 
 
 def make_step(network: SceneNetwork, data: TrainingData, config: TrainingConfig) -> Step:
-    """Return the configured backend's step for a network and data on one device."""
-    library = native_library(config.backend, data.values.device, network.config.encoder)
+    """Return the configured backend's step for a network and data.
+
+    The data may stay in the computer's memory (`data_device`) where the network is elsewhere.
+    """
+    library = native_library(config.backend, network.minimum.device, network.config.encoder)
     if config.precision == "fast" and (library is None or not library.has_fast):
         _say_that_nothing_is_faster()
     if library is not None:

@@ -35,7 +35,7 @@ class TorchStep:
     network : SceneNetwork
         Trained in place.
     data : TrainingData
-        On the same device.
+        On the same device, or on the CPU: then points are drawn there.
     config : TrainingConfig
     """
 
@@ -43,6 +43,7 @@ class TorchStep:
         self._network, self._data, self._config = network, data, config
         self._sampler = PointSampler(data, config.batch, config.seed)
         self._is_regularised = is_regularised(network.config, config)
+        self._device = network.minimum.device
         groups: list[dict[str, Any]] = [
             {"params": [network.feature_grids]},
             {"params": network.weights},
@@ -57,6 +58,7 @@ class TorchStep:
             target = cubic_targets(self._data.values, index)
         else:
             target = linear_targets(self._data.values, local)
+        local, target = local.to(self._device), target.to(self._device)
         network = self._network
         moves = rate.transforms > 0.0 and network.config.encoder == "adaptive"
         by_gradient = moves and self._config.motion == "gradient"

@@ -202,6 +202,10 @@ class AMGSRNTrainer(Algorithm):
         """Set where to train: auto, cpu, cuda, cuda:N or mps."""
         self._assign(self._training, device=device or "auto")
 
+    def SetDataDevice(self, number: int) -> None:
+        """Choose where the values are kept, by its position among the choices."""
+        self._choose(self._training, TrainingConfig, "data_device", number)
+
     def SetBackend(self, number: int) -> None:
         """Choose the implementation, by its position among the choices."""
         self._choose(self._training, TrainingConfig, "backend", number)
@@ -237,6 +241,10 @@ class AMGSRNTrainer(Algorithm):
     def SetGhost(self, cells: int) -> None:
         """Set the voxels of its neighbours that a brick learns at each face."""
         self._assign(self._bricks, ghost=cells)
+
+    def SetSizes(self, number: int) -> None:
+        """Choose the sizes of the bricks' networks, by their position among the choices."""
+        self._choose(self._bricks, BrickConfig, "sizes", number)
 
     def SetWorkers(self, workers: int) -> None:
         """Set how many processes train bricks on the CPU; 0 for one per core."""

@@ -49,6 +49,12 @@ def test_cubic_targets_agree_with_the_cpu() -> None:
     assert torch.allclose(on_gpu, cubic_targets(values, index), atol=1e-5)
 
 
+def test_data_in_host_memory_train_as_well(tmp_path: Path) -> None:
+    config = TrainingConfig(iterations=400, batch=4096, device="cuda", data_device="cpu")
+    outcome = train(volume_from_array(blob()), tmp_path / "m.amgsrn", SIZE, config)
+    assert outcome.psnr > 35
+
+
 def test_training_fits_and_the_model_reads_everywhere(tmp_path: Path) -> None:
     config = TrainingConfig(iterations=400, batch=4096, device="cuda")
     outcome = train(volume_from_array(blob()), tmp_path / "m.amgsrn", SIZE, config)

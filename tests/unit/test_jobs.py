@@ -128,6 +128,11 @@ def test_every_option_is_documented():
     assert {name for name in known if f"`{name}`" not in page} == set()
 
 
+def test_data_may_stay_in_memory(place):
+    (job,) = read_jobs(write_jobs(training()), Folders(), "cpu")
+    assert parsed(job)[1].data_device == "cpu"
+
+
 def test_obsolete_options_are_named(place):
     (job,) = plan(training(log_every=10, precondition=False))
     assert job.ignored == ["log_every", "precondition"]

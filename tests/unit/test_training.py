@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from amgsrn_core import NeuralVolume, open_volume, volume_from_array
 from amgsrn_core.archive import load_brick, read_index
@@ -347,3 +348,39 @@ def test_a_netcdf_volume_trains_like_the_array_it_holds(tmp_path: Path) -> None:
     a = train(open_volume(path), tmp_path / "a.amgsrn", SIZE, config)
     b = train(volume_from_array(values), tmp_path / "b.amgsrn", SIZE, config)
     assert np.array_equal(brick(a.path)["feature_grids"], brick(b.path)["feature_grids"])
+
+
+def test_data_may_be_elsewhere_than_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    from amgsrn_core.networks import initial_network
+    from amgsrn_core.training.sampling import prepare
+    from amgsrn_core.training.schedule import rates
+    from amgsrn_core.training.step import make_step
+    from amgsrn_core.volume import Block
+
+    # Torch's device without memory stands for a GPU: it refuses whatever is not moved there. (It
+    # has no fused optimiser.)
+    monkeypatch.setattr(
+        "amgsrn_core.training.torch_step.adam",
+        lambda groups, betas: torch.optim.Adam(groups, betas=betas),
+    )
+    config = TrainingConfig(iterations=10, batch=64, backend="torch", data_device="cpu")
+    network = initial_network(SIZE, torch.zeros(1), torch.ones(1), seed=1).to("meta")
+    values = np.random.default_rng(0).random((1, 5, 6, 7)).astype(np.float32)
+    data = prepare(Block(values), np.zeros(1), np.ones(1), torch.device("cpu"))
+    for targets in ("cubic", "linear"):
+        step = make_step(network, data, dataclasses.replace(config, targets=targets))
+        assert step.descend(0, rates(config, 0)).device.type == "meta"
+
+
+def test_data_in_memory_make_the_same_model(tmp_path: Path) -> None:
+    outcomes = [
+        train(
+            volume_from_array(np.random.default_rng(0).random((6, 7, 8))),
+            tmp_path / f"{where}.amgsrn",
+            SIZE,
+            TrainingConfig(iterations=5, batch=64, device="cpu", data_device=where),
+        )
+        for where in ("auto", "cpu")
+    ]
+    first, second = (load_brick(outcome.path, 0) for outcome in outcomes)
+    assert all(np.array_equal(first[name], second[name]) for name in first)

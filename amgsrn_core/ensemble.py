@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from amgsrn_core.archive import Archive, BrickRecord, ModelIndex, parameter_shapes
+from amgsrn_core.archive import Archive, BrickRecord, ModelIndex
 from amgsrn_core.backends import backend_name, native_library
 from amgsrn_core.blending import Blend
 from amgsrn_core.brick_cache import BrickCache, CachePart
@@ -263,9 +263,7 @@ class NeuralVolume:
     @property
     def n_parameters(self) -> int:
         """Trained numbers in all bricks."""
-        shapes = parameter_shapes(self.index.network, len(self.components))
-        networks = sum(brick.state == "network" for brick in self.index.bricks)
-        return networks * sum(math.prod(shape) for shape in shapes.values())
+        return self.index.n_parameters
 
     def sample(self, points: np.ndarray) -> np.ndarray:
         """Evaluate the field at world points.
@@ -632,7 +630,7 @@ class _Brick:
             network = constant_network(low)
             backend = "torch" if backend == "tcnn" else backend  # for which it is too narrow
         else:
-            network = network_from_state(index.network, state, low, high)
+            network = network_from_state(index.network_of(record), state, low, high)
         network.eval().requires_grad_(False).to(device)
         network.use_backend(backend)
         z, y, x = record.ghosted

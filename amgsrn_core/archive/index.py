@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from amgsrn_core import config
 from amgsrn_core.archive.fields import Fields, number_to_json
+from amgsrn_core.archive.shapes import parameter_shapes
 from amgsrn_core.config import NetworkConfig, StorageConfig
 from amgsrn_core.errors import (
     ArchiveError,
@@ -78,6 +79,8 @@ class BrickRecord:
     value_minimum, value_maximum : tuple of float
         Range of each component that the network's outputs are scaled by, equal in a "constant"
         brick; empty where it is the model's.
+    network : NetworkConfig, optional
+        The brick's, if it is not the model's: another `grid_shape`.
     """
 
     extent: Extent
@@ -89,6 +92,7 @@ class BrickRecord:
     state: str = "network"
     value_minimum: tuple[float, ...] = ()
     value_maximum: tuple[float, ...] = ()
+    network: NetworkConfig | None = None
 
     @property
     def ghosted_dims(self) -> tuple[int, int, int]:
@@ -116,6 +120,8 @@ class BrickRecord:
         if self.value_minimum:
             values["value_minimum"] = list(self.value_minimum)
             values["value_maximum"] = list(self.value_maximum)
+        if self.network is not None:
+            values["network"] = config.to_json(self.network)
         return values
 
     @classmethod
@@ -133,6 +139,7 @@ class BrickRecord:
             state=fields.text("state") if "state" in names else "network",
             value_minimum=fields.numbers("value_minimum") if "value_minimum" in names else (),
             value_maximum=fields.numbers("value_maximum") if "value_minimum" in names else (),
+            network=_network(fields, FORMAT_VERSION) if "network" in names else None,
         )
         if record.state not in BRICK_STATES:
             raise ArchiveError(f"a brick has the unknown state {record.state!r}")
@@ -203,6 +210,9 @@ class ModelIndex:
                 raise ArchiveError("a brick's value range is not finite")
             if brick.state == "constant" and lows != highs:
                 raise ArchiveError("a constant brick has more than one value")
+            shape = self.network_of(brick).grid_shape
+            if self.network_of(brick) != dataclasses.replace(self.network, grid_shape=shape):
+                raise ArchiveError("a brick's 'network' differs in more than its 'grid_shape'")
         if len(self.bricks) % self.steps:
             raise ArchiveError("'bricks' are not equally many for each of 'time.steps'")
 
@@ -310,6 +320,20 @@ class ModelIndex:
         if brick.value_minimum:
             return brick.value_minimum, brick.value_maximum
         return self.value_minimum, self.value_maximum
+
+    def network_of(self, brick: BrickRecord) -> NetworkConfig:
+        """Return the configuration of a brick's network."""
+        return brick.network or self.network
+
+    @property
+    def n_parameters(self) -> int:
+        """Trained numbers in all bricks."""
+        return sum(
+            math.prod(shape)
+            for brick in self.bricks
+            if brick.state == "network"
+            for shape in parameter_shapes(self.network_of(brick), len(self.components)).values()
+        )
 
     def replace(self, **changes: Any) -> ModelIndex:
         """Return a copy with some fields changed."""

@@ -343,7 +343,8 @@ def _usable_tensors(
         if name == COMPRESSED and not decode:
             usable[name] = tensor
         elif name == COMPRESSED:
-            shapes = parameter_shapes(index.network, len(index.components))
+            network = index.network_of(index.bricks[number])
+            shapes = parameter_shapes(network, len(index.components))
             usable.update(unpack({name: tensor}, shapes))
         elif name == "mask":
             usable[name] = unpack_mask(tensor, index.bricks[number].ghosted_dims)
@@ -360,11 +361,11 @@ def _usable_tensors(
 
 def _check_shapes(index: ModelIndex, number: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
     expected = {}
-    packed = COMPRESSED in shapes
-    if packed and (index.bricks[number].state != "network" or not index.storage.compress):
+    packed, record = COMPRESSED in shapes, index.bricks[number]
+    if packed and (record.state != "network" or not index.storage.compress):
         raise ArchiveError(f"the index does not expect brick {number} to be compressed")
-    if index.bricks[number].state == "network" and not packed:
-        expected = parameter_shapes(index.network, len(index.components))
+    if record.state == "network" and not packed:
+        expected = parameter_shapes(index.network_of(record), len(index.components))
     for name, shape in expected.items():
         if name not in shapes:
             raise ArchiveError(f"brick {number} has no '{name}'")

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from amgsrn_core.archive import Archive, ModelIndex, parameter_shapes, read_index, verify_archive
+from amgsrn_core.archive import Archive, ModelIndex, read_index, verify_archive
 from amgsrn_core.archive.index import BrickRecord
 from amgsrn_core.backends import backend_name
 from amgsrn_core.cli.options import model_step
@@ -55,10 +55,7 @@ def _write_history(model: str, path: str) -> None:
 def describe(index: ModelIndex, path: str) -> dict[str, Any]:
     """Return everything about a model as plain JSON types with stable names."""
     values = index.to_json()
-    shapes = parameter_shapes(index.network, len(index.components))
     compressed = os.path.getsize(path)
-    networks = sum(brick.state == "network" for brick in index.bricks)
-    parameters = networks * sum(math.prod(shape) for shape in shapes.values())
     return {
         "path": os.fspath(path),
         "format_version": values["version"],
@@ -81,10 +78,10 @@ def describe(index: ModelIndex, path: str) -> dict[str, Any]:
         "per_brick": values["bricks"],
         "network": values["network"],
         "holes": list(index.holes),
-        "parameters": parameters,
+        "parameters": index.n_parameters,
         "storage": values["storage"],
         "bytes": compressed,
-        "float32_bytes": 4 * parameters,
+        "float32_bytes": 4 * index.n_parameters,
         "source": values["source"],
         "ratio": index.source.bytes / compressed,
         "psnr": index.psnr,

@@ -73,6 +73,7 @@ def train_bricks(
     *,
     restart: bool,
     observer: Observer,
+    networks: Sequence[NetworkConfig] = (),
     start: WarmStart | None = None,
     executor: Executor | None = None,
 ) -> TrainingOutcome:
@@ -82,6 +83,8 @@ def train_bricks(
     ----------
     bricks : sequence of Brick
         The volume's partition.
+    networks : sequence of NetworkConfig, optional
+        Of each brick; default: `network` for all.
     executor : concurrent.futures.Executor, optional
         Whatever runs :func:`~amgsrn_core.dispatch.task.train_brick` where the folder beside
         `output` and the volume's file can be seen; default: as `dispatch` says.
@@ -92,11 +95,15 @@ def train_bricks(
             # First of all, because its processes take seconds to start.
             executor = stack.enter_context(executor_for(dispatch, training, len(bricks), folder))
         observer(Progress("reading", 0, training.iterations * len(bricks)))
+        records = [BrickRecord(brick.extent, brick.ghosted) for brick in bricks]
+        if networks:
+            records = [
+                dataclasses.replace(record, network=None if own == network else own)
+                for record, own in zip(records, networks)
+            ]
         if start is not None:
-            start.check(
-                network, volume.n_components, [BrickRecord(b.extent, b.ghosted) for b in bricks]
-            )
-        fingerprint = _fingerprint(volume, bricks, network, training, storage, start)
+            start.check(network, volume.n_components, records)
+        fingerprint = _fingerprint(volume, records, network, training, storage, start)
         if not restart and parts.owner() != fingerprint:
             if (done := finished(output, fingerprint)) is not None:
                 return done
@@ -112,7 +119,7 @@ def train_bricks(
         if training.log_grids and (restart or parts.owner() != fingerprint):
             forget_series(output)
         parts.claim(fingerprint, restart)
-        run = _Run(volume, parts, bricks, network, training, storage, dispatch, fingerprint, start)
+        run = _Run(volume, parts, records, network, training, storage, dispatch, fingerprint, start)
         with EventLog(dispatch.log) as log, _source(volume, folder) as source:
             completed = run.go(executor, source, observer, log)
             if not completed:
@@ -132,7 +139,7 @@ class _Run:
         self,
         volume: Volume,
         parts: PartsFolder,
-        bricks: Sequence[Brick],
+        bricks: Sequence[BrickRecord],
         network: NetworkConfig,
         training: TrainingConfig,
         storage: StorageConfig,
@@ -171,7 +178,7 @@ class _Run:
                 self._reached[number] = int(self._parts.read_status(number).get("iteration", 0))
         left = [n for n in range(len(self._bricks)) if n not in self._finished]
         # The largest first, so that none of them is still on when all others are done.
-        left.sort(key=lambda n: -self._bricks[n].voxels)
+        left.sort(key=lambda n: -_voxels(self._bricks[n]))
         self._tasks = [self._task(number, source) for number in left]
         log.write("started", bricks=len(self._bricks), left=len(left))
         policy = Policy(
@@ -299,9 +306,9 @@ class _Run:
         for number, brick in enumerate(self._bricks):
             part = self._finished.get(number)
             if part is None:
-                records.append(BrickRecord(brick.extent, brick.ghosted, state="missing"))
+                records.append(dataclasses.replace(brick, state="missing"))
                 continue
-            record = part.record
+            record = dataclasses.replace(part.record, network=brick.network)
             if part.count:
                 error = float((part.squares / span**2).mean() / part.count)
                 record = dataclasses.replace(record, psnr=psnr_of(error))
@@ -318,12 +325,12 @@ class _Run:
         brick = self._bricks[number]
         return BrickTask(
             number,
-            BrickRecord(brick.extent, brick.ghosted),
+            dataclasses.replace(brick, network=None),
             source,
             str(self._parts.path.absolute()),
             self._run,
             self._fingerprint,
-            self._network,
+            brick.network or self._network,
             self._training,
             self._storage,
             self._start,
@@ -389,7 +396,7 @@ class _Run:
             if brick.loss == brick.loss and len(brick.span) == len(span):
                 # Before a brick is finished, its own range is the best that is known.
                 scale = np.array(brick.span) / (span if self._count else brick.span)
-                voxels = self._bricks[brick.number].voxels
+                voxels = _voxels(self._bricks[brick.number])
                 total += brick.loss * float(np.mean(scale**2)) * voxels
                 weight += voxels
         return total / weight if weight else math.nan
@@ -429,7 +436,7 @@ class _Run:
             history = history.copy()
             history[:, 1] *= float(np.mean((own / span) ** 2))
             histories.append(history)
-            weights.append(self._bricks[number].voxels)
+            weights.append(_voxels(self._bricks[number]))
         if keeper is None:
             return np.zeros((0, len(COLUMNS)))
         rows = min(map(len, histories))
@@ -482,9 +489,14 @@ def _source(volume: Volume, folder: Path) -> Iterator[dict[str, Any]]:
         clear(exported)
 
 
+def _voxels(brick: BrickRecord) -> int:
+    """Return how many voxels a brick is trained on."""
+    return math.prod(brick.ghosted_dims)
+
+
 def _fingerprint(
     volume: Volume,
-    bricks: Sequence[Brick],
+    bricks: Sequence[BrickRecord],
     network: NetworkConfig,
     training: TrainingConfig,
     storage: StorageConfig,
@@ -494,7 +506,7 @@ def _fingerprint(
     what = [
         identity_of(volume),
         volume.geometry.to_json(),
-        [BrickRecord(brick.extent, brick.ghosted).to_json() for brick in bricks],
+        [brick.to_json() for brick in bricks],
         to_json(network),
         training.substance(),
         storage.to_json(),

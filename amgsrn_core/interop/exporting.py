@@ -103,7 +103,7 @@ def _write_network(
     state = archive.load_brick(number)
     if brick.state == "constant":
         # The range has no extent, so whatever the network answers becomes the value.
-        shapes = parameter_shapes(index.network, len(index.components))
+        shapes = parameter_shapes(index.network_of(brick), len(index.components))
         state = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
     tensors = {
         name: torch.from_numpy(np.ascontiguousarray(value))
@@ -113,7 +113,10 @@ def _write_network(
     # loader, which is what it loads with unless told otherwise.
     torch.save({"state_dict": tensors}, folder / "model.ckpt.tar")
     about = {"data_min": _number(low), "data_max": _number(high)}
-    shape = {"full_shape": list(brick.ghosted_dims)}
+    shape = {
+        "full_shape": list(brick.ghosted_dims),
+        "feature_grid_shape": _text(index.network_of(brick).grid_shape),
+    }
     _write_options(folder, {**_options(index), **options, **about, **shape})
 
 

@@ -127,7 +127,7 @@ class _Brick:
         self._index, self._record, self._state = index, record, state
         self._training, self._valid = training, state.get("mask")
         limits = (torch.tensor(v, dtype=torch.float32) for v in (low, high))
-        self._network = network_from_state(index.network, state, *limits).to(device)
+        self._network = network_from_state(index.network_of(record), state, *limits).to(device)
         self._network.use_backend(training.backend)
         self._data = _decoded(self._network, record, self._valid)
         self.added, self.count = 0.0, 0

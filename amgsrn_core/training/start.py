@@ -91,6 +91,10 @@ class WarmStart:
             len(bricks) > 1 and any(a.ghosted != b.ghosted for a, b in zip(index.bricks, bricks))
         ):
             reason = "is cut into other bricks"
+        elif any(
+            index.network_of(a) != (b.network or network) for a, b in zip(index.bricks, bricks)
+        ):
+            reason = "has bricks' networks of other sizes"
         if reason:
             raise ConfigurationError(
                 f"The training cannot start from {self.path}, which {reason}; give the options "

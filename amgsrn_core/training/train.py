@@ -16,6 +16,7 @@ from amgsrn_core.config import (
     TrainingConfig,
 )
 from amgsrn_core.output import ensure_writable
+from amgsrn_core.sizing import measure_brick, networks_for
 from amgsrn_core.training.aspect import matched_network
 from amgsrn_core.training.outcome import TrainingOutcome
 from amgsrn_core.training.progress import Observer, unobserved
@@ -114,15 +115,20 @@ def train(
         )
     from amgsrn_core.dispatch.run import train_bricks
 
+    cut = partition(volume.dims, counts, bricks.ghost)
+    networks: tuple[NetworkConfig, ...] = ()
+    if bricks.sizes == "complexity":
+        networks = networks_for(network, [measure_brick(volume, brick) for brick in cut])
     return train_bricks(
         volume,
         output,
         network,
         training,
         storage,
-        partition(volume.dims, counts, bricks.ghost),
+        cut,
         dispatch or DispatchConfig(),
         start=warm,
         restart=restart,
         observer=observer,
+        networks=networks,
     )

@@ -19,20 +19,22 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from amgsrn_core.archive import Archive
 from amgsrn_core.bricks import Brick, counts_for, partition_piece
-from amgsrn_core.config import BrickConfig, TrainingConfig
+from amgsrn_core.config import BrickConfig, NetworkConfig, TrainingConfig
 from amgsrn_core.dispatch import PREVIEW_POINTS, JobStatus, LiveResult
 from amgsrn_core.dispatch.places import places
 from amgsrn_core.dispatch.run import train_bricks
 from amgsrn_core.dispatch.task import BrickTask, train_brick
 from amgsrn_core.errors import AmgsrnError, ConfigurationError, TrainingError
 from amgsrn_core.output import ensure_writable
+from amgsrn_core.sizing import measure_brick, networks_for
 from amgsrn_core.training.outcome import TrainingOutcome
 from amgsrn_core.training.progress import Command, Progress
 from amgsrn_core.volume import Volume
+from amgsrn_core.volume.memory import ArrayVolume
 from amgsrn_core.volume.pieces import PieceVolume
 from amgsrn_core.volume.preview import preview_geometry
 from amgsrn_paraview.datasets import VTKExtent
@@ -51,6 +53,8 @@ from amgsrn_paraview.session import (
 
 _LABEL = "AMGSRN Trainer"
 _END_SECONDS = 60.0
+
+T = TypeVar("T")
 
 Result = tuple[int, str, Any]
 """Number of a call, "result" or "error", and which."""
@@ -96,32 +100,39 @@ class SharedTraining:
             On every rank alike, if the volume is unfit; else on the first rank.
         """
         self.status = JobStatus(pid=os.getpid())
-        volume, piece, error = None, None, ""
-        try:
+        volume: ArrayVolume | None = None
+
+        def look() -> tuple[Piece | None, bool]:
+            nonlocal volume
+            piece = None
             if request.dataset.GetNumberOfPoints():
                 arrays, association = request.arrays, request.association
                 volume, piece = take(request.dataset, arrays, association, whole)
-        except Exception as problem:
-            error = explain(problem, _LABEL, "use more ranks on more computers")
-        asked = (request.options(), piece is None or piece.digest)
-        heard = share((piece, error, asked == self._asked))
-        self._asked = asked
-        for number, (_, sentence, _) in enumerate(heard):
-            if sentence:
-                raise TrainingError(f"Rank {number}: {sentence}")
-        pieces = [piece for piece, _, _ in heard]
-        joined = join(volume, piece, [piece for piece in pieces if piece is not None])
+            asked = (request.options(), piece is None or piece.digest)
+            is_same, self._asked = asked == self._asked, asked
+            return piece, is_same
+
+        try:
+            heard = _agree(look)
+            pieces = [piece for piece, _ in heard]
+            joined = join(volume, pieces[rank()], [piece for piece in pieces if piece is not None])
+            bricks = _cut(joined, pieces, request.bricks)
+            networks = _sized(joined, bricks, request)
+        except AmgsrnError as problem:
+            self._end("failed", str(problem))
+            raise
         if rank():
             news = _serve(joined)
             self.status = dataclasses.replace(self.status, state=news.state)
             return news
-        again = all(same for *_, same in heard)
-        return self._lead(joined, pieces, request, request.restart and not again, report)
+        restart = request.restart and not all(is_same for _, is_same in heard)
+        return self._lead(joined, bricks, networks, request, restart, report)
 
     def _lead(
         self,
         volume: PieceVolume,
-        pieces: Sequence[Piece | None],
+        bricks: Sequence[tuple[int, Brick]],
+        networks: Sequence[NetworkConfig],
         request: Request,
         restart: bool,
         report: Report,
@@ -133,7 +144,6 @@ class SharedTraining:
             digest = zlib.crc32(repr(volume.identity).encode())
             self.output = output_of(request.output or own_output(volume.name, digest, request))
             ensure_writable(Path(self.output))
-            bricks = _cut(volume, pieces, request.bricks)
             executor.owners = [owner for owner, _ in bricks]
             outcome = train_bricks(
                 volume,
@@ -145,6 +155,7 @@ class SharedTraining:
                 request.dispatch,
                 restart=restart,
                 observer=_Observer(self, report),
+                networks=networks,
                 executor=executor,
             )
             if outcome.missing:
@@ -318,6 +329,38 @@ def _serve(volume: PieceVolume) -> News:
             time.sleep(SLEEP_SECONDS / 4)
     finally:
         worker.end()
+
+
+def _agree(work: Callable[[], T]) -> list[T]:
+    """Do something on every rank; return what came of it on each.
+
+    Raises
+    ------
+    TrainingError
+        On every rank, if it went wrong on one.
+    """
+    result, error = None, ""
+    try:
+        result = work()
+    except Exception as problem:
+        error = explain(problem, _LABEL, "use more ranks on more computers")
+    heard = share((result, error))
+    for number, (_, sentence) in enumerate(heard):
+        if sentence:
+            raise TrainingError(f"Rank {number}: {sentence}")
+    return [result for result, _ in heard]
+
+
+def _sized(
+    volume: PieceVolume, bricks: Sequence[tuple[int, Brick]], request: Request
+) -> Sequence[NetworkConfig]:
+    """Return the network of each brick, in which each rank looks at its own; none if all equal."""
+    if request.bricks.sizes == "equal":
+        return ()
+    mine = [brick for owner, brick in bricks if owner == rank()]
+    measured = _agree(lambda: [measure_brick(volume, brick) for brick in mine])
+    # Bricks are numbered from rank to rank.
+    return networks_for(request.network, list(itertools.chain(*measured)))
 
 
 def _cut(

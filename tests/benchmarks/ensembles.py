@@ -2,8 +2,8 @@
 
     python tests/benchmarks/ensembles.py WHAT... [--volume FILE] [--folder DIR] [--iterations N]
 
-WHAT is any of seam, quality, memory, routing, overhead, scheduling. Results are JSON lines. Times
-are processor time where several programs share a machine, unless the name says otherwise.
+WHAT is any of seam, sizes, quality, memory, routing, overhead, scheduling. Results are JSON lines.
+Times are processor time where several programs share a machine, unless the name says otherwise.
 """
 
 from __future__ import annotations
@@ -75,6 +75,45 @@ def quality(arguments: argparse.Namespace) -> dict[str, Any]:
             "wall_seconds": outcome.seconds,
         }
     return results
+
+
+def sizes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Equal networks against networks that follow their bricks' complexity, on given volumes.
+
+    The field `plume` is a plume in still air: it is empty in most places.
+    """
+    volumes = {"plume": plume()}
+    if arguments.volume:
+        volumes[Path(arguments.volume).stem] = open_volume(arguments.volume)
+    network = NetworkConfig(grids=8, grid_shape=(8, 8, 8), width=32)
+    results: dict[str, Any] = {}
+    for name, volume in volumes.items():
+        for kind in ("equal", "complexity"):
+            for seed in (0, 1):
+                training = TrainingConfig(
+                    iterations=arguments.iterations, batch=4096, device="cpu", seed=seed
+                )
+                path = Path(arguments.folder) / f"sizes-{name}-{kind}.amgsrn"
+                bricks = BrickConfig((3, 3, 3), ghost=1, sizes=kind)
+                outcome = train(volume, path, network, training, None, bricks, restart=True)
+                found = results.setdefault(f"{name}, {kind}", {"psnr": []})
+                found["psnr"].append(round(outcome.psnr, 2))
+                found["bytes"] = path.stat().st_size
+                found["parameters"] = NeuralVolume.open(path, device="cpu").n_parameters
+    return results
+
+
+def plume(side: int = 96) -> Any:
+    """Return a turbulent plume that rises from the middle of the ground, 0 elsewhere."""
+    from amgsrn_core import volume_from_array
+
+    z, y, x = np.meshgrid(*[np.linspace(-1, 1, side)] * 3, indexing="ij")
+    height = (z + 1) / 2
+    radius = np.hypot(x - 0.15 * np.sin(4 * z), y - 0.1 * np.cos(5 * z))
+    puffs = 0.6 + 0.4 * np.sin(23 * x + 9 * z) * np.sin(19 * y - 7 * z) * np.cos(17 * z)
+    values = puffs * np.exp(-((radius / (0.08 + 0.22 * height)) ** 4)) * (1 - height) ** 0.5
+    values[values < 1e-3] = 0.0
+    return volume_from_array(values.astype(np.float32), name="plume")
 
 
 def seam(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -317,7 +356,7 @@ def scheduling(arguments: argparse.Namespace) -> dict[str, Any]:
 
 BENCHMARKS = {
     function.__name__: function
-    for function in (memory, overhead, quality, routing, scheduling, seam)
+    for function in (memory, overhead, quality, routing, scheduling, seam, sizes)
 }
 
 if __name__ == "__main__":

@@ -226,3 +226,27 @@ def test_two_bricks_have_random_numbers_of_their_own(whole):
     numbers = content(whole)
     assert not np.array_equal(numbers["0/transforms"], numbers["1/transforms"])
     assert TrainingConfig().seed == 0 and DispatchConfig().workers == 0
+
+
+def test_what_is_done_so_far_can_be_looked_at(source, tmp_path):
+    from amgsrn_core.dispatch import previews
+
+    seen = []
+
+    def look(progress: Progress) -> Command:
+        bricks = progress.bricks
+        if bricks is not None and 0 < bricks.done < bricks.total:
+            seen.append(previews.of_partial(bricks.partial(), progress.iteration))
+            return Command.STOP
+        return Command.CONTINUE
+
+    assert not train_waves(source, tmp_path / "m.amgsrn", observer=look, workers=1).completed
+    (live,) = seen
+    values, valid = waves(), live.preview.valid
+    assert live.preview.values.shape[1:] == values.shape
+    # Holes where the other bricks will be, and the field where the first ones are.
+    assert valid is not None and 0.1 < valid.mean() < 0.9
+    error = (live.preview.values[0] - values)[valid]
+    assert np.abs(error).max() < 0.3 * np.ptp(values)
+    assert live.corners.shape == (4 * 2, 8, 3)
+    assert len(live.densities) == 8 and 0 < np.isnan(live.densities).sum() < 8

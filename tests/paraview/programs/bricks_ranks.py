@@ -31,6 +31,13 @@ def trained(source, name: str, **more):
     return made
 
 
+def resume(trainer) -> None:
+    """Go on, on every rank."""
+    trainer.SMProxy.InvokeCommand("Resume")
+    trainer.SMProxy.MarkModified(trainer.SMProxy)
+    trainer.UpdatePipeline()
+
+
 def state_of(trainer) -> dict:
     trainer.UpdatePropertyInformation()
     return {"state": trainer.State, "message": trainer.Message, "model": trainer.ModelFile}
@@ -43,8 +50,7 @@ results["preview"] = describe(good)
 boxes = pv.OutputPort(good, 2)
 boxes.UpdatePipeline()
 results["boxes"] = boxes.GetDataInformation().GetNumberOfCells()
-good.SMProxy.GetClientSideObject().Modified()
-good.UpdatePipeline()
+resume(good)
 results["again"] = state_of(good)
 
 cells = pv.PointDatatoCellData(Input=wavelet)
@@ -61,20 +67,21 @@ failing = trained(wavelet, "failing")
 results["failing"] = state_of(failing)
 (parts / "brick-0005").unlink()
 kept = [(parts / f"brick-000{number}" / "brick.amgsrn").exists() for number in range(5)]
-failing.SMProxy.GetClientSideObject().Modified()
-failing.UpdatePipeline()
+resume(failing)
 results["mended"] = {**state_of(failing), "kept": kept}
 
 endless = names.AMGSRNTrainer(
     Input=wavelet, OutputFile=str(folder / "endless.amgsrn"), **{**OPTIONS, "Iterations": 1000000}
 )
+touched: list[Path] = []
 algorithm = endless.SMProxy.GetClientSideObject()
 
 
 def stop(*_event) -> None:
     stop_file = folder / "endless.amgsrn.parts" / "stop"
-    if algorithm.GetProgress() > 0 and stop_file.parent.exists():
+    if algorithm.GetProgress() > 0 and stop_file.parent.exists() and not touched:
         stop_file.touch()
+        touched.append(stop_file)
 
 
 algorithm.AddObserver("ProgressEvent", stop)

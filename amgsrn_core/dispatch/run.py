@@ -180,7 +180,12 @@ class _Run:
         # The largest first, so that none of them is still on when all others are done.
         left.sort(key=lambda n: -_voxels(self._bricks[n]))
         self._tasks = [self._task(number, source) for number in left]
-        log.write("started", bricks=len(self._bricks), left=len(left))
+        log.write(
+            "started",
+            bricks=len(self._bricks),
+            left=len(left),
+            seconds=time.monotonic() - self._started,
+        )
         policy = Policy(
             sign=self._sign,
             progress=lambda task: float(self._parts.read_status(task.number).get("iteration", 0)),
@@ -367,6 +372,7 @@ class _Run:
                 state=part.record.state,
                 loss=error,
                 seconds=part.training.seconds,
+                phases=part.training.config.get("phases"),
             )
 
     def _running(self) -> tuple[BrickProgress, ...]:

@@ -105,8 +105,9 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
                 f"The volume '{volume.name}' has changed to {list(volume.dims)} voxels since the "
                 "training began; restart it."
             )
-        block = volume.read(task.record.ghosted)
         reporter.beat("reading")
+        block = volume.read(task.record.ghosted)
+        reporter.beat("preparing")
         fitted = fit_brick(
             block,
             task.record,
@@ -136,7 +137,7 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
     about = training_record(
         task.training, task.fingerprint, fitted.result.seconds, fitted.result.iterations_done
     )
-    about.config.update(squares=fitted.squares.tolist(), count=fitted.count)
+    about.config.update(squares=fitted.squares.tolist(), count=fitted.count, phases=reporter.phases)
     index = model_index(volume, low, high, task.network, task.storage)
     index = index.replace(bricks=(record,), training=about)
     write_archive(parts.done(task.number), index, [fitted.state])
@@ -161,15 +162,18 @@ class _Reporter:
         self._task, self._parts = task, task.parts
         self._written = -math.inf
         self._beats = 0
+        self.phases: dict[str, float] = {}  # when each began, in seconds since 1970
         self.beat("starting")
 
     def beat(self, phase: str) -> None:
         """Show that this process is alive."""
+        self.phases.setdefault(phase, time.time())
         self._publish({"phase": phase, "iteration": 0})
 
     def __call__(self, progress: Progress) -> Command:
         from amgsrn_core.training import Command
 
+        self.phases.setdefault(progress.phase, time.time())
         if time.monotonic() - self._written >= _STATUS_SECONDS or progress.phase == "saving":
             span = progress.network
             self._publish(

@@ -15,7 +15,7 @@ from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.training.optimisers import (
     EPSILON,
     MOVER_BETAS,
-    adam,
+    Adam,
     betas,
     optimiser_state,
     restore_optimiser,
@@ -62,8 +62,8 @@ class NativeStep:
         self._square = torch.zeros_like(self._mean)
         self._steps = 0
         self._betas = betas(config.schedule)
-        self._optimiser = adam([{"params": network.weights}], self._betas)
-        self._mover = adam([{"params": [network.transforms]}], MOVER_BETAS)
+        self._optimiser = Adam([{"params": network.weights}], self._betas)
+        self._mover = Adam([{"params": [network.transforms]}], MOVER_BETAS)
 
     def descend(self, iteration: int, rate: Rates) -> Tensor:
         """Do one iteration; return the mean squared error before it."""

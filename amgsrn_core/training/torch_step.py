@@ -12,7 +12,7 @@ from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.training.motion import density_loss
 from amgsrn_core.training.optimisers import (
     MOVER_BETAS,
-    adam,
+    Adam,
     betas,
     optimiser_state,
     restore_optimiser,
@@ -48,8 +48,8 @@ class TorchStep:
             {"params": [network.feature_grids]},
             {"params": network.weights},
         ]
-        self._optimiser = adam(groups, betas(config.schedule))
-        self._mover = adam([{"params": [network.transforms]}], MOVER_BETAS)
+        self._optimiser = Adam(groups, betas(config.schedule))
+        self._mover = Adam([{"params": [network.transforms]}], MOVER_BETAS)
 
     def descend(self, iteration: int, rate: Rates) -> Tensor:
         """Do one iteration; return the mean squared error before it."""
@@ -62,8 +62,8 @@ class TorchStep:
         network = self._network
         moves = rate.transforms > 0.0 and network.config.encoder == "adaptive"
         by_gradient = moves and self._config.motion == "gradient"
-        self._optimiser.zero_grad(set_to_none=True)
-        self._mover.zero_grad(set_to_none=True)
+        self._optimiser.zero_grad()
+        self._mover.zero_grad()
         transforms = network.transforms if by_gradient else network.transforms.detach()
         values = network.decode(network.encode(local, transforms), network.weights)
         errors = (values - target).square().mean(1)

@@ -265,7 +265,8 @@ def memory(arguments: argparse.Namespace) -> dict[str, Any]:
         ).stdout
     )  # fmt: skip
     shutil.rmtree(f"{output}.parts", ignore_errors=True)
-    start = time.monotonic()
+    Path(f"{output}.jsonl").unlink(missing_ok=True)
+    start, began = time.monotonic(), time.time()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     first, peak = math.nan, {}
     while process.poll() is None:
@@ -283,9 +284,14 @@ def memory(arguments: argparse.Namespace) -> dict[str, Any]:
             process.terminate()
             process.wait()
         time.sleep(0.02)
+    events = [json.loads(line) for line in Path(f"{output}.jsonl").read_text().splitlines()]
+    (opened,) = (event["time"] - began for event in events if event["event"] == "started")
+    phases = next(event["phases"] for event in events if event["event"] == "brick")
     return {
         "status": process.returncode,
         "wall_seconds_to_first_iteration": first,
+        "wall_seconds_to_first_task": opened,
+        "wall_seconds_to_phases_of_first_brick": {k: v - began for k, v in phases.items()},
         "wall_seconds": time.monotonic() - start,
         "worker_peak_mb": [round(kb / 1024) for kb in peak.values()],
         "torch_alone_mb": round(torch_alone / 1024),

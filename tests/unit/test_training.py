@@ -350,19 +350,14 @@ def test_a_netcdf_volume_trains_like_the_array_it_holds(tmp_path: Path) -> None:
     assert np.array_equal(brick(a.path)["feature_grids"], brick(b.path)["feature_grids"])
 
 
-def test_data_may_be_elsewhere_than_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_may_be_elsewhere_than_the_network() -> None:
     from amgsrn_core.networks import initial_network
     from amgsrn_core.training.sampling import prepare
     from amgsrn_core.training.schedule import rates
     from amgsrn_core.training.step import make_step
     from amgsrn_core.volume import Block
 
-    # Torch's device without memory stands for a GPU: it refuses whatever is not moved there. (It
-    # has no fused optimiser.)
-    monkeypatch.setattr(
-        "amgsrn_core.training.torch_step.adam",
-        lambda groups, betas: torch.optim.Adam(groups, betas=betas),
-    )
+    # Torch's device without memory stands for a GPU: it refuses whatever is not moved there.
     config = TrainingConfig(iterations=10, batch=64, backend="torch", data_device="cpu")
     network = initial_network(SIZE, torch.zeros(1), torch.ones(1), seed=1).to("meta")
     values = np.random.default_rng(0).random((1, 5, 6, 7)).astype(np.float32)

@@ -193,6 +193,6 @@ class _Reporter:
 
     def _publish(self, values: dict[str, Any]) -> None:
         self._beats += 1
-        values.update(beat=self._beats, pid=os.getpid(), run=self._task.run)
+        values.update(beat=self._beats, pid=os.getpid(), run=self._task.run, phases=self.phases)
         self._parts.write_status(self._task.number, values)
         self._written = time.monotonic()

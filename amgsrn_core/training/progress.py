@@ -31,7 +31,7 @@ class BrickProgress:
     ----------
     number : int
     phase : str
-        As in :class:`Progress`, or "starting".
+        As in :class:`Progress`, or before that "starting" or "preparing".
     iteration : int
     loss : float
         Relative to the brick's own range; NaN before the first.

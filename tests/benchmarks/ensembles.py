@@ -2,8 +2,9 @@
 
     python tests/benchmarks/ensembles.py WHAT... [--volume FILE] [--folder DIR] [--iterations N]
 
-WHAT is any of seam, sizes, quality, memory, routing, overhead, scheduling. Results are JSON lines.
-Times are processor time where several programs share a machine, unless the name says otherwise.
+WHAT is any of seam, sizes, quality, memory, start, routing, overhead, scheduling. Results are JSON
+lines. Times are processor time where several programs share a machine, unless the name says
+otherwise.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ def main() -> None:
     parser.add_argument("--volume", help="file for seam and quality")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="for what is written")
     parser.add_argument("--iterations", type=int, default=2000)
+    parser.add_argument("--ghosts", default="0,1,2,4", help="for seam")
+    parser.add_argument("--seed", type=int, default=0, help="for seam")
     arguments = parser.parse_args()
     for what in arguments.what:
         result = BENCHMARKS[what](arguments)
@@ -121,9 +124,11 @@ def seam(arguments: argparse.Namespace) -> dict[str, Any]:
     volume = open_volume(arguments.volume)
     values = volume.read().values
     network = NetworkConfig(grids=16, grid_shape=(8, 8, 8), width=64)
-    training = TrainingConfig(iterations=arguments.iterations, batch=4096, device="cpu")
+    training = TrainingConfig(
+        iterations=arguments.iterations, batch=4096, device="cpu", seed=arguments.seed
+    )
     results = {}
-    for ghost in (0, 1, 2, 4):
+    for ghost in map(int, arguments.ghosts.split(",")):
         path = Path(arguments.folder) / f"seam-{ghost}.amgsrn"
         bricks = BrickConfig((2, 2, 2), ghost=ghost)
         train(volume, path, network, training, None, bricks, restart=True)
@@ -247,16 +252,7 @@ def memory(arguments: argparse.Namespace) -> dict[str, Any]:
 
     The run is stopped when each worker has done two bricks: the others are alike.
     """
-    path = Path(arguments.folder) / "synthetic-1024.nc"
-    if not path.exists():
-        write_synthetic(path)
-    output = Path(arguments.folder) / "synthetic-1024.amgsrn"
-    command = [
-        *(sys.executable, "-m", "amgsrn_core.cli", "train", str(path), "-o", str(output)),
-        *("--bricks", "4,4,4", "--grid-shape", "8,8,8", "--devices", "cpu"),
-        *("--iterations", "20", "--batch", "16384"),
-        *("--restart", "--log", str(output) + ".jsonl"),
-    ]
+    output, command = large_run(arguments)
     torch_alone = int(
         subprocess.run(
             [sys.executable, "-c", "import torch, resource; "
@@ -297,6 +293,52 @@ def memory(arguments: argparse.Namespace) -> dict[str, Any]:
         "torch_alone_mb": round(torch_alone / 1024),
         "parent_peak_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
     }
+
+
+def start(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same file: wall seconds from the command to the first iteration, phase by phase."""
+    output, command = large_run(arguments)
+    shutil.rmtree(f"{output}.parts", ignore_errors=True)
+    began = time.time()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    phases: dict[str, float] = {}
+    seconds = math.nan
+    while "training" not in phases and process.poll() is None:
+        time.sleep(0.02)
+        for file in Path(f"{output}.parts").glob("brick-*/status.json"):
+            try:
+                status = json.loads(file.read_text())
+                phases = max(phases, status["phases"], key=len)
+                seconds = processor_seconds(process.pid) + processor_seconds(status["pid"])
+            except (OSError, ValueError, KeyError):
+                continue
+    process.terminate()
+    process.wait()
+    return {
+        **{f"wall_seconds_to_{phase}": at - began for phase, at in phases.items()},
+        "seconds_of_command_and_one_worker": seconds,
+    }
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process has taken so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def large_run(arguments: argparse.Namespace) -> tuple[Path, list[str]]:
+    """Return the model and the command of a run over 64 bricks of a file of 4.3 GB."""
+    path = Path(arguments.folder) / "synthetic-1024.nc"
+    if not path.exists():
+        write_synthetic(path)
+    output = Path(arguments.folder) / "synthetic-1024.amgsrn"
+    command = [
+        *(sys.executable, "-m", "amgsrn_core.cli", "train", str(path), "-o", str(output)),
+        *("--bricks", "4,4,4", "--grid-shape", "8,8,8", "--devices", "cpu"),
+        *("--iterations", "20", "--batch", "16384"),
+        *("--restart", "--log", str(output) + ".jsonl"),
+    ]
+    return output, command
 
 
 def write_synthetic(path: Path) -> None:
@@ -362,7 +404,7 @@ def scheduling(arguments: argparse.Namespace) -> dict[str, Any]:
 
 BENCHMARKS = {
     function.__name__: function
-    for function in (memory, overhead, quality, routing, scheduling, seam, sizes)
+    for function in (memory, overhead, quality, routing, scheduling, seam, sizes, start)
 }
 
 if __name__ == "__main__":

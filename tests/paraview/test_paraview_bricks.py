@@ -26,6 +26,8 @@ def test_a_volume_in_bricks_becomes_one_model(paraview, tmp_path):
     assert results["blocks"] == 4 * 4
     assert model.index.training.config["psnr"] > 20
     assert not (tmp_path / "bricks.amgsrn.parts").exists()
+    # While others are in training, those that are done are shown, and holes beside them.
+    assert results["live"]["done"] == [True] * 6 + [False] * 7
 
 
 @pytest.mark.mpi

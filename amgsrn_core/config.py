@@ -277,7 +277,7 @@ class BrickConfig(Checked):
         maximum=2**48,
     )
     ghost: int = option(
-        2,
+        1,
         "ghost cells: voxels of its neighbours that a brick learns at each face, for a seamless "
         "field",
         minimum=0,

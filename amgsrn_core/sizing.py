@@ -2,8 +2,8 @@
 
 The squared error that a grid of n nodes leaves falls about like A / n^p, with A how much the field
 changes. Of all ways to share out a number of nodes, n proportional to A^(1 / (1 + p)) has the least
-error in sum. A is measured on a sample of each brick; p is what was best over several fields
-(docs/cluster.md).
+error in sum. A is measured on a sample of each brick. How p is chosen hardly matters: 1/2, 1 and 2
+come to the same within 0.3 dB (docs/cluster.md).
 """
 
 from __future__ import annotations

@@ -378,12 +378,12 @@ class AMGSRNTrainer(Algorithm):
             # ParaView.
             scalars = dataset.GetPointData().GetScalars()
             name = "" if scalars is None else scalars.GetName()
-            is_empty = ranks() > 1 and not dataset.GetNumberOfPoints()
-            if not name and not is_empty:
+            # (A rank may have no data, and must not be the only one to go on: they all say so.)
+            if not name and not self._is_shared():
                 raise ConfigurationError("Choose the point or cell array to learn.")
         return Request(
             dataset=dataset,
-            arrays=tuple(dict.fromkeys([name, *self._more_arrays])),
+            arrays=tuple(dict.fromkeys(filter(None, [name, *self._more_arrays]))),
             association=association,
             output=self._output_file,
             restart=self._restart,

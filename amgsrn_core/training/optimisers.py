@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 EPSILON = 1e-14
-_FUSED = ("cpu", "cuda", "mps")
 MOVER_BETAS = (0.9, 0.99)
 """For the grids' affine maps."""
 
@@ -75,25 +74,25 @@ class Adam:
         )
         gradients = [p.grad for p in parameters if p.grad is not None]
         first, second = self._decay
-        if parameters[0].device.type not in _FUSED:
+        try:
+            torch._fused_adam_(
+                parameters,
+                gradients,
+                means,
+                squares,
+                [],
+                steps,
+                lr=rate,
+                beta1=first,
+                beta2=second,
+                weight_decay=0.0,
+                eps=EPSILON,
+                amsgrad=False,
+                maximize=False,
+            )
+        except NotImplementedError:  # this torch has no such kernel for the device
             for parameter, gradient, state in zip(parameters, gradients, states):
                 _plain_update(parameter, gradient, state, rate, self._decay)
-            return
-        torch._fused_adam_(
-            parameters,
-            gradients,
-            means,
-            squares,
-            [],
-            steps,
-            lr=rate,
-            beta1=first,
-            beta2=second,
-            weight_decay=0.0,
-            eps=EPSILON,
-            amsgrad=False,
-            maximize=False,
-        )
 
 
 def _plain_update(

@@ -31,8 +31,10 @@ from amgsrn_core.dispatch.task import BrickTask, train_brick
 from amgsrn_core.errors import AmgsrnError, ConfigurationError, TrainingError
 from amgsrn_core.output import ensure_writable
 from amgsrn_core.sizing import measure_brick, networks_for
+from amgsrn_core.training.aspect import matched_network
 from amgsrn_core.training.outcome import TrainingOutcome
 from amgsrn_core.training.progress import Command, Progress
+from amgsrn_core.training.records import with_usable_records
 from amgsrn_core.volume import Volume
 from amgsrn_core.volume.memory import ArrayVolume
 from amgsrn_core.volume.pieces import PieceVolume
@@ -117,6 +119,7 @@ class SharedTraining:
             pieces = [piece for piece, _ in heard]
             joined = join(volume, pieces[rank()], [piece for piece in pieces if piece is not None])
             bricks = _cut(joined, pieces, request.bricks)
+            request = _fitting(request, [brick for _, brick in bricks])
             networks = _sized(joined, bricks, request)
         except AmgsrnError as problem:
             self._end("failed", str(problem))
@@ -349,6 +352,14 @@ def _agree(work: Callable[[], T]) -> list[T]:
         if sentence:
             raise TrainingError(f"Rank {number}: {sentence}")
     return [result for result, _ in heard]
+
+
+def _fitting(request: Request, bricks: Sequence[Brick]) -> Request:
+    """Return a request whose network suits the bricks, and whose records can be written."""
+    network, training = request.network, with_usable_records(request.training)
+    if training.match_aspect:
+        network = matched_network(network, bricks)
+    return dataclasses.replace(request, network=network, training=training)
 
 
 def _sized(

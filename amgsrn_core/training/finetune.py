@@ -21,7 +21,7 @@ from amgsrn_core.config import TrainingConfig
 from amgsrn_core.kernels.nodes import inside, nodes_from_grids
 from amgsrn_core.kernels.training import GradientKernel, draw
 from amgsrn_core.networks import SceneNetwork, decode
-from amgsrn_core.training.optimisers import adam, betas
+from amgsrn_core.training.optimisers import Adam, betas
 from amgsrn_core.training.sampling import (
     PointSampler,
     TrainingData,
@@ -76,7 +76,7 @@ def finetune(
     state = _Rounded(network, unit, scale)
     gradients = _gradients(network, data, config)
     parameters = [state.grids, *state.weights]
-    optimiser = adam(
+    optimiser = Adam(
         [{"params": parameters[:1]}, {"params": parameters[1:]}], betas(config.schedule)
     )
     for iteration in iterations:
@@ -169,13 +169,15 @@ class _Rounded:
 def _gradients(network: SceneNetwork, data: TrainingData, config: TrainingConfig) -> Gradients:
     """Return what computes gradients at points of their own, with the configured backend."""
     sampler = PointSampler(data, config.batch, (config.seed + 1) % 2**31)
-    library = native_library(config.backend, data.values.device, network.config.encoder)
+    library = native_library(config.backend, network.minimum.device, network.config.encoder)
     cubic = config.targets == "cubic"
     transforms = network.transforms.detach()
 
     def by_torch(number: int, grids: Tensor, weights: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         index, local = sampler.draw(number)
         target = cubic_targets(data.values, index) if cubic else linear_targets(data.values, local)
+        # The values may be in the computer's memory (`data_device`).
+        local, target = local.to(transforms.device), target.to(transforms.device)
         with torch.enable_grad():
             leaves = [grids.requires_grad_(), *(w.requires_grad_() for w in weights)]
             values = decode(network.encode_with(local, grids, transforms), leaves[1:])

@@ -55,9 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         else [open_volume(arguments.volume, variables, time)]
     )
 
-    from amgsrn_core.training import train, train_series
-
-    fit: Callable[..., TrainingOutcome] = train_series if several else train
+    fit = _fit(several)
     with stoppable() as stop, display("training") as shown:
         outcome = fit(
             volumes if several else volumes[0],
@@ -82,6 +80,17 @@ def run(arguments: argparse.Namespace) -> int:
         )
     print_rows(_rows(outcome))
     return 0
+
+
+def _fit(several: bool) -> Callable[..., TrainingOutcome]:
+    """Import, which takes seconds, what trains a volume or several time steps."""
+    if several:
+        from amgsrn_core.training import train_series
+
+        return train_series
+    from amgsrn_core.training import train
+
+    return train
 
 
 class _Observer:

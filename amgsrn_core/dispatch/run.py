@@ -104,19 +104,21 @@ def train_bricks(
         if start is not None:
             start.check(network, volume.n_components, records)
         fingerprint = _fingerprint(volume, records, network, training, storage, start)
-        if not restart and parts.owner() != fingerprint:
-            if (done := finished(output, fingerprint)) is not None:
-                return done
-            if parts.has_work():
+        is_ours = parts.owner() == fingerprint
+        if not restart:
+            # Over the work of this run an older model may lie that it was told to replace.
+            with contextlib.suppress(*([ResumeError] if is_ours else [])):
+                if (done := finished(output, fingerprint)) is not None:
+                    if is_ours:
+                        clear(folder)
+                    return done
+            if not is_ours and parts.has_work():
                 raise ResumeError(
                     f"{folder} holds an interrupted run with other data or options; restart to "
                     f"discard it, repeat its options to continue it, or name another output than "
                     f"{output}."
                 )
-        elif not restart and (done := finished(output, fingerprint)) is not None:
-            clear(folder)
-            return done
-        if training.log_grids and (restart or parts.owner() != fingerprint):
+        if training.log_grids and (restart or not is_ours):
             forget_series(output)
         parts.claim(fingerprint, restart)
         run = _Run(volume, parts, records, network, training, storage, dispatch, fingerprint, start)

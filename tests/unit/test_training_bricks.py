@@ -115,6 +115,11 @@ def test_restart_discards_interrupted_work(source, tmp_path):
     train_waves(source, output, observer=stop)
     outcome = train_waves(source, output, iterations=60, restart=True)
     assert outcome.completed and read_index(output).training.iterations_done == 240
+    # Interrupted over an older model, a restart goes on without being told to begin anew.
+    assert not train_waves(source, output, restart=True, observer=stop).completed
+    assert read_index(output).training.iterations_done == 240
+    assert train_waves(source, output).completed
+    assert read_index(output).training.iterations_done == 800
 
 
 def test_a_stop_file_ends_the_run_and_not_the_next(source, tmp_path):

@@ -15,8 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from amgsrn_core.archive import BrickRecord, ModelIndex, load_brick, read_index, write_archive
-from amgsrn_core.archive.compression import refuse_incompressible
-from amgsrn_core.bricks import partition
 from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
@@ -30,11 +28,10 @@ from amgsrn_core.dispatch.parts import PartsFolder
 from amgsrn_core.dispatch.status import STOP_FILE
 from amgsrn_core.errors import OutputError, ResumeError, VolumeError
 from amgsrn_core.output import ensure_writable, reason
-from amgsrn_core.training.aspect import matched_network
 from amgsrn_core.training.history import COLUMNS
 from amgsrn_core.training.outcome import TrainingOutcome, finished, model_index, training_record
+from amgsrn_core.training.plan import Plan, plan
 from amgsrn_core.training.progress import Command, Observer, Progress, unobserved
-from amgsrn_core.training.records import with_usable_records
 from amgsrn_core.training.start import WarmStart
 from amgsrn_core.volume.source import identity_of
 from amgsrn_core.volume.volume import TimeAxis, Volume
@@ -89,22 +86,13 @@ def train_series(
     >>> steps = [open_volume("ocean.nc", "temperature", time=i) for i in range(6)]  # doctest: +SKIP
     >>> train_series(steps, "ocean.amgsrn")  # doctest: +SKIP
     """
-    network = network or NetworkConfig()
-    training = with_usable_records(training or TrainingConfig())
-    storage, bricks = storage or StorageConfig(), bricks or BrickConfig()
-    if storage.compress:
-        refuse_incompressible(network)
     dispatch, series = dispatch or DispatchConfig(), series or SeriesConfig()
     output = Path(output)
     ensure_writable(output)
     axis = time_axis(volumes)
+    planned = plan(volumes[0], network, training, storage, bricks)
     first = None if start is None else WarmStart(os.path.abspath(start), series.warm_iterations)
-    counts = bricks.counts(volumes[0].dims, volumes[0].n_components)
-    if training.match_aspect:
-        network = matched_network(network, partition(volumes[0].dims, counts, bricks.ghost))
-    fingerprint = _fingerprint(
-        volumes, network, training, storage, (counts, bricks.ghost), series, first
-    )
+    fingerprint = _fingerprint(volumes, planned, series, first)
     with workspace(output) as folder, contextlib.ExitStack() as stack:
         parts = PartsFolder(folder)
         if not restart and parts.owner() != fingerprint:
@@ -118,13 +106,12 @@ def train_series(
                 )
         parts.claim(fingerprint, restart)
         run = _Run(volumes, folder, first, series.warm_iterations, observer)
-        options = (network, training, storage)
-        outcomes = run.go(_trainer(counts, bricks.ghost, options, dispatch, folder, stack))
+        outcomes = run.go(_trainer(planned, dispatch, folder, stack))
         if not all(outcome.completed or outcome.missing for outcome in outcomes):
             last = outcomes[-1]
             return dataclasses.replace(last, path=output)
         observer(Progress("saving", 0, 1, step=len(volumes) - 1, steps=len(volumes)))
-        outcome = _assemble(volumes[0], axis, run.paths, outcomes, output, options, fingerprint)
+        outcome = _assemble(volumes[0], axis, run.paths, outcomes, output, planned, fingerprint)
         if outcome.completed:
             clear(folder)
         return outcome
@@ -207,19 +194,12 @@ class _Run:
         return observe
 
 
-_Options = tuple[NetworkConfig, TrainingConfig, StorageConfig]
-
-
 def _trainer(
-    counts: tuple[int, int, int],
-    ghost: int,
-    options: _Options,
-    dispatch: DispatchConfig,
-    folder: Path,
-    stack: contextlib.ExitStack,
+    planned: Plan, dispatch: DispatchConfig, folder: Path, stack: contextlib.ExitStack
 ) -> TrainStep:
     """Return what trains one step: here, or in other processes, which all steps share."""
-    if counts == (1, 1, 1):
+    options = planned.network, planned.training, planned.storage
+    if len(planned.bricks) == 1:
         from amgsrn_core.training.single import train_single  # PyTorch: a matter of seconds
 
         def train_here(
@@ -240,7 +220,7 @@ def _trainer(
     from amgsrn_core.dispatch.run import train_bricks
 
     executor: Executor = stack.enter_context(
-        executor_for(dispatch, options[1], math.prod(counts), folder)
+        executor_for(dispatch, planned.training, len(planned.bricks), folder)
     )
 
     def train_there(
@@ -250,8 +230,9 @@ def _trainer(
             volume,
             path,
             *options,
-            partition(volume.dims, counts, ghost),
+            planned.bricks,
             dispatch,
+            networks=planned.networks,
             start=start,
             restart=False,
             observer=observer,
@@ -267,11 +248,10 @@ def _assemble(
     paths: Sequence[Path],
     outcomes: Sequence[TrainingOutcome],
     output: Path,
-    options: _Options,
+    planned: Plan,
     fingerprint: str,
 ) -> TrainingOutcome:
     """Write the models of all steps as one."""
-    network, training, storage = options
     steps = [read_index(path) for path in paths]
     lows, highs = zip(*(_range(step) for step in steps))
     low, high = np.min(lows, axis=0), np.max(highs, axis=0)
@@ -287,9 +267,9 @@ def _assemble(
     psnr = float(np.mean(known)) if known else math.nan
     seconds = sum(step.training.seconds for step in steps)
     iterations = sum(step.training.iterations_done for step in steps)
-    about = training_record(training, fingerprint, seconds, iterations)
+    about = training_record(planned.training, fingerprint, seconds, iterations)
     about.config.update(psnr=psnr if known else None, steps=each)
-    index = model_index(volume, low, high, network, storage)
+    index = model_index(volume, low, high, planned.network, planned.storage)
     index = index.replace(
         bricks=tuple(brick for step in steps for brick in _bricks(step)),
         time=axis,
@@ -331,22 +311,16 @@ def _bricks(step: ModelIndex) -> list[BrickRecord]:
 
 
 def _fingerprint(
-    volumes: Sequence[Volume],
-    network: NetworkConfig,
-    training: TrainingConfig,
-    storage: StorageConfig,
-    bricks: tuple[object, ...],
-    series: SeriesConfig,
-    start: WarmStart | None,
+    volumes: Sequence[Volume], planned: Plan, series: SeriesConfig, start: WarmStart | None
 ) -> str:
     """Identify what a run computes: same data, same configuration, same result."""
     what = [
         [identity_of(volume) for volume in volumes],
         volumes[0].geometry.to_json(),
-        bricks,
-        to_json(network),
-        training.substance(),
-        storage.to_json(),
+        [BrickRecord(brick.extent, brick.ghosted).to_json() for brick in planned.bricks],
+        [to_json(network) for network in (planned.network, *planned.networks)],
+        planned.training.substance(),
+        planned.storage.to_json(),
         to_json(series),
         None if start is None else start.identity(),
     ]

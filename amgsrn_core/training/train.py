@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from amgsrn_core.archive.compression import refuse_incompressible
-from amgsrn_core.bricks import partition
 from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
@@ -16,11 +14,9 @@ from amgsrn_core.config import (
     TrainingConfig,
 )
 from amgsrn_core.output import ensure_writable
-from amgsrn_core.sizing import measure_brick, networks_for
-from amgsrn_core.training.aspect import matched_network
 from amgsrn_core.training.outcome import TrainingOutcome
+from amgsrn_core.training.plan import plan
 from amgsrn_core.training.progress import Observer, unobserved
-from amgsrn_core.training.records import with_usable_records
 from amgsrn_core.training.start import WarmStart
 from amgsrn_core.volume.volume import Volume
 
@@ -87,48 +83,37 @@ def train(
     >>> from amgsrn_core import open_volume, train
     >>> train(open_volume("ocean.nc", "temperature"), "ocean.amgsrn")  # doctest: +SKIP
     """
-    network, training = network or NetworkConfig(), training or TrainingConfig()
-    training = with_usable_records(training)
-    storage, bricks = storage or StorageConfig(), bricks or BrickConfig()
-    if storage.compress:
-        refuse_incompressible(network)
     output = Path(output)
     ensure_writable(output)
+    planned = plan(volume, network, training, storage, bricks)
     warm = None
     if start is not None:
         warm = WarmStart(os.path.abspath(start), (series or SeriesConfig()).warm_iterations)
-    counts = bricks.counts(volume.dims, volume.n_components)
-    if training.match_aspect:
-        network = matched_network(network, partition(volume.dims, counts, bricks.ghost))
-    if counts == (1, 1, 1):
+    if len(planned.bricks) == 1:
         from amgsrn_core.training.single import train_single  # PyTorch: a matter of seconds
 
         return train_single(
             volume,
             output,
-            network,
-            training,
-            storage,
+            planned.network,
+            planned.training,
+            planned.storage,
             start=warm,
             restart=restart,
             observer=observer,
         )
     from amgsrn_core.dispatch.run import train_bricks
 
-    cut = partition(volume.dims, counts, bricks.ghost)
-    networks: tuple[NetworkConfig, ...] = ()
-    if bricks.sizes == "complexity":
-        networks = networks_for(network, [measure_brick(volume, brick) for brick in cut])
     return train_bricks(
         volume,
         output,
-        network,
-        training,
-        storage,
-        cut,
+        planned.network,
+        planned.training,
+        planned.storage,
+        planned.bricks,
         dispatch or DispatchConfig(),
+        networks=planned.networks,
         start=warm,
         restart=restart,
         observer=observer,
-        networks=networks,
     )

@@ -14,7 +14,7 @@ from amgsrn_core.bricks import partition
 from amgsrn_core.config import BrickConfig, DispatchConfig, NetworkConfig, TrainingConfig
 from amgsrn_core.errors import ArchiveError, ConfigurationError
 from amgsrn_core.sizing import measure_brick, networks_for
-from amgsrn_core.training import train
+from amgsrn_core.training import train, train_series
 
 NETWORK = NetworkConfig(grids=4, grid_shape=(6, 6, 6), layers=1, width=16)
 
@@ -106,3 +106,18 @@ def test_a_brick_differs_in_its_nodes_only(tmp_path) -> None:
     other = dataclasses.replace(index.bricks[0], network=dataclasses.replace(NETWORK, width=8))
     with pytest.raises(ArchiveError, match="more than its 'grid_shape'"):
         index.replace(bricks=(other,))
+
+
+def test_the_sizes_of_a_series_are_those_of_its_first_step(tmp_path) -> None:
+    steps = [volume_from_array(uneven() * (1 + step), name="v") for step in range(2)]
+    train_series(
+        steps,
+        tmp_path / "m.amgsrn",
+        NETWORK,
+        TrainingConfig(iterations=20, batch=512, device="cpu"),
+        bricks=BrickConfig(bricks=(2, 1, 1), sizes="complexity"),
+        dispatch=DispatchConfig(workers=1),
+    )
+    index = read_index(tmp_path / "m.amgsrn")
+    first, second = ([b.network for b in index.at(step).bricks] for step in range(2))
+    assert first == second and first[0] != first[1]

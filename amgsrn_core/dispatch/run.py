@@ -188,10 +188,16 @@ class _Run:
             left=len(left),
             seconds=time.monotonic() - self._started,
         )
+
+        def note(task: BrickTask, reason: str) -> None:
+            _log.warning("Brick %d is tried again. %s", task.number, reason)
+            log.write("retry", brick=task.number, reason=reason)
+
         policy = Policy(
             sign=self._sign,
             progress=lambda task: float(self._parts.read_status(task.number).get("iteration", 0)),
             again=_again,
+            note=note,
             retries=self._dispatch.retries,
             stall_seconds=60.0 * self._dispatch.stall_minutes,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from amgsrn_core.errors import ConfigurationError, WorkerLostError
-
-_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -46,11 +43,14 @@ class Policy(Generic[T]):
         its tries anew.
     again : callable
         Returns the task to try next from one that failed and its error; None gives it up at once.
+    note : callable
+        Is told a task that is going to be tried again, and why.
     """
 
     sign: Callable[[T], Any]
     progress: Callable[[T], float]
     again: Callable[[T, BaseException], T | None]
+    note: Callable[[T, str], None] = lambda task, reason: None
     retries: int = 3
     backoff: float = 1.0
     stall_seconds: float = 600.0
@@ -199,7 +199,7 @@ class Runner(Generic[T]):
         if task is None or attempt.tries > policy.retries:
             self.failed[attempt.number] = reason
             return
-        _log.warning("Task %d is tried again. %s", attempt.number, reason)
+        policy.note(task, reason)
         attempt.task, attempt.abandoned = task, False
         delay = min(policy.backoff * 2 ** (attempt.tries - 1), _LAST_BACKOFF)
         heapq.heappush(self._waiting, (time.monotonic() + delay, attempt.number, attempt))

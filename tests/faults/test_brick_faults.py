@@ -171,9 +171,12 @@ def test_a_hanging_worker_is_replaced(whole, source, tmp_path):
             os.kill(pids[0], signal.SIGSTOP)
         return Command.CONTINUE
 
-    assert train_waves(source, output, observer=freeze, stall_minutes=0.25).completed
+    log = tmp_path / "log.jsonl"
+    outcome = train_waves(source, output, observer=freeze, stall_minutes=0.25, log=str(log))
+    assert outcome.completed
     assert frozen and not os.path.exists(f"/proc/{frozen[0]}")
     assert same(output, whole)
+    assert any(json.loads(line)["event"] == "retry" for line in log.read_text().splitlines())
 
 
 @pytest.fixture

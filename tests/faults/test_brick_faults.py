@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import random
 import signal
@@ -43,19 +44,24 @@ def workers(parts: Path) -> list[int]:
 
 
 class Killer:
-    """Kills workers of a run at random times, from its observer."""
+    """Kills workers of a run at random times, from its observer.
+
+    A worker has some time to train first: without progress, a brick is tried again ever later.
+    """
 
     def __init__(self, parts: Path, kills: int, seed: int, number: int = signal.SIGKILL) -> None:
         self._parts, self.left, self._number = parts, kills, number
         self._random = random.Random(seed)
         # The first one that trains, because the others may be done before a later moment.
-        self._next = time.monotonic()
+        self._delay, self._seen = 0.0, math.inf
 
     def __call__(self, progress: Progress) -> Command:
-        if self.left and time.monotonic() >= self._next and (pids := workers(self._parts)):
+        pids, now = workers(self._parts), time.monotonic()
+        self._seen = min(self._seen, now) if pids else math.inf
+        if self.left and now >= self._seen + self._delay:
             os.kill(self._random.choice(pids), self._number)
             self.left -= 1
-            self._next = time.monotonic() + self._random.uniform(0, 4)
+            self._delay, self._seen = self._random.uniform(0, 1), math.inf
         return Command.CONTINUE
 
 

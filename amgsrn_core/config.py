@@ -105,7 +105,7 @@ class NetworkConfig(Checked):
     )
     features: int = option(2, "features per grid node", minimum=1, maximum=64)
     grid_shape: Triple = option(  # noqa: RUF009 -- a dataclasses.field, like the others
-        (32, 32, 32), "nodes of each feature grid along z, y, x", minimum=2, maximum=1 << 20
+        (32, 32, 32), "nodes of each feature grid along z, y, x", minimum=2, maximum=1024
     )
     positional_terms: int = option(
         6, "octaves of sines and cosines beside the dense grid", minimum=0, maximum=16

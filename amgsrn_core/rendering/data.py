@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from amgsrn_core.archive import ModelIndex
-from amgsrn_core.config import NetworkConfig
+from amgsrn_core.config import NetworkConfig, Triple, option
 from amgsrn_core.ensemble import NeuralVolume
 from amgsrn_core.macro_cells import voxel_cells
 from amgsrn_core.volume import Volume
+
+
+@dataclass(frozen=True)
+class _Voxels(NetworkConfig):
+    """A network with a node for every voxel, however many they are."""
+
+    grid_shape: Triple = option((2, 2, 2), "voxels along z, y, x", minimum=2)  # noqa: RUF009
 
 
 def model_of_data(volume: Volume, device: str = "auto", *, backend: str = "auto") -> NeuralVolume:
@@ -32,7 +41,7 @@ def model_of_data(volume: Volume, device: str = "auto", *, backend: str = "auto"
     block = volume.read()
     summary = volume.summarise([block])
     count = volume.n_components
-    network = NetworkConfig(grids=1, features=count, grid_shape=volume.dims, layers=1, width=count)
+    network = _Voxels(grids=1, features=count, grid_shape=volume.dims, layers=1, width=count)
     index = ModelIndex.of_volume(
         volume, summary.minimum.tolist(), summary.maximum.tolist(), network
     )

@@ -46,6 +46,12 @@ def test_the_field_is_the_data_interpolated_linearly(backend):
     assert (cells.maxima[:2, z, y, x] >= expected.T).all()
 
 
+def test_an_axis_may_be_longer_than_that_of_any_feature_grid():
+    values = np.random.default_rng(0).random((2, 3, 3000)).astype(np.float32)
+    model = model_of_data(volume_from_array(values), "cpu")
+    assert model.sample(np.array([[2717.0, 1.0, 1.0]])) == pytest.approx(values[1, 1, 2717])
+
+
 def test_missing_voxels_are_transparent():
     values = np.ones((6, 7, 8), dtype=np.float32)
     values[3, 3, 3] = 2.0

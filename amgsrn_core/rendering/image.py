@@ -21,7 +21,10 @@ _COARSEST = 8
 
 # Rays that are marched together: at first, when nothing is known about their cost; at most, which
 # keeps what they need in memory small; and so few that a call is not worth it.
-_FIRST_RAYS, _MOST_RAYS, _FEWEST_RAYS = 1 << 10, 1 << 16, 1 << 7
+_FIRST_RAYS, _MOST_RAYS, _FEWEST_RAYS = 1 << 10, 1 << 15, 1 << 7
+
+# A GPU is busy with many only.
+_MOST_RAYS_OF_CUDA = 1 << 16
 
 # Share of the greatest expense per ray that is still expected after each call.
 _MEMORY = 0.995
@@ -104,6 +107,7 @@ class ProgressiveImage:
         self._marcher = marcher
         self._camera = camera
         self._depth = depth
+        self._most_rays = _MOST_RAYS_OF_CUDA if marcher.backend == "nerfacc" else _MOST_RAYS
         self._order = _PixelOrder(camera.width, camera.height)
         self._done = 0
         self.seconds_per_ray = seconds_per_ray
@@ -132,7 +136,7 @@ class ProgressiveImage:
         """
         if budget_seconds is None:
             while self.fraction < 1.0:
-                self._march(_MOST_RAYS)
+                self._march(self._most_rays)
             return self.fraction
         end = time.perf_counter() + budget_seconds
         rays = _FIRST_RAYS
@@ -142,7 +146,7 @@ class ProgressiveImage:
             if affordable < _FEWEST_RAYS:
                 break
             # Never more than twice as many as before: costs differ over the image.
-            rays = int(min(affordable, 2 * rays, _MOST_RAYS))
+            rays = int(min(affordable, 2 * rays, self._most_rays))
         return self.fraction
 
     def _march(self, count: int) -> None:

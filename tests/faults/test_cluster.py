@@ -34,12 +34,15 @@ class Cluster:
 
     def __init__(self, folder: Path, nanny: bool = False) -> None:
         self._nanny = "--nanny" if nanny else "--no-nanny"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
         self.file = folder / "scheduler.json"
         self.folder = folder
-        self.scheduler = self.start_scheduler()
+        for attempt in range(5):  # until the scheduler gets its port before anybody else does
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
+            with contextlib.suppress(*([AssertionError] if attempt < 4 else [])):
+                self.scheduler = self.start_scheduler()
+                break
         self.workers = [self.start_worker() for _ in range(2)]
 
     @property
@@ -68,14 +71,17 @@ class Cluster:
 
     def close(self) -> None:
         for process in (*self.workers, self.scheduler):
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a nanny's worker, too
             process.wait()
 
     def _start(self, kind: str, *options: str) -> subprocess.Popen[bytes]:
         environment = {**worker_environment(), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "distributed.cli.dask_" + kind, *options]
         with open(self.folder / f"{kind}.log", "ab") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            return subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
 
 
 @pytest.fixture

@@ -40,7 +40,13 @@ from amgsrn_core.errors import (
 )
 from amgsrn_core.training.grid_series import forget_series
 from amgsrn_core.training.history import COLUMNS, History, psnr_of
-from amgsrn_core.training.outcome import TrainingOutcome, finished, model_index, training_record
+from amgsrn_core.training.outcome import (
+    TrainingOutcome,
+    finished,
+    model_index,
+    other_work,
+    training_record,
+)
 from amgsrn_core.training.progress import (
     BrickProgress,
     BricksProgress,
@@ -113,11 +119,7 @@ def train_bricks(
                         clear(folder)
                     return done
             if not is_ours and parts.has_work():
-                raise ResumeError(
-                    f"{folder} holds an interrupted run with other data or options; restart to "
-                    f"discard it, repeat its options to continue it, or name another output than "
-                    f"{output}."
-                )
+                raise other_work(folder, output)
         if training.log_grids and (restart or not is_ours):
             forget_series(output)
         parts.claim(fingerprint, restart)

@@ -115,6 +115,14 @@ def finished(output: Path, fingerprint: str) -> TrainingOutcome | None:
     return TrainingOutcome(output, True, _psnr(index), index.training.seconds, empty)
 
 
+def other_work(folder: Path, output: Path) -> ResumeError:
+    """Return the complaint that the folder beside `output` holds the work of another run."""
+    return ResumeError(
+        f"{folder} holds an interrupted run with other data or options; restart to discard it, "
+        f"repeat its options to continue it, or name another output than {output}."
+    )
+
+
 def _psnr(index: ModelIndex) -> float:
     """Return the whole model's PSNR: its mean squared error is the mean over the voxels."""
     if len(index.bricks) == 1:

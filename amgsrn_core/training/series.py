@@ -26,10 +26,16 @@ from amgsrn_core.config import (
 )
 from amgsrn_core.dispatch.parts import PartsFolder
 from amgsrn_core.dispatch.status import STOP_FILE
-from amgsrn_core.errors import OutputError, ResumeError, VolumeError
+from amgsrn_core.errors import OutputError, VolumeError
 from amgsrn_core.output import ensure_writable, reason
 from amgsrn_core.training.history import COLUMNS
-from amgsrn_core.training.outcome import TrainingOutcome, finished, model_index, training_record
+from amgsrn_core.training.outcome import (
+    TrainingOutcome,
+    finished,
+    model_index,
+    other_work,
+    training_record,
+)
 from amgsrn_core.training.plan import Plan, plan
 from amgsrn_core.training.progress import Command, Observer, Progress, unobserved
 from amgsrn_core.training.start import WarmStart
@@ -99,11 +105,7 @@ def train_series(
             if (done := finished(output, fingerprint)) is not None:
                 return done
             if parts.has_work():
-                raise ResumeError(
-                    f"{folder} holds an interrupted run with other data or options; restart to "
-                    f"discard it, repeat its options to continue it, or name another output than "
-                    f"{output}."
-                )
+                raise other_work(folder, output)
         parts.claim(fingerprint, restart)
         run = _Run(volumes, folder, first, series.warm_iterations, observer)
         outcomes = run.go(_trainer(planned, dispatch, folder, stack))

@@ -13,13 +13,19 @@ import numpy as np
 from amgsrn_core.archive import BrickRecord, write_archive
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
 from amgsrn_core.devices import select_device
-from amgsrn_core.errors import OutputError, ResumeError
+from amgsrn_core.errors import OutputError
 from amgsrn_core.output import reason, replacing
 from amgsrn_core.training.brick import fit_brick, memory_errors, value_range
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.grid_series import forget_series
 from amgsrn_core.training.history import psnr_of
-from amgsrn_core.training.outcome import TrainingOutcome, finished, model_index, training_record
+from amgsrn_core.training.outcome import (
+    TrainingOutcome,
+    finished,
+    model_index,
+    other_work,
+    training_record,
+)
 from amgsrn_core.training.progress import Observer, Progress
 from amgsrn_core.training.records import Records
 from amgsrn_core.training.start import WarmStart
@@ -137,10 +143,7 @@ def _owner(brick: Path) -> str:
 
 def _refuse_other_work(brick: Path, output: Path) -> None:
     if (brick / _CHECKPOINT).exists() or (brick.parent / "run.json").exists():
-        raise ResumeError(
-            f"{brick.parent} holds an interrupted run with other data or options; restart to "
-            f"discard it, repeat its options to continue it, or name another output than {output}."
-        )
+        raise other_work(brick.parent, output)
 
 
 def _claim(brick: Path, fingerprint: str, restart: bool) -> None:

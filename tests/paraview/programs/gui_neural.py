@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import paraview.simple as pv
-from window import Heart, Window
+from window import Heart, Window, is_refined, status
 
 folder = Path(os.environ["AMGSRN_TEST_RESULTS"]).parent
 window = Window()
@@ -15,16 +15,6 @@ view = pv.GetActiveViewOrCreate("RenderView")
 view.UseFXAA = 0
 interactor = view.GetInteractor()
 seen: dict = {"while_dragging": []}
-
-
-def status():
-    display = pv.GetDisplayProperties(view=view)
-    display.UpdatePropertyInformation()
-    return str(display.GetProperty("NeuralStatus"))
-
-
-def is_refined():
-    return "100% refined" in status()
 
 
 def restart(change):

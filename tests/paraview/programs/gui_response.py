@@ -8,23 +8,13 @@ import time
 from pathlib import Path
 
 import paraview.simple as pv
-from window import Heart, Window
+from window import Heart, Window, is_refined
 
 window = Window()
 view = pv.GetActiveViewOrCreate("RenderView")
 view.UseFXAA = 0
 interactor = view.GetInteractor()
 seen: dict = {"first image": [], "drag": [], "refined": []}
-
-
-def status():
-    display = pv.GetDisplayProperties(view=view)
-    display.UpdatePropertyInformation()
-    return str(display.GetProperty("NeuralStatus"))
-
-
-def is_refined():
-    return "100% refined" in status()
 
 
 def scenario():

@@ -91,6 +91,17 @@ class Window:
         self.call("pqClientMainWindow", "close")
 
 
+def status() -> str:
+    """Return what the Neural Volume that is shown last says of its picture."""
+    display = pv.GetDisplayProperties(view=pv.GetActiveView())
+    display.UpdatePropertyInformation()
+    return str(display.GetProperty("NeuralStatus"))
+
+
+def is_refined() -> bool:
+    return "100% refined" in status()
+
+
 class Heart:
     """Beats on the event loop and walks through a scenario, one step per beat at most.
 

@@ -8,6 +8,8 @@ with a slope of 0. At the volume's own faces nothing fades; without ghost cells 
 the product of the six factors, brick i has the weight w_i(p) = r_i(p) / sum_j r_j(p). The weights
 are a partition of unity, and they and their gradients are continuous wherever there are ghost
 cells, for any partition of the volume into boxes.
+
+A brick with a domain begins and ends at once, at its ends, wherever those are.
 """
 
 from __future__ import annotations
@@ -64,6 +66,8 @@ class Blend:
         volume's faces.
     halves : ndarray of float64 [B, 2, 3]
         Half of the length over which it fades; 0 for a step.
+    reach : ndarray of float64 [B, 2, 3]
+        Where each brick's weight begins and ends, low and high, along x, y, z.
     """
 
     def __init__(self, bricks: Sequence[BrickRecord], dims: tuple[int, int, int]) -> None:
@@ -74,15 +78,21 @@ class Blend:
         low, high = own[:, 0] - 0.5, own[:, 1] - 0.5
         reach_low = np.maximum(own[:, 0] - ghosted[:, 0] - 0.5, 0)
         reach_high = np.maximum(ghosted[:, 1] - own[:, 1] - 0.5, 0)
+        for number, brick in enumerate(bricks):
+            if brick.domain is not None:
+                low[number], high[number] = np.array(brick.domain[::-1]).T
+                reach_low[number], reach_high[number] = 0, 0
         self.ends = np.stack(
             [np.where(low_face, -np.inf, low), np.where(high_face, np.inf, high)], axis=1
         )
         self.halves = np.stack(
             [np.where(low_face, 0, reach_low), np.where(high_face, 0, reach_high)], axis=1
         )
-        begin = np.where(low_face, 0, low - reach_low)
-        end = np.where(high_face, last, high + reach_high)
-        self._cells = _Cells(begin, end, last)
+        self.reach = np.stack(
+            [np.where(low_face, 0, low - reach_low), np.where(high_face, last, high + reach_high)],
+            axis=1,
+        )
+        self._cells = _Cells(self.reach, last)
         with np.errstate(divide="ignore", invalid="ignore"):
             self._slopes = np.where(self.halves > 0, 0.5 / self.halves, 0.0)
 
@@ -160,10 +170,12 @@ class Blend:
 class _Cells:
     """The volume cut at the ends of all bricks' regions: which bricks reach into each cell.
 
-    All ends are multiples of 1/2, so a table of half voxels gives the cell of a coordinate.
+    A table of half voxels gives the cell of a coordinate, so a region that ends elsewhere counts
+    up to the next multiple of 1/2.
     """
 
-    def __init__(self, begin: np.ndarray, end: np.ndarray, last: np.ndarray) -> None:
+    def __init__(self, reach: np.ndarray, last: np.ndarray) -> None:
+        begin, end = np.floor(reach[:, 0] * 2.0) / 2.0, np.ceil(reach[:, 1] * 2.0) / 2.0
         self._tables, sizes, low, high = [], [], [], []
         for axis in range(3):
             cuts = np.unique(np.concatenate([begin[:, axis], end[:, axis]]))

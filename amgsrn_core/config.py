@@ -321,6 +321,17 @@ class SeriesConfig(Checked):
 
 
 @dataclass(frozen=True)
+class ImportConfig(Checked):
+    """How a model of the original code is taken over."""
+
+    blend: bool = option(
+        False,
+        "blend the bricks of an ensemble where they overlap, which removes its seams (without: "
+        "jump from brick to brick exactly where the original does)",
+    )
+
+
+@dataclass(frozen=True)
 class DispatchConfig(Checked):
     """Where and how the bricks of a volume are trained."""
 

@@ -58,7 +58,8 @@ class NeuralVolume:
     Use :meth:`open`. Everything public takes and returns world coordinates unless its name says
     otherwise; a value is NaN, or invalid, outside the volume, where its nearest voxel was missing
     in the data, and in bricks that were not trained (`index.holes`). Where bricks overlap they are
-    blended, see :mod:`amgsrn_core.blending`. Several threads may use one object.
+    blended, unless they are the original's, see :mod:`amgsrn_core.blending`. Several threads may
+    use one object.
 
     Attributes
     ----------
@@ -171,17 +172,13 @@ class NeuralVolume:
         """
         corners = np.array(list(itertools.product(*np.reshape(bounds, (3, 2)))))
         index = self.geometry.world_to_index(corners)
-        # A brick without ghost cells answers for half a voxel more than its own.
-        low, high = index.min(axis=0) - 0.5, index.max(axis=0) + 0.5
-        reached = [
-            number
-            for number, box in ((i, self.index.bricks[i].ghosted) for i in self._present)
-            if all(s.start <= b and s.stop - 1 >= a for s, a, b in zip(reversed(box), low, high))
-        ]
-        if len(reached) in (0, len(self._present)):
+        low, high = index.min(axis=0) - _FACE_TOLERANCE, index.max(axis=0) + _FACE_TOLERANCE
+        begin, end = self._blend.reach[:, 0], self._blend.reach[:, 1]
+        reached = ((begin <= high) & (end >= low)).all(axis=1)
+        if reached.all() or not reached.any():
             return self
         part = copy.copy(self)
-        part._use(reached)
+        part._use(self._present[reached])
         return part
 
     @classmethod

@@ -36,8 +36,11 @@ def cell_edge(record: BrickRecord) -> int:
 def cell_domain(record: BrickRecord, dims: tuple[int, int, int]) -> list[tuple[float, float]]:
     """Return the index range along z, y, x in which a brick is evaluated.
 
-    That is its ghosted extent, and half a voxel round its own where it has no ghost cells.
+    That is its domain, if it has one, or its ghosted extent, and half a voxel round its own where
+    it has no ghost cells.
     """
+    if record.domain is not None:
+        return list(record.domain)
     return [
         (
             min(ghosted.start, own.start - 0.5) if own.start else 0.0,

@@ -32,6 +32,8 @@ BRICK_STATES = ("network", "constant", "empty", "missing")
 """A brick is a network; or needs none, because it has one value, or none at all; or was not
 trained, and is a hole in the field."""
 
+Domain = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+
 # A volume with more samples along one axis is not plausible; an index that claims so is damaged.
 _LONGEST_AXIS = 10_000_000
 
@@ -81,6 +83,9 @@ class BrickRecord:
         brick; empty where it is the model's.
     network : NetworkConfig, optional
         The brick's, if it is not the model's: another `grid_shape`.
+    domain : tuple of three pairs of float, optional
+        Index ranges along z, y, x in which the brick alone answers: from each low end on, up to
+        but without the high one. Default: it fades in and out as its ghost cells say.
     """
 
     extent: Extent
@@ -93,6 +98,7 @@ class BrickRecord:
     value_minimum: tuple[float, ...] = ()
     value_maximum: tuple[float, ...] = ()
     network: NetworkConfig | None = None
+    domain: Domain | None = None
 
     @property
     def ghosted_dims(self) -> tuple[int, int, int]:
@@ -122,6 +128,8 @@ class BrickRecord:
             values["value_maximum"] = list(self.value_maximum)
         if self.network is not None:
             values["network"] = config.to_json(self.network)
+        if self.domain is not None:
+            values["domain"] = [bound for pair in self.domain for bound in pair]
         return values
 
     @classmethod
@@ -140,6 +148,7 @@ class BrickRecord:
             value_minimum=fields.numbers("value_minimum") if "value_minimum" in names else (),
             value_maximum=fields.numbers("value_maximum") if "value_minimum" in names else (),
             network=_network(fields, FORMAT_VERSION) if "network" in names else None,
+            domain=_domain(fields, dims) if "domain" in names else None,
         )
         if record.state not in BRICK_STATES:
             raise ArchiveError(f"a brick has the unknown state {record.state!r}")
@@ -548,6 +557,17 @@ def _extent_from_json(fields: Fields, key: str, dims: tuple[int, int, int]) -> E
     for s, n in zip((z, y, x), dims):
         if not s.start < s.stop <= n:
             raise ArchiveError(f"a brick's '{key}' {list(bounds)} is not inside the volume {dims}")
+    return z, y, x
+
+
+def _domain(fields: Fields, dims: tuple[int, int, int]) -> Domain:
+    bounds = fields.numbers("domain")
+    if len(bounds) != 6:
+        raise ArchiveError("a brick's 'domain' is not six numbers")
+    z, y, x = ((bounds[i], bounds[i + 1]) for i in (0, 2, 4))
+    for (low, high), n in zip((z, y, x), dims):
+        if not 0 <= low < high <= n - 1:
+            raise ArchiveError(f"a brick's 'domain' {list(bounds)} is not inside the volume {dims}")
     return z, y, x
 
 

@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator
 
 from amgsrn_core.archive import ModelIndex, write_archive
-from amgsrn_core.cli.options import names
+from amgsrn_core.cli.options import configuration, names
 from amgsrn_core.cli.report import print_rows, size
+from amgsrn_core.config import ImportConfig
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.interop import import_model
 from amgsrn_core.output import ensure_writable
@@ -23,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
         volume = open_volume(arguments.volume, names(arguments.variable), arguments.time)
     elif arguments.variable or arguments.time is not None:
         raise ConfigurationError("--variable and --time choose from a --volume; name that, too.")
-    index, bricks = import_model(arguments.folder, volume)
+    index, bricks = import_model(arguments.folder, volume, configuration(ImportConfig, arguments))
     index = write_archive(arguments.output, index, bricks)
     print_rows(_rows(index, arguments.output))
     return 0

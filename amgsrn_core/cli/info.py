@@ -155,8 +155,10 @@ def _encoder(network: NetworkConfig) -> str:
 def _bricks(bricks: tuple[BrickRecord, ...]) -> str:
     words = {"constant": "constant", "empty": "without values", "missing": "missing"}
     counts = {word: sum(b.state == state for b in bricks) for state, word in words.items()}
-    notes = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    return f"{len(bricks)} ({notes})" if notes else str(len(bricks))
+    notes = [f"{count} {word}" for word, count in counts.items() if count]
+    if len(bricks) > 1 and any(brick.domain is not None for brick in bricks):
+        notes.append("not blended")
+    return f"{len(bricks)} ({', '.join(notes)})" if notes else str(len(bricks))
 
 
 def _variable(index: ModelIndex) -> str:

@@ -23,6 +23,7 @@ from amgsrn_core.config import (
     BACKENDS,
     BrickConfig,
     DispatchConfig,
+    ImportConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
@@ -311,6 +312,7 @@ def _add_import(commands: argparse._SubParsersAction[_Parser]) -> None:
         "original does not store",
     )
     _add_selection(parser)
+    add_options(parser, ImportConfig)
 
 
 def _add_export(commands: argparse._SubParsersAction[_Parser]) -> None:

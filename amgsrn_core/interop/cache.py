@@ -6,6 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
+import amgsrn_core
 from amgsrn_core.archive import write_archive
 from amgsrn_core.errors import OutputError
 from amgsrn_core.interop.importing import import_model
@@ -41,8 +42,9 @@ def imported(options: str | os.PathLike[str]) -> str:
 
 
 def _identity(folder: Path) -> str:
-    """Return a digest of where the folder is, and of sizes and times of the files in it."""
+    """Return a digest of where the folder is, of sizes and times of the files in it, and of us."""
     digest = hashlib.sha256(str(folder).encode("utf-8", "surrogateescape"))
+    digest.update(amgsrn_core.__version__.encode())
     for path in sorted(folder.rglob("*")):
         about = path.stat()
         digest.update(

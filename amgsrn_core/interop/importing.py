@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from amgsrn_core.archive import BrickRecord, ModelIndex, SourceRecord, TrainingRecord
-from amgsrn_core.config import NetworkConfig
+from amgsrn_core.config import ImportConfig, NetworkConfig
 from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ConfigurationError
 from amgsrn_core.interop.checkpoint import read_checkpoint
 from amgsrn_core.interop.networks import network_from_tensors
@@ -29,7 +29,9 @@ _CHECKPOINTS = ("model.ckpt.tar", "model.ckpt")
 
 
 def import_model(
-    folder: str | os.PathLike[str], volume: Volume | None = None
+    folder: str | os.PathLike[str],
+    volume: Volume | None = None,
+    config: ImportConfig | None = None,
 ) -> tuple[ModelIndex, list[dict[str, np.ndarray]]]:
     """Read a model that the original code has trained.
 
@@ -41,6 +43,7 @@ def import_model(
     volume : Volume, optional
         What the model was trained on. The original ignores names, units and where samples lie;
         they are taken from here, or are voxels.
+    config : ImportConfig, optional
 
     Returns
     -------
@@ -63,7 +66,8 @@ def import_model(
         outputs = _same([part.outputs for part in parts], "n_outputs")
         network = _same([part.network for part in parts], "the size of the networks")
         dims = options.shape("full_shape")
-        bricks = _bricks(parts, dims) if options.is_ensemble else _whole(dims)
+        blend = config is not None and config.blend
+        bricks = _bricks(parts, dims, blend) if options.is_ensemble else _whole(dims)
         about = _about(options, volume, dims, outputs)
     low, high = (
         tuple(choose([getattr(part, end) for part in parts], axis=0).tolist())
@@ -148,17 +152,16 @@ def _whole(dims: tuple[int, int, int]) -> list[BrickRecord]:
     return [BrickRecord(whole, whole)]
 
 
-def _bricks(parts: list[_Part], dims: tuple[int, int, int]) -> list[BrickRecord]:
-    """Return which voxels each brick was trained on and answers for.
+def _bricks(parts: list[_Part], dims: tuple[int, int, int], blend: bool) -> list[BrickRecord]:
+    """Return which voxels each brick was trained on and answers for; they must be a full grid.
 
-    The original writes down the former only. Where two neighbours overlap, each answers for its
-    half; the bricks must be a complete grid.
+    The original writes down the former only.
     """
     extents = [_extents(part) for part in parts]
     found = set(extents)
     if len(found) < len(extents):
         raise ArchiveError("two of its bricks have the same extents")
-    ranges = [_ranges(extents, axis, dims[axis]) for axis in range(3)]
+    ranges = [_ranges(extents, axis, dims[axis], blend) for axis in range(3)]
     expected = {(*z, *y, *x) for z, y, x in itertools.product(*ranges)}
     if missing := sorted(expected - found):
         raise ArchiveError(
@@ -168,9 +171,10 @@ def _bricks(parts: list[_Part], dims: tuple[int, int, int]) -> list[BrickRecord]
     records = []
     for part, bounds in zip(parts, extents):
         pairs = list(zip(bounds[::2], bounds[1::2]))
-        z, y, x = (ranges[axis][pair] for axis, pair in enumerate(pairs))
+        (z, dz), (y, dy), (x, dx) = (ranges[axis][pair] for axis, pair in enumerate(pairs))
         gz, gy, gx = (slice(*pair) for pair in pairs)
-        record = BrickRecord((z, y, x), (gz, gy, gx))
+        domain = None if blend else (dz, dy, dx)
+        record = BrickRecord((z, y, x), (gz, gy, gx), domain=domain)
         if part.options.shape("full_shape") != record.ghosted_dims:
             raise ArchiveError(
                 f"the brick {','.join(map(str, bounds))} claims the shape "
@@ -180,24 +184,35 @@ def _bricks(parts: list[_Part], dims: tuple[int, int, int]) -> list[BrickRecord]
     return records
 
 
-def _ranges(extents: list[tuple[int, ...]], axis: int, size: int) -> dict[tuple[int, int], slice]:
-    """Return, for each trained range along an axis, the voxels that it answers for."""
+def _ranges(
+    extents: list[tuple[int, ...]], axis: int, size: int, blend: bool
+) -> dict[tuple[int, int], tuple[slice, tuple[float, float]]]:
+    """Return, for each trained range along an axis, its own voxels and its domain.
+
+    At the share u of the volume's length the original asks brick floor(u * bricks), so it switches
+    at u = k / bricks, which need not be on a voxel. (It also bounds u by 0.99, and so never gets to
+    the last of more than 100 bricks; here they answer.) When blending, each of two neighbours
+    answers for its half of their overlap.
+    """
     trained = sorted({(bounds[2 * axis], bounds[2 * axis + 1]) for bounds in extents})
     cuts = [0]
-    for (start, stop), (next_start, next_stop) in zip(trained, trained[1:]):
+    switches = [(size - 1) * k / len(trained) for k in range(len(trained) + 1)]
+    for (start, stop), (next_start, next_stop), switch in zip(trained, trained[1:], switches[1:]):
         if not (start < next_start <= stop < next_stop):
             raise ArchiveError(
                 f"along {'zyx'[axis]} its bricks {start},{stop} and {next_start},{next_stop} "
                 "leave a gap or contain each other"
             )
-        cuts.append((next_start + stop) // 2)
+        half = (next_start + stop) // 2
+        cuts.append(half if blend else min(max(math.ceil(switch), next_start), stop))
     cuts.append(size)
     if trained[0][0] != 0 or trained[-1][1] != size:
         raise ArchiveError(
             f"along {'zyx'[axis]} its bricks reach from {trained[0][0]} to {trained[-1][1]}, but "
             f"'full_shape' has {size} voxels"
         )
-    return {part: slice(*own) for part, own in zip(trained, zip(cuts, cuts[1:]))}
+    own = (slice(*pair) for pair in zip(cuts, cuts[1:]))
+    return dict(zip(trained, zip(own, zip(switches, switches[1:]))))
 
 
 def _about(

@@ -37,7 +37,7 @@ class MarchBrick:
         Which samples from `first` to `last` have a value; None when all have.
     ends : float64 array [2, 3]
         Where the brick has half its weight, low and high, along x, y, z; infinite where it never
-        fades. Multiples of 1/2.
+        fades.
     halves : float64 array [2, 3]
         Half of the length over which it fades there; 0 for a step.
     """
@@ -172,13 +172,14 @@ def _blocks(
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Cut the volume where the reach of bricks begins and ends.
 
-    Returns the cuts along x, y, z, and which bricks reach into each block between them: those of
-    block i, in the order [z, y, x], are members[starts[i] : starts[i + 1]].
+    Returns the cuts along x, y, z, multiples of 1/2, and which bricks reach into each block between
+    them: those of block i, in the order [z, y, x], are members[starts[i] : starts[i + 1]].
     """
     ends = np.array([brick.ends for brick in bricks])
     halves = np.array([brick.halves for brick in bricks])
-    begin = np.maximum(ends[:, 0] - halves[:, 0], 0)
-    end = np.minimum(ends[:, 1] + halves[:, 1], last)
+    # Outwards, because blocks are found by half voxels.
+    begin = np.maximum(np.floor(2.0 * (ends[:, 0] - halves[:, 0])) / 2.0, 0)
+    end = np.minimum(np.ceil(2.0 * (ends[:, 1] + halves[:, 1])) / 2.0, last)
     cuts = [np.unique([0, n, *begin[:, a], *end[:, a]]) for a, n in enumerate(last)]
     low, high = (
         np.stack([np.searchsorted(cut, side[:, a]) for a, cut in enumerate(cuts)], axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import threading
 
@@ -96,6 +97,29 @@ def test_weights_of_any_partition_into_boxes_sum_to_one():
             assert (points[mine, axis] <= s.stop - 1).all()
 
 
+def switched(records, cuts) -> tuple[BrickRecord, ...]:
+    """Give bricks that are cut along x the domains between `cuts`; they span y and z."""
+    whole = [(0.0, n - 1.0) for n in DIMS[:2]]
+    return tuple(
+        dataclasses.replace(record, domain=(*whole, pair))
+        for record, pair in zip(records, zip(cuts, cuts[1:]))
+    )
+
+
+def test_a_point_is_in_the_domain_of_one_brick_only():
+    # On a voxel, between two, half-way, and outside of what the bricks have learned.
+    cuts = [0.0, 2.0, 5.2, 7.5, 11.0]
+    records = switched(records_of(DIMS, (1, 1, 4), 1), cuts)
+    points = np.random.default_rng(0).random((1000, 3)) * (np.array(DIMS[::-1]) - 1)
+    points[:200, 0] = np.resize([*cuts, *np.nextafter(cuts[1:], 0), *np.nextafter(cuts, 99)], 200)
+    points = np.clip(points, 0, np.array(DIMS[::-1]) - 1)
+    parts = Blend(records, DIMS).parts(points, gradients=True)
+    assert (np.sort(parts.points) == np.arange(len(points))).all()
+    assert (parts.weights == 1).all() and not parts.gradients.any()
+    expected = np.searchsorted(cuts[1:-1], points[:, 0], side="right")
+    np.testing.assert_array_equal(parts.bricks, expected[parts.points])
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_thousands_of_bricks_along_an_axis_are_routed_exactly(axis):
     size = 9000
@@ -180,8 +204,6 @@ def test_the_field_is_continuous_across_every_border():
 
 
 def without(index, number, **changes):
-    import dataclasses
-
     bricks = list(index.bricks)
     bricks[number] = dataclasses.replace(bricks[number], **changes)
     return index.replace(bricks=tuple(bricks))
@@ -287,6 +309,18 @@ def test_a_part_of_the_field_needs_the_bricks_near_it_only(tmp_path, ghost):
     np.testing.assert_array_equal(part.sample(points), whole.sample(points))
     assert len(list(part.bricks())) == 1 and model._bricks.held == (0,)
     assert len(list(model.near(index.geometry.bounds).bricks())) == 6
+
+
+def test_a_part_of_the_field_has_bricks_that_answer_beyond_what_they_learned():
+    whole, states = ensemble(counts=(1, 1, 3), ghost=1)
+    index = whole.index.replace(bricks=switched(whole.index.bricks, [0.0, 2.0, 3.0, 11.0]))
+    model = NeuralVolume(index, states, device="cpu")
+    box = np.array([[3.1, 3.9], [0, 9], [0, 8]])
+    corners = index.geometry.index_to_world(np.array(list(itertools.product(*box))))
+    part = model.near(np.stack([corners.min(axis=0), corners.max(axis=0)], axis=1).ravel())
+    points = np.random.default_rng(0).uniform(box[:, 0], box[:, 1], (100, 3))
+    np.testing.assert_array_equal(part.sample_index(points), model.sample_index(points))
+    assert [brick.record for brick in part.bricks()] == [index.bricks[2]]
 
 
 def test_a_damaged_brick_is_found_when_it_is_used(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rendering_cases import models
@@ -47,6 +49,18 @@ def check_bounds(volume: NeuralVolume, count: int = 100_000, least_use: float = 
 @pytest.mark.parametrize("kind", ["plain", "uneven", "masked", "vectors", "bricks"])
 def test_random_networks_stay_within_their_bounds(tmp_path, kind):
     check_bounds(models(tmp_path)[kind])
+
+
+def test_bricks_with_domains_stay_within_their_bounds(tmp_path):
+    whole = models(tmp_path)["bricks"]
+    cuts = (0.0, 3.3, 9.0)
+    bricks = tuple(
+        replace(brick, domain=((0.0, 8.0), (0.0, 7.0), pair))
+        for brick, pair in zip(whole.index.bricks, zip(cuts, cuts[1:]))
+    )
+    states = [small_brick(whole.index, seed) for seed in range(2)]
+    check_bounds(NeuralVolume(whole.index.replace(bricks=bricks), states))
+    assert cell_shape(bricks[0], whole.index.dims) == (2, 2, 1)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -391,6 +392,30 @@ def test_bricks_fade_into_each_other(monkeypatch, geometry, ghost, name):
     rays = camera(volume).rays()
     reference = TorchMarcher(field, transfer, settings).march(rays)
     image = NativeMarcher(load(), volume, transfer, settings).march(rays)
+    assert reference[:, 3].max() > 0.1
+    assert_same(image, reference)
+
+
+def switching(geometry=EVEN) -> NeuralVolume:
+    """The six bricks with domains that end between voxels, two of them in the same half voxel."""
+    whole = model(geometry, bricks=6, ghost=2)
+    cuts = [0.0, 3.7, 8.0], [0.0, 10.0], [0.0, 3.1, 3.3, 12.0]
+    domains = itertools.product(*(zip(line, line[1:]) for line in cuts))
+    bricks = [
+        dataclasses.replace(brick, domain=domain)
+        for brick, domain in zip(whole.index.bricks, domains, strict=True)
+    ]
+    states = [small_brick(whole.index, seed) for seed in range(6)]
+    return NeuralVolume(whole.index.replace(bricks=tuple(bricks)), states)
+
+
+@pytest.mark.parametrize("geometry", [EVEN, BENT], ids=["even", "bent"])
+@pytest.mark.parametrize("name", ["dense", "shaded magnitude", "maximum"])
+def test_bricks_switch_at_the_ends_of_their_domains(geometry, name):
+    volume = switching(geometry)
+    settings = RenderSettings(**LOOKS[name])
+    rays = camera(volume).rays()
+    image, reference = both(volume, colours(volume, settings.component), settings, rays)
     assert reference[:, 3].max() > 0.1
     assert_same(image, reference)
 

@@ -370,7 +370,7 @@ def _find(name: str, places: list[Path]) -> Path:
         if (place / name).exists():
             return place / name
     raise ConfigurationError(
-        f"there are no data {name!r} in {', '.join(str(place) for place in places)}; name their "
+        f"there are no data {name!r} in {', '.join(dict.fromkeys(map(str, places)))}; name their "
         "folder with --data"
     )
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amgsrn_core.ensemble import CPU_POINTS, BrickNetwork, NeuralVolume
+from amgsrn_core.blended_field import CPU_POINTS, BrickNetwork
+from amgsrn_core.ensemble import NeuralVolume
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import GridGeometry
 

@@ -12,6 +12,7 @@ from sample_models import small_brick, small_index, write_small_model
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.archive import BrickRecord, read_index
+from amgsrn_core.blended_field import BlendedField
 from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ConfigurationError, VolumeError
 from amgsrn_core.networks import network_from_state
 from amgsrn_core.volume import Axis, GridGeometry
@@ -185,7 +186,7 @@ def test_a_preview_keeps_the_direction():
 def test_results_do_not_depend_on_batches(monkeypatch):
     model, _ = made(UNEVEN, mask=True)
     whole = model.reconstruct_block().values
-    monkeypatch.setattr(NeuralVolume, "_batch", 17)
+    monkeypatch.setattr(BlendedField, "batch", 17)
     np.testing.assert_allclose(model.reconstruct_block().values, whole, atol=1e-5)
 
 

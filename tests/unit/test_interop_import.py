@@ -168,7 +168,7 @@ def test_any_ensemble_answers_as_the_originals_formula(
     found, gradients = model.sample_with_gradient(at)
     for some in (found, model.sample(at), model.sample_index(at), drawn_values(model, at)):
         assert np.abs(some - values).max() < 1e-5 * span
-    difference = np.abs(model._density(at)[:, 0] - density.detach().numpy())
+    difference = np.abs(model._field.density(at)[:, 0] - density.detach().numpy())
     assert difference.max() < 1e-5 * np.ptp(density.detach().numpy())
     assert np.abs(gradients[:, 0] - slopes).max() < 1e-4 * np.abs(slopes).max()
 

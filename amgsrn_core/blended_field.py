@@ -1,0 +1,288 @@
+"""The bricks of a volume as one function of index coordinates: routed, evaluated and blended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from amgsrn_core.archive import BrickRecord, ModelIndex
+from amgsrn_core.blending import Blend
+from amgsrn_core.brick_cache import BrickCache, CachePart
+from amgsrn_core.kernels import KernelLibrary
+from amgsrn_core.kernels.inference import evaluate_many
+from amgsrn_core.loaded_brick import LoadedBrick, Property
+from amgsrn_core.networks import SceneNetwork
+
+# Points of one evaluation. On a CPU larger batches fall out of the cache and are slower; a GPU
+# needs many to be busy. Both shrink for wide networks, to about 256 MiB (CPU) of temporaries.
+# The CPU kernels need no temporaries, and order scattered points the better the more there are.
+CPU_POINTS, KERNEL_POINTS, _GPU_POINTS = 1 << 14, 1 << 17, 1 << 18
+_BATCH_BYTES = 256 << 20
+
+# A point this fraction of a cell outside the volume still counts as on its face: world coordinates
+# arrive rounded.
+_FACE_TOLERANCE = 1e-3
+
+# Points whose bricks are looked up together: many, so that each of many bricks gets some.
+_ROUTED_POINTS = 1 << 20
+# Bricks with fewer points than this on average are evaluated several at a time.
+_FEW_POINTS, _GROUP_BRICKS = 1 << 12, 64
+
+
+class BlendedField:
+    """The field of some bricks of a volume, in its index space.
+
+    Points are float64 [N, 3], columns x, y, z; there is no value, which is NaN, outside the volume,
+    where the nearest voxel has none, and where there is no brick.
+
+    Parameters
+    ----------
+    index : ModelIndex
+        Of one time step.
+    bricks : BrickCache or CachePart
+        The bricks that `index` lists.
+    device : torch.device
+        Where they are.
+    kernels : KernelLibrary or None
+        The CPU kernels, if they evaluate the bricks.
+    numbers : sequence of int, optional
+        Which bricks take part; default: all that have values.
+
+    Attributes
+    ----------
+    numbers : ndarray of int
+    """
+
+    def __init__(
+        self,
+        index: ModelIndex,
+        bricks: BrickCache[LoadedBrick] | CachePart[LoadedBrick],
+        device: torch.device,
+        kernels: KernelLibrary | None,
+        numbers: Sequence[int] | np.ndarray | None = None,
+    ) -> None:
+        if numbers is None:
+            present = ("network", "constant")
+            numbers = [i for i, brick in enumerate(index.bricks) if brick.state in present]
+        self._index, self._bricks, self._device, self._kernels = index, bricks, device, kernels
+        self.numbers = np.array(numbers, dtype=np.intp)
+        self._blend = Blend([index.bricks[i] for i in self.numbers], index.dims)
+        boxes = [index.bricks[i].ghosted for i in self.numbers]
+        self._firsts = np.array([[s.start for s in reversed(box)] for box in boxes], dtype=float)
+        lasts = np.array([[s.stop - 1 for s in reversed(box)] for box in boxes], dtype=float)
+        self._scales = 2.0 / (lasts - self._firsts)
+        ranges = [index.value_range(index.bricks[i]) for i in self.numbers]
+        self._lows = np.array([low for low, _ in ranges], dtype=np.float32)
+        self._spans = np.array([high for _, high in ranges], dtype=np.float32) - self._lows
+
+    def near(self, low: np.ndarray, high: np.ndarray) -> BlendedField:
+        """Return the field of the bricks that reach into a box [3], [3]; itself if all do."""
+        begin, end = self._blend.reach[:, 0], self._blend.reach[:, 1]
+        reached = (begin <= high + _FACE_TOLERANCE) & (end >= low - _FACE_TOLERANCE)
+        chosen = reached.all(axis=1)
+        if chosen.all() or not chosen.any():
+            return self
+        return BlendedField(
+            self._index, self._bricks, self._device, self._kernels, self.numbers[chosen]
+        )
+
+    @property
+    def batch(self) -> int:
+        """How many points to evaluate together."""
+        return _ROUTED_POINTS if len(self._bricks) > 1 else self._network_batch
+
+    def values(self, points: np.ndarray) -> np.ndarray:
+        """Return the values, float32 [N, C], at one batch of points."""
+        return self._blended(points, len(self._index.components), None)
+
+    def density(self, points: np.ndarray) -> np.ndarray:
+        """Return the feature density, float32 [N, 1], at one batch of points."""
+        return self._blended(points, 1, lambda network, local: network.density(local)[:, None])
+
+    def with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values [N, C] and gradients [N, C, 3] by index at one batch of points, float32."""
+        shape = (len(points), len(self._index.components))
+        values = np.full(shape, np.nan, dtype=np.float32)
+        gradients = np.full((*shape, 3), np.nan, dtype=np.float32)
+        chosen, inside = self._inside(points)
+        values[chosen], gradients[chosen] = self._differentiated(inside)
+        return values, gradients
+
+    def networks(self) -> Iterator[BrickNetwork]:
+        """Yield the bricks for renderers; who keeps them keeps them in memory."""
+        for place, number in enumerate(self.numbers):
+            brick = self._bricks[number]
+            yield BrickNetwork(
+                self._index.bricks[number],
+                brick.network,
+                brick.first,
+                brick.last,
+                brick.valid,
+                brick.cells,
+                self._blend.ends[place],
+                self._blend.halves[place],
+            )
+
+    @property
+    def _network_batch(self) -> int:
+        network = self._index.network
+        per_point = 4 * (network.grids * (3 + 2 * network.features) + 3 * network.width)
+        most = CPU_POINTS if self._device.type == "cpu" else _GPU_POINTS
+        if self._kernels is not None:
+            most = KERNEL_POINTS
+        return max(256, min(most, _BATCH_BYTES // per_point))
+
+    def _blended(self, index: np.ndarray, columns: int, of: Property | None) -> np.ndarray:
+        """Return a property of the networks [N, columns], blended, NaN where there is none.
+
+        The property None is the value.
+        """
+        values = np.full((len(index), columns), np.nan, dtype=np.float32)
+        chosen, points = self._inside(index)
+        if not len(chosen) or not len(self.numbers):
+            return values
+        if len(self._bricks) == 1:
+            brick = self._bricks[0]
+            values[chosen] = brick.where_valid(points, brick.local(points), columns, of)
+            return values
+        parts = self._blend.parts(points)
+        there = points[parts.points]
+        bricks, starts = parts.starts()
+        repeats = np.diff(starts)
+        local = there - np.repeat(self._firsts[bricks], repeats, axis=0)
+        local *= np.repeat(self._scales[bricks], repeats, axis=0)
+        local -= 1.0
+        result = self._of_parts(there, local.astype(np.float32), bricks, starts, columns, of)
+        for column in range(columns):
+            weighted = parts.weights * result[:, column]
+            values[chosen, column] = np.bincount(parts.points, weighted, len(points))
+        if len(self.numbers) < len(self._bricks):
+            covered = np.bincount(parts.points, minlength=len(points)) > 0
+            values[chosen[~covered]] = np.nan
+        return values
+
+    def _differentiated(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values [N, C] and gradients [N, C, 3] by index at points inside the volume.
+
+        NaN where there is no value. The gradient of the sum of all w f is that of w grad f + f
+        grad w.
+        """
+        components = len(self._index.components)
+        shape = (len(points), components)
+        values = np.full(shape, np.nan, dtype=np.float32)
+        gradients = np.full((*shape, 3), np.nan, dtype=np.float32)
+        if not len(points) or not len(self.numbers):
+            return values, gradients
+        parts = self._blend.parts(points, gradients=True)
+        assert parts.gradients is not None
+        covered = np.bincount(parts.points, minlength=len(points)) > 0
+        values[covered], gradients[covered] = 0.0, 0.0
+        bricks, starts = parts.starts()
+        for number, first, last in zip(self.numbers[bricks], starts, starts[1:]):
+            brick = self._bricks[number]
+            for start in range(first, last, self._network_batch):
+                part = slice(start, min(start + self._network_batch, last))
+                at = parts.points[part]
+                some, slopes = brick.with_gradient(points[at])
+                weights = parts.weights[part, None]
+                # A point occurs once for each of its bricks.
+                values[at] += weights * some
+                gradients[at] += weights[..., None] * slopes
+                gradients[at] += some[..., None] * parts.gradients[part, None, :]
+        return values, gradients
+
+    def _of_parts(
+        self,
+        points: np.ndarray,
+        local: np.ndarray,
+        bricks: np.ndarray,
+        starts: np.ndarray,
+        columns: int,
+        of: Property | None,
+    ) -> np.ndarray:
+        """Return a property [M, columns] at points that are ordered by brick.
+
+        `bricks` are the positions of those that occur among the present ones, `starts` where the
+        points of each begin, and where those of the last end.
+        """
+        result = np.empty((len(points), columns), dtype=np.float32)
+        most, few = self._network_batch, len(points) < _FEW_POINTS * len(bricks)
+        for group in ranges(len(bricks), _GROUP_BRICKS if few else 1):
+            rows = slice(starts[group.start], starts[group.stop])
+            held = [self._bricks[number] for number in self.numbers[bricks[group]]]
+            if few and of is None and self._kernels is not None:
+                begin = starts[group.start : group.stop + 1] - rows.start
+                result[rows] = self._by_kernels(held, bricks[group], begin, local[rows])
+                for brick, first, last in zip(held, begin, begin[1:]):
+                    known = brick.is_valid(points[rows][first:last])
+                    if known is not None:
+                        result[rows][first:last][~known] = np.nan
+                continue
+            for brick, first, last in zip(held, starts[group], starts[group.start + 1 :]):
+                for start in range(first, last, most):
+                    part = slice(start, min(start + most, last))
+                    result[part] = brick.where_valid(points[part], local[part], columns, of)
+        return result
+
+    def _by_kernels(
+        self, bricks: list[LoadedBrick], numbers: np.ndarray, starts: np.ndarray, local: np.ndarray
+    ) -> np.ndarray:
+        """Return values [M, C] of several bricks in one call."""
+        assert self._kernels is not None
+        values = evaluate_many(
+            self._kernels,
+            [brick.argument for brick in bricks if brick.argument is not None],
+            torch.from_numpy(starts.astype(np.int64)),
+            torch.from_numpy(local),
+        ).numpy()
+        repeats = np.diff(starts)
+        values *= np.repeat(self._spans[numbers], repeats, axis=0)
+        values += np.repeat(self._lows[numbers], repeats, axis=0)
+        return values
+
+    def _inside(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which points [N, 3] lie inside the volume, and those points."""
+        last = np.array(self._index.dims[::-1], dtype=np.float64) - 1
+        inside = np.all((index >= -_FACE_TOLERANCE) & (index <= last + _FACE_TOLERANCE), axis=1)
+        chosen = np.flatnonzero(inside)
+        points = np.clip(index[chosen], 0, last)
+        return chosen, points
+
+
+class BrickNetwork(NamedTuple):
+    """A brick's network, its place in the volume's index space, and its weight there.
+
+    Attributes
+    ----------
+    record : BrickRecord
+    network : SceneNetwork
+        Lives on [-1, 1]^3, which is the box from `first` to `last`.
+    first, last : float64 array [3]
+        Voxels of the brick with its ghost cells, x, y, z.
+    valid : bool array [z, y, x] or None
+        Which voxels from `first` to `last` have a value; None when all have.
+    cells : uint8 array [2, C, z, y, x] or None
+        Codes of the macro-cells, where the file has them; see :mod:`amgsrn_core.archive.cells`.
+    ends, halves : float64 array [2, 3]
+        Along x, y, z the brick fades in and out, by a smoothstep that is at one half at `ends`
+        (low, then high; infinite at the volume's faces) and that is twice `halves` long. Where it
+        is 0 long the brick just begins at the low end, and ends before the high one.
+    """
+
+    record: BrickRecord
+    network: SceneNetwork
+    first: np.ndarray
+    last: np.ndarray
+    valid: np.ndarray | None
+    cells: np.ndarray | None
+    ends: np.ndarray
+    halves: np.ndarray
+
+
+def ranges(count: int, size: int) -> Iterator[slice]:
+    """Yield slices of at most `size` that together are the first `count`."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))

@@ -19,6 +19,7 @@ from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
     NetworkConfig,
+    SeriesConfig,
     StorageConfig,
     TrainingConfig,
     from_json,
@@ -42,8 +43,9 @@ class JobDescription:
     """Everything that a worker needs to know; the content of ``job.json``.
 
     `source` is ``{"kind": "file", "path", "variables", "time"}`` or ``{"kind": "exported",
-    "path"}`` for a folder made by :func:`amgsrn_core.volume.export_volume`. `live_folder` is where
-    live results go, or empty for the run's own folder.
+    "path"}`` for a folder made by :func:`amgsrn_core.volume.export_volume`; ``{"kind": "series",
+    "steps": [source, ...]}`` trains several time steps into one model. `live_folder` is where live
+    results go, or empty for the run's own folder.
     """
 
     output: str
@@ -56,6 +58,7 @@ class JobDescription:
     live_folder: str = ""
     bricks: BrickConfig = field(default_factory=BrickConfig)
     dispatch: DispatchConfig = field(default_factory=DispatchConfig)
+    series: SeriesConfig = field(default_factory=SeriesConfig)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -70,6 +73,7 @@ class JobDescription:
             "live_folder": self.live_folder,
             "bricks": to_json(self.bricks),
             "dispatch": to_json(self.dispatch),
+            "series": to_json(self.series),
         }
 
     @classmethod
@@ -86,6 +90,7 @@ class JobDescription:
             live_folder=values["live_folder"],
             bricks=from_json(BrickConfig, values["bricks"]),
             dispatch=from_json(DispatchConfig, values["dispatch"]),
+            series=from_json(SeriesConfig, values["series"]),
         )
 
 
@@ -113,6 +118,7 @@ class TrainingJob:
         storage: StorageConfig | None = None,
         bricks: BrickConfig | None = None,
         dispatch: DispatchConfig | None = None,
+        series: SeriesConfig | None = None,
         *,
         restart: bool = False,
         threads: int = 0,
@@ -126,7 +132,7 @@ class TrainingJob:
             The model file to write.
         source : dict
             See :class:`JobDescription`.
-        network, training, storage, bricks, dispatch : configurations, optional
+        network, training, storage, bricks, dispatch, series : configurations, optional
         restart : bool, default: False
             Discard interrupted or finished work of another configuration at `output`.
         threads : int, default: 0
@@ -155,6 +161,7 @@ class TrainingJob:
             "" if live_folder is None else os.path.abspath(os.fspath(live_folder)),
             bricks or BrickConfig(),
             dispatch or DispatchConfig(),
+            series or SeriesConfig(),
         )
         parts = parts_folder(output)
         # Every run has a folder of its own: a second job on the same output must not disturb the
@@ -190,28 +197,32 @@ class TrainingJob:
         if not alive and not self._last.has_ended:
             if self._process.returncode == 0 and self.output.exists():
                 # The last steps may have come after the last word of the worker.
-                done = self._last.iterations
-                self._last = dataclasses.replace(self._last, state="done", iteration=done)
+                done, last = self._last.iterations, self._last.steps - 1
+                self._last = dataclasses.replace(
+                    self._last, state="done", iteration=done, step=last
+                )
             else:
                 self._last = dataclasses.replace(
                     self._last, state="failed", message=self._epitaph()
                 )
         return self._last
 
-    def live(self, newer_than: int = -1) -> LiveResult | None:
+    def live(self, newer_than: int = -1, step: int = 0) -> LiveResult | None:
         """Return the network in the making; None when nothing newer is published.
 
         Parameters
         ----------
         newer_than : int, default: -1
             Iteration of the result that the caller has already.
+        step : int, default: 0
+            Of a series: the time step, whose result stays when others are in training.
         """
-        return read_live(self._live_folder / files.LIVE_FILE, newer_than)
+        return read_live(files.live_file(self._live_folder, step), newer_than)
 
-    def live_time(self) -> int:
-        """Return when the last live result was published, in ns; 0 before the first."""
+    def live_time(self, step: int = 0) -> int:
+        """Return when a step's last live result was published, in ns; 0 before the first."""
         try:
-            return (self._live_folder / files.LIVE_FILE).stat().st_mtime_ns
+            return files.live_file(self._live_folder, step).stat().st_mtime_ns
         except OSError:
             return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,24 +38,26 @@ def of_network(volume: Volume, progress: Progress, storage: StorageConfig) -> Li
 def of_partial(partial: PartialModel, iteration: int) -> LiveResult:
     """Show the bricks that are done; there are no values where the others will be."""
     model = NeuralVolume(partial.index, partial.load_brick, device="cpu")
-    densities, _ = _densities(partial.index, partial)
+    densities, _ = _densities(partial.index, partial.load_brick)
     return _live(model, densities, np.zeros((0, len(COLUMNS))), iteration)
 
 
-def of_file(path: Path) -> LiveResult:
-    """Show a finished model."""
+def of_file(path: Path, step: int = 0) -> LiveResult:
+    """Show a finished model, or one of its time steps."""
     with Archive(path) as archive:
-        index = archive.index
-        densities, history = _densities(index, archive)
-    model = NeuralVolume.open(path, device="cpu")
+        index, numbers = archive.index.at(step), archive.index.bricks_of(step)
+        densities, history = _densities(index, lambda i: archive.load_brick(numbers[i]))
+    model = NeuralVolume.open(path, device="cpu").at(step)
     return _live(model, densities, history, index.training.iterations_done)
 
 
-def _densities(index: ModelIndex, source: Archive | PartialModel) -> tuple[np.ndarray, np.ndarray]:
+def _densities(
+    index: ModelIndex, load_brick: Callable[[int], dict[str, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the density of every feature grid [G], NaN without a box, and the history."""
     densities, history = [], np.zeros((0, len(COLUMNS)))
     for number, record in enumerate(index.bricks):
-        state = source.load_brick(number) if record.state == "network" else {}
+        state = load_brick(number) if record.state == "network" else {}
         unknown = np.full(index.network.grids, np.nan)
         has_grids = "transforms" in state
         densities.append(box_densities(state["transforms"]) if has_grids else unknown)

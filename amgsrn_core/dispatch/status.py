@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 JOB_FILE = "job.json"
 STATUS_FILE = "status.json"
 CONTROL_FILE = "control"
-LIVE_FILE = "live.npz"
 LOG_FILE = "worker.log"
 STOP_FILE = "stop"
 LEASE_FILE = "watched"
@@ -45,13 +44,15 @@ class JobStatus:
     state : str
         One of :data:`STATES`.
     iteration, iterations : int
-        Done and planned.
+        Done and planned; of a series, in the present time step.
     loss, psnr, learning_rate, seconds, eta_seconds : float
         As in :class:`amgsrn_core.training.Progress`; NaN while unknown.
     message : str
         For people: what a failed job stumbled over.
     pid : int
         Process of the worker, 0 before it has started.
+    step, steps : int
+        Of a series: the present time step, from 0, and how many there are.
     """
 
     state: str = "starting"
@@ -64,6 +65,8 @@ class JobStatus:
     eta_seconds: float = math.nan
     message: str = ""
     pid: int = 0
+    step: int = 0
+    steps: int = 1
 
     @classmethod
     def of_progress(cls, progress: Progress) -> JobStatus:
@@ -80,6 +83,8 @@ class JobStatus:
             math.nan if eta is None else eta,
             "",
             os.getpid(),
+            progress.step,
+            progress.steps,
         )
 
     @property
@@ -89,8 +94,9 @@ class JobStatus:
 
     @property
     def fraction(self) -> float:
-        """Share of the iterations that are done, 0 to 1."""
-        return min(1.0, self.iteration / self.iterations) if self.iterations else 0.0
+        """Share of the iterations that are done, 0 to 1; every step of a series counts alike."""
+        done = min(1.0, self.iteration / self.iterations) if self.iterations else 0.0
+        return min(1.0, (self.step + done) / self.steps)
 
 
 def write_status(folder: Path, status: JobStatus) -> None:
@@ -110,6 +116,11 @@ def read_status(folder: Path) -> JobStatus | None:
     kept = {k: v for k, v in values.items() if k in known and v is not None}
     status = JobStatus(**kept)
     return status if status.state in STATES else None
+
+
+def live_file(live_folder: Path, step: int = 0) -> Path:
+    """Return the file of the live result of a time step; data without time have step 0."""
+    return live_folder / f"live-{step:04d}.npz"
 
 
 def write_control(folder: Path, control: str) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,9 +19,11 @@ from amgsrn_core.dispatch.job import JobDescription
 from amgsrn_core.dispatch.live import write_live
 from amgsrn_core.dispatch.status import JobStatus
 from amgsrn_core.errors import AmgsrnError, ConfigurationError
-from amgsrn_core.training import Command, Progress, train
+from amgsrn_core.training import Command, Progress, TrainingOutcome, train, train_series
+from amgsrn_core.training.series import step_file
 from amgsrn_core.volume import open_volume
 from amgsrn_core.volume.volume import Volume
+from amgsrn_core.workspace import parts_folder
 
 _STATUS_SECONDS = 0.4
 # A preview costs about as much as an iteration; previews may take this share of the time.
@@ -39,19 +42,7 @@ def main(folder: Path) -> int:
             import torch
 
             torch.set_num_threads(job.threads)
-        volume = _open(job.source)
-        reporter.prepare(volume, job)
-        outcome = train(
-            volume,
-            job.output,
-            job.network,
-            job.training,
-            job.storage,
-            job.bricks,
-            job.dispatch,
-            restart=job.restart,
-            observer=reporter,
-        )
+        outcome = _train(job, reporter)
     except AmgsrnError as error:
         reporter.end("failed", str(error))
         return 1
@@ -75,6 +66,25 @@ def main(folder: Path) -> int:
     return 0
 
 
+def _train(job: JobDescription, reporter: _Reporter) -> TrainingOutcome:
+    """Train what the job names: a volume, or the time steps of a series."""
+    is_series = job.source["kind"] == "series"
+    volumes = [_open(source) for source in (job.source["steps"] if is_series else [job.source])]
+    reporter.prepare(volumes, job)
+    options = (
+        job.output,
+        job.network,
+        job.training,
+        job.storage,
+        job.bricks,
+        job.dispatch,
+        job.series,
+    )
+    if is_series:
+        return train_series(volumes, *options, restart=job.restart, observer=reporter)
+    return train(volumes[0], *options, restart=job.restart, observer=reporter)
+
+
 class _Reporter:
     """Observes a training: publishes status and previews, and passes on what it is told."""
 
@@ -84,39 +94,40 @@ class _Reporter:
         self._status_time = self._live_time = -1e9
         self._live_wait = _LIVE_SECONDS
         self._live_done = -1
-        self._live_file = folder / files.LIVE_FILE
-        self._volume: Volume | None = None
+        self._live_folder = folder
+        self._volumes: Sequence[Volume] = ()
+        self._complete = 0  # steps whose last live result is published
         self._job: JobDescription | None = None
         self._signalled = False
         files.write_status(folder, self._status)
         signal.signal(signal.SIGTERM, self._on_signal)
 
-    def prepare(self, volume: Volume, job: JobDescription) -> None:
+    def prepare(self, volumes: Sequence[Volume], job: JobDescription) -> None:
         """Note what is being trained."""
-        self._volume, self._job = volume, job
-        self._live_file = Path(job.live_folder or self._folder) / files.LIVE_FILE
+        self._volumes, self._job = volumes, job
+        self._live_folder = Path(job.live_folder or self._folder)
 
     def __call__(self, progress: Progress) -> Command:
         status = JobStatus.of_progress(progress)
         is_new = status.state != self._status.state
         if is_new or time.monotonic() - self._status_time > _STATUS_SECONDS:
             self._publish_status(status)
+        if progress.step > self._complete:
+            self._publish_steps(progress.step)
         bricks = progress.bricks
         if progress.phase != "paused" and (progress.network is not None or bricks is not None):
             done = progress.iteration if bricks is None else bricks.done or -1
             self._publish_live_if_due(progress, done)
-        stopped = self._signalled or files.has_lapsed(self._live_file.parent)
+        stopped = self._signalled or files.has_lapsed(self._live_folder)
         control = "stop" if stopped else files.read_control(self._folder)
         return {"stop": Command.STOP, "pause": Command.PAUSE}.get(control, Command.CONTINUE)
 
     def publish_model(self, path: Path) -> None:
-        """Publish the last live result, made of the finished model."""
-        if self._live_file.parent == self._folder:
-            return  # it went with the run
-        from amgsrn_core.dispatch import previews
-
-        with contextlib.suppress(OSError):
-            write_live(self._live_file, previews.of_file(path))
+        """Publish the last live results, made of the finished model."""
+        if self._live_folder == self._folder:
+            return  # they went with the run
+        for step in range(self._complete, len(self._volumes)):
+            self._publish_file(path, step, step)
 
     def end(self, state: str, message: str) -> None:
         """Publish the last status."""
@@ -130,6 +141,20 @@ class _Reporter:
         with contextlib.suppress(OSError):
             files.write_status(self._folder, status)
         self._status_time = time.monotonic()
+
+    def _publish_steps(self, end: int) -> None:
+        """Publish the last live results of the time steps before `end`."""
+        assert self._job is not None
+        for step in range(self._complete, end):
+            self._publish_file(step_file(parts_folder(self._job.output), step), 0, step)
+        self._complete, self._live_done = end, -1
+
+    def _publish_file(self, path: Path, number: int, step: int) -> None:
+        """Publish what a time step of a finished model shows, as that of a step of this run."""
+        from amgsrn_core.dispatch import previews
+
+        with contextlib.suppress(OSError):
+            write_live(files.live_file(self._live_folder, step), previews.of_file(path, number))
 
     def _publish_live_if_due(self, progress: Progress, done: int) -> None:
         """Publish a preview if there is something new, as `done` iterations or bricks tell."""
@@ -146,13 +171,13 @@ class _Reporter:
         from amgsrn_core.dispatch import previews
 
         job, bricks = self._job, progress.bricks
-        assert job is not None and self._volume is not None
+        assert job is not None
         if bricks is None:
-            live = previews.of_network(self._volume, progress, job.storage)
+            live = previews.of_network(self._volumes[progress.step], progress, job.storage)
         else:
             assert bricks.partial is not None
             live = previews.of_partial(bricks.partial(), progress.iteration)
-        write_live(self._live_file, live)
+        write_live(files.live_file(self._live_folder, progress.step), live)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signalled = True

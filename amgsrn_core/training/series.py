@@ -119,6 +119,11 @@ def train_series(
         return outcome
 
 
+def step_file(folder: Path, number: int) -> Path:
+    """Return where the model of a time step is kept in the series' folder of parts."""
+    return folder / f"step-{number:04d}" / _STEP_FILE
+
+
 def time_axis(volumes: Sequence[Volume]) -> TimeAxis:
     """Return the time axis of a series.
 
@@ -129,14 +134,8 @@ def time_axis(volumes: Sequence[Volume]) -> TimeAxis:
     """
     if not volumes:
         raise VolumeError("A series needs at least one time step.")
-    first = volumes[0]
     for number, volume in enumerate(volumes):
-        same = (volume.name, volume.components) == (first.name, first.components)
-        if not same or volume.geometry != first.geometry:
-            raise VolumeError(
-                f"Step {number} of the series is another field or on another grid than its first; "
-                "train them one by one."
-            )
+        refuse_other_field(number, volume, volumes[0])
     times = [volume.time for volume in volumes]
     if any(time is None for time in times):
         count = len(volumes)
@@ -154,6 +153,16 @@ def time_axis(volumes: Sequence[Volume]) -> TimeAxis:
     return axis
 
 
+def refuse_other_field(number: int, volume: Volume, first: Volume) -> None:
+    """Raise :class:`VolumeError` if a step differs from the first in more than its values."""
+    same = (volume.name, volume.components) == (first.name, first.components)
+    if not same or volume.geometry != first.geometry:
+        raise VolumeError(
+            f"Step {number} of the series is another field or on another grid than its first; "
+            "train them one by one."
+        )
+
+
 class _Run:
     """The steps of a series, one after another."""
 
@@ -167,7 +176,7 @@ class _Run:
     ) -> None:
         self._volumes, self._folder, self._observer = volumes, folder, observer
         self._start, self._warm_iterations = start, warm_iterations
-        self.paths = [folder / f"step-{i:04d}" / _STEP_FILE for i in range(len(volumes))]
+        self.paths = [step_file(folder, i) for i in range(len(volumes))]
 
     def go(self, train_step: TrainStep) -> list[TrainingOutcome]:
         """Train the steps that are not done; the last outcome may be of one that was stopped."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -112,14 +111,11 @@ def _fingerprint(
     start: WarmStart | None,
 ) -> str:
     """Identify what a run computes: same data, same configuration, same result."""
-    crc = zlib.crc32(np.ascontiguousarray(block.values).data)
-    if block.valid is not None:
-        crc = zlib.crc32(np.ascontiguousarray(block.valid).data, crc)
     what = [
         volume.name,
         volume.geometry.to_json(),
         block.values.shape,
-        crc,
+        block.checksum(),
         to_json(network),
         training.substance(),
         storage.to_json(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +21,7 @@ from amgsrn_core.volume.array_file import ArrayFile
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.memory import ArrayVolume
 from amgsrn_core.volume.times import TimeStep, select_time
-from amgsrn_core.volume.volume import MissingValues, TimeAxis, Volume
+from amgsrn_core.volume.volume import Block, MissingValues, TimeAxis, Volume
 
 FORMAT = "amgsrn-volume"
 VERSION = 1
@@ -30,11 +31,15 @@ _VALUES = "values.npy"
 _VALID = "valid.npy"
 
 
-def export_volume(volume: Volume, directory: str | os.PathLike[str]) -> Path:
+def export_volume(
+    volume: Volume,
+    directory: str | os.PathLike[str],
+    watch: Callable[[Block], None] = lambda block: None,
+) -> Path:
     """Write a volume to a folder that :func:`amgsrn_core.open_volume` opens.
 
-    The volume is read slab by slab. The folder is made if its parent exists; a volume that it
-    held before is replaced when the new one is complete.
+    The volume is read slab by slab; `watch` is shown each on its way. The folder is made if its
+    parent exists; a volume that it held before is replaced when the new one is complete.
 
     Raises
     ------
@@ -49,7 +54,7 @@ def export_volume(volume: Volume, directory: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise OutputError(f"Cannot write the folder '{directory}': {reason(error)}.") from error
     with replacing(directory / _VALUES) as values, replacing(directory / _VALID) as valid:
-        is_masked = _write_arrays(volume, values, valid)
+        is_masked = _write_arrays(volume, values, valid, watch)
         # The description goes first and comes last: a folder without it is not a volume.
         (directory / _DESCRIPTION).unlink(missing_ok=True)
     if not is_masked:
@@ -109,7 +114,9 @@ def open_exported(
     return volume
 
 
-def _write_arrays(volume: Volume, values_path: Path, valid_path: Path) -> bool:
+def _write_arrays(
+    volume: Volume, values_path: Path, valid_path: Path, watch: Callable[[Block], None]
+) -> bool:
     """Write both arrays; return whether anything is missing."""
     is_masked = False
     with open(values_path, "wb") as values_file, open(valid_path, "wb") as valid_file:
@@ -123,6 +130,7 @@ def _write_arrays(volume: Volume, values_path: Path, valid_path: Path) -> bool:
         )
         for extent in volume.slabs():
             block = volume.read(extent)
+            watch(block)
             for array, values in zip(arrays, block.values):
                 array.write(extent, values)
             is_masked = is_masked or block.valid is not None

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import zlib
 from typing import Any
-
-import numpy as np
 
 from amgsrn_core.volume.memory import ArrayVolume
 from amgsrn_core.volume.pieces import PieceVolume
@@ -43,10 +40,7 @@ def identity_of(volume: Volume) -> list[Any]:
     if isinstance(volume, ArrayVolume):
         crc = 0
         for extent in volume.slabs():
-            block = volume.read(extent)
-            crc = zlib.crc32(block.values.data, crc)
-            if block.valid is not None:
-                crc = zlib.crc32(np.ascontiguousarray(block.valid).data, crc)
+            crc = volume.read(extent).checksum(crc)
         return [volume.name, crc]
     status = os.stat(volume.source)
     time = None if volume.time is None else volume.time.index

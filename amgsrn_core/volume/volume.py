@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,11 @@ class Block:
 
     values: np.ndarray
     valid: np.ndarray | None = None
+
+    def checksum(self, before: int = 0) -> int:
+        """Return a checksum of the values, and of what a checksum says came before them."""
+        crc = zlib.crc32(np.ascontiguousarray(self.values).data, before)
+        return crc if self.valid is None else zlib.crc32(np.ascontiguousarray(self.valid).data, crc)
 
 
 @dataclass(frozen=True)
@@ -98,12 +104,12 @@ class TimeAxis:
 
 @dataclass(frozen=True)
 class FieldSummary:
-    """Result of one pass over all values.
+    """What a pass over values has found.
 
     Attributes
     ----------
     minimum, maximum : ndarray of float64, shape [C]
-        Over the valid voxels.
+        Over the valid voxels; infinite while there is none.
     valid_count : int
         Number of valid voxels.
     n_points : int
@@ -114,6 +120,24 @@ class FieldSummary:
     maximum: np.ndarray
     valid_count: int
     n_points: int
+
+    @classmethod
+    def of_nothing(cls, components: int) -> FieldSummary:
+        """Return what is known before the first block."""
+        return cls(np.full(components, math.inf), np.full(components, -math.inf), 0, 0)
+
+    def with_block(self, block: Block) -> FieldSummary:
+        """Return what is known after a further block."""
+        where: Any = True if block.valid is None else block.valid
+        low = block.values.min(axis=(1, 2, 3), where=where, initial=math.inf)
+        high = block.values.max(axis=(1, 2, 3), where=where, initial=-math.inf)
+        size = block.values[0].size
+        return FieldSummary(
+            np.minimum(self.minimum, low),
+            np.maximum(self.maximum, high),
+            self.valid_count + (size if block.valid is None else int(block.valid.sum())),
+            self.n_points + size,
+        )
 
 
 class Volume(ABC):
@@ -263,28 +287,25 @@ class Volume(ABC):
 
     def summarise(self, blocks: Iterable[Block]) -> FieldSummary:
         """Return the value range over blocks that together are the volume; see :meth:`check`."""
-        minimum = np.full(self.n_components, math.inf)
-        maximum = np.full(self.n_components, -math.inf)
-        count = 0
+        summary = FieldSummary.of_nothing(self.n_components)
         for block in blocks:
-            where: Any = True if block.valid is None else block.valid
-            axes = (1, 2, 3)
-            low = block.values.min(axis=axes, where=where, initial=math.inf)
-            high = block.values.max(axis=axes, where=where, initial=-math.inf)
-            minimum, maximum = np.minimum(minimum, low), np.maximum(maximum, high)
-            count += block.values[0].size if block.valid is None else int(block.valid.sum())
-        if count == 0:
+            summary = summary.with_block(block)
+        self.refuse_unfit(summary)
+        return summary
+
+    def refuse_unfit(self, summary: FieldSummary) -> None:
+        """Raise unless there is something to learn from such values; see :meth:`check`."""
+        if summary.valid_count == 0:
             raise VolumeError(
                 f"'{self.name}' has no valid value: every voxel is missing "
                 f"({self.missing.meaning})."
             )
-        if (minimum == maximum).all():
-            level = ", ".join(f"{value:g}" for value in minimum)
+        if (summary.minimum == summary.maximum).all():
+            level = ", ".join(f"{value:g}" for value in summary.minimum)
             raise VolumeError(
                 f"'{self.name}' is constant ({level} everywhere); "
                 "there is nothing to learn from it."
             )
-        return FieldSummary(minimum, maximum, count, self.geometry.n_points)
 
     @abstractmethod
     def _load(self, extent: Extent) -> Iterator[Loaded]:

@@ -17,7 +17,7 @@ from amgsrn_core.volume.memory import ArrayVolume
 from amgsrn_core.volume.pieces import PieceVolume
 from amgsrn_core.volume.vtk_data import DUPLICATE, GHOSTS, MISSING, grid_geometry, to_numpy
 from amgsrn_paraview.datasets import VTKExtent
-from amgsrn_paraview.session import digest_of
+from amgsrn_paraview.handover import overview
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def take(
             held[axis], own[axis] = (
                 (sizes[axis] - b, sizes[axis] - a) for a, b in (held[axis], own[axis])
             )
-    minimum, maximum = _range(volume)
+    found = overview([volume])
     is_whole = bool(dataset.IsA("vtkImageData"))
     geometry = volume.geometry
     if is_whole:
@@ -103,9 +103,9 @@ def take(
         arrays,
         volume.components,
         volume.source_dtype,
-        minimum,
-        maximum,
-        digest_of(volume),
+        found.summary.minimum,
+        found.summary.maximum,
+        found.digest,
         geometry,
         is_whole,
     )
@@ -180,15 +180,6 @@ def _owned(dataset: Any, association: str, whole: VTKExtent) -> list[tuple[int, 
         at_end = association == "point" and high == last
         found.append((int(low - first), int(high - first + at_end)))
     return found
-
-
-def _range(volume: ArrayVolume) -> tuple[np.ndarray, np.ndarray]:
-    low, high = np.full(volume.n_components, np.inf), np.full(volume.n_components, -np.inf)
-    for block in map(volume.read, volume.slabs()):
-        where: Any = True if block.valid is None else block.valid
-        low = np.minimum(low, block.values.min(axis=(1, 2, 3), where=where, initial=np.inf))
-        high = np.maximum(high, block.values.max(axis=(1, 2, 3), where=where, initial=-np.inf))
-    return low, high
 
 
 def _joined_axes(pieces: Sequence[Piece]) -> GridGeometry:

@@ -8,10 +8,9 @@ import os
 import shutil
 import tempfile
 import time
-import uuid
 import weakref
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
     NetworkConfig,
+    SeriesConfig,
     StorageConfig,
     TrainingConfig,
     to_json,
@@ -31,16 +31,11 @@ from amgsrn_core.dispatch import PREVIEW_POINTS, JobStatus, LiveResult, Training
 from amgsrn_core.dispatch.status import LEASE_SECONDS
 from amgsrn_core.errors import AmgsrnError, OutputError, TrainingError
 from amgsrn_core.output import ensure_writable, reason
-from amgsrn_core.volume import (
-    Block,
-    FieldSummary,
-    GridGeometry,
-    Volume,
-    export_volume,
-    volume_from_vtk,
-)
+from amgsrn_core.volume import Block, GridGeometry, Volume, volume_from_vtk
 from amgsrn_core.volume.preview import preview_geometry
+from amgsrn_core.volume.volume import TimeAxis
 from amgsrn_core.workspace import parts_folder
+from amgsrn_paraview.handover import Handover, overview
 
 SUFFIX = ".amgsrn"
 
@@ -52,9 +47,31 @@ Report = Callable[[float, str], bool]
 """Takes the share that is done and a text; returns whether to go on."""
 
 
+class ReadingAborted(AmgsrnError):
+    """The user stopped the training before all time steps were read."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Every time step of an input.
+
+    Attributes
+    ----------
+    times : tuple of float
+    at : callable
+        Brings the input to a time, and returns its data set.
+    changed : int
+        Another number whenever the input's steps may have changed, other than by :attr:`at`.
+    """
+
+    times: tuple[float, ...]
+    at: Callable[[float], Any]
+    changed: int
+
+
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for when pressing Apply."""
+    """What a user asks for when pressing Apply: for `dataset`, or for all its time steps."""
 
     dataset: Any
     arrays: tuple[str, ...]
@@ -66,10 +83,24 @@ class Request:
     storage: StorageConfig
     bricks: BrickConfig
     dispatch: DispatchConfig
+    series: SeriesConfig
+    steps: Steps | None = None
 
-    def volume(self) -> Volume:
-        """Return the arrays as a volume, without copies."""
-        return volume_from_vtk(self.dataset, self.arrays, self.association)
+    @property
+    def times(self) -> tuple[float, ...]:
+        """The times of a series, otherwise none."""
+        return () if self.steps is None else self.steps.times
+
+    def volumes(self) -> Iterator[Volume]:
+        """Yield the arrays as a volume, without copies, or as one for each time step."""
+        if self.steps is None:
+            yield volume_from_vtk(self.dataset, self.arrays, self.association)
+            return
+        for number, time_value in enumerate(self.times):
+            dataset = self.steps.at(time_value)
+            volume = volume_from_vtk(dataset, self.arrays, self.association)
+            volume.time = TimeAxis(self.times, index=number)
+            yield volume
 
     def options(self) -> tuple[Any, ...]:
         """Return everything but the data, to compare requests by."""
@@ -83,10 +114,13 @@ class Request:
             self.storage,
             self.bricks,
             self.dispatch,
+            self.times and (self.times, self.series),
         )
 
     def stamp(self) -> tuple[Any, ...]:
         """Return when the data were last touched: equal stamps mean equal data."""
+        if self.steps is not None:
+            return (self.steps.changed,)
         data = self.dataset.GetCellData if self.association == "cell" else self.dataset.GetPointData
         arrays = (data().GetArray(name) for name in (*self.arrays, "vtkGhostType"))
         return (
@@ -100,7 +134,7 @@ class Request:
 class Shown:
     """What there is to show of a training.
 
-    `model` is the model file with its checksum, once there is one.
+    `model` is the model file with its checksum and the time step, once there is one.
     """
 
     status: JobStatus
@@ -109,7 +143,7 @@ class Shown:
     geometry: GridGeometry
     preview: Block
     live: LiveResult | None
-    model: tuple[str, str] | None
+    model: tuple[str, str, int] | None
 
 
 class Session:
@@ -170,8 +204,8 @@ class Session:
             return False
         return self._run.version() != self._seen
 
-    def show(self) -> Shown:
-        """Return what there is to show.
+    def show(self, step: int = 0) -> Shown:
+        """Return what there is to show, of a series for one time step.
 
         Raises
         ------
@@ -179,6 +213,7 @@ class Session:
             The training failed.
         """
         assert self._run is not None
+        self._run.step = step
         self._seen, self._seen_time = self._run.version(), time.monotonic()
         return self._run.show()
 
@@ -218,27 +253,42 @@ class Session:
         if stamp != self._stamp and self._run is not None:
             # The pipeline may have run again and come to the same values.
             with contextlib.suppress(AmgsrnError):
-                if digest_of(request.volume()) == self._digest:
+                if overview(request.volumes()).digest == self._digest:
                     self._stamp = stamp
         return stamp == self._stamp
 
     def _start(self, request: Request, *, restart: bool) -> None:
         previous, self._run = self._run, None
         try:
-            volume = request.volume()
-            summary = volume.check()
-            self._digest = digest_of(volume)
-            output = request.output or own_output(volume.name, self._digest, request)
-            output = output_of(output)
-            if previous is not None:
-                # Another model's folder is free at once; the same one when its worker is gone.
-                previous.close(wait=output == self.output)
-            self.output = output
-            self._run = _Run.start(volume, summary, Path(output), request, restart)
+            if request.output:
+                output = output_of(request.output)
+                ensure_writable(Path(output))
+                place = parts_folder(output)
+            else:
+                output, place = "", own_folder()
+            if previous is not None and output == self.output:
+                # A worker that ends takes along whatever is in its folder.
+                previous.close(wait=True)
+            handover = Handover(place)
+            try:
+                handover.write(request.volumes())
+                found = handover.found
+                self._digest = found.digest
+                if not output:
+                    output = output_of(own_output(found.first.name, found.digest, request))
+                if previous is not None:
+                    previous.close(wait=output == self.output)
+                if not request.output:
+                    handover.move(parts_folder(output))
+                self.output = output
+                self._run = _Run.start(handover, Path(output), request, restart)
+            except BaseException:
+                handover.remove()
+                raise
         except AmgsrnError as error:
             if previous is not None:
                 previous.close(wait=False)
-            self._refusal = error
+            self._refusal = None if isinstance(error, ReadingAborted) else error
             raise
         self._refusal, self._seen = None, ("", 0)
 
@@ -246,48 +296,42 @@ class Session:
 class _Run:
     """One worker process with the files that it reads and publishes."""
 
-    def __init__(
-        self, job: TrainingJob, volume: Volume, summary: FieldSummary, folders: tuple[Path, Path]
-    ) -> None:
+    def __init__(self, job: TrainingJob, handover: Handover, live: Path) -> None:
         self.job = job
+        volume = handover.found.first
         self._name, self._components = volume.name, volume.components
-        self._summary = summary
+        self._summary = handover.found.summary
         self._watched = 0.0
         self.has_lapsed = False
+        self.step = 0  # of a series, the one that is shown
         self._preview_geometry = preview_geometry(volume.geometry, PREVIEW_POINTS)
         # Also when the filter is deleted and when ParaView quits.
-        self._finalizer = weakref.finalize(self, _end, job, folders)
+        self._finalizer = weakref.finalize(self, _end, job, handover, live)
 
     @classmethod
-    def start(
-        cls, volume: Volume, summary: FieldSummary, output: Path, request: Request, restart: bool
-    ) -> _Run:
-        """Hand the volume to a new worker."""
-        ensure_writable(output)
-        parts = parts_folder(output)
-        exported = parts / f"volume-{uuid.uuid4().hex[:12]}"
+    def start(cls, handover: Handover, output: Path, request: Request, restart: bool) -> _Run:
+        """Have a new worker train what it is handed."""
         try:
-            parts.mkdir(exist_ok=True)
             live = Path(tempfile.mkdtemp(prefix="amgsrn-live-"))
         except OSError as error:
-            raise OutputError(f"Cannot write {parts}: {reason(error)}.") from error
+            raise OutputError(f"Cannot write {tempfile.gettempdir()}: {reason(error)}.") from error
         try:
-            export_volume(volume, exported)
             job = TrainingJob.start(
                 output,
-                {"kind": "exported", "path": str(exported)},
+                handover.source(is_series=request.steps is not None),
                 request.network,
                 request.training,
                 request.storage,
                 request.bricks,
                 request.dispatch,
+                request.series,
                 restart=restart,
                 live_folder=live,
             )
         except BaseException:
-            _remove((exported, live))
+            shutil.rmtree(live, ignore_errors=True)
             raise
-        return cls(job, volume, summary, (exported, live))
+        return cls(job, handover, live)
 
     def status(self) -> JobStatus:
         return self.job.status()
@@ -302,7 +346,7 @@ class _Run:
 
     def version(self) -> tuple[str, int]:
         """Return something that changes whenever there is something new to show."""
-        return self.status().state, self.job.live_time()
+        return self.status().state, self.job.live_time(self.step)
 
     def wait(self, report: Report) -> None:
         """Wait for the worker's end."""
@@ -326,11 +370,11 @@ class _Run:
         status = self.status()
         if status.state == "failed":
             raise TrainingError(status.message)
-        live = self.job.live()
+        live = self.job.live(step=self.step)
         model = None
         if status.state == "done":
             with Archive(self.job.output) as archive:
-                model = (str(self.job.output), archive.checksum)
+                model = (str(self.job.output), archive.checksum, self.step)
         return Shown(
             status=status,
             name=self._name,
@@ -361,41 +405,26 @@ def untrained(geometry: GridGeometry, minimum: np.ndarray, maximum: np.ndarray) 
     return Block(values)
 
 
-def _end(job: TrainingJob, folders: tuple[Path, Path]) -> None:
+def _end(job: TrainingJob, handover: Handover, live: Path) -> None:
     job.stop(wait=False)
-    _remove(folders)
+    handover.remove()
+    shutil.rmtree(live, ignore_errors=True)
     job.clean()
-
-
-def _remove(folders: tuple[Path, Path]) -> None:
-    # A worker that still reads the volume has mapped it and keeps it.
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def describe(status: JobStatus) -> str:
     """Say in a few words how far a training is."""
+    where = f"Time step {status.step + 1} of {status.steps}: " if status.steps > 1 else ""
     if status.state != "training":
-        return {"starting": "Reading", "finishing": "Measuring and saving"}.get(
+        return where + {"starting": "Reading", "finishing": "Measuring and saving"}.get(
             status.state, status.state.capitalize()
         )
-    text = f"Training {status.iteration}/{status.iterations}"
+    text = f"{where}Training {status.iteration}/{status.iterations}"
     if status.psnr == status.psnr:
         text += f", {status.psnr:.1f} dB"
     if status.eta_seconds == status.eta_seconds:
         text += f", {status.eta_seconds:.0f} s left"
     return text
-
-
-def digest_of(volume: Volume) -> int:
-    """Return a checksum of a volume's values and place."""
-    crc = zlib.crc32(repr((volume.name, volume.components, volume.geometry.to_json())).encode())
-    for extent in volume.slabs():
-        block = volume.read(extent)
-        crc = zlib.crc32(block.values.data, crc)
-        if block.valid is not None:
-            crc = zlib.crc32(np.ascontiguousarray(block.valid).data, crc)
-    return crc
 
 
 def output_of(name: str) -> str:
@@ -410,8 +439,15 @@ def own_output(name: str, digest: int, request: Request) -> str:
         request.training.substance(),
         to_json(request.storage),
         to_json(request.bricks),
+        *([request.times, to_json(request.series)] if request.times else []),
     ]
     crc = zlib.crc32(repr(options).encode())
+    name = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:60]
+    return str(own_folder() / f"{name}-{digest:08x}-{crc:08x}{SUFFIX}")
+
+
+def own_folder() -> Path:
+    """Return the folder for models that nobody named, made if need be."""
     folder = Path(tempfile.gettempdir()) / f"amgsrn-{_user()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -421,8 +457,7 @@ def own_output(name: str, digest: int, request: Request) -> str:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"Cannot make the folder {folder}: {reason(error)}.") from error
-    name = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:60]
-    return str(folder / f"{name}-{digest:08x}-{crc:08x}{SUFFIX}")
+    return folder
 
 
 def _user() -> str:

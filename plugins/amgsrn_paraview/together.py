@@ -67,7 +67,7 @@ class News:
     """What the first rank tells the others: calls for each, and at last how it ended."""
 
     state: str = ""  # until the end
-    model: tuple[str, str] | None = None
+    model: tuple[str, str, int] | None = None
     calls: tuple[tuple[tuple[int, BrickTask], ...], ...] = ()
 
 
@@ -166,7 +166,7 @@ class SharedTraining:
             state = "done" if outcome.completed else "stopped"
             if outcome.completed:
                 with Archive(self.output) as archive:
-                    model = (self.output, archive.checksum)
+                    model = (self.output, archive.checksum, 0)
         except AmgsrnError as error:
             self._end("failed", str(error))
             raise
@@ -181,7 +181,7 @@ class SharedTraining:
         if state == "done":
             self.status = dataclasses.replace(self.status, iteration=self.status.iterations)
 
-    def _shown(self, volume: PieceVolume, model: tuple[str, str] | None) -> Shown:
+    def _shown(self, volume: PieceVolume, model: tuple[str, str, int] | None) -> Shown:
         assert self.status is not None
         live: LiveResult | None = None
         geometry = preview_geometry(volume.geometry, PREVIEW_POINTS)

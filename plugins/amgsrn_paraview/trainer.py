@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 from vtkmodules.vtkCommonDataModel import (
@@ -17,6 +19,7 @@ from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
     NetworkConfig,
+    SeriesConfig,
     StorageConfig,
     TrainingConfig,
 )
@@ -25,12 +28,17 @@ from amgsrn_core.errors import AmgsrnError, ConfigurationError
 from amgsrn_core.volume.preview import coarse_dims
 from amgsrn_paraview import datasets, results
 from amgsrn_paraview.algorithm import Algorithm
+from amgsrn_paraview.datasets import VTKExtent
 from amgsrn_paraview.execution import may_return_early
 from amgsrn_paraview.ranks import listen, rank, ranks, tell
-from amgsrn_paraview.session import Request, Session, Shown
+from amgsrn_paraview.session import ReadingAborted, Request, Session, Shown, Steps
+from amgsrn_paraview.timed_input import TimedInput, step_near, times_of
 from amgsrn_paraview.together import News, SharedTraining
 
 AUTO, LIVE, BLOCKING = range(3)
+CURRENT, ALL = range(2)
+
+_NOTHING = (0, -1, 0, -1, 0, -1)
 
 _OUTPUT_TYPES = ("vtkImageData", "vtkTable", "vtkMultiBlockDataSet")
 
@@ -40,7 +48,8 @@ class AMGSRNTrainer(Algorithm):
 
     Outputs are a preview of the model (image data, evenly spaced in the world), the training
     history (table) and the feature grids (boxes). In ParaView's window each update shows what
-    there is by then; elsewhere the first one waits for the finished model.
+    there is by then; elsewhere the first one waits for the finished model. With all time steps the
+    model is one of a series, and the outputs are those of the step that is asked for.
 
     On several ranks each one trains the bricks of its own piece of the volume; a volume that is not
     cut into bricks is trained by the first one. The other ranks' outputs are empty.
@@ -55,6 +64,8 @@ class AMGSRNTrainer(Algorithm):
         self._storage: dict[str, Any] = {}
         self._bricks: dict[str, Any] = {}
         self._dispatch: dict[str, Any] = {}
+        self._series: dict[str, Any] = {}
+        self._time_steps = CURRENT
         self._more_arrays: list[str] = []
         self._output_file = ""
         self._restart = False
@@ -254,6 +265,16 @@ class AMGSRNTrainer(Algorithm):
         """Set the address or the file of the scheduler of a Dask cluster; empty for none."""
         self._assign(self._dispatch, scheduler=scheduler or "")
 
+    def SetTimeSteps(self, choice: int) -> None:
+        """Choose what to learn: 0 the current time step, 1 every one of the input's."""
+        if choice != self._time_steps:
+            self._time_steps = choice
+            self.Modified()
+
+    def SetWarmIterations(self, iterations: int) -> None:
+        """Set the optimiser steps of every time step after the first; 0 for half."""
+        self._assign(self._series, warm_iterations=iterations)
+
     # --- Commands and information ----------------------------------------------------------------
 
     def Pause(self) -> None:
@@ -283,7 +304,7 @@ class AMGSRNTrainer(Algorithm):
         return "idle" if status is None else status.state
 
     def GetIteration(self) -> int:
-        """Return the optimiser steps done."""
+        """Return the optimiser steps done, of a series in the present time step."""
         status = self._status()
         return 0 if status is None else status.iteration
 
@@ -320,7 +341,7 @@ class AMGSRNTrainer(Algorithm):
         info = inInfo[0].GetInformationObject(0)
         first, shared = rank() == 0, self._is_shared()
         wants = first or shared
-        extent = info.Get(Pipeline.WHOLE_EXTENT()) if wants else (0, -1, 0, -1, 0, -1)
+        extent = info.Get(Pipeline.WHOLE_EXTENT()) if wants else _NOTHING
         info.Set(Pipeline.UPDATE_EXTENT(), extent, 6)
         # A source that goes by pieces cuts them from this extent; without bricks ours are not its
         # pieces.
@@ -334,12 +355,18 @@ class AMGSRNTrainer(Algorithm):
     def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Start training if need be, wait for it or not, and show what there is."""
         preview = vtkImageData.GetData(outInfo, 0)
+        times = self._times(inInfo)
+        port = max(0, request.Get(Pipeline.FROM_OUTPUT_PORT()))
+        step = step_near(times, outInfo.GetInformationObject(port))
+        for output in range(len(_OUTPUT_TYPES) if times else 0):
+            data = outInfo.GetInformationObject(output).Get(vtkDataObject.DATA_OBJECT())
+            data.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), times[step])
         if self._is_shared():
             shown = self._train_together(inInfo)
         elif rank() == 0:
-            shown = self._train_alone(inInfo)
+            shown = self._train_alone(inInfo, step)
         else:
-            shown = listen()["news"]
+            shown = self._follow()
         if isinstance(shown, News):
             if shown.state:
                 datasets.set_state(preview, shown.state)
@@ -392,6 +419,7 @@ class AMGSRNTrainer(Algorithm):
             storage=StorageConfig(**self._storage),
             bricks=BrickConfig(**self._bricks),
             dispatch=DispatchConfig(**self._dispatch),
+            series=SeriesConfig(**self._series),
         )
 
     def _is_shared(self) -> bool:
@@ -407,39 +435,93 @@ class AMGSRNTrainer(Algorithm):
         self.SetAbortExecute(0)
         request = self._request(self.GetInputData(inInfo, 0, 0))
         try:
+            if self._time_steps == ALL:
+                raise ConfigurationError(
+                    "On several ranks all time steps are trained without bricks only; set Bricks "
+                    "to 1 1 1 and BrickVoxels to 0, or use a single rank."
+                )
             return self._shared.train(request, whole, self._show_progress)
         except AmgsrnError:
             if rank() == 0:
                 raise
             return News("failed")  # the first rank says why
 
-    def _train_alone(self, inInfo: Any) -> Shown:
+    def _train_alone(self, inInfo: Any, step: int) -> Shown:
         try:
-            shown = self._train(inInfo)
+            shown = self._train(inInfo, step)
         except BaseException:
             tell({"news": News()}, last=True)
             raise
         tell({"news": News(shown.status.state, shown.model)}, last=True)
         return shown
 
-    def _check_complete(self, dataset: Any, info: Any) -> None:
-        whole, present = info.Get(Pipeline.WHOLE_EXTENT()), dataset.GetExtent()
+    def _follow(self) -> News:
+        """On another rank: go along while the first one reads and trains."""
+        timed = TimedInput(self, _NOTHING)
+        while "time" in (message := listen()):
+            with contextlib.suppress(AmgsrnError):  # the first rank fails as well, and says so
+                timed.at(message["time"])
+        news: News = message["news"]
+        return news
+
+    def _check_complete(self, dataset: Any, whole: VTKExtent) -> None:
+        present = dataset.GetExtent()
         if tuple(whole) != tuple(present):
             raise ConfigurationError(
                 f"Training needs the whole volume on one rank, but its source gave the extent "
                 f"{present} of {whole} only; train with a single rank."
             )
 
-    def _train(self, inInfo: Any) -> Shown:
-        """Make sure that training goes on, and return what there is to show."""
+    def _train(self, inInfo: Any, step: int) -> Shown:
+        """Make sure that training goes on, and return what there is to show of a time step."""
         volume = self.GetInputData(inInfo, 0, 0)
-        self._check_complete(volume, inInfo[0].GetInformationObject(0))
+        self._check_complete(volume, inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT()))
         early = self._may_return_early()
-        self._session.ensure(self._request(volume), restart_interrupted=not early)
+        self.SetAbortExecute(0)  # VTK leaves it to us to forget an abort
+        with self._steps(inInfo) as steps:
+            request = dataclasses.replace(self._request(volume), steps=steps)
+            self._session.ensure(request, restart_interrupted=not early)
         if not early:
-            self.SetAbortExecute(0)  # VTK leaves it to us to forget an abort
             self._session.wait(self._report)
-        return self._session.show()
+        return self._session.show(step)
+
+    def _times(self, inInfo: Any) -> tuple[float, ...]:
+        """Return the times to train, none for what the input has at present."""
+        return times_of(inInfo[0].GetInformationObject(0)) if self._time_steps == ALL else ()
+
+    @contextlib.contextmanager
+    def _steps(self, inInfo: Any) -> Iterator[Steps | None]:
+        """Yield the input's time steps if all are wanted; then its time is again what it was."""
+        times, info = self._times(inInfo), inInfo[0].GetInformationObject(0)
+        if not times:
+            yield None
+            return
+        whole = info.Get(Pipeline.WHOLE_EXTENT())
+        timed = TimedInput(self, whole)
+        asked = times[0]
+        if info.Has(Pipeline.UPDATE_TIME_STEP()):
+            asked = info.Get(Pipeline.UPDATE_TIME_STEP())
+        present = asked
+
+        def move(time: float) -> Any:
+            nonlocal present
+            present = time
+            tell({"time": time}, last=True)  # the other ranks' part in what is upstream
+            return timed.at(time)
+
+        def at(time: float) -> Any:
+            where = f"Reading time step {times.index(time) + 1} of {len(times)}"
+            if not self._show_progress(0.0, where):
+                raise ReadingAborted("Stopped before every time step was read; apply again.")
+            dataset = move(time)
+            self._check_complete(dataset, whole)
+            return dataset
+
+        try:
+            yield Steps(times, at, timed.changed)
+        finally:
+            if present != asked:  # for others that the input goes to as well
+                move(asked)
 
     def _may_return_early(self) -> bool:
         if ranks() > 1:

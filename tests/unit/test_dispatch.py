@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from amgsrn_core import volume_from_array
+from amgsrn_core import NeuralVolume, volume_from_array
 from amgsrn_core.archive import load_brick
-from amgsrn_core.config import NetworkConfig, TrainingConfig
-from amgsrn_core.dispatch import JobStatus, TrainingJob, worker_python
+from amgsrn_core.config import NetworkConfig, SeriesConfig, TrainingConfig
+from amgsrn_core.dispatch import PREVIEW_POINTS, JobStatus, TrainingJob, worker_python
 from amgsrn_core.dispatch.job import JobDescription
 from amgsrn_core.errors import ConfigurationError, OutputError, TrainingError
-from amgsrn_core.training import train
+from amgsrn_core.training import Command, Progress, train, train_series
+from amgsrn_core.training.series import step_file
 from amgsrn_core.volume import export_volume, open_volume
+from amgsrn_core.workspace import parts_folder
 
 SIZE = NetworkConfig(grids=2, grid_shape=(6, 6, 6), width=16)
 LONG = TrainingConfig(iterations=1_000_000, batch=128, device="cpu")
@@ -112,6 +114,38 @@ def test_a_stop_file_stops_a_job_and_not_the_next_one(
         wait_until(again, lambda s: s.iteration > job.status().iteration)
     finally:
         again.stop()
+
+
+def test_a_series_shows_the_steps_that_an_earlier_job_did(
+    tmp_path: Path, source: dict[str, Any]
+) -> None:
+    """Also one without a network; and the job goes on in the step where that one was stopped."""
+    output, live = tmp_path / "m.amgsrn", tmp_path / "live"
+    live.mkdir()
+    first = open_volume(source["path"])
+    steps = [first, volume_from_array(np.full(first.dims, 0.5, "f4"), name=first.name), first]
+    folders = [export_volume(step, tmp_path / f"step-{i}") for i, step in enumerate(steps)]
+    options: tuple[Any, ...] = (SIZE, SHORT, None, None, None, SeriesConfig(10**6))
+
+    def stop(progress: Progress) -> Command:
+        return Command.STOP if progress.step == 2 else Command.CONTINUE
+
+    train_series([open_volume(f) for f in folders], output, *options, observer=stop)
+    series = {"kind": "series", "steps": [{"kind": "exported", "path": str(f)} for f in folders]}
+    job = TrainingJob.start(output, series, *options, threads=1, live_folder=live)
+    try:
+        status = wait_until(job, lambda s: s.step == 2 and s.iteration > 0)
+        assert (status.steps, status.iterations) == (3, 10**6)
+        assert status.fraction == pytest.approx(2 / 3, abs=0.3) and status.fraction > 2 / 3
+        wait_until(job, lambda s: job.live(step=2) is not None)
+        done, constant = job.live(step=0), job.live(step=1)
+        assert done is not None and done.iteration == 40 and job.live_time(0) > 0
+        model = NeuralVolume.open(step_file(parts_folder(output), 0), device="cpu")
+        wanted = model.decoded_preview(PREVIEW_POINTS)[1].values
+        np.testing.assert_allclose(done.preview.values, wanted, rtol=1e-5, atol=1e-6)
+        assert constant is not None and (constant.preview.values == 0.5).all()
+    finally:
+        job.stop()
 
 
 def test_a_refusal_reaches_the_starter_in_its_words(tmp_path: Path, source: dict[str, Any]) -> None:

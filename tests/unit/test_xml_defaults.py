@@ -14,6 +14,7 @@ from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
     NetworkConfig,
+    SeriesConfig,
     StorageConfig,
     TrainingConfig,
 )
@@ -43,6 +44,7 @@ OPTIONS = [
         for field in dataclasses.fields(StorageConfig)
     ),
     *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(BrickConfig)),
+    *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(SeriesConfig)),
     *(
         (field, field.name)
         for field in dataclasses.fields(DispatchConfig)
@@ -100,6 +102,19 @@ def test_the_trainer_has_every_option_and_no_stale_one():
         if list(element.iter("IntRangeDomain")) or list(element.iter("DoubleRangeDomain"))
     }
     assert with_range <= known
+
+
+def test_time_steps_are_the_trainers_choices():
+    tree = ast.parse((ROOT / "plugins" / "amgsrn_paraview" / "trainer.py").read_text())
+    (names,) = (
+        [name.id for name in node.targets[0].elts]
+        for node in tree.body
+        if isinstance(node, ast.Assign) and "ALL" in ast.unparse(node.targets[0])
+    )
+    element = trainer_property("time steps")
+    entries = {int(e.get("value")): e.get("text").upper() for e in element.iter("Entry")}
+    assert [entries[i] for i in range(len(entries))] == names
+    assert entries[int(element.get("default_values"))] == "CURRENT"
 
 
 def test_public_proxies_exist_under_their_python_names():

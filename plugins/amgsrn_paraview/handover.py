@@ -1,0 +1,138 @@
+"""Data on their way to the worker: written for it in one pass that also looks at them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from amgsrn_core.errors import OutputError
+from amgsrn_core.output import reason
+from amgsrn_core.training.series import refuse_other_field
+from amgsrn_core.volume import Block, FieldSummary, Volume, export_volume
+
+
+class Overview:
+    """What a pass over a volume, or over the time steps of one, finds.
+
+    Attributes
+    ----------
+    first : Volume
+        The volume, or its first step.
+    summary : FieldSummary
+        Of the values of all steps.
+    digest : int
+        Checksum of values and places.
+    """
+
+    first: Volume
+    summary: FieldSummary
+
+    def __init__(self) -> None:
+        self.digest = self._steps = 0
+
+    def begin(self, volume: Volume) -> None:
+        """Turn to a volume, or to the next step of one.
+
+        Raises
+        ------
+        VolumeError
+            The step is of another field or on another grid than the first.
+        """
+        if not self._steps:
+            self.first = volume
+            self.summary = FieldSummary.of_nothing(volume.n_components)
+        refuse_other_field(self._steps, volume, self.first)
+        self._steps += 1
+        about = (volume.name, volume.components, volume.geometry.to_json())
+        self.digest = zlib.crc32(repr(about).encode(), self.digest)
+
+    def see(self, block: Block) -> None:
+        """Take note of the next block of values."""
+        self.digest = block.checksum(self.digest)
+        self.summary = self.summary.with_block(block)
+
+
+def overview(volumes: Iterable[Volume]) -> Overview:
+    """Look at a volume, or at the time steps of one, without writing them anywhere."""
+    found = Overview()
+    for volume in volumes:
+        found.begin(volume)
+        for extent in volume.slabs():
+            found.see(volume.read(extent))
+    return found
+
+
+class Handover:
+    """Volumes in a folder, for another process.
+
+    Parameters
+    ----------
+    parent : path
+        Where the folder is made; it is made itself if its own parent exists.
+
+    Attributes
+    ----------
+    folder : Path
+    found : Overview
+        What was seen while writing.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made.
+    """
+
+    def __init__(self, parent: Path) -> None:
+        self.found = Overview()
+        self.folder = parent / f"volume-{uuid.uuid4().hex[:12]}"
+        self._steps: list[str] = []
+        try:
+            parent.mkdir(exist_ok=True)
+            self.folder.mkdir()
+        except OSError as error:
+            raise OutputError(f"Cannot write {parent}: {reason(error)}.") from error
+
+    def write(self, volumes: Iterable[Volume]) -> None:
+        """Write a volume, or each of its time steps.
+
+        Raises
+        ------
+        VolumeError
+            There is nothing to learn from it, or it cannot be read.
+        OutputError
+            The disk is full.
+        """
+        for number, volume in enumerate(volumes):
+            self.found.begin(volume)
+            name = f"step-{number:04d}"
+            export_volume(volume, self.folder / name, self.found.see)
+            self._steps.append(name)
+        self.found.first.refuse_unfit(self.found.summary)
+
+    def move(self, parent: Path) -> None:
+        """Take the folder elsewhere on the same disk."""
+        moved = parent / self.folder.name
+        try:
+            parent.mkdir(exist_ok=True)
+            os.replace(self.folder, moved)
+        except OSError as error:
+            raise OutputError(f"Cannot write {parent}: {reason(error)}.") from error
+        self.folder = moved
+
+    def source(self, is_series: bool) -> dict[str, Any]:
+        """Return what a job names it by; see :class:`~amgsrn_core.dispatch.job.JobDescription`."""
+        steps = [{"kind": "exported", "path": str(self.folder / name)} for name in self._steps]
+        return {"kind": "series", "steps": steps} if is_series else steps[0]
+
+    def remove(self) -> None:
+        """Remove the folder, and the one that it is in if that is empty."""
+        # A worker that still reads the volume has mapped it and keeps it.
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.folder.parent.rmdir()

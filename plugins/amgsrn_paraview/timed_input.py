@@ -1,0 +1,88 @@
+"""An input of a filter, at times of the filter's own choice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vtkmodules.vtkCommonCore import vtkInformation, vtkInformationVector
+from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
+
+from amgsrn_core.errors import ConfigurationError, VolumeError
+from amgsrn_paraview.datasets import VTKExtent
+
+
+def times_of(info: Any) -> tuple[float, ...]:
+    """Return the time steps that an input announces in its pipeline information.
+
+    Raises
+    ------
+    ConfigurationError
+        It announces none, or not as VTK asks for.
+    """
+    times = tuple(info.Get(Pipeline.TIME_STEPS()) or ()) if info.Has(Pipeline.TIME_STEPS()) else ()
+    if not times:
+        raise ConfigurationError(
+            "The input has no time steps; choose to train the current one (Time Steps)."
+        )
+    if not info.Has(Pipeline.TIME_RANGE()):
+        # VTK would go on giving out the step that there is.
+        raise ConfigurationError(
+            "The input announces time steps without a time range; let its source set TIME_RANGE "
+            "beside TIME_STEPS."
+        )
+    return times
+
+
+def step_near(times: tuple[float, ...], info: Any) -> int:
+    """Return the number of the step that is asked for in an output's pipeline information."""
+    if not times or not info.Has(Pipeline.UPDATE_TIME_STEP()):
+        return 0
+    wanted = info.Get(Pipeline.UPDATE_TIME_STEP())
+    return min(range(len(times)), key=lambda number: abs(times[number] - wanted))
+
+
+class TimedInput:
+    """The first input of an algorithm while this executes.
+
+    Parameters
+    ----------
+    algorithm : vtkAlgorithm
+    extent : six integers
+        What to ask for, the same at every time.
+
+    Notes
+    -----
+    What is upstream is updated from within the algorithm. VTK's own way, CONTINUE_EXECUTING, goes
+    on for ever when a source fails at one of the times.
+    """
+
+    def __init__(self, algorithm: Any, extent: VTKExtent) -> None:
+        connection = algorithm.GetInputConnection(0, 0)
+        self._producer, self._port = connection.GetProducer(), connection.GetIndex()
+        self._extent = extent
+
+    @property
+    def changed(self) -> int:
+        """When anything upstream was last changed; going to another time is no change."""
+        return int(self._producer.GetExecutive().GetPipelineMTime())
+
+    def at(self, time: float) -> Any:
+        """Bring the input to a time, and return its data set.
+
+        Raises
+        ------
+        VolumeError
+            Something upstream failed.
+        """
+        requests = vtkInformationVector()
+        for _ in range(self._port + 1):
+            requests.Append(vtkInformation())
+        request = requests.GetInformationObject(self._port)
+        request.Set(Pipeline.UPDATE_TIME_STEP(), time)
+        request.Set(Pipeline.UPDATE_EXTENT(), self._extent, 6)
+        if not self._producer.Update(self._port, requests):
+            raise VolumeError(
+                f"The input cannot be read at the time {time:g}; the messages before this one say "
+                "why."
+            )
+        return self._producer.GetOutputDataObject(self._port)

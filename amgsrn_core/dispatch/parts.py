@@ -1,4 +1,4 @@
-"""The files of a run over bricks, in the folder ``NAME.amgsrn.parts`` beside its model.
+"""The files of a run, over one brick or many, in ``NAME.amgsrn.parts`` beside its model.
 
 Everything that a run knows is here, so that any process that sees this folder can do a brick or
 go on with the run: ``run.json`` says what is computed, ``command`` what the workers are to do, and
@@ -22,7 +22,7 @@ from amgsrn_core.errors import AmgsrnError, OutputError
 from amgsrn_core.output import reason, replacing
 from amgsrn_core.workspace import clear
 
-RUN_FILE = "run.json"
+_RUN_FILE = "run.json"
 _COMMAND_FILE = "command"
 _STATUS_FILE = "status.json"
 _CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -108,14 +108,13 @@ class PartsFolder:
 
     def owner(self) -> str:
         """Return the fingerprint of the run that the folder belongs to; "" if there is none."""
-        values = read_json(self.path / RUN_FILE)
+        values = read_json(self.path / _RUN_FILE)
         return "" if values is None else str(values.get("fingerprint", ""))
 
     def has_work(self) -> bool:
         """Tell whether the folder holds interrupted work, of this or another kind of run."""
-        if (self.path / RUN_FILE).exists():
-            return True
-        return any(self.path.glob(f"brick-*/{_CHECKPOINT_FILE}"))
+        kept = (_CHECKPOINT_FILE, "*.amgsrn")  # of bricks and of the steps of a series
+        return any(any(self.path.rglob(pattern)) for pattern in kept)
 
     def claim(self, fingerprint: str, restart: bool) -> None:
         """Make the folder this run's, without other work."""
@@ -123,7 +122,7 @@ class PartsFolder:
             for kind in ("brick-*", "step-*"):
                 for folder in self.path.glob(kind):
                     clear(folder)
-        with replacing(self.path / RUN_FILE) as temporary:
+        with replacing(self.path / _RUN_FILE) as temporary:
             temporary.write_text(json.dumps({"fingerprint": fingerprint}))
 
     def command(self, run: str, word: str) -> None:

@@ -35,18 +35,11 @@ from amgsrn_core.dispatch.task import BrickTask, train_brick
 from amgsrn_core.errors import (
     DivergedError,
     OutOfMemoryError,
-    ResumeError,
     TrainingError,
 )
-from amgsrn_core.training.grid_series import forget_series
+from amgsrn_core.training.claim import claim
 from amgsrn_core.training.history import COLUMNS, History, psnr_of
-from amgsrn_core.training.outcome import (
-    TrainingOutcome,
-    finished,
-    model_index,
-    other_work,
-    training_record,
-)
+from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.training.progress import (
     BrickProgress,
     BricksProgress,
@@ -110,19 +103,8 @@ def train_bricks(
         if start is not None:
             start.check(network, volume.n_components, records)
         fingerprint = _fingerprint(volume, records, network, training, storage, start)
-        is_ours = parts.owner() == fingerprint
-        if not restart:
-            # Over the work of this run an older model may lie that it was told to replace.
-            with contextlib.suppress(*([ResumeError] if is_ours else [])):
-                if (done := finished(output, fingerprint)) is not None:
-                    if is_ours:
-                        clear(folder)
-                    return done
-            if not is_ours and parts.has_work():
-                raise other_work(folder, output)
-        if training.log_grids and (restart or not is_ours):
-            forget_series(output)
-        parts.claim(fingerprint, restart)
+        if (done := claim(output, parts, fingerprint, training, restart=restart)) is not None:
+            return done
         run = _Run(volume, parts, records, network, training, storage, dispatch, fingerprint, start)
         with EventLog(dispatch.log) as log, _source(volume, folder) as source:
             completed = run.go(executor, source, observer, log)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amgsrn_core import __version__
-from amgsrn_core.archive import ModelIndex, TrainingRecord, read_index
+from amgsrn_core.archive import ModelIndex, TrainingRecord
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
-from amgsrn_core.errors import ArchiveError, ResumeError
 from amgsrn_core.training.history import COLUMNS
 
 if TYPE_CHECKING:
@@ -83,49 +81,3 @@ def training_record(
         seconds=seconds,
         iterations_done=iterations,
     )
-
-
-def finished(output: Path, fingerprint: str) -> TrainingOutcome | None:
-    """Return the outcome of an earlier run that made `output`; None when there is no file.
-
-    A model of the same run with holes counts as none: it is completed.
-
-    Raises
-    ------
-    ResumeError
-        Another run made it, or it is no model: neither is replaced unasked.
-    """
-    if not output.exists():
-        return None
-    try:
-        index = read_index(output)
-    except ArchiveError as error:
-        raise ResumeError(
-            f"{output} exists and is not a complete model; restart to replace it, or name another "
-            "output."
-        ) from error
-    if index.training.config.get("fingerprint") != fingerprint:
-        raise ResumeError(
-            f"{output} exists and was trained with other data or options; restart to replace it, "
-            "or name another output."
-        )
-    if index.holes:
-        return None
-    empty = np.zeros((0, len(COLUMNS)))
-    return TrainingOutcome(output, True, _psnr(index), index.training.seconds, empty)
-
-
-def other_work(folder: Path, output: Path) -> ResumeError:
-    """Return the complaint that the folder beside `output` holds the work of another run."""
-    return ResumeError(
-        f"{folder} holds an interrupted run with other data or options; restart to discard it, "
-        f"repeat its options to continue it, or name another output than {output}."
-    )
-
-
-def _psnr(index: ModelIndex) -> float:
-    """Return the whole model's PSNR: its mean squared error is the mean over the voxels."""
-    if len(index.bricks) == 1:
-        psnr = index.bricks[0].psnr
-        return math.nan if psnr is None else psnr
-    return float(index.training.config.get("psnr", math.nan))

@@ -28,14 +28,9 @@ from amgsrn_core.dispatch.parts import PartsFolder
 from amgsrn_core.dispatch.status import STOP_FILE
 from amgsrn_core.errors import OutputError, VolumeError
 from amgsrn_core.output import ensure_writable, reason
+from amgsrn_core.training.claim import claim
 from amgsrn_core.training.history import COLUMNS
-from amgsrn_core.training.outcome import (
-    TrainingOutcome,
-    finished,
-    model_index,
-    other_work,
-    training_record,
-)
+from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.training.plan import Plan, plan
 from amgsrn_core.training.progress import Command, Observer, Progress, unobserved
 from amgsrn_core.training.start import WarmStart
@@ -100,13 +95,9 @@ def train_series(
     first = None if start is None else WarmStart(os.path.abspath(start), series.warm_iterations)
     fingerprint = _fingerprint(volumes, planned, series, first)
     with workspace(output) as folder, contextlib.ExitStack() as stack:
-        parts = PartsFolder(folder)
-        if not restart and parts.owner() != fingerprint:
-            if (done := finished(output, fingerprint)) is not None:
-                return done
-            if parts.has_work():
-                raise other_work(folder, output)
-        parts.claim(fingerprint, restart)
+        done = claim(output, PartsFolder(folder), fingerprint, planned.training, restart=restart)
+        if done is not None:
+            return done
         run = _Run(volumes, folder, first, series.warm_iterations, observer)
         outcomes = run.go(_trainer(planned, dispatch, folder, stack))
         if not all(outcome.completed or outcome.missing for outcome in outcomes):

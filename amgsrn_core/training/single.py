@@ -12,26 +12,17 @@ import numpy as np
 from amgsrn_core.archive import BrickRecord, write_archive
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
 from amgsrn_core.devices import select_device
-from amgsrn_core.errors import OutputError
-from amgsrn_core.output import reason, replacing
+from amgsrn_core.dispatch.parts import PartsFolder
 from amgsrn_core.training.brick import fit_brick, memory_errors, value_range
 from amgsrn_core.training.checkpoint import CheckpointFile
-from amgsrn_core.training.grid_series import forget_series
+from amgsrn_core.training.claim import claim
 from amgsrn_core.training.history import psnr_of
-from amgsrn_core.training.outcome import (
-    TrainingOutcome,
-    finished,
-    model_index,
-    other_work,
-    training_record,
-)
+from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.training.progress import Observer, Progress
 from amgsrn_core.training.records import Records
 from amgsrn_core.training.start import WarmStart
 from amgsrn_core.volume.volume import Block, Volume
 from amgsrn_core.workspace import clear, workspace
-
-_OWNER, _CHECKPOINT = "fingerprint", "checkpoint.safetensors"
 
 
 def train_single(
@@ -62,14 +53,10 @@ def train_single(
         if start is not None:
             start.check(network, volume.n_components, [record])
         fingerprint = _fingerprint(volume, block, network, training, storage, start)
-        brick = folder / "brick-0000"
-        if not restart and not _holds(brick, fingerprint):
-            if (done := finished(output, fingerprint)) is not None:
-                return done
-            _refuse_other_work(brick, output)
-        if training.log_grids and (restart or not _holds(brick, fingerprint)):
-            forget_series(output)
-        _claim(brick, fingerprint, restart)
+        parts = PartsFolder(folder)
+        if (done := claim(output, parts, fingerprint, training, restart=restart)) is not None:
+            return done
+        parts.make_brick(0)
         fitted = fit_brick(
             block,
             record,
@@ -79,7 +66,7 @@ def train_single(
             device,
             start=start,
             storage=storage,
-            checkpoints=CheckpointFile(brick / _CHECKPOINT, fingerprint),
+            checkpoints=CheckpointFile(parts.checkpoint(0), fingerprint),
             observer=observer,
             records=Records(training, output, volume.geometry, record),
         )
@@ -122,33 +109,3 @@ def _fingerprint(
         *(start.identity() if start is not None else ()),
     ]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-
-def _holds(brick: Path, fingerprint: str) -> bool:
-    """Tell whether a folder holds interrupted work of this very run."""
-    return _owner(brick) == fingerprint and (brick / _CHECKPOINT).exists()
-
-
-def _owner(brick: Path) -> str:
-    """Return the fingerprint of the run that works in a folder; "" when none does."""
-    try:
-        return (brick / _OWNER).read_text()
-    except OSError:
-        return ""
-
-
-def _refuse_other_work(brick: Path, output: Path) -> None:
-    if (brick / _CHECKPOINT).exists() or (brick.parent / "run.json").exists():
-        raise other_work(brick.parent, output)
-
-
-def _claim(brick: Path, fingerprint: str, restart: bool) -> None:
-    """Make the brick's folder ours, empty unless its work is ours."""
-    if restart or _owner(brick) != fingerprint:
-        clear(brick)
-        try:
-            brick.mkdir()
-        except OSError as error:
-            raise OutputError(f"Cannot write {brick}: {reason(error)}.") from error
-        with replacing(brick / _OWNER) as temporary:
-            temporary.write_text(fingerprint)

@@ -13,6 +13,7 @@ from amgsrn_core.archive.index import (
 from amgsrn_core.archive.shapes import parameter_shapes
 from amgsrn_core.archive.store import (
     Archive,
+    OnDemand,
     load_brick,
     read_index,
     verify_archive,
@@ -25,6 +26,7 @@ __all__ = [
     "Archive",
     "BrickRecord",
     "ModelIndex",
+    "OnDemand",
     "SourceRecord",
     "TrainingRecord",
     "load_brick",

@@ -13,24 +13,25 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from amgsrn_core.archive.cells import cell_shape, pack_cells, unpack_cells
 from amgsrn_core.archive.compression import COMPRESSED, unpack
 from amgsrn_core.archive.index import ModelIndex
 from amgsrn_core.archive.mask import pack_mask, unpack_mask
 from amgsrn_core.archive.shapes import parameter_shapes
-from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ChecksumError, OutputError
+from amgsrn_core.archive.tensor_file import TensorFile
+from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ChecksumError
 from amgsrn_core.output import reason, replacing
 
 _INDEX_KEY = "amgsrn"
 _CHECKSUM_KEY = "amgsrn_sha256"
+_NO_SHA256 = "0" * 64  # as long as any
 _DTYPES = ("F64", "F32", "F16", "U8")
 # Of a history beside compressed numbers.
 _COMPRESSED_ROWS = 50
@@ -40,6 +41,9 @@ def write_archive(
     path: str | os.PathLike[str], index: ModelIndex, bricks: Sequence[Mapping[str, np.ndarray]]
 ) -> ModelIndex:
     """Write a model file, completely or not at all.
+
+    Bricks are asked for one by one, twice: no more than one has to be in memory, see
+    :class:`OnDemand`.
 
     Parameters
     ----------
@@ -71,22 +75,42 @@ def write_archive(
         raise ArchiveError(
             f"The index describes {len(index.bricks)} brick(s), but {len(bricks)} were given."
         )
-    tensors: dict[str, np.ndarray] = {}
-    records = []
-    for i, (record, brick) in enumerate(zip(index.bricks, bricks)):
-        stored = _stored_tensors(index, i, brick)
-        tensors.update({f"bricks/{i}/{name}": tensor for name, tensor in stored.items()})
-        checksum = _checksum(stored)
-        records.append(dataclasses.replace(record, sha256=checksum, masked="mask" in stored))
-    index = index.replace(bricks=tuple(records))
-    text = json.dumps(index.to_json(), ensure_ascii=False, allow_nan=False)
-    metadata = {_INDEX_KEY: text, _CHECKSUM_KEY: _sha256_of_text(text)}
-    with replacing(path) as temporary:
-        try:
-            save_file(tensors, os.fspath(temporary), metadata=metadata)
-        except SafetensorError as error:
-            raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
+    records, shapes = [], {}
+    for i, record in enumerate(index.bricks):
+        stored = _stored_tensors(index, i, bricks[i])
+        shapes.update({_key(i, name): (t.dtype, t.shape) for name, t in stored.items()})
+        records.append(dataclasses.replace(record, sha256=_NO_SHA256, masked="mask" in stored))
+    with replacing(path) as temporary, open(temporary, "r+b") as file:
+        index = index.replace(bricks=tuple(records))
+        tensors = TensorFile(file, shapes, _metadata(index))
+        for i, record in enumerate(index.bricks):
+            stored = _stored_tensors(index, i, bricks[i])
+            for name, tensor in stored.items():
+                tensors.write(_key(i, name), tensor)
+            records[i] = dataclasses.replace(record, sha256=_checksum(stored))
+        index = index.replace(bricks=tuple(records))
+        tensors.finish(_metadata(index))
     return index
+
+
+class OnDemand(Sequence[Mapping[str, np.ndarray]]):
+    """Bricks for :func:`write_archive` that are loaded, each anew, when they are asked for.
+
+    Parameters
+    ----------
+    count : int
+    load : callable
+        Returns the tensors of a brick by its number.
+    """
+
+    def __init__(self, count: int, load: Callable[[int], Mapping[str, np.ndarray]]) -> None:
+        self._count, self._load = count, load
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._load(range(self._count)[number])
 
 
 def read_index(path: str | os.PathLike[str]) -> ModelIndex:
@@ -240,6 +264,15 @@ class Archive:
             raise ArchiveError(
                 f"The model file {self.path} cannot be read: {reason(error)}."
             ) from error
+
+
+def _key(number: int, name: str) -> str:
+    return f"bricks/{number}/{name}"
+
+
+def _metadata(index: ModelIndex) -> dict[str, str]:
+    text = json.dumps(index.to_json(), ensure_ascii=False, allow_nan=False)
+    return {_INDEX_KEY: text, _CHECKSUM_KEY: _sha256_of_text(text)}
 
 
 def _open(path: str) -> Any:

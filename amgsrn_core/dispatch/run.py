@@ -15,9 +15,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from amgsrn_core.archive import BrickRecord, load_brick, write_archive
+from amgsrn_core.archive import BrickRecord, ModelIndex, write_archive
 from amgsrn_core.bricks import Brick
 from amgsrn_core.config import (
     DispatchConfig,
@@ -27,10 +25,11 @@ from amgsrn_core.config import (
     to_json,
 )
 from amgsrn_core.dispatch.events import EventLog
-from amgsrn_core.dispatch.parts import Part, PartsFolder
+from amgsrn_core.dispatch.parts import PartsFolder
 from amgsrn_core.dispatch.places import executor_for
 from amgsrn_core.dispatch.runner import Policy, Runner
 from amgsrn_core.dispatch.status import STOP_FILE
+from amgsrn_core.dispatch.tally import Tally, voxels
 from amgsrn_core.dispatch.task import BrickTask, train_brick
 from amgsrn_core.errors import (
     DivergedError,
@@ -38,7 +37,7 @@ from amgsrn_core.errors import (
     TrainingError,
 )
 from amgsrn_core.training.claim import claim
-from amgsrn_core.training.history import COLUMNS, History, psnr_of
+from amgsrn_core.training.history import History, psnr_of
 from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.training.progress import (
     BrickProgress,
@@ -139,13 +138,10 @@ class _Run:
         self._iterations = (training if start is None else start.training(training)).iterations
         self._run = uuid.uuid4().hex
         self._started = time.monotonic()
-        self._finished: dict[int, Part] = {}
+        self._tally = Tally(parts, bricks, volume.n_components)
         self._missing: dict[int, str] = {}
         self._reached: dict[int, int] = {}  # iterations of bricks that are not finished
         self._first: tuple[float, int] | None = None  # when there was something new, and how much
-        self._squares, self._count = np.zeros(volume.n_components), 0
-        self._minimum = np.full(volume.n_components, np.inf)
-        self._maximum = np.full(volume.n_components, -np.inf)
         self._command = "go"
         self._runner: Runner[BrickTask] | None = None
         self._tasks: list[BrickTask] = []
@@ -159,12 +155,12 @@ class _Run:
         for number in range(len(self._bricks)):
             part = self._parts.finished(number, self._fingerprint, verify=True)
             if part is not None:
-                self._add(number, part)
+                self._tally.add(number, part)
             elif self._parts.brick(number).exists():
                 self._reached[number] = int(self._parts.read_status(number).get("iteration", 0))
-        left = [n for n in range(len(self._bricks)) if n not in self._finished]
+        left = [n for n in range(len(self._bricks)) if n not in self._tally.done]
         # The largest first, so that none of them is still on when all others are done.
-        left.sort(key=lambda n: -_voxels(self._bricks[n]))
+        left.sort(key=lambda n: -voxels(self._bricks[n]))
         self._tasks = [self._task(number, source) for number in left]
         log.write(
             "started",
@@ -228,14 +224,14 @@ class _Run:
         total = self._iterations * len(self._bricks)
         running = self._running()
         self._reached.update({brick.number: brick.iteration for brick in running})
-        done = self._iterations * len(self._finished) + sum(self._reached.values())
+        done = self._iterations * len(self._tally.done) + sum(self._reached.values())
         now = time.monotonic()
         if self._first is None and any(brick.iteration for brick in running):
             self._first = now, done
         eta = None
         if self._first is not None and done > self._first[1]:
             eta = (now - self._first[0]) / (done - self._first[1]) * (total - done)
-        loss = self._loss(running)
+        loss = self._tally.loss(running)
         failed = 0 if self._runner is None else len(self._runner.failed)
         return Progress(
             phase,
@@ -247,19 +243,17 @@ class _Run:
             now - self._started,
             eta,
             bricks=BricksProgress(
-                len(self._bricks), len(self._finished), failed, running, self.partial
+                len(self._bricks), len(self._tally.done), failed, running, self.partial
             ),
         )
 
     def partial(self) -> PartialModel:
         """Return the bricks that are done so far."""
-        low, high = self._range()
-        index = model_index(self._volume, low, high, self._network, self._storage)
-        return PartialModel(index.replace(bricks=tuple(self._records())), self._load)
+        return PartialModel(self._index(), self._tally.load)
 
     def stopped(self, output: Path) -> TrainingOutcome:
         """Return the outcome of a run that was stopped."""
-        loss = self._loss(())
+        loss = self._tally.loss(())
         seconds = time.monotonic() - self._started
         return TrainingOutcome(output, False, psnr_of(loss), seconds, History().array())
 
@@ -273,50 +267,30 @@ class _Run:
         TrainingError
             No brick could be trained.
         """
-        if not self._finished:
+        if not self._tally.done:
             raise TrainingError(
                 f"None of the {len(self._bricks)} bricks could be trained; the first failed with: "
                 f"{next(iter(self._missing.values()))}"
             )
-        span = self._span()
-        records = self._records()
-        states = [self._load(number, decode=False) for number in range(len(self._bricks))]
-        history = self._merge_histories(states, span)
-        psnr = psnr_of(self._error(span))
+        tensors, history = self._tally.tensors()
+        psnr = psnr_of(self._tally.error())
         seconds = time.monotonic() - self._started
-        iterations = sum(part.training.iterations_done for part in self._finished.values())
+        iterations = sum(part.training.iterations_done for part in self._tally.done.values())
         about = training_record(self._training, self._fingerprint, seconds, iterations)
-        about.config.update(psnr=psnr if math.isfinite(psnr) else None, **self._changes())
-        low, high = self._range()
-        index = model_index(self._volume, low, high, self._network, self._storage)
-        write_archive(output, index.replace(bricks=tuple(records), training=about), states)
+        changes = self._tally.changes(self._training)
+        about.config.update(psnr=psnr if math.isfinite(psnr) else None, **changes)
+        write_archive(output, self._index().replace(training=about), tensors)
         return TrainingOutcome(
             output, not self._missing, psnr, seconds, history, missing=dict(self._missing)
         )
 
     # --- Helpers ---------------------------------------------------------------------------------
 
-    def _records(self) -> list[BrickRecord]:
-        """Return the records of the bricks that are done, and of holes."""
-        span = self._span()
-        records = []
-        for number, brick in enumerate(self._bricks):
-            part = self._finished.get(number)
-            if part is None:
-                records.append(dataclasses.replace(brick, state="missing"))
-                continue
-            record = dataclasses.replace(part.record, network=brick.network)
-            if part.count:
-                error = float((part.squares / span**2).mean() / part.count)
-                record = dataclasses.replace(record, psnr=psnr_of(error))
-            records.append(record)
-        return records
-
-    def _load(self, number: int, decode: bool = True) -> dict[str, np.ndarray]:
-        """Return the tensors of a brick, perhaps as they are stored; none if it is not done."""
-        if number not in self._finished:
-            return {}
-        return load_brick(self._parts.done(number), 0, decode=decode)
+    def _index(self) -> ModelIndex:
+        """Describe the model of the bricks that are done, as yet without a training record."""
+        low, high = self._tally.range()
+        index = model_index(self._volume, low, high, self._network, self._storage)
+        return index.replace(bricks=self._tally.records())
 
     def _task(self, number: int, source: dict[str, Any]) -> BrickTask:
         brick = self._bricks[number]
@@ -337,15 +311,6 @@ class _Run:
         status = self._parts.read_status(task.number)
         return (status["beat"], status["pid"]) if status.get("run") == self._run else None
 
-    def _add(self, number: int, part: Part) -> None:
-        self._finished[number] = part
-        self._reached.pop(number, None)
-        self._squares = self._squares + part.squares
-        self._count += part.count
-        if part.record.state != "empty":
-            self._minimum = np.minimum(self._minimum, part.record.value_minimum)
-            self._maximum = np.maximum(self._maximum, part.record.value_maximum)
-
     def _note_finished(self, log: EventLog) -> None:
         assert self._runner is not None
         for i in self._runner.done - self._reported:
@@ -356,8 +321,9 @@ class _Run:
                 self._runner.done.discard(i)
                 self._runner.failed[i] = f"The file {self._parts.done(number)} is gone or damaged."
                 continue
-            self._add(number, part)
-            error = self._error(self._span(), part)
+            self._tally.add(number, part)
+            self._reached.pop(number, None)
+            error = self._tally.error(part)
             log.write(
                 "brick",
                 brick=number,
@@ -385,74 +351,6 @@ class _Run:
                     )
                 )
         return tuple(found)
-
-    def _loss(self, running: Sequence[BrickProgress]) -> float:
-        """Return the mean squared error over the bricks so far, relative to the whole range."""
-        span = self._span()
-        total, weight = (self._error(span) * self._count, self._count) if self._count else (0.0, 0)
-        for brick in running:
-            if brick.loss == brick.loss and len(brick.span) == len(span):
-                # Before a brick is finished, its own range is the best that is known.
-                scale = np.array(brick.span) / (span if self._count else brick.span)
-                voxels = _voxels(self._bricks[brick.number])
-                total += brick.loss * float(np.mean(scale**2)) * voxels
-                weight += voxels
-        return total / weight if weight else math.nan
-
-    def _error(self, span: np.ndarray, part: Part | None = None) -> float:
-        """Return the mean squared error of one finished brick, or of all, relative to a range."""
-        squares, count = (
-            (self._squares, self._count) if part is None else (part.squares, part.count)
-        )
-        return float((squares / span**2).mean() / count) if count else math.nan
-
-    def _range(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the range of the finished bricks that have values; zeros if none has."""
-        if not self._count:
-            return np.zeros_like(self._squares), np.zeros_like(self._squares)
-        return self._minimum, self._maximum
-
-    def _span(self) -> np.ndarray:
-        low, high = self._range()
-        return np.where(high > low, high - low, 1.0)
-
-    def _merge_histories(self, states: list[dict[str, np.ndarray]], span: np.ndarray) -> np.ndarray:
-        """Take the bricks' histories apart from their networks; return the mean of them.
-
-        One history for the model, which its first network keeps: those of thousands of bricks
-        would be larger than the networks.
-        """
-        histories, weights = [], []
-        keeper = None
-        for number, state in enumerate(states):
-            history = state.pop("history", None)
-            if history is None or not len(history):
-                continue
-            keeper = state if keeper is None else keeper
-            record = self._finished[number].record
-            own = np.array(record.value_maximum) - np.array(record.value_minimum)
-            history = history.copy()
-            history[:, 1] *= float(np.mean((own / span) ** 2))
-            histories.append(history)
-            weights.append(_voxels(self._bricks[number]))
-        if keeper is None:
-            return np.zeros((0, len(COLUMNS)))
-        rows = min(map(len, histories))
-        merged: np.ndarray = np.average([h[:rows] for h in histories], axis=0, weights=weights)
-        merged[:, 2] = [psnr_of(loss) for loss in merged[:, 1]]
-        keeper["history"] = merged
-        return merged
-
-    def _changes(self) -> dict[str, Any]:
-        """Return which bricks were trained otherwise than asked for, and how."""
-        asked = self._training.substance()
-        changed = {}
-        for number, part in self._finished.items():
-            theirs = part.training.config
-            other = {key: theirs[key] for key in asked if theirs.get(key) != asked[key]}
-            if other and part.record.state == "network":
-                changed[str(number)] = other
-        return {"changed": changed} if changed else {}
 
 
 def _again(task: BrickTask, error: BaseException) -> BrickTask | None:
@@ -485,11 +383,6 @@ def _source(volume: Volume, folder: Path) -> Iterator[dict[str, Any]]:
         yield {"kind": "exported", "path": str(exported.absolute()), "dims": list(volume.dims)}
     finally:
         clear(exported)
-
-
-def _voxels(brick: BrickRecord) -> int:
-    """Return how many voxels a brick is trained on."""
-    return math.prod(brick.ghosted_dims)
 
 
 def _fingerprint(

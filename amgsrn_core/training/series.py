@@ -14,7 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from amgsrn_core.archive import BrickRecord, ModelIndex, load_brick, read_index, write_archive
+from amgsrn_core.archive import (
+    BrickRecord,
+    ModelIndex,
+    OnDemand,
+    load_brick,
+    read_index,
+    write_archive,
+)
 from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
@@ -278,14 +285,14 @@ def _assemble(
         training=about,
         source=dataclasses.replace(index.source, bytes=index.source.bytes * len(steps)),
     )
-    states = [
-        load_brick(path, number, decode=False)
-        for path, step in zip(paths, steps)
-        for number in range(len(step.bricks))
-    ]
-    write_archive(output, index, states)
+    count = len(steps[0].bricks)
+
+    def load(number: int) -> dict[str, np.ndarray]:
+        return load_brick(paths[number // count], number % count, decode=False)
+
+    write_archive(output, index, OnDemand(len(index.bricks), load))
     missing = {
-        number + step * len(steps[0].bricks): why
+        number + step * count: why
         for step, outcome in enumerate(outcomes)
         for number, why in outcome.missing.items()
     }

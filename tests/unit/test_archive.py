@@ -9,18 +9,21 @@ import os
 import stat
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
+from safetensors.numpy import save_file
 from sample_models import SMALL_NETWORK, small_brick, small_index, write_small_model
 
 from amgsrn_core.archive import (
     Archive,
     BrickRecord,
     ModelIndex,
+    OnDemand,
     load_brick,
     parameter_shapes,
     read_index,
@@ -302,3 +305,61 @@ def test_reading_a_model_needs_no_torch(tmp_path):
         "verify_archive(sys.argv[1]); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program, str(path)], check=True)
+
+
+def test_the_file_is_laid_out_as_the_safetensors_library_does_it(tmp_path):
+    """The same tensors at the same places, whatever brick they are of."""
+    ours, theirs = tmp_path / "model.amgsrn", tmp_path / "library.safetensors"
+    index = many_bricks(3, dtype="float16")
+    write_archive(ours, index, [small_brick(index, seed, mask=True) for seed in range(3)])
+    with safe_open(str(ours), framework="numpy") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        save_file(tensors, theirs, file.metadata())
+    (first, data), (second, wanted) = map(header_and_data, (ours, theirs))
+    assert first == second
+    assert data == wanted
+
+
+def header_and_data(path):
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    assert end % 8 == 0
+    return json.loads(content[8:end]), content[end:]
+
+
+def many_bricks(count, **options):
+    index = small_index(**options)
+    steps = tuple(range(count))
+    axis = TimeAxis(tuple(map(float, steps)), steps=steps)
+    return index.replace(bricks=index.bricks * count, time=axis)
+
+
+def test_writing_many_bricks_needs_memory_for_one(tmp_path):
+    network = NetworkConfig(grids=8, grid_shape=(16, 16, 16))
+    index = many_bricks(32, network=network)
+    size = sum(tensor.nbytes for tensor in small_brick(index).values())
+    bricks = OnDemand(32, lambda number: small_brick(index, number))
+    path = tmp_path / "many.amgsrn"
+    tracemalloc.start()
+    try:
+        write_archive(path, index, bricks)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert path.stat().st_size > 32 * size
+    assert peak < 8 * size  # making one takes a multiple of it, too
+    np.testing.assert_array_equal(
+        load_brick(path, 31, verify=True)["feature_grids"], bricks[31]["feature_grids"]
+    )
+
+
+def test_a_brick_that_changes_while_it_is_written_is_noticed(tmp_path):
+    index = small_index()
+    histories = [np.zeros((2, 2)), np.zeros((3, 2))]
+
+    def load(number):
+        return {**small_brick(index), "history": histories.pop(0)}
+
+    with pytest.raises(ArchiveError, match="has changed while it was written"):
+        write_archive(tmp_path / "model.amgsrn", index, OnDemand(1, load))
+    assert list(tmp_path.iterdir()) == []

@@ -9,12 +9,12 @@ results are kept. How coarse the steps may be is for the caller to say: see
 from __future__ import annotations
 
 import functools
-import lzma
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from amgsrn_core.archive.entropy import LARGEST, decode, encode
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError, ConfigurationError
 
@@ -24,22 +24,8 @@ COMPRESSED = "compressed"
 # Parameters that are kept as they are: few numbers, of which every bit moves a whole grid.
 _EXACT = ("transforms",)
 
-# The coder is LZMA of single bytes. Its contexts are the upper bits of the byte before.
-_FILTERS = [
-    {
-        "id": lzma.FILTER_LZMA1,
-        "lc": 4,
-        "lp": 0,
-        "pb": 0,
-        "dict_size": 1 << 16,
-        "mode": lzma.MODE_NORMAL,
-        "nice_len": 273,
-        "mf": lzma.MF_BT4,
-    }
-]
-# A number that does not fit into a byte is this one, and follows in full at the end.
-_ESCAPE = 255
-_LARGEST = 1 << 30
+# Frequencies whose numbers share a distribution.
+BANDS = 16
 
 Steps = Mapping[str, np.ndarray]
 
@@ -71,10 +57,13 @@ def pack(parameters: Mapping[str, np.ndarray], steps: Steps) -> dict[str, np.nda
     head = b"".join(
         _little(parameters[name] if name in _EXACT else steps[name]).tobytes() for name in names
     )
-    numbers = np.concatenate(
-        [_ordered(_quantise(parameters[name], steps[name])) for name in names if name not in _EXACT]
-    )
-    return {COMPRESSED: np.frombuffer(head + _encode(numbers), dtype=np.uint8)}
+    groups = [
+        group
+        for name in names
+        if name not in _EXACT
+        for group in _grouped(_quantise(parameters[name], steps[name]))
+    ]
+    return {COMPRESSED: np.frombuffer(head + encode(groups), dtype=np.uint8)}
 
 
 def unpack(
@@ -107,11 +96,9 @@ def unpack(
         found[name] = part.reshape(shape).astype(np.float32)
         position += size
     coded = [name for name in names if name not in _EXACT]
-    counts = [math.prod(shapes[name]) for name in coded]
-    numbers = _decode(data[position:], sum(counts))
-    for name, part in zip(coded, np.split(numbers, np.cumsum(counts)[:-1])):
-        steps = found[name]
-        found[name] = _restore(_unordered(part, shapes[name]), steps)
+    groups = iter(decode(data[position:], [n for name in coded for n in _counts(shapes[name])]))
+    for name in coded:
+        found[name] = _restore(_ungrouped(groups, shapes[name]), found[name])
     return found
 
 
@@ -150,6 +137,13 @@ def coarseness(shape: tuple[int, int, int]) -> np.ndarray:
     """
     energy = [(2.0 + np.cos(np.pi * np.arange(n) / n)) / 3.0 for n in shape]
     return 1.0 / np.sqrt(energy[0][:, None, None] * energy[1][:, None] * energy[2])
+
+
+@functools.lru_cache(maxsize=8)
+def frequency_bands(shape: tuple[int, int, int]) -> np.ndarray:
+    """Return which band, 0 to BANDS - 1, the frequencies [D, H, W] belong to, low ones first."""
+    d, h, w = (np.arange(n) / n for n in shape)
+    return ((d[:, None, None] + h[:, None] + w) * (BANDS / 3.0)).astype(np.int64)
 
 
 # --- Helpers -------------------------------------------------------------------------------------
@@ -193,7 +187,7 @@ def _quantise(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
     if values.ndim == 5:
         values = _transformed(values, inverse=False)
     numbers = np.rint(values / _widths(steps, values.shape))
-    return np.clip(numbers, -_LARGEST, _LARGEST).astype(np.int64)
+    return np.clip(numbers, -LARGEST, LARGEST).astype(np.int64)
 
 
 def _restore(numbers: np.ndarray, steps: np.ndarray) -> np.ndarray:
@@ -205,49 +199,35 @@ def _restore(numbers: np.ndarray, steps: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def _order(shape: Sequence[int]) -> np.ndarray:
-    """Return the flat positions [D * H * W] of frequencies, low ones first."""
-    d, h, w = (np.arange(n) / n for n in shape)
-    return np.argsort((d[:, None, None] + h[:, None] + w).ravel(), kind="stable")
+def _members(shape: Sequence[int]) -> list[np.ndarray]:
+    """Return the flat positions [n] of the frequencies [D, H, W] in each band."""
+    bands = frequency_bands(tuple(shape)).ravel()
+    return np.split(np.argsort(bands, kind="stable"), np.cumsum(np.bincount(bands))[:-1])
 
 
-def _ordered(numbers: np.ndarray) -> np.ndarray:
-    """Return numbers in the order of coding, neighbours of about the same size."""
-    if numbers.ndim != 5:
-        return numbers.ravel()
-    rows = numbers.reshape(-1, math.prod(numbers.shape[2:]))
-    return rows[:, _order(numbers.shape[2:])].T.ravel()
-
-
-def _unordered(numbers: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _counts(shape: Sequence[int]) -> list[int]:
+    """Return how many numbers each group of a parameter has."""
     if len(shape) != 5:
-        return numbers.reshape(shape)
-    rows = numbers.reshape(math.prod(shape[2:]), -1).T
-    restored = np.empty_like(rows)
-    restored[:, _order(shape[2:])] = rows
-    return restored.reshape(shape)
+        return [math.prod(shape)]
+    return [len(members) for members in _members(shape[2:])] * (shape[0] * shape[1])
 
 
-def _encode(numbers: np.ndarray) -> bytes:
-    folded = np.where(numbers >= 0, 2 * numbers, -2 * numbers - 1)
-    large = folded >= _ESCAPE
-    plain = np.where(large, _ESCAPE, folded).astype(np.uint8).tobytes()
-    rest = folded[large].astype("<u4").tobytes()
-    return lzma.compress(plain + rest, format=lzma.FORMAT_RAW, filters=_FILTERS)
+def _grouped(numbers: np.ndarray) -> list[np.ndarray]:
+    """Return the numbers of a parameter in groups of about the same size."""
+    if numbers.ndim != 5:
+        return [numbers.ravel()]
+    members = _members(numbers.shape[2:])
+    rows = numbers.reshape(-1, math.prod(numbers.shape[2:]))
+    return [row[places] for row in rows for places in members]
 
 
-def _decode(data: bytes, count: int) -> np.ndarray:
-    """Return `count` numbers int64."""
-    coder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
-    try:
-        plain = coder.decompress(data, count)
-        folded = np.frombuffer(plain, dtype=np.uint8).astype(np.int64)
-        large = folded == _ESCAPE
-        # One byte of room beyond the end shows an excess without unpacking all of it.
-        rest = b"" if coder.eof else coder.decompress(b"", 4 * int(large.sum()) + 1)
-    except (lzma.LZMAError, EOFError) as error:
-        raise ArchiveError(f"its compressed parameters cannot be unpacked ({error})") from error
-    if len(folded) != count or len(rest) != 4 * large.sum() or not coder.eof:
-        raise ArchiveError("its compressed parameters do not have the network's size")
-    folded[large] = np.frombuffer(rest, dtype="<u4")
-    return np.where(folded % 2 == 0, folded // 2, -(folded + 1) // 2)
+def _ungrouped(groups: Iterator[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """Return a parameter's numbers int64 from the next groups."""
+    if len(shape) != 5:
+        return next(groups).reshape(shape)
+    members = _members(shape[2:])
+    numbers = np.empty(shape, dtype=np.int64)
+    for row in numbers.reshape(-1, math.prod(shape[2:])):
+        for places in members:
+            row[places] = next(groups)
+    return numbers

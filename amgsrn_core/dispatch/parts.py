@@ -97,9 +97,10 @@ class PartsFolder:
             return None
 
     def forget_checkpoint(self, number: int) -> None:
-        """Remove a brick's checkpoint: the brick is done, or must not continue from it."""
-        with contextlib.suppress(OSError):
-            self.checkpoint(number).unlink()
+        """Remove a brick's checkpoints: the brick is done, or must not continue from them."""
+        for path in self.brick(number).glob(f"{_CHECKPOINT_FILE}*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def forget_status(self, number: int) -> None:
         """Remove what was published last."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ from amgsrn_core.errors import AmgsrnError, OutOfMemoryError, is_out_of_memory
 from amgsrn_core.macro_cells import network_cells
 from amgsrn_core.networks import SceneNetwork, initial_network, network_from_state
 from amgsrn_core.training.checkpoint import CheckpointFile
-from amgsrn_core.training.compression import compressed
+from amgsrn_core.training.compression import Packed, compressed
 from amgsrn_core.training.fit import FitResult, fit
 from amgsrn_core.training.history import History, psnr_of
 from amgsrn_core.training.placement import place_grids
@@ -30,8 +31,8 @@ from amgsrn_core.volume.geometry import Extent
 from amgsrn_core.volume.volume import Block
 
 _SEEDS = 2**31
-# Iterations of fine-tuning between questions to the observer.
-_ASK_EVERY = 5
+# Iterations of fine-tuning between questions to the observer, and seconds while it pauses.
+_ASK_EVERY, _PATIENCE_SECONDS = 5, 0.25
 
 
 @dataclass
@@ -122,6 +123,7 @@ def fit_brick(
         valid = None if block.valid is None else block.valid[inner]
         count = record.own_voxels if valid is None else int(valid.sum())
         return FittedBrick(constant, nothing, state, zeros, count, zeros)
+    storage = storage or StorageConfig()
     with memory_errors(training, device):
         seed = (training.seed + number) % _SEEDS
         training = dataclasses.replace(training, seed=seed)
@@ -131,42 +133,61 @@ def fit_brick(
             low, high = known.range_for(low, high)
             record = _ranged(record, low, high)
         model, data = _start(block, low, high, network, training, device, known)
+        is_compressed = storage.compress
+        if is_compressed:
+            observer = _including(storage.compress_finetune, observer)
         result = fit(
             model, data, training, checkpoints=checkpoints, observer=observer, records=records
         )
         if not result.completed:
             return FittedBrick(record, result)
-        observer(_finishing("measuring", training, result, model, data))
+        told = _Told(observer, training, result, model, data)
+        told("measuring")
         quality, state = measure(model, data, inner), model.state_arrays()
-        if storage is not None and storage.compress:
-            done = dataclasses.replace(result, completed=False)
-
-            def go_on(iteration: int) -> bool:
-                if iteration % _ASK_EVERY:
-                    return True
-                progress = _finishing("compressing", training, result, model, data)
-                return observer(progress) is not Command.STOP
-
-            limit = quality.mean_square * 10.0 ** (storage.compress_loss / 10.0)
-            packed = compressed(
-                model,
-                data,
-                training,
-                storage,
-                lambda: measure(model, data, inner).mean_square,
-                limit,
-                go_on,
-            )
+        if is_compressed:
+            begun = time.monotonic()
+            packed = _packed(model, data, training, storage, quality, inner, told, checkpoints)
+            seconds = result.seconds + time.monotonic() - begun
+            result = dataclasses.replace(result, seconds=seconds, completed=packed is not None)
             if packed is None:
-                return FittedBrick(record, done)
-            state = packed
-            quality = measure(model, data, inner)
-        observer(_finishing("saving", training, result, model, data))
+                return FittedBrick(record, result)
+            quality, state = measure(model, data, inner), packed
+        told("saving")
         fitted = _fitted(record, result, state, data, quality, high - low)
         cells = network_cells(model, record, dims, data.valid)
-        is_compressed = storage is not None and storage.compress
         fitted.state["macro_cells"] = coarser_cells(cells) if is_compressed else cells
         return fitted
+
+
+def _packed(
+    model: SceneNetwork,
+    data: TrainingData,
+    training: TrainingConfig,
+    storage: StorageConfig,
+    quality: FitQuality,
+    inner: Extent,
+    told: _Told,
+    checkpoints: CheckpointFile | None,
+) -> Packed | None:
+    """Compress a network in place; None when the observer stopped it."""
+    told("compressing")
+
+    def go_on(iteration: int) -> bool:
+        told.finetuned = iteration
+        return bool(iteration % _ASK_EVERY) or told.may_go_on("compressing")
+
+    packed = compressed(
+        model,
+        data,
+        training,
+        storage,
+        lambda: measure(model, data, inner).mean_square,
+        quality.mean_square * 10.0 ** (storage.compress_loss / 10.0),
+        go_on,
+        None if checkpoints is None else checkpoints.of_finetuning(),
+    )
+    told.finetuned = storage.compress_finetune
+    return packed
 
 
 def value_range(block: Block) -> tuple[np.ndarray, np.ndarray]:
@@ -247,27 +268,62 @@ def _fitted(
     )
 
 
-def _finishing(
-    phase: str,
-    training: TrainingConfig,
-    result: FitResult,
-    model: SceneNetwork,
-    data: TrainingData,
-) -> Progress:
-    loss = result.history.last_loss
-    return Progress(
-        phase,
-        result.iterations_done,
-        training.iterations,
-        loss,
-        psnr_of(loss),
-        0.0,
-        result.seconds,
-        0.0,
-        model,
-        result.history,
-        data.valid,
-    )
+class _Told:
+    """Tells an observer what is done with a network after its training."""
+
+    def __init__(
+        self,
+        observer: Observer,
+        training: TrainingConfig,
+        result: FitResult,
+        model: SceneNetwork,
+        data: TrainingData,
+    ) -> None:
+        self._observer, self._training, self._result = observer, training, result
+        self._model, self._data = model, data
+        self._begun = time.monotonic()
+        self.finetuned = 0
+
+    def __call__(self, phase: str) -> Command:
+        """Tell how far things are; return the answer."""
+        result, loss = self._result, self._result.history.last_loss
+        return self._observer(
+            Progress(
+                phase,
+                result.iterations_done + self.finetuned,
+                self._training.iterations,
+                loss,
+                psnr_of(loss),
+                0.0,
+                result.seconds + time.monotonic() - self._begun,
+                0.0,
+                self._model,
+                result.history,
+                self._data.valid,
+            )
+        )
+
+    def may_go_on(self, phase: str) -> bool:
+        """Tell, and wait for as long as the answer is to pause; False when it is to stop."""
+        command = self(phase)
+        while command is Command.PAUSE:
+            time.sleep(_PATIENCE_SECONDS)
+            command = self("paused")
+        return command is not Command.STOP
+
+
+def _including(finetuning: int, observer: Observer) -> Observer:
+    """Return an observer whose progress counts the iterations of fine-tuning as well."""
+
+    def observe(progress: Progress) -> Command:
+        each = progress.seconds / max(1, progress.iteration)
+        total = progress.iterations + finetuning
+        eta = progress.eta_seconds
+        if eta is not None:
+            eta = max(0, total - progress.iteration) * each
+        return observer(dataclasses.replace(progress, iterations=total, eta_seconds=eta))
+
+    return observe if finetuning else observer
 
 
 def inner_voxels(record: BrickRecord) -> Extent:

@@ -52,6 +52,13 @@ class CheckpointFile:
             except SafetensorError as error:
                 raise OutputError(f"Cannot write {self.path}: {reason(error)}.") from error
 
+    def save_if_possible(self, checkpoint: Checkpoint) -> None:
+        """Replace the file; a full disk costs the checkpoint, not the run in memory."""
+        try:
+            self.save(checkpoint)
+        except OutputError as error:
+            _log.warning("Going on without a checkpoint. %s", error)
+
     def load(self) -> Checkpoint | None:
         """Return the checkpoint; None when there is none, or none that this run can continue.
 
@@ -70,7 +77,12 @@ class CheckpointFile:
             return None
         return Checkpoint(tensors, numbers)
 
+    def of_finetuning(self) -> CheckpointFile:
+        """Return the place of the checkpoint of what follows the training."""
+        return CheckpointFile(f"{self.path}.finetuning", self._fingerprint)
+
     def remove(self) -> None:
-        """Delete the file if it is there."""
-        with contextlib.suppress(FileNotFoundError):
-            self.path.unlink()
+        """Delete the file, and that of fine-tuning, if they are there."""
+        for path in (self.path, self.of_finetuning().path):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()

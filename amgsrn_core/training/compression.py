@@ -8,6 +8,7 @@ found by measuring.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -19,7 +20,9 @@ from amgsrn_core.config import StorageConfig, TrainingConfig
 from amgsrn_core.errors import TrainingError
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.networks.reference import transform_points
-from amgsrn_core.training.finetune import finetune
+from amgsrn_core.training.checkpoint import CheckpointFile
+from amgsrn_core.training.finetune import Candidate, Finetuning
+from amgsrn_core.training.rounding import Steps
 from amgsrn_core.training.sampling import TrainingData
 
 _POINTS = 1 << 16
@@ -28,13 +31,6 @@ _ROUNDS = 10
 _ENOUGH = 0.85
 # A feature that hardly matters still gets a step, within this factor of the most important one's.
 _SMALLEST = 1e-6
-# Fine-tuning is done with steps that would add this share to the error if nothing answered them.
-_TUNED_FOR = 0.05
-# It is done in stages, after each of which the steps use up this share of what is left of the
-# limit, or shrink by at most this factor's root. The last one within the limit counts.
-_STAGES, _CARE, _SHRINK = 3, 0.5, 0.4
-
-Steps = dict[str, np.ndarray]
 Packed = dict[str, np.ndarray]
 
 
@@ -46,6 +42,7 @@ def compressed(
     error: Callable[[], float],
     limit: float,
     go_on: Callable[[int], bool] = lambda iteration: True,
+    checkpoints: CheckpointFile | None = None,
 ) -> Packed | None:
     """Round a network's parameters as coarsely as its error may grow, in place; return them packed.
 
@@ -65,6 +62,8 @@ def compressed(
         What that may be at most.
     go_on : callable, optional
         Asked before each iteration of fine-tuning; False stops.
+    checkpoints : CheckpointFile, optional
+        Fine-tuning is continued from it, and saved there now and then and when it is stopped.
 
     Returns
     -------
@@ -72,25 +71,28 @@ def compressed(
         Of :func:`amgsrn_core.archive.compression.pack`; None when it was stopped.
     """
     unit, before = unit_steps(network), error()
+    trained = network.state_arrays()
+
+    def rounded_error(candidate: Candidate) -> float:
+        set_parameters(network, rounded(candidate.parameters, candidate.steps(unit)))
+        return error()
+
     if storage.compress_finetune:
-        # Of a fit that is nearly perfect the limit is what counts.
-        scale = math.sqrt(max(_TUNED_FOR * before, limit - before))
-        best, best_scale = network.state_arrays(), math.sqrt(max(limit - before, 0.01 * limit))
-        for stage in _stages(storage.compress_finetune):
-            if not finetune(network, data, config, unit, scale, stage, go_on):
-                return None
-            exact = network.state_arrays()
-            set_parameters(network, rounded(exact, scaled(unit, scale)))
-            left = limit - error()
-            if left >= 0.0:
-                best, best_scale = exact, scale
-            set_parameters(network, exact)
-            # What is left of the limit goes to the steps, with some care.
-            share = _CARE if left > 0.0 else 1.0
-            scale = math.sqrt(max(scale**2 + share * left, _SHRINK * scale**2))
-        set_parameters(network, best)
-        if (packed := _searched(network, unit, best_scale, error, before, limit)) is not None:
-            return packed
+        tuning = Finetuning(
+            network, data, config, unit, storage.compress_finetune, rounded_error, before, limit
+        )
+        if not _finetuned(tuning, go_on, checkpoints, config.checkpoint_seconds):
+            return None
+        if (found := tuning.settled) is not None:
+            steps = found.steps(unit)
+            set_parameters(network, rounded(found.parameters, steps))
+            return pack(found.parameters, steps)
+        if (found := tuning.shrunk) is not None:
+            set_parameters(network, found.parameters)
+            packed = _searched(network, unit, found.scale, error, error(), limit)
+            if packed is not None:
+                return packed
+        set_parameters(network, trained)
     scale = math.sqrt(max(limit - before, 0.01 * limit))
     packed = _searched(network, unit, scale, error, before, limit)
     if packed is None:
@@ -101,9 +103,27 @@ def compressed(
     return packed
 
 
-def _stages(iterations: int) -> list[range]:
-    bounds = [iterations * stage // _STAGES for stage in range(_STAGES + 1)]
-    return [range(start, stop) for start, stop in zip(bounds, bounds[1:]) if stop > start]
+def _finetuned(
+    tuning: Finetuning,
+    go_on: Callable[[int], bool],
+    checkpoints: CheckpointFile | None,
+    every: float,
+) -> bool:
+    """Fine-tune to the end, from a checkpoint if there is one; False when it was stopped."""
+    if checkpoints is not None and (saved := checkpoints.load()) is not None:
+        tuning.restore(saved)
+    written = time.monotonic()
+    while not tuning.is_done:
+        stopped = not go_on(tuning.iteration)
+        if stopped and checkpoints is not None:
+            checkpoints.save(tuning.checkpoint())
+        if stopped:
+            return False
+        if checkpoints is not None and every and time.monotonic() - written >= every:
+            checkpoints.save_if_possible(tuning.checkpoint())
+            written = time.monotonic()
+        tuning.step()
+    return True
 
 
 def _searched(

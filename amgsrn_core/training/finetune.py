@@ -1,27 +1,40 @@
 """Training on with rounded numbers and a price on their size, before a network is compressed.
 
-Numbers that are rounded after training carry noise that costs bytes and buys nothing. Here the loss
-and its gradient are those of the rounded network, and are applied to the exact numbers behind it
-(the straight-through estimator: Bengio et al., arXiv:1308.3432). To them comes the gradient of an
-estimate of the numbers' entropy, so that those which hardly matter become zero.
+Numbers that are rounded after training carry noise that costs bytes and buys nothing. Two thirds of
+the iterations take that out of them: the loss and its gradient are those of the rounded network,
+and are applied to the exact numbers behind it (the straight-through estimator: Bengio et al.,
+arXiv:1308.3432). To them comes the gradient of an estimate of the numbers' entropy, so that those
+which hardly matter become zero. Meanwhile the steps grow to what the allowed error permits.
+
+The last third rounds for good, one group of numbers after another, while the others, still exact,
+learn to make up for it (as Zhou et al., arXiv:1702.03044, do with weights). That allows steps some
+forty per cent coarser. It is done in rounds, each with steps corrected by the outcome of the last.
 """
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from amgsrn_core.archive.compression import coarseness, cosine_matrix
 from amgsrn_core.backends import native_library
 from amgsrn_core.config import TrainingConfig
 from amgsrn_core.kernels.nodes import inside, nodes_from_grids
 from amgsrn_core.kernels.training import GradientKernel, draw
 from amgsrn_core.networks import SceneNetwork, decode
-from amgsrn_core.training.optimisers import Adam, betas
+from amgsrn_core.training.checkpoint import Checkpoint
+from amgsrn_core.training.optimisers import (
+    Adam,
+    betas,
+    optimiser_state,
+    restore_optimiser,
+)
+from amgsrn_core.training.rounding import Rounding, Steps
 from amgsrn_core.training.sampling import (
     PointSampler,
     TrainingData,
@@ -29,29 +42,54 @@ from amgsrn_core.training.sampling import (
     linear_targets,
 )
 
-# The peak learning rate relative to the training's; it is held for a while and falls to zero.
-_RATE, _HELD, _WARM_UP = 0.25, 0.3, 20
-# The price of a bit relative to what it saves at the steps in use, to first order.
-_PRICE = 4.0
-# Frequencies whose numbers share an estimate of their size.
-_BANDS = 16
-# Below this mean size of rounded numbers the estimate of their entropy grows no steeper.
-_SMALLEST = 0.02
+# The share of the iterations before numbers are rounded for good, into how many rounds at most the
+# others are divided, how long one must be, and in how many groups it rounds.
+_SHRINKING, _ROUNDS, _SHORTEST_ROUND, _GROUPS = 2.0 / 3.0, 3, 480, 4
+# While shrinking: the learning rate is held and then falls to zero. Its height is the training's,
+# or less in a shorter time, in which the network would not recover from so much.
+_HELD, _WARM_UP = 0.3, 20
+# The price of a bit relative to what it saves if it makes the steps smaller: while numbers are
+# still to change much, and afterwards.
+_PRICE, _LAST_PRICE = 3.0, 0.3
+# The allowed error is exceeded by this share at the full learning rate, whose noise will go.
+_EXCESS = 0.7
+# The steps follow the error of recent iterations now and then, by so much of its logarithm, until
+# this share of the time, so that the network gets used to the last ones.
+_RECENT, _FOLLOW_EVERY, _FOLLOW, _MOST, _FOLLOWED = 0.03, 10, 0.5, 0.5, 0.85
+# At first the steps add this share to the error.
+_FIRST_SHARE = 0.05
+# Batches that compare the loss at random points with the error at voxels.
+_CALIBRATION = 20
+# While rounding for good: the learning rate in steps, falling over a round and within each group;
+# by how much the steps grow in the first and in each further one, and may be corrected.
+_RATE, _FALLS_TO, _GROUP_FALLS_TO = 0.05, 0.3, 0.2
+_GROWTH, _FURTHER, _CORRECTION, _MOST_CORRECTION = 1.4, 1.08, 4.0, 1.4
+_DECAY = (0.9, 0.99)
 
-# From the number of an iteration, grids and weights on to the loss's gradients by both.
-Gradients = Callable[[int, Tensor, "list[Tensor]"], "tuple[Tensor, list[Tensor]]"]
+# From the number of an iteration, grids and weights on to the loss and its gradients by both.
+Gradients = Callable[[int, Tensor, "list[Tensor]"], "tuple[Tensor, Tensor, list[Tensor]]"]
 
 
-def finetune(
-    network: SceneNetwork,
-    data: TrainingData,
-    config: TrainingConfig,
-    unit: dict[str, np.ndarray],
-    scale: float,
-    iterations: range,
-    go_on: Callable[[int], bool],
-) -> bool:
-    """Train a network in place so that it loses little when it is rounded.
+@dataclass(frozen=True)
+class Candidate:
+    """A network's parameters, and the scales of the steps to round grids and decoder with."""
+
+    parameters: dict[str, np.ndarray]
+    scale: float
+    decoder_scale: float
+
+    def steps(self, unit: Steps) -> Steps:
+        """Return the steps."""
+        return {
+            name: (steps * self._scale_of(name)).astype(np.float32) for name, steps in unit.items()
+        }
+
+    def _scale_of(self, name: str) -> float:
+        return self.scale if name == "feature_grids" else self.decoder_scale
+
+
+class Finetuning:
+    """Fine-tunes a network in place, iteration by iteration.
 
     Parameters
     ----------
@@ -61,109 +99,263 @@ def finetune(
     config : TrainingConfig
     unit : dict of ndarray
         Of :func:`amgsrn_core.training.compression.unit_steps`.
-    scale : float
-        The steps that it gets used to, in those units.
-    iterations : range
-        Their numbers, which decide over the random points.
-    go_on : callable
-        Asked before each iteration, with its number; False stops.
-
-    Returns
-    -------
-    bool
-        False when it was stopped; the network is then as it was.
+    iterations : int
+    error : callable
+        Returns the mean squared error of a candidate, rounded, and leaves the network like that.
+    before, limit : float
+        The network's mean squared error as it is, and what that may be at most.
     """
-    state = _Rounded(network, unit, scale)
-    gradients = _gradients(network, data, config)
-    parameters = [state.grids, *state.weights]
-    optimiser = Adam(
-        [{"params": parameters[:1]}, {"params": parameters[1:]}], betas(config.schedule)
-    )
-    for iteration in iterations:
-        if not go_on(iteration):
-            return False
-        with torch.no_grad():
-            by_grids, by_weights = gradients(iteration, *state.rounded())
-            prices = state.prices()
-            for parameter, gradient, price in zip(parameters, [by_grids, *by_weights], prices):
-                # Laid out as the parameter, which the fused optimiser takes for granted.
-                parameter.grad = (gradient + price).contiguous()
-        rate = config.learning_rate * _RATE * _shape(iteration - iterations.start, len(iterations))
-        for group, factor in zip(optimiser.param_groups, (1.0, config.decoder_rate)):
-            group["lr"] = rate * factor
-        optimiser.step()
-    with torch.no_grad():
-        network.feature_grids.copy_(state.grids)
-        for weight, trained in zip(network.weights, state.weights):
-            weight.copy_(trained)
-    return True
 
+    def __init__(
+        self,
+        network: SceneNetwork,
+        data: TrainingData,
+        config: TrainingConfig,
+        unit: Steps,
+        iterations: int,
+        error: Callable[[Candidate], float],
+        before: float,
+        limit: float,
+    ) -> None:
+        self._network, self._config, self._total = network, config, iterations
+        self._error, self._before, self._limit = error, before, limit
+        self._gradients = _gradients(network, data, config)
+        self._rounding = Rounding(network, unit)
+        self._grids = network.feature_grids.detach().clone().requires_grad_()
+        self._weights = [w.detach().clone().requires_grad_() for w in network.weights]
+        shrinking = round(iterations * _SHRINKING)
+        rounds = min(_ROUNDS, round((iterations - shrinking) / _SHORTEST_ROUND))
+        if not rounds:
+            shrinking = iterations
+        count = rounds * _GROUPS
+        self._starts = [shrinking + (iterations - shrinking) * g // count for g in range(count)]
+        self._starts.append(iterations)
+        self._shrinking = shrinking
+        # Of a fit that is nearly perfect the limit is what counts.
+        self._least = math.sqrt(max(_FIRST_SHARE * before, limit - before))
+        self._scale = self._decoder_scale = self._least
+        self._recent: Tensor | None = None
+        self._loss_per_error = 0.0
+        self._frozen: Tensor | None = None
+        self.iteration = 0
+        self._optimiser = self._new_optimiser()
+        self.shrunk: Candidate | None = None
+        self.settled: Candidate | None = None
 
-def _shape(iteration: int, iterations: int) -> float:
-    """Return the learning rate of an iteration relative to its peak."""
-    done = max(0.0, iteration / iterations - _HELD) / (1.0 - _HELD)
-    return min(1.0, (iteration + 1) / _WARM_UP) * 0.5 * (1.0 + math.cos(math.pi * done))
+    @property
+    def is_done(self) -> bool:
+        """Whether all iterations are done; then the results stand in `shrunk` and `settled`.
 
-
-class _Rounded:
-    """The exact numbers of a network, and what they are when they are rounded."""
-
-    def __init__(self, network: SceneNetwork, unit: dict[str, np.ndarray], scale: float) -> None:
-        device = network.minimum.device
-        self.grids = network.feature_grids.detach().clone().requires_grad_()
-        self.weights = [w.detach().clone().requires_grad_() for w in network.weights]
-        count = self.grids.numel() + sum(w.numel() for w in self.weights)
-        # A step s rounds with the variance s^2 / 12, of which a bit saves 2 ln 2; all numbers
-        # together have the error scale^2.
-        self._price = _PRICE * 2.0 * math.log(2.0) / count
-        self._scale = scale
-        depth, height, width = self.grids.shape[2:]
-        steps = unit["feature_grids"][:, :, None, None, None]
-        widths = (steps * coarseness((depth, height, width))).astype(np.float32)
-        self._widths = torch.from_numpy(widths).to(device)
-        self._matrices = [
-            torch.from_numpy(cosine_matrix(n).astype(np.float32)).to(device)
-            for n in (depth, height, width)
-        ]
-        frequency = [torch.arange(n, device=device) / n for n in (depth, height, width)]
-        total = frequency[0][:, None, None] + frequency[1][:, None] + frequency[2]
-        self._bands = (total * (_BANDS / 3.0)).long().view(-1)
-        self._in_band = torch.bincount(self._bands, minlength=_BANDS).clamp(min=1)
-        self._steps = [float(unit[f"decoder.{i}.weight"][0]) for i in range(len(self.weights))]
-
-    def rounded(self) -> tuple[Tensor, list[Tensor]]:
-        """Return grids and weights as they would come out of a file."""
-        widths, steps = self._widths * self._scale, [step * self._scale for step in self._steps]
-        self._numbers = self._transformed(self.grids, inverse=False) / widths
-        grids = self._transformed(self._numbers.round() * widths, inverse=True)
-        weights = [(w / step).round() * step for w, step in zip(self.weights, steps)]
-        return grids, weights
-
-    def prices(self) -> list[Tensor]:
-        """Return the gradients of the size in bits, times its price; after :meth:`rounded`.
-
-        The size is that of numbers with a Laplace distribution, whose mean size is known for each
-        feature and band of frequencies, and for each of the decoder's matrices.
+        `shrunk` is the network after two thirds of them, not rounded. `settled` is the smallest
+        one that was within the limit after a round, None if there was none.
         """
-        numbers = self._numbers
-        rows = numbers.abs().view(-1, len(self._bands))
-        means = torch.zeros(len(rows), _BANDS, device=rows.device)
-        means.index_add_(1, self._bands, rows)
-        means = means / self._in_band + _SMALLEST
-        slopes = numbers / (numbers.square() + 0.1).sqrt() / means[:, self._bands].view_as(numbers)
-        price = self._price * self._scale**2 / math.log(2.0)
-        grids = self._transformed(slopes / (self._widths * self._scale), inverse=True) * price
-        weights = []
-        for weight, step in zip(self.weights, self._steps):
-            mean = float(weight.abs().mean()) + _SMALLEST * step * self._scale
-            weights.append(weight.sign() * (price / mean))
-        return [grids, *weights]
+        return self.iteration >= self._total
 
-    def _transformed(self, values: Tensor, inverse: bool) -> Tensor:
-        for axis, matrix in enumerate(self._matrices, start=2):
-            other = matrix if inverse else matrix.t()
-            values = torch.tensordot(values, other, dims=([axis], [0])).movedim(-1, axis)
-        return values.contiguous()
+    def step(self) -> None:
+        """Do one iteration."""
+        if not self._loss_per_error:
+            self._loss_per_error = self._calibrated()
+        with torch.no_grad():
+            if self.iteration < self._shrinking:
+                self._shrink()
+            else:
+                self._settle()
+        self.iteration += 1
+        if self.iteration == self._shrinking:
+            self._end_shrinking()
+        elif self.iteration in self._starts[_GROUPS::_GROUPS]:
+            self._end_round()
+
+    # --- The two phases --------------------------------------------------------------------------
+
+    def _shrink(self) -> None:
+        rounding, scale = self._rounding, self._scale
+        numbers = rounding.numbers(self._grids, scale)
+        loss, by_grids, by_weights = self._gradients(
+            self.iteration,
+            rounding.grids(numbers.round(), scale),
+            rounding.weights(self._weights, scale),
+        )
+        price = _PRICE * rounding.bit_price(scale)
+        bits = rounding.gradient_by_grids(rounding.bits_by_numbers(numbers), scale)
+        # Laid out as the parameter, which the fused optimiser takes for granted.
+        self._grids.grad = (by_grids + price * bits).contiguous()
+        prices = rounding.bits_by_weights(self._weights, scale)
+        for weight, gradient, bit in zip(self._weights, by_weights, prices):
+            weight.grad = (gradient + price * bit).contiguous()
+        shape = self._rate_shape()
+        features, decoder = self._optimiser.param_groups
+        features["lr"] = self._config.learning_rate * shape
+        decoder["lr"] = features["lr"] * self._config.decoder_rate
+        self._optimiser.step()
+        self._follow(loss, self._limit * (1.0 + _EXCESS * shape))
+
+    def _rate_shape(self) -> float:
+        done = max(0.0, self.iteration / self._shrinking - _HELD) / (1.0 - _HELD)
+        height = min(
+            1.0, self._shrinking / self._config.iterations, (self.iteration + 1) / _WARM_UP
+        )
+        return height * 0.5 * (1.0 + math.cos(math.pi * done))
+
+    def _follow(self, loss: Tensor, aim: float) -> None:
+        """Let the steps grow or shrink towards the error that is aimed at."""
+        loss = loss / self._loss_per_error
+        self._recent = loss if self._recent is None else torch.lerp(self._recent, loss, _RECENT)
+        meant = 1.0 / _RECENT < self.iteration < _FOLLOWED * self._shrinking
+        if meant and self.iteration % _FOLLOW_EVERY == 0:
+            distance = math.log(aim / max(float(self._recent), 1e-30))
+            factor = math.exp(_FOLLOW * max(-_MOST, min(_MOST, distance)))
+            # While the learning rate is high, most of the error is not that of the steps.
+            self._scale = self._decoder_scale = max(self._scale * factor, self._least)
+
+    def _end_shrinking(self) -> None:
+        self.shrunk = self._candidate(self._grids)
+        if self._shrinking == self._total:
+            return
+        error = self._error(self.shrunk)
+        self._scale *= _GROWTH * _corrected(self._limit / error, _CORRECTION / 2.0)
+        with torch.no_grad():
+            # The decoder is used to these steps, and stays. The grids are numbers from here on.
+            rounded = self._rounding.weights(self._weights, self._decoder_scale)
+            for weight, value in zip(self._weights, rounded):
+                weight.copy_(value)
+            self._grids = self._rounding.numbers(self._grids.detach(), self._scale)
+        self._grids.requires_grad_()
+
+    def _settle(self) -> None:
+        if self.iteration in self._starts:
+            self._freeze()
+        rounding, scale = self._rounding, self._scale
+        numbers = self._grids
+        _, by_grids, _ = self._gradients(
+            self.iteration, rounding.grids(numbers, scale), self._weights
+        )
+        price = _LAST_PRICE * rounding.bit_price(scale)
+        gradient = rounding.gradient_by_numbers(by_grids, scale)
+        gradient += price * rounding.bits_by_numbers(numbers)
+        # A number without any gradient since its optimiser began stays where it is.
+        numbers.grad = gradient.masked_fill_(self._frozen_now(), 0.0)
+        self._optimiser.param_groups[0]["lr"] = self._settling_rate()
+        self._optimiser.step()
+
+    def _group(self) -> int:
+        """Return the group in hand, over all rounds."""
+        return bisect.bisect_right(self._starts, self.iteration) - 1
+
+    def _settling_rate(self) -> float:
+        group = self._group()
+        start, stop = self._starts[group : group + 2]
+        begun = 1.0 - (1.0 - _FALLS_TO) * (group % _GROUPS) / _GROUPS
+        return _RATE * begun * _GROUP_FALLS_TO ** ((self.iteration - start) / (stop - start))
+
+    def _frozen_now(self) -> Tensor:
+        """Return which numbers are rounded for good: the same ones whenever this run is resumed."""
+        if self._frozen is None:
+            group = self._group()
+            seed = (self._config.seed + 1 + group // _GROUPS) % 2**31
+            random = torch.Generator().manual_seed(seed)
+            rank = torch.rand(self._grids.shape, generator=random)
+            share = (group % _GROUPS + 1.0) / (_GROUPS + 0.5)
+            self._frozen = (rank < share).to(self._grids.device)
+        return self._frozen
+
+    def _freeze(self) -> None:
+        self._frozen = None
+        frozen = self._frozen_now()
+        self._grids.copy_(torch.where(frozen, self._grids.round(), self._grids))
+        self._optimiser = self._new_optimiser()
+
+    def _end_round(self) -> None:
+        scale = self._scale
+        with torch.no_grad():
+            found = self._candidate(self._rounding.grids(self._grids.round(), scale))
+            error = self._error(found)
+            if error <= self._limit and (self.settled is None or scale > self.settled.scale):
+                self.settled = found
+            self._scale *= _FURTHER * _corrected(self._limit / error, _CORRECTION)
+            self._grids.mul_(scale / self._scale)
+
+    # --- Helpers ---------------------------------------------------------------------------------
+
+    def _new_optimiser(self) -> Adam:
+        grids = {"params": [self._grids]}
+        if self.iteration >= self._shrinking:
+            return Adam([grids], _DECAY)
+        return Adam([grids, {"params": self._weights}], betas(self._config.schedule))
+
+    def _calibrated(self) -> float:
+        """Return the loss of random batches in units of the error, which is one at voxels."""
+        with torch.no_grad():
+            losses = [
+                self._gradients(self._total + i, self._grids, self._weights)[0]
+                for i in range(_CALIBRATION)
+            ]
+        return float(sum(losses)) / _CALIBRATION / max(self._before, 1e-30)
+
+    def _candidate(self, grids: Tensor) -> Candidate:
+        """Return what there is now, and put it into the network."""
+        with torch.no_grad():
+            self._network.feature_grids.copy_(grids)
+            for weight, trained in zip(self._network.weights, self._weights):
+                weight.copy_(trained)
+        return Candidate(self._network.state_arrays(), self._scale, self._decoder_scale)
+
+    def checkpoint(self) -> Checkpoint:
+        """Return everything that continues this exactly."""
+        tensors = {"grids": self._grids.detach()}
+        tensors.update({f"weight.{i}": w.detach() for i, w in enumerate(self._weights)})
+        tensors.update(optimiser_state(self._optimiser, "main"))
+        if self._recent is not None:
+            tensors["recent"] = self._recent
+        numbers = {
+            "iteration": self.iteration,
+            "scale": self._scale,
+            "decoder_scale": self._decoder_scale,
+            "loss_per_error": self._loss_per_error,
+        }
+        for name, candidate in self._candidates():
+            if candidate is not None:
+                numbers[name] = [candidate.scale, candidate.decoder_scale]
+                for key, value in candidate.parameters.items():
+                    tensors[f"{name}.{key}"] = torch.from_numpy(value)
+        return Checkpoint(tensors, numbers)
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Continue from :meth:`checkpoint`'s result."""
+        tensors, numbers, device = saved.tensors, saved.numbers, self._grids.device
+        self.iteration = int(numbers["iteration"])
+        self._scale, self._decoder_scale = numbers["scale"], numbers["decoder_scale"]
+        self._loss_per_error = numbers["loss_per_error"]
+        self._grids = tensors["grids"].to(device).requires_grad_()
+        with torch.no_grad():
+            for number, weight in enumerate(self._weights):
+                weight.copy_(tensors[f"weight.{number}"])
+        self._optimiser = self._new_optimiser()
+        restore_optimiser(self._optimiser, "main", tensors)
+        self._recent = tensors["recent"].to(device) if "recent" in tensors else None
+        found = {
+            name: Candidate(
+                {
+                    key[len(name) + 1 :]: value.numpy()
+                    for key, value in tensors.items()
+                    if key.startswith(name + ".")
+                },
+                *numbers[name],
+            )
+            for name, _ in self._candidates()
+            if name in numbers
+        }
+        self.shrunk, self.settled = found.get("shrunk"), found.get("settled")
+
+    def _candidates(self) -> Iterator[tuple[str, Candidate | None]]:
+        yield "shrunk", self.shrunk
+        yield "settled", self.settled
+
+
+def _corrected(slack: float, power: float) -> float:
+    """Return a factor for the steps that uses up an error's distance from the limit, with care."""
+    factor = slack**power
+    return max(1.0 / _MOST_CORRECTION, min(_MOST_CORRECTION, factor))
 
 
 def _gradients(network: SceneNetwork, data: TrainingData, config: TrainingConfig) -> Gradients:
@@ -173,17 +365,19 @@ def _gradients(network: SceneNetwork, data: TrainingData, config: TrainingConfig
     cubic = config.targets == "cubic"
     transforms = network.transforms.detach()
 
-    def by_torch(number: int, grids: Tensor, weights: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def by_torch(
+        number: int, grids: Tensor, weights: list[Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         index, local = sampler.draw(number)
         target = cubic_targets(data.values, index) if cubic else linear_targets(data.values, local)
         # The values may be in the computer's memory (`data_device`).
         local, target = local.to(transforms.device), target.to(transforms.device)
         with torch.enable_grad():
-            leaves = [grids.requires_grad_(), *(w.requires_grad_() for w in weights)]
-            values = decode(network.encode_with(local, grids, transforms), leaves[1:])
+            leaves = [leaf.detach().requires_grad_() for leaf in (grids, *weights)]
+            values = decode(network.encode_with(local, leaves[0], transforms), leaves[1:])
             loss = (values - target).square().mean()
             by_grids, *by_weights = torch.autograd.grad(loss, leaves)
-        return by_grids, by_weights
+        return loss.detach(), by_grids, by_weights
 
     if library is None:
         return by_torch
@@ -195,14 +389,15 @@ def _gradients(network: SceneNetwork, data: TrainingData, config: TrainingConfig
 
     def by_kernels(
         number: int, grids: Tensor, weights: list[Tensor]
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         nodes_from_grids(grids, out=nodes)
         uniform = sampler.uniform(number)
         points, targets = draw(library, data.values, data.cells, uniform, cubic=cubic)
-        _, _, by_weights, _ = kernel.gradients(
+        loss, _, by_weights, _ = kernel.gradients(
             nodes, transforms, weights, points, targets, moving=False
         )
         # The kernels' order of the numbers in memory is not that of the grids.
-        return inside(kernel.taken_gradients(), shape).contiguous(), by_weights
+        by_grids = inside(kernel.taken_gradients(), shape).contiguous()
+        return torch.tensor(loss), by_grids, by_weights
 
     return by_kernels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from amgsrn_core.config import TrainingConfig
-from amgsrn_core.errors import DivergedError, OutputError
+from amgsrn_core.errors import DivergedError
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.training.checkpoint import Checkpoint, CheckpointFile
 from amgsrn_core.training.history import History, psnr_of, row_interval
@@ -19,8 +18,6 @@ from amgsrn_core.training.records import Records
 from amgsrn_core.training.sampling import TrainingData
 from amgsrn_core.training.schedule import rates
 from amgsrn_core.training.step import make_step
-
-_log = logging.getLogger(__name__)
 
 # An observer is asked at least this often, so that stopping feels immediate.
 _PATIENCE_SECONDS = 0.25
@@ -166,18 +163,18 @@ class _Loop:
             self._save_if_possible()
 
     def _save_if_possible(self) -> None:
-        """Save a checkpoint; a full disk costs the checkpoint, not the run in memory."""
-        try:
-            self._save()
-        except OutputError as error:
-            _log.warning("Going on without a checkpoint. %s", error)
-            self._saved = time.monotonic()
+        if self._checkpoints is not None:
+            self._checkpoints.save_if_possible(self._checkpoint())
+        self._saved = time.monotonic()
 
     def _save(self) -> None:
         if self._checkpoints is not None:
-            self._run.seconds = self._earlier_seconds + time.monotonic() - self._resumed
-            self._checkpoints.save(self._run.checkpoint())
+            self._checkpoints.save(self._checkpoint())
         self._saved = time.monotonic()
+
+    def _checkpoint(self) -> Checkpoint:
+        self._run.seconds = self._earlier_seconds + time.monotonic() - self._resumed
+        return self._run.checkpoint()
 
     def _result(self, completed: bool) -> FitResult:
         run = self._run

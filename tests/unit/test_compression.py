@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -18,7 +19,12 @@ from amgsrn_core.cli import main
 from amgsrn_core.config import BrickConfig, NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import ArchiveError, ConfigurationError
 from amgsrn_core.macro_cells import network_cells
-from amgsrn_core.training import Command, Progress
+from amgsrn_core.networks import initial_network
+from amgsrn_core.training import Command, Progress, finetune
+from amgsrn_core.training.compression import set_parameters, unit_steps
+from amgsrn_core.training.fit import fit
+from amgsrn_core.training.quality import measure
+from amgsrn_core.training.sampling import prepare
 from amgsrn_core.volume.volume import Block
 
 SIZE = NetworkConfig(grids=4, grid_shape=(8, 8, 8), width=16)
@@ -207,27 +213,78 @@ def test_finetuning_makes_the_file_smaller_at_the_same_budget(tmp_path):
     assert sizes[1] < 0.8 * sizes[0]
 
 
-def test_a_run_that_is_stopped_while_fine_tuning_continues(tmp_path):
+def test_what_is_rounded_in_groups_loses_less_than_rounding_at_once():
+    values = waves()[None].copy()
+    low, high = values.min((1, 2, 3)), values.max((1, 2, 3))
+    data = prepare(Block(values, None), low, high, torch.device("cpu"))
+    network = initial_network(SIZE, *(torch.tensor(v, dtype=torch.float32) for v in (low, high)), 0)
+    fit(network, data, FAST)
+    unit, before = unit_steps(network), measure(network, data).mean_square
+
+    def error(found: finetune.Candidate) -> float:
+        set_parameters(network, rounded(found.parameters, found.steps(unit)))
+        return measure(network, data).mean_square
+
+    tuning = finetune.Finetuning(network, data, FAST, unit, 900, error, before, before * 10**0.05)
+    while not tuning.is_done:
+        tuning.step()
+    in_groups = tuning.settled
+    assert in_groups.scale > tuning.shrunk.scale
+    at_once = dataclasses.replace(tuning.shrunk, scale=in_groups.scale)
+    assert error(in_groups) < 0.93 * error(at_once)
+
+
+@pytest.mark.parametrize("last", [100, 700, 895])
+def test_fine_tuning_that_was_stopped_continues_as_if_it_had_not_been(tmp_path, last):
+    told: list[Progress] = []
+
     def stop(progress: Progress) -> Command:
-        return Command.STOP if progress.phase == "compressing" else Command.CONTINUE
+        told.append(progress)
+        done = progress.phase == "compressing" and progress.iteration >= 60 + last
+        return Command.STOP if done else Command.CONTINUE
 
     volume = volume_from_array(waves())
-    storage = StorageConfig(compress=True, compress_loss=1.0, compress_finetune=20)
-    path = tmp_path / "m.amgsrn"
-    stopped = train(volume, path, SIZE, FAST, storage, observer=stop)
+    training = TrainingConfig(iterations=60, batch=512, device="cpu")
+    storage = StorageConfig(compress=True, compress_finetune=900)
+    network = NetworkConfig(grids=2, grid_shape=(4, 4, 4), width=16)
+    path, other = tmp_path / "m.amgsrn", tmp_path / "other.amgsrn"
+    stopped = train(volume, path, network, training, storage, observer=stop)
     assert not stopped.completed
     assert not path.exists()
-    assert train(volume, path, SIZE, FAST, storage).completed
-    assert len(load_brick(path, 0)["history"]) == 50
+    assert {p.iterations for p in told if p.phase != "reading"} == {960}
+    first = []
+    train(volume, path, network, training, storage, observer=lambda p: first.append(p) or go_on())
+    tuned = [p.iteration for p in first if p.phase == "compressing"]
+    assert tuned[1] >= 60 + last
+    train(volume, other, network, training, storage)
+    with Archive(path) as one, Archive(other) as two:
+        a, b = (archive.load_brick(0, decode=False)[COMPRESSED] for archive in (one, two))
+    np.testing.assert_array_equal(a, b)
+    assert not path.with_name("m.amgsrn.parts").exists()
+
+
+def go_on() -> Command:
+    return Command.CONTINUE
+
+
+def test_fine_tuning_pauses(tmp_path):
+    phases = []
+
+    def pause_once(progress: Progress) -> Command:
+        phases.append(progress.phase)
+        first = progress.phase == "compressing" and "paused" not in phases
+        return Command.PAUSE if first and progress.iteration > 150 else Command.CONTINUE
+
+    storage = StorageConfig(compress=True, compress_loss=1.0, compress_finetune=20)
+    path = tmp_path / "m.amgsrn"
+    outcome = train(volume_from_array(waves()), path, SIZE, FAST, storage, observer=pause_once)
+    assert outcome.completed
+    assert "paused" in phases
+    assert phases[-1] == "saving"
 
 
 @pytest.mark.parametrize("components", [1, 2])
 def test_gradients_of_both_backends_agree_in_finetuning(components):
-    from amgsrn_core.networks import initial_network
-    from amgsrn_core.training.compression import unit_steps
-    from amgsrn_core.training.finetune import finetune
-    from amgsrn_core.training.sampling import prepare
-
     found = []
     for backend in ("torch", "auto"):
         values = np.stack([waves(), -(waves() ** 2)][:components])
@@ -238,10 +295,13 @@ def test_gradients_of_both_backends_agree_in_finetuning(components):
         with torch.no_grad():
             network.feature_grids.mul_(1e3)
         config = TrainingConfig(batch=4096, device="cpu", backend=backend)
-        steps = unit_steps(network)
+        tuning = finetune.Finetuning(
+            network, data, config, unit_steps(network), 8, lambda found: 1.0, 0.01, 0.011
+        )
         # One step of Adam only tells the signs of the gradients, some more their sizes.
-        assert finetune(network, data, config, steps, 0.02, range(8), lambda iteration: True)
-        found.append(network.state_arrays())
+        while not tuning.is_done:
+            tuning.step()
+        found.append(tuning.shrunk.parameters)
     for name, value in found[0].items():
         change = np.abs(value - found[1][name])
         assert np.quantile(change, 0.98) < 2e-3, name

@@ -17,6 +17,7 @@ import bisect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,12 +59,13 @@ _EXCESS = 0.7
 _RECENT, _FOLLOW_EVERY, _FOLLOW, _MOST, _FOLLOWED = 0.03, 10, 0.5, 0.5, 0.85
 # At first the steps add this share to the error.
 _FIRST_SHARE = 0.05
-# Batches that compare the loss at random points with the error at voxels.
-_CALIBRATION = 20
+# The loss at random points is compared with the error at voxels at first, over so many batches, and
+# after these shares of the time, since the one may fall faster than the other.
+_CALIBRATION, _AGAIN_AFTER = 20, (0.4, 0.6, 0.8)
 # While rounding for good: the learning rate in steps, falling over a round and within each group;
 # by how much the steps grow in the first and in each further one, and may be corrected.
 _RATE, _FALLS_TO, _GROUP_FALLS_TO = 0.05, 0.3, 0.2
-_GROWTH, _FURTHER, _CORRECTION, _MOST_CORRECTION = 1.4, 1.08, 4.0, 1.4
+_GROWTH, _FURTHER, _CORRECTION, _MOST_CORRECTION = 1.4, 1.08, 4.0, 2.0
 _DECAY = (0.9, 0.99)
 
 # From the number of an iteration, grids and weights on to the loss and its gradients by both.
@@ -131,10 +133,11 @@ class Finetuning:
         self._starts = [shrinking + (iterations - shrinking) * g // count for g in range(count)]
         self._starts.append(iterations)
         self._shrinking = shrinking
+        self._calibrations = {round(share * shrinking) for share in _AGAIN_AFTER}
         # Of a fit that is nearly perfect the limit is what counts.
         self._least = math.sqrt(max(_FIRST_SHARE * before, limit - before))
         self._scale = self._decoder_scale = self._least
-        self._recent: Tensor | None = None
+        self._recent = torch.full((), before, device=self._grids.device)
         self._loss_per_error = 0.0
         self._frozen: Tensor | None = None
         self.iteration = 0
@@ -199,8 +202,12 @@ class Finetuning:
 
     def _follow(self, loss: Tensor, aim: float) -> None:
         """Let the steps grow or shrink towards the error that is aimed at."""
-        loss = loss / self._loss_per_error
-        self._recent = loss if self._recent is None else torch.lerp(self._recent, loss, _RECENT)
+        if self.iteration in self._calibrations:
+            error = max(self._error(self._candidate(self._grids)), 1e-30)
+            self._loss_per_error *= float(self._recent) / error
+            self._recent = torch.full_like(self._recent, error)
+        loss = (loss / self._loss_per_error).to(self._recent)
+        self._recent = torch.lerp(self._recent, loss, _RECENT)
         meant = 1.0 / _RECENT < self.iteration < _FOLLOWED * self._shrinking
         if meant and self.iteration % _FOLLOW_EVERY == 0:
             distance = math.log(aim / max(float(self._recent), 1e-30))
@@ -305,9 +312,8 @@ class Finetuning:
         tensors = {"grids": self._grids.detach()}
         tensors.update({f"weight.{i}": w.detach() for i, w in enumerate(self._weights)})
         tensors.update(optimiser_state(self._optimiser, "main"))
-        if self._recent is not None:
-            tensors["recent"] = self._recent
-        numbers = {
+        tensors["recent"] = self._recent
+        numbers: dict[str, Any] = {
             "iteration": self.iteration,
             "scale": self._scale,
             "decoder_scale": self._decoder_scale,
@@ -332,7 +338,7 @@ class Finetuning:
                 weight.copy_(tensors[f"weight.{number}"])
         self._optimiser = self._new_optimiser()
         restore_optimiser(self._optimiser, "main", tensors)
-        self._recent = tensors["recent"].to(device) if "recent" in tensors else None
+        self._recent = tensors["recent"].to(device)
         found = {
             name: Candidate(
                 {

@@ -45,7 +45,7 @@ from amgsrn_core.training.sampling import (
 
 # The share of the iterations before numbers are rounded for good, into how many rounds at most the
 # others are divided, how long one must be, and in how many groups it rounds.
-_SHRINKING, _ROUNDS, _SHORTEST_ROUND, _GROUPS = 2.0 / 3.0, 3, 480, 4
+_SHRINKING, _ROUNDS, _SHORTEST_ROUND, _GROUPS = 2.0 / 3.0, 3, 300, 3
 # While shrinking: the learning rate is held and then falls to zero. Its height is the training's,
 # or less in a shorter time, in which the network would not recover from so much.
 _HELD, _WARM_UP = 0.3, 20
@@ -55,17 +55,20 @@ _PRICE, _LAST_PRICE = 3.0, 0.3
 # The allowed error is exceeded by this share at the full learning rate, whose noise will go.
 _EXCESS = 0.7
 # The steps follow the error of recent iterations now and then, by so much of its logarithm, until
-# this share of the time, so that the network gets used to the last ones.
-_RECENT, _FOLLOW_EVERY, _FOLLOW, _MOST, _FOLLOWED = 0.03, 10, 0.5, 0.5, 0.85
+# this share of the time, so that the network gets used to the last ones: sooner where no rounds
+# will correct them.
+_RECENT, _FOLLOW_EVERY, _FOLLOW, _MOST, _FOLLOWED = 0.03, 10, 0.5, 0.5, (0.85, 0.92)
 # At first the steps add this share to the error.
 _FIRST_SHARE = 0.05
 # The loss at random points is compared with the error at voxels at first, over so many batches, and
 # after these shares of the time, since the one may fall faster than the other.
 _CALIBRATION, _AGAIN_AFTER = 20, (0.4, 0.6, 0.8)
 # While rounding for good: the learning rate in steps, falling over a round and within each group;
-# by how much the steps grow in the first and in each further one, and may be corrected.
+# by how much the steps grow in the first round, after one within the limit and after one beyond
+# it; how they are corrected beside that; which share of the limit is aimed at between two such.
 _RATE, _FALLS_TO, _GROUP_FALLS_TO = 0.05, 0.3, 0.2
-_GROWTH, _FURTHER, _CORRECTION, _MOST_CORRECTION = 1.4, 1.08, 4.0, 2.0
+_GROWTH, _FURTHER, _BACK = 1.4, 1.08, 0.9
+_CORRECTION, _MOST_CORRECTION, _MARGIN = 4.0, 2.0, 0.997
 _DECAY = (0.9, 0.99)
 
 # From the number of an iteration, grids and weights on to the loss and its gradients by both.
@@ -126,7 +129,7 @@ class Finetuning:
         self._grids = network.feature_grids.detach().clone().requires_grad_()
         self._weights = [w.detach().clone().requires_grad_() for w in network.weights]
         shrinking = round(iterations * _SHRINKING)
-        rounds = min(_ROUNDS, round((iterations - shrinking) / _SHORTEST_ROUND))
+        rounds = min(_ROUNDS, (iterations - shrinking) // _SHORTEST_ROUND)
         if not rounds:
             shrinking = iterations
         count = rounds * _GROUPS
@@ -140,6 +143,9 @@ class Finetuning:
         self._recent = torch.full((), before, device=self._grids.device)
         self._loss_per_error = 0.0
         self._frozen: Tensor | None = None
+        # Scales of rounds, and the logarithms of their errors: the last within the limit, the last
+        # beyond it.
+        self._inside, self._outside = (0.0, 0.0), (math.inf, 0.0)
         self.iteration = 0
         self._optimiser = self._new_optimiser()
         self.shrunk: Candidate | None = None
@@ -208,7 +214,8 @@ class Finetuning:
             self._recent = torch.full_like(self._recent, error)
         loss = (loss / self._loss_per_error).to(self._recent)
         self._recent = torch.lerp(self._recent, loss, _RECENT)
-        meant = 1.0 / _RECENT < self.iteration < _FOLLOWED * self._shrinking
+        share = _FOLLOWED[self._shrinking < self._total]
+        meant = 1.0 / _RECENT < self.iteration < share * self._shrinking
         if meant and self.iteration % _FOLLOW_EVERY == 0:
             distance = math.log(aim / max(float(self._recent), 1e-30))
             factor = math.exp(_FOLLOW * max(-_MOST, min(_MOST, distance)))
@@ -279,8 +286,22 @@ class Finetuning:
             error = self._error(found)
             if error <= self._limit and (self.settled is None or scale > self.settled.scale):
                 self.settled = found
-            self._scale *= _FURTHER * _corrected(self._limit / error, _CORRECTION)
+            self._scale = self._next_scale(error)
             self._grids.mul_(scale / self._scale)
+
+    def _next_scale(self, error: float) -> float:
+        """Return the scale of the next round: where the limit will be reached, as far as known."""
+        inside = error <= self._limit
+        if inside:
+            self._inside = self._scale, math.log(error)
+        else:
+            self._outside = self._scale, math.log(error)
+        (below, low), (above, high) = self._inside, self._outside
+        if 0.0 < below < above < math.inf:
+            share = (math.log(_MARGIN * self._limit) - low) / (high - low)
+            return below * (above / below) ** max(0.1, min(0.9, share))
+        further = _FURTHER if inside else _BACK
+        return self._scale * further * _corrected(self._limit / error, _CORRECTION)
 
     # --- Helpers ---------------------------------------------------------------------------------
 
@@ -318,6 +339,8 @@ class Finetuning:
             "scale": self._scale,
             "decoder_scale": self._decoder_scale,
             "loss_per_error": self._loss_per_error,
+            "inside": self._inside,
+            "outside": self._outside if math.isfinite(self._outside[0]) else None,
         }
         for name, candidate in self._candidates():
             if candidate is not None:
@@ -332,6 +355,8 @@ class Finetuning:
         self.iteration = int(numbers["iteration"])
         self._scale, self._decoder_scale = numbers["scale"], numbers["decoder_scale"]
         self._loss_per_error = numbers["loss_per_error"]
+        self._inside = tuple(numbers["inside"])
+        self._outside = tuple(numbers["outside"] or (math.inf, 0.0))
         self._grids = tensors["grids"].to(device).requires_grad_()
         with torch.no_grad():
             for number, weight in enumerate(self._weights):

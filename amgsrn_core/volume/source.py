@@ -41,7 +41,7 @@ def identity_of(volume: Volume) -> list[Any]:
         crc = 0
         for extent in volume.slabs():
             crc = volume.read(extent).checksum(crc)
-        return [volume.name, crc]
+        return [volume.name, crc, *([] if volume.time is None else [volume.time.value])]
     status = os.stat(volume.source)
     time = None if volume.time is None else volume.time.index
     return [volume.name, list(volume.variables), time, status.st_size, status.st_mtime_ns]

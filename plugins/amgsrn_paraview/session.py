@@ -173,7 +173,8 @@ class Session:
         """
         again, self._again = self._again, False
         if self._is_same(request):
-            if self._refusal is not None and not again:
+            goes_on = again or (restart_interrupted and self._is_aborted())
+            if self._refusal is not None and not goes_on:
                 raise self._refusal
             if self._run is not None:
                 interrupted = self._run.status().state in ("stopped", "failed")
@@ -232,6 +233,8 @@ class Session:
         if self._run is not None:
             self._run.job.resume()
             self._again = self._run.status().state in ("stopped", "failed")
+        elif self._is_aborted():
+            self._again = True
         return self._again
 
     def stop(self) -> None:
@@ -256,6 +259,9 @@ class Session:
                 if overview(request.volumes()).digest == self._digest:
                     self._stamp = stamp
         return stamp == self._stamp
+
+    def _is_aborted(self) -> bool:
+        return isinstance(self._refusal, ReadingAborted)
 
     def _start(self, request: Request, *, restart: bool) -> None:
         previous, self._run = self._run, None
@@ -288,7 +294,7 @@ class Session:
         except AmgsrnError as error:
             if previous is not None:
                 previous.close(wait=False)
-            self._refusal = None if isinstance(error, ReadingAborted) else error
+            self._refusal = error
             raise
         self._refusal, self._seen = None, ("", 0)
 

@@ -512,7 +512,7 @@ class AMGSRNTrainer(Algorithm):
         def at(time: float) -> Any:
             where = f"Reading time step {times.index(time) + 1} of {len(times)}"
             if not self._show_progress(0.0, where):
-                raise ReadingAborted("Stopped before every time step was read; apply again.")
+                raise ReadingAborted("Stopped before every time step was read; Resume goes on.")
             dataset = move(time)
             self._check_complete(dataset, whole)
             return dataset

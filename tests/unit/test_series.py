@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -359,6 +360,19 @@ def test_a_file_for_each_step_makes_one_time_axis(tmp_path):
     few = dataclasses.replace(QUICK, iterations=2)
     train_series(steps, path, WIND, few)
     assert read_index(path).times == (3.0, 7.5) and read_index(path).time.units == "days"
+
+
+def test_other_times_are_another_series(tmp_path):
+    path, few = tmp_path / "m.amgsrn", dataclasses.replace(QUICK, iterations=2)
+    for end in (1.0, 2.0):
+        steps = [
+            volume_from_array(v, time=TimeAxis((0.0, end), index=i))
+            for i, v in enumerate(moving((6, 7, 8), 2))
+        ]
+        if end == 1.0:
+            train_series(steps, path, WIND, few)
+        with contextlib.nullcontext() if end == 1.0 else pytest.raises(ResumeError):
+            assert train_series(steps, path, WIND, few).completed
 
 
 # --- The command line -----------------------------------------------------------------------------

@@ -191,10 +191,18 @@ def refusals():
         trainer.UpdatePipeline()
         found[key] = state_of(trainer)
     trainer, algorithm = trainer_of(wave(), OutputFile=str(folder / "aborted.amgsrn"), Execution=1)
-    observer = algorithm.AddObserver("ProgressEvent", lambda *_: algorithm.SetAbortExecute(1))
+    abort = [1]
+
+    def on_progress(*_event):
+        if abort and algorithm.GetProgressText() == "Reading time step 2 of 3":
+            algorithm.SetAbortExecute(abort.pop())
+
+    algorithm.AddObserver("ProgressEvent", on_progress)
     trainer.UpdatePipeline()
     found["aborted"] = state_of(trainer)
-    algorithm.RemoveObserver(observer)
+    trainer.UpdatePipeline(2.0)
+    found["later"] = state_of(trainer)
+    trainer.InvokeCommand("Resume")
     session.update_again(trainer)
     found["after"] = state_of(trainer)
     trainer.InvokeCommand("Stop")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from vtkmodules.vtkCommonCore import vtkInformation, vtkInformationVector
@@ -19,7 +21,8 @@ def times_of(info: Any) -> tuple[float, ...]:
     ConfigurationError
         It announces none, or not as VTK asks for.
     """
-    times = tuple(info.Get(Pipeline.TIME_STEPS()) or ()) if info.Has(Pipeline.TIME_STEPS()) else ()
+    steps = Pipeline.TIME_STEPS()
+    times = tuple(info.Get(steps, number) for number in range(info.Length(steps)))
     if not times:
         raise ConfigurationError(
             "The input has no time steps; choose to train the current one (Time Steps)."
@@ -35,7 +38,7 @@ def times_of(info: Any) -> tuple[float, ...]:
 
 def step_near(times: tuple[float, ...], info: Any) -> int:
     """Return the number of the step that is asked for in an output's pipeline information."""
-    if not times or not info.Has(Pipeline.UPDATE_TIME_STEP()):
+    if not info.Has(Pipeline.UPDATE_TIME_STEP()):
         return 0
     wanted = info.Get(Pipeline.UPDATE_TIME_STEP())
     return min(range(len(times)), key=lambda number: abs(times[number] - wanted))
@@ -49,6 +52,8 @@ class TimedInput:
     algorithm : vtkAlgorithm
     extent : six integers
         What to ask for, the same at every time.
+    announce : callable, optional
+        Is told each time before the input is brought there.
 
     Notes
     -----
@@ -56,10 +61,16 @@ class TimedInput:
     on for ever when a source fails at one of the times.
     """
 
-    def __init__(self, algorithm: Any, extent: VTKExtent) -> None:
+    def __init__(
+        self,
+        algorithm: Any,
+        extent: VTKExtent,
+        announce: Callable[[float], None] = lambda time: None,
+    ) -> None:
         connection = algorithm.GetInputConnection(0, 0)
         self._producer, self._port = connection.GetProducer(), connection.GetIndex()
-        self._extent = extent
+        self._extent, self._announce = extent, announce
+        self._present: float | None = None
 
     @property
     def changed(self) -> int:
@@ -74,6 +85,8 @@ class TimedInput:
         VolumeError
             Something upstream failed.
         """
+        self._announce(time)
+        self._present = time
         requests = vtkInformationVector()
         for _ in range(self._port + 1):
             requests.Append(vtkInformation())
@@ -86,3 +99,12 @@ class TimedInput:
                 "why."
             )
         return self._producer.GetOutputDataObject(self._port)
+
+    @contextlib.contextmanager
+    def back_to(self, time: float) -> Iterator[None]:
+        """In the end bring the input back to a time, for others that it goes to as well."""
+        try:
+            yield
+        finally:
+            if self._present not in (None, time):
+                self.at(time)

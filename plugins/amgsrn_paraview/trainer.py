@@ -355,12 +355,7 @@ class AMGSRNTrainer(Algorithm):
     def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Start training if need be, wait for it or not, and show what there is."""
         preview = vtkImageData.GetData(outInfo, 0)
-        times = self._times(inInfo)
-        port = max(0, request.Get(Pipeline.FROM_OUTPUT_PORT()))
-        step = step_near(times, outInfo.GetInformationObject(port))
-        for output in range(len(_OUTPUT_TYPES) if times else 0):
-            data = outInfo.GetInformationObject(output).Get(vtkDataObject.DATA_OBJECT())
-            data.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), times[step])
+        step = self._step(request, inInfo, outInfo)
         if self._is_shared():
             shown = self._train_together(inInfo)
         elif rank() == 0:
@@ -489,39 +484,40 @@ class AMGSRNTrainer(Algorithm):
         """Return the times to train, none for what the input has at present."""
         return times_of(inInfo[0].GetInformationObject(0)) if self._time_steps == ALL else ()
 
+    def _step(self, request: Any, inInfo: Any, outInfo: Any) -> int:
+        """Return the time step that is asked for, having noted it on the outputs."""
+        times = self._times(inInfo)
+        if not times:
+            return 0
+        port = max(0, request.Get(Pipeline.FROM_OUTPUT_PORT()))
+        step = step_near(times, outInfo.GetInformationObject(port))
+        for output in range(len(_OUTPUT_TYPES)):
+            data = outInfo.GetInformationObject(output).Get(vtkDataObject.DATA_OBJECT())
+            data.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), times[step])
+        return step
+
     @contextlib.contextmanager
     def _steps(self, inInfo: Any) -> Iterator[Steps | None]:
-        """Yield the input's time steps if all are wanted; then its time is again what it was."""
+        """Yield the input's time steps if all are wanted."""
         times, info = self._times(inInfo), inInfo[0].GetInformationObject(0)
         if not times:
             yield None
             return
         whole = info.Get(Pipeline.WHOLE_EXTENT())
-        timed = TimedInput(self, whole)
-        asked = times[0]
-        if info.Has(Pipeline.UPDATE_TIME_STEP()):
-            asked = info.Get(Pipeline.UPDATE_TIME_STEP())
-        present = asked
-
-        def move(time: float) -> Any:
-            nonlocal present
-            present = time
-            tell({"time": time}, last=True)  # the other ranks' part in what is upstream
-            return timed.at(time)
+        # The other ranks have their part in what is upstream.
+        timed = TimedInput(self, whole, lambda time: tell({"time": time}, last=True))
 
         def at(time: float) -> Any:
             where = f"Reading time step {times.index(time) + 1} of {len(times)}"
             if not self._show_progress(0.0, where):
                 raise ReadingAborted("Stopped before every time step was read; Resume goes on.")
-            dataset = move(time)
+            dataset = timed.at(time)
             self._check_complete(dataset, whole)
             return dataset
 
-        try:
+        asked = Pipeline.UPDATE_TIME_STEP()
+        with timed.back_to(info.Get(asked) if info.Has(asked) else times[0]):
             yield Steps(times, at, timed.changed)
-        finally:
-            if present != asked:  # for others that the input goes to as well
-                move(asked)
 
     def _may_return_early(self) -> bool:
         if ranks() > 1:

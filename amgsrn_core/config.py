@@ -246,12 +246,17 @@ class StorageConfig(Checked):
         0.1, "dB of PSNR that compression may cost each brick", minimum=0.001, maximum=60.0
     )
     compress_finetune: int = option(
-        0,
+        3000,
         "more optimiser steps, on quantised numbers and with a price on their size, before a "
         "network is compressed",
         minimum=0,
         maximum=100_000_000,
     )
+
+    @property
+    def finetuning(self) -> int:
+        """Optimiser steps that follow the training."""
+        return self.compress_finetune if self.compress else 0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types, without the options of compression where there is none.

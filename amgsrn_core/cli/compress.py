@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from amgsrn_core.archive import ModelIndex, read_index
-from amgsrn_core.cli.options import configuration
+from amgsrn_core.cli.options import configuration, names
 from amgsrn_core.cli.progress import display
+from amgsrn_core.cli.reference import reference_volume
 from amgsrn_core.cli.report import decibels, figure, print_rows, size
 from amgsrn_core.config import StorageConfig
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.output import ensure_writable
+from amgsrn_core.volume import Volume
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -22,6 +25,10 @@ def run(arguments: argparse.Namespace) -> int:
     if _is_same(arguments.model, arguments.output):
         raise ConfigurationError("The model would be replaced by a lesser one; name another file.")
     before = read_index(arguments.model)
+    reference = None
+    if arguments.against:
+        reference = _reference(arguments, before)
+        reference(0)  # fails at once if it does
 
     from amgsrn_core.training.archived import compress_model
 
@@ -30,12 +37,26 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.model,
             arguments.output,
             storage,
+            reference=reference,
             device=arguments.device,
             backend=arguments.backend,
-            observer=lambda done, total: shown.update(done / total, f"{done}/{total} bricks", []),
+            observer=lambda done, total: shown.update(
+                done / total, f"{int(done)}/{total} bricks", []
+            ),
         )
     print_rows(_rows(arguments, before, after))
     return 0
+
+
+def _reference(arguments: argparse.Namespace, index: ModelIndex) -> Callable[[int], Volume]:
+    """Return what opens the data of a time step."""
+    variables = names(arguments.variable)
+
+    @functools.lru_cache(maxsize=1)
+    def volume(step: int) -> Volume:
+        return reference_volume(arguments.against, variables, index.at(step))
+
+    return volume
 
 
 def _rows(
@@ -46,7 +67,7 @@ def _rows(
     yield "size", f"{size(small)}, {figure(large / small, digits=3)} : 1 of the model's"
     yield "compression", f"{figure(after.source.bytes / small, digits=3)} : 1 of the data"
     yield "PSNR when trained", decibels(before.psnr)
-    yield "PSNR now, about", decibels(after.psnr)
+    yield "PSNR now" + ("" if arguments.against else ", about"), decibels(after.psnr)
 
 
 def _is_same(first: str, second: str) -> bool:

@@ -295,6 +295,18 @@ def _add_compress(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = _command(commands, "compress", "write a trained model many times smaller")
     parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
     _add_output(parser, "OUT.amgsrn", "the model to write")
+    parser.add_argument(
+        "--against",
+        metavar="VOLUME",
+        help="the data that it was trained on, to measure the loss against them instead of "
+        "estimating it, and to learn from them again",
+    )
+    parser.add_argument(
+        "--variable",
+        metavar="NAME",
+        action="append",
+        help="their variable; default: what the model was trained on",
+    )
     add_options(parser, StorageConfig, without=("dtype", "compress"))
     _add_device(parser)
 

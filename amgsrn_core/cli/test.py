@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from amgsrn_core.archive import ModelIndex, read_index
+from amgsrn_core.archive import read_index
 from amgsrn_core.cli.measures import Measures
 from amgsrn_core.cli.options import model_step, names
 from amgsrn_core.cli.parser import DEFAULT_TESTS, TESTS
 from amgsrn_core.cli.progress import display
+from amgsrn_core.cli.reference import reference_volume
 from amgsrn_core.cli.report import (
     decibels,
     duration,
@@ -21,16 +22,10 @@ from amgsrn_core.cli.report import (
     size,
     write_report,
 )
-from amgsrn_core.errors import (
-    ConfigurationError,
-    OutputError,
-    VariableNotFoundError,
-    VolumeError,
-)
+from amgsrn_core.errors import ConfigurationError, OutputError
 from amgsrn_core.metrics import Metrics
 from amgsrn_core.output import ensure_writable, reason
-from amgsrn_core.volume import Volume, open_volume
-from amgsrn_core.volume.times import TimeStep
+from amgsrn_core.volume import Volume
 
 # Tests that leave files.
 _WRITING = {"error", "histogram", "feature-density", "feature-locations"}
@@ -43,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     series = read_index(arguments.model)
     step = model_step(series, arguments.time)
     index = series.at(step)
-    volume = _reference(arguments, index, None if series.steps > 1 else arguments.time)
+    time = None if series.steps > 1 else arguments.time
+    volume = reference_volume(arguments.against, names(arguments.variable), index, time)
     folder = _folder(arguments) if _WRITING & set(tests) else None
 
     from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once
@@ -78,42 +74,6 @@ def _chosen(values: list[str] | None) -> tuple[str, ...]:
             f"There is no test {', '.join(unknown)}; --tests takes {', '.join(TESTS)}."
         )
     return tuple(dict.fromkeys(chosen))
-
-
-def _reference(arguments: argparse.Namespace, index: ModelIndex, time: TimeStep) -> Volume:
-    """Open the reference: what the user names, else what the model was trained on."""
-    path, chosen = arguments.against, names(arguments.variable)
-    try:
-        volume = _open(path, chosen or index.source.variables or None, time, index)
-    except VariableNotFoundError:
-        if chosen:
-            raise
-        # Perhaps a file with another name for its only variable; else this lists the choices.
-        volume = _open(path, None, time, index)
-    if volume.n_components != len(index.components):
-        raise ConfigurationError(
-            f"The model has {len(index.components)} component(s) ({', '.join(index.components)}), "
-            f"but {arguments.against} was opened with {volume.n_components} "
-            f"({', '.join(volume.components)}); choose with --variable."
-        )
-    return volume
-
-
-def _open(
-    path: str, variables: tuple[str, ...] | None, time: TimeStep, index: ModelIndex
-) -> Volume:
-    if time is not None or index.time is None:
-        return open_volume(path, variables, time)
-    try:
-        return open_volume(path, variables, float(index.time.value))
-    except VariableNotFoundError:
-        raise
-    except VolumeError:
-        # A file of this step alone, without its time, will do; one of other steps will not.
-        volume = open_volume(path, variables)
-        if volume.time is not None and len(volume.time.values) > 1:
-            raise
-        return volume
 
 
 def _folder(arguments: argparse.Namespace) -> Path:

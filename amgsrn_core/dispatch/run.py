@@ -47,7 +47,7 @@ from amgsrn_core.training.progress import (
     PartialModel,
     Progress,
 )
-from amgsrn_core.training.start import WarmStart
+from amgsrn_core.training.start import WarmStart, planned_iterations
 from amgsrn_core.volume import export_volume
 from amgsrn_core.volume.source import identity_of, source_of
 from amgsrn_core.volume.volume import Volume
@@ -92,7 +92,8 @@ def train_bricks(
         if executor is None:
             # First of all, because its processes take seconds to start.
             executor = stack.enter_context(executor_for(dispatch, training, len(bricks), folder))
-        observer(Progress("reading", 0, training.iterations * len(bricks)))
+        each = planned_iterations(training, storage, start)
+        observer(Progress("reading", 0, each * len(bricks)))
         records = [BrickRecord(brick.extent, brick.ghosted) for brick in bricks]
         if networks:
             records = [
@@ -135,7 +136,7 @@ class _Run:
         self._volume, self._parts, self._bricks = volume, parts, bricks
         self._network, self._training, self._storage = network, training, storage
         self._dispatch, self._fingerprint, self._start = dispatch, fingerprint, start
-        self._iterations = (training if start is None else start.training(training)).iterations
+        self._iterations = planned_iterations(training, storage, start)
         self._run = uuid.uuid4().hex
         self._started = time.monotonic()
         self._tally = Tally(parts, bricks, volume.n_components)

@@ -1,4 +1,4 @@
-"""A model file compressed afterwards, when the data that it was trained on may be gone."""
+"""A model file compressed afterwards, with or without the data that it was trained on."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ from amgsrn_core.archive.compression import refuse_incompressible
 from amgsrn_core.config import StorageConfig, TrainingConfig
 from amgsrn_core.devices import select_device
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.loaded_brick import LoadedBrick
 from amgsrn_core.macro_cells import network_cells
-from amgsrn_core.networks import SceneNetwork, network_from_state
-from amgsrn_core.training.brick import inner_voxels
+from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.training.brick import inner_voxels, memory_errors
 from amgsrn_core.training.compression import compressed
 from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.quality import FitQuality, measure
 from amgsrn_core.training.sampling import TrainingData, prepare
-from amgsrn_core.volume.volume import Block
+from amgsrn_core.volume.volume import Block, Volume
 
 _POINTS = 1 << 18
+
+Reference = Callable[[int], Volume]
+"""From the number of a model's time step to the volume that it was trained on."""
 
 
 def compress_model(
@@ -33,25 +37,29 @@ def compress_model(
     output: str | os.PathLike[str],
     storage: StorageConfig,
     *,
+    reference: Reference | None = None,
     device: str = "auto",
     backend: str = "auto",
-    observer: Callable[[int, int], None] = lambda done, total: None,
+    observer: Callable[[float, int], None] = lambda done, total: None,
 ) -> ModelIndex:
     """Compress every brick of a model file, and write another one.
 
-    Errors are measured against the model itself. The loss is counted as if they were independent
-    of those that it has: its mean squared error, known from its PSNR, may grow by what the loss
-    stands for. PSNR and largest error in the new file are estimated alike, the latter as a bound.
+    With a reference the loss is that against the data, as if the model had been compressed when it
+    was trained. Without, errors are measured against the model itself, and the loss is counted as
+    if they were independent of those that it has: its mean squared error, known from its PSNR, may
+    grow by what the loss stands for. PSNR and largest error in the new file are then estimated
+    alike, the latter as a bound.
 
     Parameters
     ----------
     path, output : path
     storage : StorageConfig
         With `compress`.
+    reference : callable, optional
     device, backend : str
         Where and how networks are evaluated; see :class:`TrainingConfig`.
     observer : callable, optional
-        Told before each brick how many are done, and of how many.
+        Told now and then how many bricks are done, the one in hand in part, and of how many.
 
     Returns
     -------
@@ -61,32 +69,38 @@ def compress_model(
     Raises
     ------
     ConfigurationError
-        The model is compressed already, does not say how good it is, or is of a kind that cannot
-        be compressed.
+        The model is compressed already, does not say how good it is (and there is no reference), is
+        of a kind that cannot be compressed, or the reference is on another grid.
     """
     with Archive(path) as archive:
         index = archive.index
-        _check(index, os.fspath(path))
+        _check(index, os.fspath(path), reference is None)
         place = select_device(device)
-        training = TrainingConfig(device=str(place), backend=backend)
-        records, states = [], []
-        added, voxels = 0.0, 0
-        for number, record in enumerate(index.bricks):
-            observer(number, len(index.bricks))
-            state = archive.load_brick(number)
-            if record.state == "network":
-                brick = _Brick(index, record, state, place, training)
-                record, state = brick.compressed(storage)
-                added += brick.added * brick.count
-                voxels += brick.count
-            elif record.state == "constant":
-                voxels += record.own_voxels
-            records.append(record)
-            states.append(state)
-    config = {k: v for k, v in index.training.config.items() if k != "fingerprint"}
-    psnr = config.get("psnr")
-    if isinstance(psnr, float) and voxels:
-        config["psnr"] = psnr_of(10.0 ** (-psnr / 10.0) + added / voxels)
+        training = _training(index, str(place), backend)
+        records, states, errors = [], [], _Errors()
+        with memory_errors(training, place):
+            for number, record in enumerate(index.bricks):
+                state = archive.load_brick(number)
+                if record.state == "network":
+                    brick = _Brick(index, number, state, place, training, reference)
+
+                    def go_on(iteration: int, done: int = number) -> bool:
+                        share = iteration / max(1, storage.compress_finetune)
+                        observer(done + share, len(index.bricks))
+                        return True
+
+                    record, state = brick.compressed(storage, go_on)
+                    errors.add(brick)
+                elif record.state == "constant":
+                    errors.voxels += record.own_voxels
+                records.append(record)
+                states.append(state)
+                observer(number + 1, len(index.bricks))
+    config = {**index.training.config}
+    config.pop("fingerprint", None)
+    if errors.voxels and (reference is not None or isinstance(config.get("psnr"), float)):
+        known = 0.0 if reference is not None else 10.0 ** (-float(config["psnr"]) / 10.0)
+        config["psnr"] = psnr_of(known + errors.squares / errors.voxels)
     index = index.replace(
         bricks=tuple(records),
         storage=storage,
@@ -95,65 +109,110 @@ def compress_model(
     return write_archive(output, index, states)
 
 
-def _check(index: ModelIndex, path: str) -> None:
+def _check(index: ModelIndex, path: str, alone: bool) -> None:
     refuse_incompressible(index.network)
     if index.storage.compress:
         raise ConfigurationError(f"{path} is compressed already.")
-    for record in index.bricks:
+    for record in index.bricks if alone else ():
         known = record.psnr is not None and math.isfinite(record.psnr)
         if record.state == "network" and not known:
             raise ConfigurationError(
                 f"{path} does not say how well it reproduces its data, so that no loss can be "
-                "allowed for; train again with --compress."
+                "allowed for; name the data with --against, or train again with --compress."
             )
 
 
+def _training(index: ModelIndex, device: str, backend: str) -> TrainingConfig:
+    """Return how the model was trained, as far as its file says, for fine-tuning."""
+    fields = {field.name for field in dataclasses.fields(TrainingConfig)}
+    fields -= {"device", "backend", "data_device"}
+    known = {k: v for k, v in index.training.config.items() if k in fields}
+    try:
+        return TrainingConfig(**known, device=device, backend=backend)
+    except (ConfigurationError, TypeError):  # of another version, whose options had other values
+        return TrainingConfig(device=device, backend=backend)
+
+
+class _Errors:
+    """Sum of the errors that count for the model's PSNR: of all bricks, or only what was added."""
+
+    def __init__(self) -> None:
+        self.squares, self.voxels = 0.0, 0
+
+    def add(self, brick: _Brick) -> None:
+        """Add a brick's."""
+        self.squares += brick.error * brick.count
+        self.voxels += brick.count
+
+
 class _Brick:
-    """A brick's network, and its own values as data."""
+    """A brick's network, and data: those that it was trained on, or its own values."""
 
     def __init__(
         self,
         index: ModelIndex,
-        record: BrickRecord,
+        number: int,
         state: dict[str, np.ndarray],
         device: torch.device,
         training: TrainingConfig,
+        reference: Reference | None,
     ) -> None:
+        record = index.bricks[number]
         low, high = (np.array(v, dtype=np.float64) for v in index.value_range(record))
         span = np.array(index.value_maximum) - np.array(index.value_minimum)
         self._span = high - low
         # Errors are relative to the range of the brick, PSNR to that of the model.
         self._weights = (self._span / np.where(span > 0.0, span, 1.0)) ** 2
         self._index, self._record, self._state = index, record, state
-        self._training, self._valid = training, state.get("mask")
-        limits = (torch.tensor(v, dtype=torch.float32) for v in (low, high))
-        self._network = network_from_state(index.network_of(record), state, *limits).to(device)
-        self._network.use_backend(training.backend)
-        self._data = _decoded(self._network, record, self._valid)
-        self.added, self.count = 0.0, 0
+        self._training, self._has_data = training, reference is not None
+        loaded = LoadedBrick.of_state(index, record, state, device, training.backend)
+        self._network = loaded.network
+        if reference is None:
+            self._data = _decoded(self._network, record, state.get("mask"))
+        else:
+            step = number // max(1, len(index.bricks) // index.steps)
+            self._data = _read(reference(step), index, record, low, high, device)
+        self.error, self.count = 0.0, 0
 
-    def compressed(self, storage: StorageConfig) -> tuple[BrickRecord, dict[str, np.ndarray]]:
-        """Return the brick's record and tensors; sets `added`, the error that it costs."""
-        record, network = self._record, self._network
-        assert record.psnr is not None
-        before = 10.0 ** (-record.psnr / 10.0)
-        unit = self._weights.mean()
-        limit = before * (10.0 ** (storage.compress_loss / 10.0) - 1.0) / unit
+    def compressed(
+        self, storage: StorageConfig, go_on: Callable[[int], bool]
+    ) -> tuple[BrickRecord, dict[str, np.ndarray]]:
+        """Return the brick's record and tensors; sets `error` and `count`.
+
+        `error` is the mean square of what differs from the data, or from the model as it was,
+        relative to the model's range, over `count` voxels.
+        """
+        record, network, unit = self._record, self._network, self._weights.mean()
+        growth = 10.0 ** (storage.compress_loss / 10.0)
+        if self._has_data:
+            limit = self._measured()[0] * growth
+        else:
+            assert record.psnr is not None
+            limit = 10.0 ** (-record.psnr / 10.0) * (growth - 1.0)
         packed = compressed(
-            network, self._data, self._training, storage, lambda: self._error()[0] / unit, limit
+            network,
+            self._data,
+            self._training,
+            storage,
+            lambda: self._measured()[0] / unit,
+            limit / unit,
+            go_on,
         )
         assert packed is not None
-        self.added, quality = self._error()
+        self.error, quality = self._measured()
         self.count = quality.count
-        largest = record.max_error
-        if largest is not None:
-            largest += float((quality.largest * self._span).max())
-        record = dataclasses.replace(record, psnr=psnr_of(before + self.added), max_error=largest)
+        largest: float | None = float((quality.largest * self._span).max())
+        psnr = psnr_of(self.error)
+        if not self._has_data:
+            assert record.psnr is not None and largest is not None
+            psnr = psnr_of(10.0 ** (-record.psnr / 10.0) + self.error)
+            largest = None if record.max_error is None else record.max_error + largest
+        record = dataclasses.replace(record, psnr=psnr, max_error=largest)
         kept = {k: v for k, v in self._state.items() if k in ("mask", "history")}
-        cells = network_cells(network, record, self._index.dims, self._valid)
+        cells = network_cells(network, record, self._index.dims, self._state.get("mask"))
         return record, {**packed, **kept, "macro_cells": coarser_cells(cells)}
 
-    def _error(self) -> tuple[float, FitQuality]:
+    def _measured(self) -> tuple[float, FitQuality]:
         quality = measure(self._network, self._data, inner_voxels(self._record))
         return float((quality.squares * self._weights).mean() / quality.count), quality
 
@@ -173,3 +232,20 @@ def _decoded(network: SceneNetwork, record: BrickRecord, valid: np.ndarray | Non
     block = Block(np.concatenate(slabs, axis=1), valid)
     components = len(network.minimum)
     return prepare(block, np.zeros(components), np.ones(components), device)
+
+
+def _read(
+    volume: Volume,
+    index: ModelIndex,
+    record: BrickRecord,
+    low: np.ndarray,
+    high: np.ndarray,
+    device: torch.device,
+) -> TrainingData:
+    """Return the data of a brick."""
+    if volume.dims != index.dims:
+        raise ConfigurationError(
+            f"The volume '{volume.name}' has {list(volume.dims)} voxels and the model "
+            f"{list(index.dims)}; name the data that it was trained on."
+        )
+    return prepare(volume.read(record.ghosted), low, high, device)

@@ -45,7 +45,7 @@ from amgsrn_core.training.sampling import (
 
 # The share of the iterations before numbers are rounded for good, into how many rounds at most the
 # others are divided, how long one must be, and in how many groups it rounds.
-_SHRINKING, _ROUNDS, _SHORTEST_ROUND, _GROUPS = 2.0 / 3.0, 3, 300, 3
+_SHRINKING, _ROUNDS, _SHORTEST_ROUND, _GROUPS = 2.0 / 3.0, 3, 480, 4
 # While shrinking: the learning rate is held and then falls to zero. Its height is the training's,
 # or less in a shorter time, in which the network would not recover from so much.
 _HELD, _WARM_UP = 0.3, 20
@@ -55,19 +55,20 @@ _PRICE, _LAST_PRICE = 3.0, 0.3
 # The allowed error is exceeded by this share at the full learning rate, whose noise will go.
 _EXCESS = 0.7
 # The steps follow the error of recent iterations now and then, by so much of its logarithm, until
-# this share of the time, so that the network gets used to the last ones: sooner where no rounds
-# will correct them.
-_RECENT, _FOLLOW_EVERY, _FOLLOW, _MOST, _FOLLOWED = 0.03, 10, 0.5, 0.5, (0.85, 0.92)
+# this share of the time, so that the network gets used to the last ones.
+_RECENT, _FOLLOW_EVERY, _FOLLOW, _MOST, _FOLLOWED = 0.03, 10, 0.5, 0.5, 0.85
 # At first the steps add this share to the error.
 _FIRST_SHARE = 0.05
 # The loss at random points is compared with the error at voxels at first, over so many batches, and
-# after these shares of the time, since the one may fall faster than the other.
-_CALIBRATION, _AGAIN_AFTER = 20, (0.4, 0.6, 0.8)
+# once more near the end, since the one may fall faster than the other. (More often is worse: steps
+# that were too coarse for a while leave a network that never recovers.)
+_CALIBRATION, _AGAIN_AFTER = 20, 0.75
+_NOTHING = 0.01
 # While rounding for good: the learning rate in steps, falling over a round and within each group;
 # by how much the steps grow in the first round, after one within the limit and after one beyond
 # it; how they are corrected beside that; which share of the limit is aimed at between two such.
 _RATE, _FALLS_TO, _GROUP_FALLS_TO = 0.05, 0.3, 0.2
-_GROWTH, _FURTHER, _BACK = 1.4, 1.08, 0.9
+_GROWTH, _FURTHER, _BACK = 1.2, 1.08, 0.9
 _CORRECTION, _MOST_CORRECTION, _MARGIN = 4.0, 2.0, 0.997
 _DECAY = (0.9, 0.99)
 
@@ -129,14 +130,14 @@ class Finetuning:
         self._grids = network.feature_grids.detach().clone().requires_grad_()
         self._weights = [w.detach().clone().requires_grad_() for w in network.weights]
         shrinking = round(iterations * _SHRINKING)
-        rounds = min(_ROUNDS, (iterations - shrinking) // _SHORTEST_ROUND)
+        rounds = min(_ROUNDS, round((iterations - shrinking) / _SHORTEST_ROUND))
         if not rounds:
             shrinking = iterations
         count = rounds * _GROUPS
         self._starts = [shrinking + (iterations - shrinking) * g // count for g in range(count)]
         self._starts.append(iterations)
         self._shrinking = shrinking
-        self._calibrations = {round(share * shrinking) for share in _AGAIN_AFTER}
+        self._calibrated_again = round(_AGAIN_AFTER * shrinking)
         # Of a fit that is nearly perfect the limit is what counts.
         self._least = math.sqrt(max(_FIRST_SHARE * before, limit - before))
         self._scale = self._decoder_scale = self._least
@@ -208,14 +209,13 @@ class Finetuning:
 
     def _follow(self, loss: Tensor, aim: float) -> None:
         """Let the steps grow or shrink towards the error that is aimed at."""
-        if self.iteration in self._calibrations:
+        if self.iteration == self._calibrated_again:
             error = max(self._error(self._candidate(self._grids)), 1e-30)
             self._loss_per_error *= float(self._recent) / error
             self._recent = torch.full_like(self._recent, error)
         loss = (loss / self._loss_per_error).to(self._recent)
         self._recent = torch.lerp(self._recent, loss, _RECENT)
-        share = _FOLLOWED[self._shrinking < self._total]
-        meant = 1.0 / _RECENT < self.iteration < share * self._shrinking
+        meant = 1.0 / _RECENT < self.iteration < _FOLLOWED * self._shrinking
         if meant and self.iteration % _FOLLOW_EVERY == 0:
             distance = math.log(aim / max(float(self._recent), 1e-30))
             factor = math.exp(_FOLLOW * max(-_MOST, min(_MOST, distance)))
@@ -312,13 +312,18 @@ class Finetuning:
         return Adam([grids, {"params": self._weights}], betas(self._config.schedule))
 
     def _calibrated(self) -> float:
-        """Return the loss of random batches in units of the error, which is one at voxels."""
+        """Return the loss of random batches in units of the error, which is one at voxels.
+
+        A network that is compared with its own values has no error yet: that will show later.
+        """
+        if self._before < _NOTHING * self._limit:
+            return 1.0
         with torch.no_grad():
             losses = [
                 self._gradients(self._total + i, self._grids, self._weights)[0]
                 for i in range(_CALIBRATION)
             ]
-        return float(sum(losses)) / _CALIBRATION / max(self._before, 1e-30)
+        return float(sum(losses)) / _CALIBRATION / self._before
 
     def _candidate(self, grids: Tensor) -> Candidate:
         """Return what there is now, and put it into the network."""

@@ -20,7 +20,7 @@ from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.training.progress import Observer, Progress
 from amgsrn_core.training.records import Records
-from amgsrn_core.training.start import WarmStart
+from amgsrn_core.training.start import WarmStart, planned_iterations
 from amgsrn_core.volume.volume import Block, Volume
 from amgsrn_core.workspace import clear, workspace
 
@@ -43,7 +43,7 @@ def train_single(
     """
     device = select_device(training.device.split(",")[0], training=True)
     with workspace(output) as folder, memory_errors(training, device):
-        observer(Progress("reading", 0, training.iterations))
+        observer(Progress("reading", 0, planned_iterations(training, storage, start)))
         block = volume.read()
         if not any_values:
             volume.summarise([block])  # complains

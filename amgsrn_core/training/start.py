@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from amgsrn_core.archive import Archive, BrickRecord, load_brick, parameter_shapes, read_index
-from amgsrn_core.config import NetworkConfig, TrainingConfig
+from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import ConfigurationError
 
 # Learning rates relative to a cold start's: of the features, and of the decoder relative to them.
@@ -115,3 +115,12 @@ class WarmStart:
             return None
         low, high = (np.array(values) for values in index.value_range(record))
         return StartingNetwork(state, low, high)
+
+
+def planned_iterations(
+    training: TrainingConfig, storage: StorageConfig, start: WarmStart | None
+) -> int:
+    """Return the optimiser steps that a network takes, those of fine-tuning included."""
+    if start is not None:
+        training = start.training(training)
+    return training.iterations + storage.finetuning

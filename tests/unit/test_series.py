@@ -295,7 +295,7 @@ def test_a_series_has_the_options_of_a_single_training(source, trained, tmp_path
     output = tmp_path / "small.amgsrn"
     network = dataclasses.replace(WIND, grid_shape=(8, 8, 8))
     training = dataclasses.replace(QUICK, match_aspect=True, iterations=40)
-    storage = StorageConfig(compress=True)
+    storage = StorageConfig(compress=True, compress_finetune=20)
     train_series(open_series(source, times="0:2"), output, network, training, storage)
     index = verify_archive(output)
     depth, height, width = index.network.grid_shape

@@ -1,0 +1,63 @@
+"""The volume that a model stands for, found from what the model knows of it."""
+
+from __future__ import annotations
+
+from amgsrn_core.archive import ModelIndex
+from amgsrn_core.errors import ConfigurationError, VariableNotFoundError, VolumeError
+from amgsrn_core.volume import Volume, open_volume
+from amgsrn_core.volume.times import TimeStep
+
+
+def reference_volume(
+    path: str, variables: tuple[str, ...] | None, index: ModelIndex, time: TimeStep = None
+) -> Volume:
+    """Open what the user names, else what the model was trained on.
+
+    Parameters
+    ----------
+    path : str
+    variables : tuple of str or None
+        None for the model's.
+    index : ModelIndex
+        Of one step.
+    time : TimeStep, optional
+        None for the model's.
+
+    Raises
+    ------
+    ConfigurationError
+        It has another number of components than the model.
+    VolumeError
+        It cannot be opened, or has no such variable or time.
+    """
+    try:
+        volume = _open(path, variables or index.source.variables or None, time, index)
+    except VariableNotFoundError:
+        if variables:
+            raise
+        # Perhaps a file with another name for its only variable; else this lists the choices.
+        volume = _open(path, None, time, index)
+    if volume.n_components != len(index.components):
+        raise ConfigurationError(
+            f"The model has {len(index.components)} component(s) ({', '.join(index.components)}), "
+            f"but {path} was opened with {volume.n_components} "
+            f"({', '.join(volume.components)}); choose with --variable."
+        )
+    return volume
+
+
+def _open(
+    path: str, variables: tuple[str, ...] | None, time: TimeStep, index: ModelIndex
+) -> Volume:
+    if time is not None or index.time is None:
+        return open_volume(path, variables, time)
+    try:
+        return open_volume(path, variables, float(index.time.value))
+    except VariableNotFoundError:
+        raise
+    except VolumeError:
+        # A file of this step alone, without its time, will do; one of other steps will not.
+        volume = open_volume(path, variables)
+        if volume.time is not None and len(volume.time.values) > 1:
+            raise
+        return volume

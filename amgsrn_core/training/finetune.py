@@ -211,7 +211,7 @@ class Finetuning:
         """Let the steps grow or shrink towards the error that is aimed at."""
         if self.iteration == self._calibrated_again:
             error = max(self._error(self._candidate(self._grids)), 1e-30)
-            self._loss_per_error *= float(self._recent) / error
+            self._loss_per_error = max(float(loss), 1e-30) / error
             self._recent = torch.full_like(self._recent, error)
         loss = (loss / self._loss_per_error).to(self._recent)
         self._recent = torch.lerp(self._recent, loss, _RECENT)

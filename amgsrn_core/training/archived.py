@@ -85,7 +85,7 @@ def compress_model(
                     brick = _Brick(index, number, state, place, training, reference)
 
                     def go_on(iteration: int, done: int = number) -> bool:
-                        share = iteration / max(1, storage.compress_finetune)
+                        share = min(1.0, iteration / max(1, storage.compress_finetune))
                         observer(done + share, len(index.bricks))
                         return True
 

@@ -173,7 +173,7 @@ def _packed(
     told("compressing")
 
     def go_on(iteration: int) -> bool:
-        told.finetuned = iteration
+        told.finetuned = min(iteration, storage.compress_finetune)
         return bool(iteration % _ASK_EVERY) or told.may_go_on("compressing")
 
     packed = compressed(

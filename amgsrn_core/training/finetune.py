@@ -46,6 +46,8 @@ from amgsrn_core.training.sampling import (
 # The share of the iterations before numbers are rounded for good, into how many rounds at most the
 # others are divided, how long one must be, and in how many groups it rounds.
 _SHRINKING, _ROUNDS, _SHORTEST_ROUND, _GROUPS = 2.0 / 3.0, 3, 480, 4
+# So many further rounds may follow if none kept to the limit.
+_MORE_ROUNDS = 2
 # While shrinking: the learning rate is held and then falls to zero. Its height is the training's,
 # or less in a shorter time, in which the network would not recover from so much.
 _HELD, _WARM_UP = 0.3, 20
@@ -66,10 +68,11 @@ _CALIBRATION, _AGAIN_AFTER = 20, 0.75
 _NOTHING = 0.01
 # While rounding for good: the learning rate in steps, falling over a round and within each group;
 # by how much the steps grow in the first round, after one within the limit and after one beyond
-# it; how they are corrected beside that; which share of the limit is aimed at between two such.
+# it; how they are corrected beside that: of the error scale^2 that steps add by themselves this
+# share is left in a round; which share of the limit is aimed at between one within and one beyond.
 _RATE, _FALLS_TO, _GROUP_FALLS_TO = 0.05, 0.3, 0.2
-_GROWTH, _FURTHER, _BACK = 1.2, 1.08, 0.9
-_CORRECTION, _MOST_CORRECTION, _MARGIN = 4.0, 2.0, 0.997
+_GROWTH, _FURTHER, _BACK = 1.15, 1.08, 0.93
+_LEFT, _MOST_CORRECTION, _MARGIN = 0.3, 4.0, 0.997
 _DECAY = (0.9, 0.99)
 
 # From the number of an iteration, grids and weights on to the loss and its gradients by both.
@@ -106,6 +109,7 @@ class Finetuning:
     unit : dict of ndarray
         Of :func:`amgsrn_core.training.compression.unit_steps`.
     iterations : int
+        A few more are done where these do not end within the limit.
     error : callable
         Returns the mean squared error of a candidate, rounded, and leaves the network like that.
     before, limit : float
@@ -123,7 +127,8 @@ class Finetuning:
         before: float,
         limit: float,
     ) -> None:
-        self._network, self._config, self._total = network, config, iterations
+        self._network, self._config = network, config
+        self._total = self._planned = iterations
         self._error, self._before, self._limit = error, before, limit
         self._gradients = _gradients(network, data, config)
         self._rounding = Rounding(network, unit)
@@ -164,7 +169,10 @@ class Finetuning:
     def step(self) -> None:
         """Do one iteration."""
         if not self._loss_per_error:
-            self._loss_per_error = self._calibrated()
+            # A network that is compared with its own values has no error yet: that shows later.
+            known = self._before > _NOTHING * self._limit
+            loss = self._mean_loss(self._grids, self._weights)
+            self._loss_per_error = loss / self._before if known else 1.0
         with torch.no_grad():
             if self.iteration < self._shrinking:
                 self._shrink()
@@ -211,7 +219,14 @@ class Finetuning:
         """Let the steps grow or shrink towards the error that is aimed at."""
         if self.iteration == self._calibrated_again:
             error = max(self._error(self._candidate(self._grids)), 1e-30)
-            self._loss_per_error = max(float(loss), 1e-30) / error
+            numbers = self._rounding.numbers(self._grids, self._scale).round()
+            self._loss_per_error = (
+                self._mean_loss(
+                    self._rounding.grids(numbers, self._scale),
+                    self._rounding.weights(self._weights, self._decoder_scale),
+                )
+                / error
+            )
             self._recent = torch.full_like(self._recent, error)
         loss = (loss / self._loss_per_error).to(self._recent)
         self._recent = torch.lerp(self._recent, loss, _RECENT)
@@ -227,7 +242,7 @@ class Finetuning:
         if self._shrinking == self._total:
             return
         error = self._error(self.shrunk)
-        self._scale *= _GROWTH * _corrected(self._limit / error, _CORRECTION / 2.0)
+        self._scale = _GROWTH * self._scale_for(self._limit - error)
         with torch.no_grad():
             # The decoder is used to these steps, and stays. The grids are numbers from here on.
             rounded = self._rounding.weights(self._weights, self._decoder_scale)
@@ -288,6 +303,18 @@ class Finetuning:
                 self.settled = found
             self._scale = self._next_scale(error)
             self._grids.mul_(scale / self._scale)
+        more = self._total - self._planned < _MORE_ROUNDS * self._round_length()
+        if self.iteration == self._total and self.settled is None and more:
+            self._append_round()
+
+    def _round_length(self) -> int:
+        return self._starts[_GROUPS] - self._starts[0]
+
+    def _append_round(self) -> None:
+        """Add a round beyond what was planned: without one within the limit all was in vain."""
+        start, length = self._total, self._round_length()
+        self._starts += [start + length * (g + 1) // _GROUPS for g in range(_GROUPS)]
+        self._total = start + length
 
     def _next_scale(self, error: float) -> float:
         """Return the scale of the next round: where the limit will be reached, as far as known."""
@@ -300,8 +327,13 @@ class Finetuning:
         if 0.0 < below < above < math.inf:
             share = (math.log(_MARGIN * self._limit) - low) / (high - low)
             return below * (above / below) ** max(0.1, min(0.9, share))
-        further = _FURTHER if inside else _BACK
-        return self._scale * further * _corrected(self._limit / error, _CORRECTION)
+        return (_FURTHER if inside else _BACK) * self._scale_for(self._limit - error)
+
+    def _scale_for(self, slack: float) -> float:
+        """Return a scale that adds so much to the error, or takes it away."""
+        square = self._scale**2
+        lowest, highest = square / _MOST_CORRECTION**2, square * _MOST_CORRECTION**2
+        return math.sqrt(max(lowest, min(highest, square + slack / _LEFT)))
 
     # --- Helpers ---------------------------------------------------------------------------------
 
@@ -311,19 +343,12 @@ class Finetuning:
             return Adam([grids], _DECAY)
         return Adam([grids, {"params": self._weights}], betas(self._config.schedule))
 
-    def _calibrated(self) -> float:
-        """Return the loss of random batches in units of the error, which is one at voxels.
-
-        A network that is compared with its own values has no error yet: that will show later.
-        """
-        if self._before < _NOTHING * self._limit:
-            return 1.0
+    def _mean_loss(self, grids: Tensor, weights: list[Tensor]) -> float:
+        """Return the loss of random batches that are used for nothing else."""
+        total = self._planned
         with torch.no_grad():
-            losses = [
-                self._gradients(self._total + i, self._grids, self._weights)[0]
-                for i in range(_CALIBRATION)
-            ]
-        return float(sum(losses)) / _CALIBRATION / self._before
+            losses = [self._gradients(total + i, grids, weights)[0] for i in range(_CALIBRATION)]
+        return max(float(sum(losses)) / _CALIBRATION, 1e-30)
 
     def _candidate(self, grids: Tensor) -> Candidate:
         """Return what there is now, and put it into the network."""
@@ -343,6 +368,7 @@ class Finetuning:
             "iteration": self.iteration,
             "scale": self._scale,
             "decoder_scale": self._decoder_scale,
+            "total": self._total,
             "loss_per_error": self._loss_per_error,
             "inside": self._inside,
             "outside": self._outside if math.isfinite(self._outside[0]) else None,
@@ -360,6 +386,8 @@ class Finetuning:
         self.iteration = int(numbers["iteration"])
         self._scale, self._decoder_scale = numbers["scale"], numbers["decoder_scale"]
         self._loss_per_error = numbers["loss_per_error"]
+        while self._total < numbers["total"]:
+            self._append_round()
         self._inside = tuple(numbers["inside"])
         self._outside = tuple(numbers["outside"] or (math.inf, 0.0))
         self._grids = tensors["grids"].to(device).requires_grad_()
@@ -386,12 +414,6 @@ class Finetuning:
     def _candidates(self) -> Iterator[tuple[str, Candidate | None]]:
         yield "shrunk", self.shrunk
         yield "settled", self.settled
-
-
-def _corrected(slack: float, power: float) -> float:
-    """Return a factor for the steps that uses up an error's distance from the limit, with care."""
-    factor = slack**power
-    return max(1.0 / _MOST_CORRECTION, min(_MOST_CORRECTION, factor))
 
 
 def _gradients(network: SceneNetwork, data: TrainingData, config: TrainingConfig) -> Gradients:

@@ -114,6 +114,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("python", OK, f"{platform.python_version()} ({sys.executable})")
     yield _numpy()
     yield _netcdf()
+    yield _constriction()
     yield _vtk()
     yield from _torch()
     yield from _paraview()
@@ -149,6 +150,18 @@ def _netcdf() -> Finding:
     except AmgsrnError as error:
         return Finding("netCDF4", PROBLEM, str(error), "Run scripts/setup, or pip install netCDF4.")
     return Finding("netCDF4", OK, f"{module.__version__} (netCDF {module.__netcdf4libversion__})")
+
+
+def _constriction() -> Finding:
+    version = _version("constriction")
+    if version is None:
+        return Finding(
+            "constriction",
+            NOTE,
+            "not installed: compressed models can be neither read nor written",
+            "Run scripts/setup, or pip install constriction (on Linux with ARM it needs Rust).",
+        )
+    return Finding("constriction", OK, version)
 
 
 def _vtk() -> Finding:

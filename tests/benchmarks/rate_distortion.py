@@ -1,7 +1,7 @@
 """Compressed models against SZ3 and ZFP: PSNR at equal size.
 
     pip install -e '.[compare]'
-    python tests/benchmarks/rate_distortion.py FILE.nc[:VARIABLE] ... --finetune 900
+    python tests/benchmarks/rate_distortion.py FILE.nc[:VARIABLE] ...
 
 For each volume and size of network a model is trained and compressed; then each of the two
 compressors gets the error bound that makes its result as large as the model's whole file, or just
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=[16], help="nodes of a grid's edge")
     parser.add_argument("--iterations", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=16384)
-    parser.add_argument("--finetune", type=int, default=900)
+    parser.add_argument("--finetune", type=int, default=3000)
     parser.add_argument("--losses", type=float, nargs="+", default=[0.1], help="budgets in dB")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", help="folder that keeps the models (default: none)")

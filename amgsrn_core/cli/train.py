@@ -116,6 +116,8 @@ class _Observer:
 
     def _details(self, progress: Progress) -> str:
         parts = [f"step {progress.step + 1}/{progress.steps}"] if progress.steps > 1 else []
+        if progress.phase == "compressing" and progress.bricks is None:
+            parts.append(f"{progress.iteration}/{progress.iterations}")
         if progress.phase != "training":
             return "  ".join([*parts, progress.phase])
         if progress.bricks is None:

@@ -323,6 +323,11 @@ class SeriesConfig(Checked):
         minimum=0,
         maximum=100_000_000,
     )
+    series_differences: bool = option(
+        False,
+        "with --compress, store a series' step as its difference from the step before where that "
+        "is smaller",
+    )
 
 
 @dataclass(frozen=True)

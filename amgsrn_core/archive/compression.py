@@ -11,15 +11,19 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from amgsrn_core.archive.entropy import LARGEST, decode, encode
+from amgsrn_core.archive.entropy import LARGEST, bits, decode, encode
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError, ConfigurationError
 
 COMPRESSED = "compressed"
 """The only tensor of packed parameters, uint8 [n]."""
+
+DIFFERENCES = "compressed_differences"
+"""In its place where a network is packed as differences from another one, uint8 [n]."""
 
 # Parameters that are kept as they are: few numbers, of which every bit moves a whole grid.
 _EXACT = ("transforms",)
@@ -28,6 +32,38 @@ _EXACT = ("transforms",)
 BANDS = 16
 
 Steps = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What packed parameters consist of.
+
+    Attributes
+    ----------
+    exact : dict of ndarray
+        Parameters float32 that are kept as they are.
+    steps : dict of ndarray
+        float32, see :func:`rounded`.
+    whole : dict of ndarray
+        Whole numbers int64 in the shapes of the parameters that have steps.
+    """
+
+    exact: dict[str, np.ndarray]
+    steps: dict[str, np.ndarray]
+    whole: dict[str, np.ndarray]
+
+    def restored(self) -> dict[str, np.ndarray]:
+        """Return the parameters float32."""
+        return {**self.exact, **{k: _restore(n, self.steps[k]) for k, n in self.whole.items()}}
+
+    def seen_with(self, steps: Steps) -> dict[str, np.ndarray]:
+        """Return the whole numbers int64 next to these where steps are other ones.
+
+        They are the same on every machine: there is no sum in them whose order could matter.
+        """
+        return {
+            name: _with_steps(n, self.steps[name], steps[name]) for name, n in self.whole.items()
+        }
 
 
 def refuse_incompressible(network: NetworkConfig) -> None:
@@ -53,17 +89,28 @@ def pack(parameters: Mapping[str, np.ndarray], steps: Steps) -> dict[str, np.nda
     dict
         :data:`COMPRESSED`, for :func:`unpack`.
     """
-    names = _names(parameters)
-    head = b"".join(
-        _little(parameters[name] if name in _EXACT else steps[name]).tobytes() for name in names
-    )
-    groups = [
-        group
-        for name in names
-        if name not in _EXACT
-        for group in _grouped(_quantise(parameters[name], steps[name]))
-    ]
-    return {COMPRESSED: np.frombuffer(head + encode(groups), dtype=np.uint8)}
+    numbers = {n: _quantise(parameters[n], steps[n]) for n in parameters if n not in _EXACT}
+    data = _head(parameters, steps) + encode(_grouped_all(numbers))
+    return {COMPRESSED: np.frombuffer(data, dtype=np.uint8)}
+
+
+def pack_differences(numbers: Numbers, before: Numbers) -> dict[str, np.ndarray]:
+    """Compress a network's numbers as differences from another one's of the same shapes.
+
+    Groups of numbers that are smaller than their differences are kept as they are.
+
+    Returns
+    -------
+    dict
+        :data:`DIFFERENCES`, for :func:`unpack_differences`.
+    """
+    own = _grouped_all(numbers.whole)
+    expected = _grouped_all(before.seen_with(numbers.steps))
+    groups = [number - guess for number, guess in zip(own, expected)]
+    flags = np.array([bits(d) < bits(n) for d, n in zip(groups, own)], dtype=bool)
+    groups = [d if flag else n for d, n, flag in zip(groups, own, flags)]
+    data = _head(numbers.exact, numbers.steps) + np.packbits(flags).tobytes() + encode(groups)
+    return {DIFFERENCES: np.frombuffer(data, dtype=np.uint8)}
 
 
 def unpack(
@@ -83,23 +130,38 @@ def unpack(
     ArchiveError
         When the bytes do not hold parameters of these shapes.
     """
+    return unpack_numbers(tensors, shapes).restored()
+
+
+def unpack_numbers(
+    tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
+) -> Numbers:
+    """Return what :func:`unpack` makes the parameters of."""
     data = tensors[COMPRESSED].tobytes()
-    found: dict[str, np.ndarray] = {}
-    position = 0
-    names = _names(shapes)
-    for name in names:
-        shape = shapes[name] if name in _EXACT else _steps_shape(name, shapes[name])
-        size = 4 * math.prod(shape)
-        if len(data) < position + size:
-            raise ArchiveError("its compressed parameters are cut short")
-        part = np.frombuffer(data[position : position + size], dtype="<f4")
-        found[name] = part.reshape(shape).astype(np.float32)
-        position += size
-    coded = [name for name in names if name not in _EXACT]
-    groups = iter(decode(data[position:], [n for name in coded for n in _counts(shapes[name])]))
-    for name in coded:
-        found[name] = _restore(_ungrouped(groups, shapes[name]), found[name])
-    return found
+    exact, steps, position = _read_head(data, shapes)
+    groups = decode(data[position:], _all_counts(shapes))
+    return Numbers(exact, steps, _ungrouped_all(groups, shapes))
+
+
+def unpack_differences(
+    tensors: Mapping[str, np.ndarray], before: Numbers, shapes: Mapping[str, tuple[int, ...]]
+) -> Numbers:
+    """Return the numbers that :func:`pack_differences` compressed.
+
+    Raises
+    ------
+    ArchiveError
+        When the bytes do not hold numbers of these shapes.
+    """
+    data = tensors[DIFFERENCES].tobytes()
+    exact, steps, position = _read_head(data, shapes)
+    counts = _all_counts(shapes)
+    stop = position + math.ceil(len(counts) / 8)
+    flags = np.unpackbits(np.frombuffer(data[position:stop], dtype=np.uint8))
+    groups = decode(data[stop:], counts)
+    expected = _grouped_all(before.seen_with(steps))
+    groups = [g + guess if flag else g for g, guess, flag in zip(groups, expected, flags)]
+    return Numbers(exact, steps, _ungrouped_all(groups, shapes))
 
 
 def rounded(parameters: Mapping[str, np.ndarray], steps: Steps) -> dict[str, np.ndarray]:
@@ -154,6 +216,31 @@ def _names(parameters: Mapping[str, object]) -> list[str]:
     return sorted(parameters, key=lambda name: (name not in _EXACT, name))
 
 
+def _head(exact: Mapping[str, np.ndarray], steps: Steps) -> bytes:
+    """Return what comes before the coded numbers."""
+    names = _names({**{name: exact[name] for name in _EXACT if name in exact}, **steps})
+    return b"".join(_little((exact if n in _EXACT else steps)[n]).tobytes() for n in names)
+
+
+def _read_head(
+    data: bytes, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], int]:
+    """Return the exact parameters and the steps, both float32, and where the rest begins."""
+    found: dict[str, np.ndarray] = {}
+    position = 0
+    names = _names(shapes)
+    for name in names:
+        shape = shapes[name] if name in _EXACT else _steps_shape(name, shapes[name])
+        size = 4 * math.prod(shape)
+        if len(data) < position + size:
+            raise ArchiveError("its compressed parameters are cut short")
+        part = np.frombuffer(data[position : position + size], dtype="<f4")
+        found[name] = part.reshape(shape).astype(np.float32)
+        position += size
+    exact = {name: found.pop(name) for name in names if name in _EXACT}
+    return exact, found, position
+
+
 def _steps_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:2] if name == "feature_grids" else (1,)
 
@@ -164,11 +251,25 @@ def _little(values: np.ndarray) -> np.ndarray:
 
 def _widths(steps: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return the step of each number of a parameter, float64, to be broadcast."""
-    steps = _little(steps).astype(np.float64)
+    widths = _of_numbers(steps, shape)
     if len(shape) != 5:
-        return steps
+        return widths
     d, h, w = shape[2:]
-    return steps[:, :, None, None, None] * coarseness((d, h, w))
+    return widths * coarseness((d, h, w))
+
+
+def _of_numbers(steps: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Return steps float64 as they are broadcast to a parameter's numbers."""
+    steps = _little(steps).astype(np.float64)
+    return steps[:, :, None, None, None] if len(shape) == 5 else steps
+
+
+def _with_steps(numbers: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Return the whole numbers int64 that stand, with new steps, for what these did."""
+    old, new = (_of_numbers(steps, numbers.shape) for steps in (old, new))
+    with np.errstate(all="ignore"):
+        values = np.rint(numbers * (old / new))  # no steps of a damaged file stop this
+    return np.nan_to_num(np.clip(values, -LARGEST, LARGEST)).astype(np.int64)
 
 
 def _transformed(values: np.ndarray, inverse: bool) -> np.ndarray:
@@ -210,6 +311,21 @@ def _counts(shape: Sequence[int]) -> list[int]:
     if len(shape) != 5:
         return [math.prod(shape)]
     return [len(members) for members in _members(shape[2:])] * (shape[0] * shape[1])
+
+
+def _all_counts(shapes: Mapping[str, tuple[int, ...]]) -> list[int]:
+    return [n for name in _names(shapes) if name not in _EXACT for n in _counts(shapes[name])]
+
+
+def _grouped_all(numbers: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    return [group for name in _names(numbers) for group in _grouped(numbers[name])]
+
+
+def _ungrouped_all(
+    groups: Sequence[np.ndarray], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+    rest = iter(groups)
+    return {n: _ungrouped(rest, shapes[n]) for n in _names(shapes) if n not in _EXACT}
 
 
 def _grouped(numbers: np.ndarray) -> list[np.ndarray]:

@@ -91,6 +91,15 @@ def decode(data: bytes, counts: Sequence[int]) -> list[np.ndarray]:
     return groups
 
 
+def bits(group: np.ndarray) -> float:
+    """Return how many bits :func:`encode` needs for a group of numbers int64, very nearly."""
+    probabilities = _probabilities(*_levels(group))
+    symbols = np.clip(group, -_ESCAPE, _ESCAPE) + _ESCAPE
+    return 32.0 * int(_escaped(symbols - _ESCAPE).sum()) - float(
+        np.log2(probabilities[symbols], dtype=np.float64).sum()
+    )
+
+
 # --- Helpers -------------------------------------------------------------------------------------
 
 
@@ -136,7 +145,12 @@ def _read_levels(side: bytes, groups: int) -> np.ndarray:
 
 
 def _model(zeros: int, mean: int) -> Any:
-    """Return the distribution of symbols from -_ESCAPE to _ESCAPE, of two stored parameters.
+    """Return the coder's model of two stored parameters."""
+    return _constriction().stream.model.Categorical(_probabilities(zeros, mean), perfect=False)
+
+
+def _probabilities(zeros: int, mean: int) -> np.ndarray:
+    """Return the probabilities float32 of symbols from -_ESCAPE to _ESCAPE.
 
     Zero has a probability of its own, and of the others n + 1 is rarer than n by the same factor.
     """
@@ -153,5 +167,4 @@ def _model(zeros: int, mean: int) -> Any:
     sizes[-1] = max((1.0 - zero) / 2.0 - known, 0.0)
     units = np.floor(sizes * (_UNITS - 2 * _ESCAPE - 1)).astype(np.int64) + 1
     all_units = np.concatenate([units[::-1], [_UNITS - 2 * units.sum()], units])
-    probabilities = (all_units / _UNITS).astype(np.float32)
-    return _constriction().stream.model.Categorical(probabilities, perfect=False)
+    return (all_units / _UNITS).astype(np.float32)

@@ -21,7 +21,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from amgsrn_core.archive.cells import cell_shape, pack_cells, unpack_cells
-from amgsrn_core.archive.compression import COMPRESSED, unpack
+from amgsrn_core.archive.compression import (
+    COMPRESSED,
+    DIFFERENCES,
+    Numbers,
+    unpack_differences,
+    unpack_numbers,
+)
 from amgsrn_core.archive.index import ModelIndex
 from amgsrn_core.archive.mask import pack_mask, unpack_mask
 from amgsrn_core.archive.shapes import parameter_shapes
@@ -35,6 +41,7 @@ _NO_SHA256 = "0" * 64  # as long as any
 _DTYPES = ("F64", "F32", "F16", "U8")
 # Of a history beside compressed numbers.
 _COMPRESSED_ROWS = 50
+_PACKED = (COMPRESSED, DIFFERENCES)
 
 
 def write_archive(
@@ -221,10 +228,21 @@ class Archive:
             When tensors are missing, or contradict the index.
         """
         with self._complaints():
+            stored = self._read_brick(number, verify)
+            usable = _usable_tensors(self.index, number, stored)
+            packed = {name: stored[name] for name in _PACKED if name in stored}
+            if packed:
+                usable.update(
+                    self._numbers(number, packed, verify).restored() if decode else packed
+                )
+            return usable
+
+    def load_numbers(self, number: int) -> Numbers | None:
+        """Return what the compressed parameters of a brick consist of; None if it has none."""
+        with self._complaints():
             stored = self._read_brick(number)
-            if verify and _checksum(stored) != self.index.bricks[number].sha256:
-                raise ChecksumError(f"the bytes of brick {number} differ from their checksum")
-            return _usable_tensors(self.index, number, stored, decode)
+            packed = any(name in stored for name in _PACKED)
+            return self._numbers(number, stored, verify=False) if packed else None
 
     def check_header(self) -> None:
         """Raise :class:`ChecksumError` unless the header is as the format prescribes.
@@ -237,7 +255,24 @@ class Archive:
             if not file.read(size).rstrip(b" ").endswith(b"}"):
                 raise ChecksumError("its header was changed; copy the file again")
 
-    def _read_brick(self, number: int) -> dict[str, np.ndarray]:
+    def _numbers(self, number: int, stored: Mapping[str, np.ndarray], verify: bool) -> Numbers:
+        """Return the numbers of a brick, which may be differences from the step before's."""
+        network = self.index.network_of(self.index.bricks[number])
+        shapes = parameter_shapes(network, len(self.index.components))
+        chain = [stored]
+        while COMPRESSED not in chain[-1]:
+            number -= len(self.index.bricks) // self.index.steps
+            before = self._read_brick(number, verify) if number >= 0 else {}
+            same = bool(before) and self.index.network_of(self.index.bricks[number]) == network
+            if not same or not any(name in before for name in _PACKED):
+                raise ArchiveError("it lacks the network that another one's differences are from")
+            chain.append(before)
+        numbers = unpack_numbers(chain.pop(), shapes)
+        for differences in reversed(chain):
+            numbers = unpack_differences(differences, numbers, shapes)
+        return numbers
+
+    def _read_brick(self, number: int, verify: bool = False) -> dict[str, np.ndarray]:
         if not 0 <= number < len(self.index.bricks):
             raise ArchiveError(f"it has no brick {number}")
         names = self._names.get(str(number), {})
@@ -250,7 +285,10 @@ class Archive:
         _check_shapes(self.index, number, shapes)  # before any tensor takes memory
         if self.index.bricks[number].masked != ("mask" in names):
             raise ArchiveError(f"the index contradicts itself about the mask of brick {number}")
-        return {name: self._file.get_tensor(key) for name, key in names.items()}
+        stored = {name: self._file.get_tensor(key) for name, key in names.items()}
+        if verify and _checksum(stored) != self.index.bricks[number].sha256:
+            raise ChecksumError(f"the bytes of brick {number} differ from their checksum")
+        return stored
 
     @contextlib.contextmanager
     def _complaints(self) -> Iterator[None]:
@@ -338,7 +376,7 @@ def _stored_tensors(
             tensor = pack_cells(tensor)
         elif name == "history":
             tensor = _stored_history(tensor, index.storage.compress)
-        elif name == COMPRESSED:
+        elif name in _PACKED:
             pass
         else:
             tensor = _stored_parameter(name, tensor, index.storage.dtype)
@@ -369,17 +407,14 @@ def _stored_parameter(name: str, tensor: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _usable_tensors(
-    index: ModelIndex, number: int, stored: dict[str, np.ndarray], decode: bool = True
+    index: ModelIndex, number: int, stored: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
+    """Return a brick's tensors as they are used, but for packed ones."""
     usable: dict[str, np.ndarray] = {}
     for name, tensor in stored.items():
-        if name == COMPRESSED and not decode:
-            usable[name] = tensor
-        elif name == COMPRESSED:
-            network = index.network_of(index.bricks[number])
-            shapes = parameter_shapes(network, len(index.components))
-            usable.update(unpack({name: tensor}, shapes))
-        elif name == "mask":
+        if name in _PACKED:
+            continue
+        if name == "mask":
             usable[name] = unpack_mask(tensor, index.bricks[number].ghosted_dims)
         elif name == "macro_cells":
             usable[name] = unpack_cells(tensor, _cells_shape(index, number))
@@ -394,7 +429,7 @@ def _usable_tensors(
 
 def _check_shapes(index: ModelIndex, number: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
     expected = {}
-    packed, record = COMPRESSED in shapes, index.bricks[number]
+    packed, record = any(name in shapes for name in _PACKED), index.bricks[number]
     if packed and (record.state != "network" or not index.storage.compress):
         raise ArchiveError(f"the index does not expect brick {number} to be compressed")
     if record.state == "network" and not packed:
@@ -410,7 +445,7 @@ def _check_shapes(index: ModelIndex, number: int, shapes: Mapping[str, tuple[int
     history = shapes.get("history")
     if history is not None and (len(history) != 2 or history[1] != len(index.history_columns)):
         raise ArchiveError(f"the history of brick {number} does not fit 'history_columns'")
-    for name in ("mask", "macro_cells", COMPRESSED):
+    for name in ("mask", "macro_cells", *_PACKED):
         if len(shapes.get(name, (0,))) != 1:
             raise ArchiveError(f"'{name}' of brick {number} is not a list of bytes")
 

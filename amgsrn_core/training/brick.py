@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -146,7 +146,10 @@ def fit_brick(
         quality, state = measure(model, data, inner), model.state_arrays()
         if is_compressed:
             begun = time.monotonic()
-            packed = _packed(model, data, training, storage, quality, inner, told, checkpoints)
+            reference = known.state if start and known and start.differences else None
+            packed = _packed(
+                model, data, training, storage, quality, inner, told, checkpoints, reference
+            )
             seconds = result.seconds + time.monotonic() - begun
             result = dataclasses.replace(result, seconds=seconds, completed=packed is not None)
             if packed is None:
@@ -168,6 +171,7 @@ def _packed(
     inner: Extent,
     told: _Told,
     checkpoints: CheckpointFile | None,
+    reference: Mapping[str, np.ndarray] | None,
 ) -> Packed | None:
     """Compress a network in place; None when the observer stopped it."""
     told("compressing")
@@ -185,6 +189,7 @@ def _packed(
         quality.mean_square * 10.0 ** (storage.compress_loss / 10.0),
         go_on,
         None if checkpoints is None else checkpoints.of_finetuning(),
+        reference,
     )
     told.finetuned = storage.compress_finetune
     return packed

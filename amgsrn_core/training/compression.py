@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ def compressed(
     limit: float,
     go_on: Callable[[int], bool] = lambda iteration: True,
     checkpoints: CheckpointFile | None = None,
+    reference: Mapping[str, np.ndarray] | None = None,
 ) -> Packed | None:
     """Round a network's parameters as coarsely as its error may grow, in place; return them packed.
 
@@ -64,6 +65,8 @@ def compressed(
         Asked before each iteration of fine-tuning; False stops.
     checkpoints : CheckpointFile, optional
         Fine-tuning is continued from it, and saved there now and then and when it is stopped.
+    reference : dict of ndarray, optional
+        Parameters of the time step before, from which fine-tuning is to differ by little.
 
     Returns
     -------
@@ -79,7 +82,15 @@ def compressed(
 
     if storage.compress_finetune:
         tuning = Finetuning(
-            network, data, config, unit, storage.compress_finetune, rounded_error, before, limit
+            network,
+            data,
+            config,
+            unit,
+            storage.compress_finetune,
+            rounded_error,
+            before,
+            limit,
+            reference,
         )
         if not _finetuned(tuning, go_on, checkpoints, config.checkpoint_seconds):
             return None

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +114,8 @@ class Finetuning:
         Returns the mean squared error of a candidate, rounded, and leaves the network like that.
     before, limit : float
         The network's mean squared error as it is, and what that may be at most.
+    reference : dict of ndarray, optional
+        Parameters whose differences the network is going to be stored as.
     """
 
     def __init__(
@@ -126,12 +128,13 @@ class Finetuning:
         error: Callable[[Candidate], float],
         before: float,
         limit: float,
+        reference: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self._network, self._config = network, config
         self._total = self._planned = iterations
         self._error, self._before, self._limit = error, before, limit
         self._gradients = _gradients(network, data, config)
-        self._rounding = Rounding(network, unit)
+        self._rounding = Rounding(network, unit, reference)
         self._grids = network.feature_grids.detach().clone().requires_grad_()
         self._weights = [w.detach().clone().requires_grad_() for w in network.weights]
         shrinking = round(iterations * _SHRINKING)
@@ -195,7 +198,7 @@ class Finetuning:
             rounding.weights(self._weights, scale),
         )
         price = _PRICE * rounding.bit_price(scale)
-        bits = rounding.gradient_by_grids(rounding.bits_by_numbers(numbers), scale)
+        bits = rounding.gradient_by_grids(rounding.bits_by_numbers(numbers, scale), scale)
         # Laid out as the parameter, which the fused optimiser takes for granted.
         self._grids.grad = (by_grids + price * bits).contiguous()
         prices = rounding.bits_by_weights(self._weights, scale)
@@ -261,7 +264,7 @@ class Finetuning:
         )
         price = _LAST_PRICE * rounding.bit_price(scale)
         gradient = rounding.gradient_by_numbers(by_grids, scale)
-        gradient += price * rounding.bits_by_numbers(numbers)
+        gradient += price * rounding.bits_by_numbers(numbers, scale)
         # A number without any gradient since its optimiser began stays where it is.
         numbers.grad = gradient.masked_fill_(self._frozen_now(), 0.0)
         self._optimiser.param_groups[0]["lr"] = self._settling_rate()

@@ -7,6 +7,7 @@ files are written and read with.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -35,9 +36,16 @@ class Rounding:
         With feature grids.
     unit : dict of ndarray
         Of :func:`amgsrn_core.training.compression.unit_steps`.
+    reference : dict of ndarray, optional
+        Parameters that the numbers are stored as differences from: the size of these counts then.
     """
 
-    def __init__(self, network: SceneNetwork, unit: Steps) -> None:
+    def __init__(
+        self,
+        network: SceneNetwork,
+        unit: Steps,
+        reference: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         device = network.minimum.device
         depth, height, width = network.feature_grids.shape[2:]
         shape = (depth, height, width)
@@ -53,6 +61,15 @@ class Rounding:
         # A step s rounds with the variance s^2 / 12, of which a bit saves 2 ln 2; all numbers
         # together have the error scale^2.
         self._bit = 2.0 * math.log(2.0) / count
+        self._expected: Tensor | None = None
+        self._expected_weights: list[Tensor] = []
+        if reference is not None:
+            grids = torch.from_numpy(reference["feature_grids"]).to(device)
+            self._expected = self.numbers(grids, 1.0)
+            self._expected_weights = [
+                torch.from_numpy(reference[f"decoder.{i}.weight"]).to(device)
+                for i in range(len(network.weights))
+            ]
 
     def numbers(self, grids: Tensor, scale: float) -> Tensor:
         """Return the numbers of feature grids."""
@@ -79,12 +96,14 @@ class Rounding:
         """Return what a bit saves of the mean squared error if it makes the steps smaller."""
         return self._bit * scale**2
 
-    def bits_by_numbers(self, numbers: Tensor) -> Tensor:
+    def bits_by_numbers(self, numbers: Tensor, scale: float) -> Tensor:
         """Return the gradient of the size in bits by the numbers.
 
         The size is that of numbers with a Laplace distribution, whose mean size is known for each
         feature and band of frequencies.
         """
+        if self._expected is not None:
+            numbers = numbers - (self._expected / scale).round()
         rows = numbers.abs().view(-1, len(self._bands))
         means = torch.zeros(len(rows), BANDS, device=rows.device)
         means.index_add_(1, self._bands, rows)
@@ -95,6 +114,9 @@ class Rounding:
     def bits_by_weights(self, weights: list[Tensor], scale: float) -> list[Tensor]:
         """Return the gradients of the decoder's size in bits, as that of the numbers."""
         slopes = []
+        if self._expected_weights:
+            expected = self.weights(self._expected_weights, scale)
+            weights = [weight - rounded for weight, rounded in zip(weights, expected)]
         for weight, step in zip(weights, self._steps):
             mean = weight.abs().mean() + _SMALLEST * step * scale
             slopes.append(weight.sign() / mean / math.log(2.0))

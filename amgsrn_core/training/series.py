@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from amgsrn_core.archive import (
+    Archive,
     BrickRecord,
     ModelIndex,
     OnDemand,
@@ -22,6 +23,7 @@ from amgsrn_core.archive import (
     read_index,
     write_archive,
 )
+from amgsrn_core.archive.compression import COMPRESSED, DIFFERENCES, pack_differences
 from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
@@ -33,7 +35,7 @@ from amgsrn_core.config import (
 )
 from amgsrn_core.dispatch.parts import PartsFolder
 from amgsrn_core.dispatch.status import STOP_FILE
-from amgsrn_core.errors import OutputError, VolumeError
+from amgsrn_core.errors import ConfigurationError, OutputError, VolumeError
 from amgsrn_core.output import ensure_writable, reason
 from amgsrn_core.training.claim import claim
 from amgsrn_core.training.history import COLUMNS
@@ -46,6 +48,8 @@ from amgsrn_core.volume.volume import TimeAxis, Volume
 from amgsrn_core.workspace import clear, workspace
 
 _STEP_FILE = "step.amgsrn"
+# Of as many steps one is stored without another, so that opening any takes no more than these.
+_WHOLE_EVERY = 8
 
 TrainStep = Callable[[Volume, Path, "WarmStart | None", Observer], TrainingOutcome]
 
@@ -85,6 +89,8 @@ def train_series(
 
     Raises
     ------
+    ConfigurationError
+        Differences of steps are to be stored of networks that are not compressed.
     VolumeError
         The steps do not fit together.
 
@@ -95,6 +101,11 @@ def train_series(
     >>> train_series(steps, "ocean.amgsrn")  # doctest: +SKIP
     """
     dispatch, series = dispatch or DispatchConfig(), series or SeriesConfig()
+    if series.series_differences and not (storage and storage.compress):
+        raise ConfigurationError(
+            "Only compressed networks are stored as differences; give compress (--compress) with "
+            "series-differences."
+        )
     output = Path(output)
     ensure_writable(output)
     axis = time_axis(volumes)
@@ -105,13 +116,16 @@ def train_series(
         done = claim(output, PartsFolder(folder), fingerprint, planned.training, restart=restart)
         if done is not None:
             return done
-        run = _Run(volumes, folder, first, series.warm_iterations, observer)
+        run = _Run(volumes, folder, first, series, observer)
         outcomes = run.go(_trainer(planned, dispatch, folder, stack))
         if not all(outcome.completed or outcome.missing for outcome in outcomes):
             last = outcomes[-1]
             return dataclasses.replace(last, path=output)
         observer(Progress("saving", 0, 1, step=len(volumes) - 1, steps=len(volumes)))
-        outcome = _assemble(volumes[0], axis, run.paths, outcomes, output, planned, fingerprint)
+        load = run.bricks(len(planned.bricks))
+        outcome = _assemble(
+            volumes[0], axis, run.paths, outcomes, output, planned, fingerprint, load
+        )
         if outcome.completed:
             clear(folder)
         return outcome
@@ -169,11 +183,11 @@ class _Run:
         volumes: Sequence[Volume],
         folder: Path,
         start: WarmStart | None,
-        warm_iterations: int,
+        series: SeriesConfig,
         observer: Observer,
     ) -> None:
         self._volumes, self._folder, self._observer = volumes, folder, observer
-        self._start, self._warm_iterations = start, warm_iterations
+        self._start, self._series = start, series
         self.paths = [step_file(folder, i) for i in range(len(volumes))]
 
     def go(self, train_step: TrainStep) -> list[TrainingOutcome]:
@@ -181,6 +195,10 @@ class _Run:
         outcomes = []
         start = self._start
         for number, (volume, path) in enumerate(zip(self._volumes, self.paths)):
+            if start is not None:
+                before = number and start.path == str(self.paths[number - 1].absolute())
+                differences = bool(before) and self._may_differ(number)
+                start = dataclasses.replace(start, differences=differences)
             try:
                 path.parent.mkdir(exist_ok=True)
             except OSError as error:
@@ -191,8 +209,27 @@ class _Run:
                 break
             # What follows a step without networks starts from the last one that had some.
             if any(brick.state == "network" for brick in read_index(path).bricks):
-                start = WarmStart(str(path.absolute()), self._warm_iterations)
+                start = WarmStart(str(path.absolute()), self._series.warm_iterations)
         return outcomes
+
+    def _may_differ(self, number: int) -> bool:
+        """Return whether a step may be stored as differences from the one before."""
+        return self._series.series_differences and number % _WHOLE_EVERY > 0
+
+    def bricks(self, count: int) -> OnDemand:
+        """Return the bricks of all steps as they are stored together, `count` of each step."""
+
+        def load(number: int) -> dict[str, np.ndarray]:
+            step, brick = divmod(number, count)
+            stored = load_brick(self.paths[step], brick, decode=False)
+            if COMPRESSED in stored and self._may_differ(step):
+                differences = _differences(self.paths[step], self.paths[step - 1], brick)
+                if differences is not None and len(differences) < len(stored[COMPRESSED]):
+                    del stored[COMPRESSED]
+                    stored[DIFFERENCES] = differences
+            return stored
+
+        return OnDemand(len(self.paths) * count, load)
 
     def _step_observer(self, number: int) -> Observer:
         def observe(progress: Progress) -> Command:
@@ -259,6 +296,7 @@ def _assemble(
     output: Path,
     planned: Plan,
     fingerprint: str,
+    bricks: OnDemand,
 ) -> TrainingOutcome:
     """Write the models of all steps as one."""
     steps = [read_index(path) for path in paths]
@@ -287,10 +325,7 @@ def _assemble(
     )
     count = len(steps[0].bricks)
 
-    def load(number: int) -> dict[str, np.ndarray]:
-        return load_brick(paths[number // count], number % count, decode=False)
-
-    write_archive(output, index, OnDemand(len(index.bricks), load))
+    write_archive(output, index, bricks)
     missing = {
         number + step * count: why
         for step, outcome in enumerate(outcomes)
@@ -298,6 +333,16 @@ def _assemble(
     }
     history = outcomes[-1].history
     return TrainingOutcome(output, not missing, psnr, seconds, history, COLUMNS, missing)
+
+
+def _differences(path: Path, before: Path, brick: int) -> np.ndarray | None:
+    """Return a brick packed as differences from the one of another step; None without one."""
+    with Archive(path) as one, Archive(before) as other:
+        numbers, known = one.load_numbers(brick), other.load_numbers(brick)
+        a, b = (file.index.network_of(file.index.bricks[brick]) for file in (one, other))
+    if numbers is None or known is None or a != b:
+        return None
+    return pack_differences(numbers, known)[DIFFERENCES]
 
 
 def _range(step: ModelIndex) -> tuple[tuple[float, ...], tuple[float, ...]]:

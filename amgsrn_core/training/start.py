@@ -48,10 +48,13 @@ class WarmStart:
         A model file, by its absolute path; of a series, its last step is meant.
     iterations : int, default: 0
         How many iterations follow; 0 for half of those of a training without it.
+    differences : bool, default: False
+        Whether compressed networks are going to be stored as differences from this model's.
     """
 
     path: str
     iterations: int = 0
+    differences: bool = False
 
     def training(self, training: TrainingConfig) -> TrainingConfig:
         """Return how a network is trained that starts from one of this model's."""
@@ -68,7 +71,8 @@ class WarmStart:
         """Return what changes with what the training starts from, as plain JSON types."""
         with Archive(self.path) as archive:
             fingerprint = archive.index.training.config.get("fingerprint")
-            return [str(fingerprint or archive.checksum), self.iterations]
+            identity = [str(fingerprint or archive.checksum), self.iterations]
+        return [*identity, "differences"] if self.differences else identity
 
     def check(self, network: NetworkConfig, components: int, bricks: list[BrickRecord]) -> None:
         """Raise unless the model's networks can stand for those of these bricks.

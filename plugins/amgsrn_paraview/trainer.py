@@ -275,6 +275,10 @@ class AMGSRNTrainer(Algorithm):
         """Set the optimiser steps of every time step after the first; 0 for half."""
         self._assign(self._series, warm_iterations=iterations)
 
+    def SetSeriesDifferences(self, on: int) -> None:
+        """Choose whether compressed steps are stored as differences where that is smaller."""
+        self._assign(self._series, series_differences=bool(on))
+
     # --- Commands and information ----------------------------------------------------------------
 
     def Pause(self) -> None:

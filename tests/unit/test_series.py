@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from sample_volumes import coordinate, write_netcdf
 
 from amgsrn_core import NeuralVolume, open_series, open_volume, volume_from_array
 from amgsrn_core.archive import (
+    Archive,
     BrickRecord,
     ModelIndex,
     load_brick,
@@ -22,6 +25,7 @@ from amgsrn_core.archive import (
     verify_archive,
     write_archive,
 )
+from amgsrn_core.archive.compression import COMPRESSED, DIFFERENCES
 from amgsrn_core.cli import main
 from amgsrn_core.config import (
     BrickConfig,
@@ -340,6 +344,128 @@ def test_a_training_starts_from_any_model_of_its_kind(source, trained, tmp_path)
     other = dataclasses.replace(WIND, width=32)
     with pytest.raises(ConfigurationError, match="networks of another kind or size"):
         train(volume, tmp_path / "other.amgsrn", other, QUICK, start=trained)
+
+
+# --- Steps as differences -------------------------------------------------------------------------
+
+DIFFERENT = SeriesConfig(series_differences=True)
+PACKED = StorageConfig(compress=True, compress_finetune=40)
+
+
+def stored_as(path: Path) -> list[str]:
+    """Return the name of the packed parameters of each brick."""
+    with Archive(path) as archive:
+        names = [archive.load_brick(i, decode=False) for i in range(len(archive.index.bricks))]
+    return [name for found in names for name in (COMPRESSED, DIFFERENCES) if name in found]
+
+
+@pytest.fixture(scope="module")
+def differing(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A series whose later steps are differences, and beside it its steps' own models."""
+    folder = tmp_path_factory.mktemp("differences")
+    path = folder / "wind.amgsrn"
+
+    def keep(progress: Progress) -> Command:
+        if progress.phase == "saving" and progress.step == STEPS - 1:
+            for parts in folder.glob("wind.amgsrn.*/step-*/step.amgsrn"):
+                (folder / f"{parts.parent.name}.amgsrn").write_bytes(parts.read_bytes())
+        return Command.CONTINUE
+
+    steps = open_series(source)
+    assert train_series(steps, path, WIND, QUICK, PACKED, series=DIFFERENT, observer=keep).completed
+    return path
+
+
+def test_steps_stored_as_differences_are_those_that_were_trained(differing):
+    assert stored_as(differing) == [COMPRESSED, *[DIFFERENCES] * (STEPS - 1)]
+    verify_archive(differing)
+    for step in reversed(range(STEPS)):
+        found = load_brick(differing, step)
+        alone = load_brick(differing.parent / f"step-{step:04d}.amgsrn", 0)
+        assert found.keys() == alone.keys()
+        for name, value in alone.items():
+            np.testing.assert_array_equal(found[name], value)
+    field = NeuralVolume.open(differing, "cpu").at(3)
+    assert psnr(field, moving()[3]) == pytest.approx(field.index.psnr, abs=0.05)
+
+
+def test_steps_as_differences_make_a_smaller_file(source, differing, tmp_path):
+    path = tmp_path / "whole.amgsrn"
+    train_series(open_series(source), path, WIND, QUICK, PACKED)
+    assert stored_as(path) == [COMPRESSED] * STEPS
+    sizes = [sum(map(packed_bytes(file), range(1, STEPS))) for file in (differing, path)]
+    assert sizes[0] < 0.9 * sizes[1]
+
+
+def packed_bytes(path: Path) -> Callable[[int], int]:
+    def size(number: int) -> int:
+        stored = load_brick(path, number, decode=False)
+        return sum(len(stored.get(name, ())) for name in (COMPRESSED, DIFFERENCES))
+
+    return size
+
+
+def test_a_stopped_series_of_differences_becomes_the_same(source, differing, tmp_path):
+    path = tmp_path / "stopped.amgsrn"
+    run = functools.partial(
+        train_series, open_series(source), path, WIND, QUICK, PACKED, series=DIFFERENT
+    )
+    assert not run(observer=Interrupter(2)).completed
+    assert run().completed
+    assert stored_as(path) == stored_as(differing)
+    for step in range(STEPS):
+        found, expected = load_brick(path, step), load_brick(differing, step)
+        for name in ("feature_grids", "decoder.0.weight", "transforms"):
+            np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_bricks_are_stored_as_differences_from_their_own(source, tmp_path):
+    """A step now and then is whole; a brick that was constant has nothing to differ from."""
+    values = np.repeat(moving(steps=1), 9, axis=0)
+    values[3, :, :, 7:] = 0.5
+    path = tmp_path / "bricks.amgsrn"
+    train_series(
+        [volume_from_array(np.array(step)) for step in values],
+        path,
+        WIND,
+        dataclasses.replace(QUICK, iterations=20),
+        StorageConfig(compress=True, compress_loss=1.0),
+        bricks=BrickConfig(bricks=(1, 1, 2), ghost=0),
+        dispatch=DispatchConfig(workers=1),
+        series=SeriesConfig(warm_iterations=1, series_differences=True),
+    )
+    verify_archive(path)
+    count = {name: stored_as(path).count(name) for name in (COMPRESSED, DIFFERENCES)}
+    assert count == {COMPRESSED: 5, DIFFERENCES: 12}
+    with Archive(path) as archive:
+        for whole in (0, 1, 9, 16, 17):
+            assert COMPRESSED in archive.load_brick(whole, decode=False)
+
+
+def test_damage_to_a_step_is_told_of_those_that_build_on_it(differing, tmp_path):
+    path = tmp_path / "damaged.amgsrn"
+    packed = load_brick(differing, 1, decode=False)[DIFFERENCES].tobytes()
+    text = differing.read_bytes()
+    at = text.index(packed) + len(packed) // 2
+    path.write_bytes(text[:at] + bytes(100) + text[at + 100 :])
+    load_brick(path, 0, verify=True)
+    for number in (1, 3):
+        with pytest.raises(ArchiveError, match=r"cannot be used: .*brick 1 differ.*\.$"):
+            load_brick(path, number, verify=True)
+    with Archive(differing) as archive:  # all that is left are differences
+        index = archive.index.replace(time=None, bricks=archive.index.bricks[2:3])
+        write_archive(path, index, [archive.load_brick(2, decode=False)])
+    with pytest.raises(ArchiveError, match="lacks the network that another one's differences"):
+        load_brick(path, 0)
+
+
+def test_only_compressed_steps_are_stored_as_differences(source, tmp_path, capsys):
+    with pytest.raises(ConfigurationError, match="Only compressed networks are stored as"):
+        train_series(open_series(source), tmp_path / "a.amgsrn", WIND, series=DIFFERENT)
+    output = str(tmp_path / "a.amgsrn")
+    assert main(["train", str(source), "--time", "all", "-o", output, "--series-differences"])
+    assert "give compress (--compress)" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_steps_have_to_fit_together():

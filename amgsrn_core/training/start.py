@@ -71,8 +71,8 @@ class WarmStart:
         """Return what changes with what the training starts from, as plain JSON types."""
         with Archive(self.path) as archive:
             fingerprint = archive.index.training.config.get("fingerprint")
-            identity = [str(fingerprint or archive.checksum), self.iterations]
-        return [*identity, "differences"] if self.differences else identity
+            identity = str(fingerprint or archive.checksum)
+        return [identity, self.iterations, *(["differences"] if self.differences else [])]
 
     def check(self, network: NetworkConfig, components: int, bricks: list[BrickRecord]) -> None:
         """Raise unless the model's networks can stand for those of these bricks.

@@ -14,7 +14,17 @@ from sample_models import small_brick, small_index
 from amgsrn_core import NeuralVolume, open_volume, train, volume_from_array
 from amgsrn_core.archive import Archive, load_brick, parameter_shapes, read_index, write_archive
 from amgsrn_core.archive.cells import coarser_cells, decode_table, pack_cells
-from amgsrn_core.archive.compression import COMPRESSED, pack, rounded, unpack
+from amgsrn_core.archive.compression import (
+    COMPRESSED,
+    DIFFERENCES,
+    Numbers,
+    pack,
+    pack_differences,
+    rounded,
+    unpack,
+    unpack_differences,
+    unpack_numbers,
+)
 from amgsrn_core.cli import main
 from amgsrn_core.config import BrickConfig, NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import ArchiveError, ConfigurationError
@@ -78,6 +88,28 @@ def test_rounding_errors_are_those_of_the_steps():
     assert 0.01 < error.std() * np.sqrt(12) < 0.01 * np.sqrt(27)
 
 
+def numbers(values: dict[str, np.ndarray], size: float) -> Numbers:
+    return unpack_numbers(pack(values, steps(size, values)), parameter_shapes(SIZE, 1))
+
+
+@pytest.mark.parametrize("size", [1e-9, 0.004, 0.01, 0.013, 100.0])
+def test_differences_give_the_same_numbers_as_the_whole(size):
+    """Also where the network that they are from has other steps, or is another one altogether."""
+    random, shapes = np.random.default_rng(1), parameter_shapes(SIZE, 1)
+    old = parameters()
+    near = {k: v + random.normal(0, 0.01, v.shape).astype("f4") for k, v in old.items()}
+    for values in (near, parameters(seed=1)):
+        wanted, before = numbers(values, size), numbers(old, 0.01)
+        packed = pack_differences(wanted, before)
+        found = unpack_differences(packed, before, shapes).restored()
+        for name, value in rounded(values, steps(size, values)).items():
+            np.testing.assert_array_equal(found[name], value)
+        own = len(pack(values, steps(size, values))[COMPRESSED])
+        assert len(packed[DIFFERENCES]) < own + 100  # the flags
+        if values is near and 0.001 < size < 1.0:
+            assert len(packed[DIFFERENCES]) < 0.8 * own
+
+
 def test_packing_approaches_the_numbers_entropy():
     values = parameters()
     coarse = pack(values, steps(0.3, values))[COMPRESSED]
@@ -90,22 +122,31 @@ def test_any_damage_to_packed_parameters_is_told_in_a_sentence():
     values, shapes = parameters(), parameter_shapes(SIZE, 1)
     intact = pack(values, steps(0.05, values))[COMPRESSED]
     random = np.random.default_rng(0)
-    refused = 0
     for length in (0, 3, 200, len(intact) // 2, len(intact) - 1):
         with pytest.raises(ArchiveError):
             unpack({COMPRESSED: intact[:length]}, shapes)
     with pytest.raises(ArchiveError):
         unpack({COMPRESSED: intact}, parameter_shapes(NetworkConfig(), 1))
-    for position in random.integers(0, len(intact), 300):
-        damaged = intact.copy()
-        damaged[position] ^= 1 << random.integers(0, 8)
-        try:
-            found = unpack({COMPRESSED: damaged}, shapes)
-        except ArchiveError:
-            refused += 1
-        else:
-            assert all(found[name].shape == shape for name, shape in shapes.items())
-    assert refused
+    before = numbers(parameters(seed=1), 0.1)
+    differences = pack_differences(numbers(values, 0.05), before)[DIFFERENCES]
+    for length in (0, 3, 200, len(differences) - 1):
+        with pytest.raises(ArchiveError):
+            unpack_differences({DIFFERENCES: differences[:length]}, before, shapes)
+    for name, tensor in ((COMPRESSED, intact), (DIFFERENCES, differences)):
+        refused = 0
+        for position in random.integers(0, len(tensor), 200):
+            damaged = tensor.copy()
+            damaged[position] ^= 1 << random.integers(0, 8)
+            try:
+                if name == COMPRESSED:
+                    found = unpack({name: damaged}, shapes)
+                else:
+                    found = unpack_differences({name: damaged}, before, shapes).restored()
+            except ArchiveError:
+                refused += 1
+            else:
+                assert all(found[key].shape == shape for key, shape in shapes.items())
+        assert refused
 
 
 def write_compressed(path: Path) -> dict[str, np.ndarray]:
@@ -233,6 +274,39 @@ def test_what_is_rounded_in_groups_loses_less_than_rounding_at_once():
     assert in_groups.scale > tuning.shrunk.scale
     at_once = dataclasses.replace(tuning.shrunk, scale=in_groups.scale)
     assert error(in_groups) < 0.93 * error(at_once)
+
+
+def test_fine_tuning_towards_another_network_makes_the_differences_small():
+    """What is learned are data that differ a little from those of the other network."""
+    shapes, sizes = parameter_shapes(SIZE, 1), []
+    low, high = torch.tensor([-2.0]), torch.tensor([2.0])
+    network = initial_network(SIZE, low, high, 0)
+    for factor in (1.0, 1.05):
+        block = Block(factor * waves()[None], None)
+        data = prepare(block, low.numpy(), high.numpy(), torch.device("cpu"))
+        fit(network, data, FAST)
+        if factor == 1.0:
+            coarse = {name: step * 3e-3 for name, step in unit_steps(network).items()}
+            before = unpack_numbers(pack(network.state_arrays(), coarse), shapes)
+    trained = network.state_arrays()
+    for reference in (None, before.restored()):
+        set_parameters(network, trained)
+        tuning = finetune.Finetuning(
+            network,
+            data,
+            FAST,
+            unit_steps(network),
+            120,
+            lambda found: 1e-5,
+            1e-5,
+            1.02e-5,
+            reference,
+        )
+        while not tuning.is_done:
+            tuning.step()
+        now = unpack_numbers(pack(tuning.shrunk.parameters, coarse), shapes)
+        sizes.append(len(pack_differences(now, before)[DIFFERENCES]))
+    assert sizes[1] < 0.93 * sizes[0]
 
 
 @pytest.mark.parametrize("last", [100, 700, 895])

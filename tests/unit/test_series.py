@@ -409,7 +409,7 @@ def train_alike(path: Path, values: np.ndarray, bricks: BrickConfig | None = Non
         path,
         WIND,
         QUICK,
-        StorageConfig(compress=True),
+        StorageConfig(compress=True, compress_finetune=0),
         bricks=bricks,
         dispatch=DispatchConfig(workers=2),
         series=SeriesConfig(warm_iterations=1, series_differences=True),

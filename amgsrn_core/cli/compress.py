@@ -66,6 +66,8 @@ def _rows(
     yield "model", arguments.output
     yield "size", f"{size(small)}, {figure(large / small, digits=3)} : 1 of the model's"
     yield "compression", f"{figure(after.source.bytes / small, digits=3)} : 1 of the data"
+    if not arguments.against:
+        yield "fine-tuning", "none without the data; --against names them, for a smaller file"
     yield "PSNR when trained", decibels(before.psnr)
     yield "PSNR now" + ("" if arguments.against else ", about"), decibels(after.psnr)
 

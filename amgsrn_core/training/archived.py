@@ -45,10 +45,10 @@ def compress_model(
     """Compress every brick of a model file, and write another one.
 
     With a reference the loss is that against the data, as if the model had been compressed when it
-    was trained. Without, errors are measured against the model itself, and the loss is counted as
-    if they were independent of those that it has: its mean squared error, known from its PSNR, may
-    grow by what the loss stands for. PSNR and largest error in the new file are then estimated
-    alike, the latter as a bound.
+    was trained. Without, there is nothing to fine-tune by: networks are only rounded. Errors are
+    then measured against the model itself, and the loss is counted as if they were independent of
+    those that it has: its mean squared error, known from its PSNR, may grow by what the loss stands
+    for. PSNR and largest error in the new file are estimated alike, the latter as a bound.
 
     Parameters
     ----------
@@ -72,6 +72,8 @@ def compress_model(
         The model is compressed already, does not say how good it is (and there is no reference), is
         of a kind that cannot be compressed, or the reference is on another grid.
     """
+    if reference is None:
+        storage = dataclasses.replace(storage, compress_finetune=0)
     with Archive(path) as archive:
         index = archive.index
         _check(index, os.fspath(path), reference is None)

@@ -65,7 +65,6 @@ _FIRST_SHARE = 0.05
 # once more near the end, since the one may fall faster than the other. (More often is worse: steps
 # that were too coarse for a while leave a network that never recovers.)
 _CALIBRATION, _AGAIN_AFTER = 20, 0.75
-_NOTHING = 0.01
 # While rounding for good: the learning rate in steps, falling over a round and within each group;
 # by how much the steps grow in the first round, after one within the limit and after one beyond
 # it; how they are corrected beside that: of the error scale^2 that steps add by themselves this
@@ -172,10 +171,8 @@ class Finetuning:
     def step(self) -> None:
         """Do one iteration."""
         if not self._loss_per_error:
-            # A network that is compared with its own values has no error yet: that shows later.
-            known = self._before > _NOTHING * self._limit
             loss = self._mean_loss(self._grids, self._weights)
-            self._loss_per_error = loss / self._before if known else 1.0
+            self._loss_per_error = loss / max(self._before, 1e-30)
         with torch.no_grad():
             if self.iteration < self._shrinking:
                 self._shrink()
@@ -322,10 +319,11 @@ class Finetuning:
     def _next_scale(self, error: float) -> float:
         """Return the scale of the next round: where the limit will be reached, as far as known."""
         inside = error <= self._limit
+        known = self._scale, math.log(max(error, 1e-30))
         if inside:
-            self._inside = self._scale, math.log(error)
+            self._inside = known
         else:
-            self._outside = self._scale, math.log(error)
+            self._outside = known
         (below, low), (above, high) = self._inside, self._outside
         if 0.0 < below < above < math.inf:
             share = (math.log(_MARGIN * self._limit) - low) / (high - low)

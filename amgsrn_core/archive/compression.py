@@ -87,7 +87,7 @@ def pack(parameters: Mapping[str, np.ndarray], steps: Steps) -> dict[str, np.nda
     Returns
     -------
     dict
-        :data:`COMPRESSED`, for :func:`unpack`.
+        :data:`COMPRESSED`, for :func:`unpack_numbers`.
     """
     numbers = {n: _quantise(parameters[n], steps[n]) for n in parameters if n not in _EXACT}
     data = _head(parameters, steps) + encode(_grouped_all(numbers))
@@ -113,10 +113,10 @@ def pack_differences(numbers: Numbers, before: Numbers) -> dict[str, np.ndarray]
     return {DIFFERENCES: np.frombuffer(data, dtype=np.uint8)}
 
 
-def unpack(
+def unpack_numbers(
     tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, np.ndarray]:
-    """Return the parameters float32 that :func:`pack` compressed, as :func:`rounded` has them.
+) -> Numbers:
+    """Return the numbers that :func:`pack` compressed; they restore what :func:`rounded` returns.
 
     Parameters
     ----------
@@ -130,13 +130,6 @@ def unpack(
     ArchiveError
         When the bytes do not hold parameters of these shapes.
     """
-    return unpack_numbers(tensors, shapes).restored()
-
-
-def unpack_numbers(
-    tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
-) -> Numbers:
-    """Return what :func:`unpack` makes the parameters of."""
     data = tensors[COMPRESSED].tobytes()
     exact, steps, position = _read_head(data, shapes)
     groups = decode(data[position:], _all_counts(shapes))
@@ -165,7 +158,7 @@ def unpack_differences(
 
 
 def rounded(parameters: Mapping[str, np.ndarray], steps: Steps) -> dict[str, np.ndarray]:
-    """Return the parameters float32 as they come back from :func:`unpack`, without coding them.
+    """Return the parameters float32 as they come back from :func:`pack`, without coding them.
 
     Parameters
     ----------

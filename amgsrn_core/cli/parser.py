@@ -301,12 +301,7 @@ def _add_compress(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="the data that it was trained on, to measure the loss against them instead of "
         "estimating it, and to learn from them again",
     )
-    parser.add_argument(
-        "--variable",
-        metavar="NAME",
-        action="append",
-        help="their variable; default: what the model was trained on",
-    )
+    _add_variable(parser, "; default: what the model was trained on")
     add_options(parser, StorageConfig, without=("dtype", "compress"))
     _add_device(parser)
 
@@ -433,6 +428,11 @@ def _add_output(parser: argparse.ArgumentParser, metavar: str, words: str) -> No
 def _add_selection(
     parser: argparse.ArgumentParser, default: str = "", time: str | None = None
 ) -> None:
+    _add_variable(parser, default)
+    _add_time(parser, default if time is None else time)
+
+
+def _add_variable(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "--variable",
         metavar="NAME",
@@ -440,7 +440,6 @@ def _add_selection(
         help="variable to use; several (repeat it, or A,B,C) become the components of one field"
         f"{default or '; may be left out where the file holds only one'}",
     )
-    _add_time(parser, default if time is None else time)
 
 
 def _add_time(parser: argparse.ArgumentParser, words: str) -> None:

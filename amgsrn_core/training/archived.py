@@ -13,7 +13,7 @@ import torch
 from amgsrn_core.archive import Archive, BrickRecord, ModelIndex, write_archive
 from amgsrn_core.archive.cells import coarser_cells
 from amgsrn_core.archive.compression import refuse_incompressible
-from amgsrn_core.config import StorageConfig, TrainingConfig
+from amgsrn_core.config import StorageConfig, TrainingConfig, from_json
 from amgsrn_core.devices import select_device
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.loaded_brick import LoadedBrick
@@ -130,7 +130,7 @@ def _training(index: ModelIndex, device: str, backend: str) -> TrainingConfig:
     fields -= {"device", "backend", "data_device"}
     known = {k: v for k, v in index.training.config.items() if k in fields}
     try:
-        return TrainingConfig(**known, device=device, backend=backend)
+        return from_json(TrainingConfig, {**known, "device": device, "backend": backend})
     except (ConfigurationError, TypeError):  # of another version, whose options had other values
         return TrainingConfig(device=device, backend=backend)
 
@@ -186,8 +186,9 @@ class _Brick:
         """
         record, network, unit = self._record, self._network, self._weights.mean()
         growth = 10.0 ** (storage.compress_loss / 10.0)
+        before = self._measured()[0]
         if self._has_data:
-            limit = self._measured()[0] * growth
+            limit = before * growth
         else:
             assert record.psnr is not None
             limit = 10.0 ** (-record.psnr / 10.0) * (growth - 1.0)
@@ -197,6 +198,7 @@ class _Brick:
             self._training,
             storage,
             lambda: self._measured()[0] / unit,
+            before / unit,
             limit / unit,
             go_on,
         )

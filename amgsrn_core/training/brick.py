@@ -22,7 +22,13 @@ from amgsrn_core.training.compression import Packed, compressed
 from amgsrn_core.training.fit import FitResult, fit
 from amgsrn_core.training.history import History, psnr_of
 from amgsrn_core.training.placement import place_grids
-from amgsrn_core.training.progress import Command, Observer, Progress, unobserved
+from amgsrn_core.training.progress import (
+    Command,
+    Observer,
+    Progress,
+    after_pause,
+    unobserved,
+)
 from amgsrn_core.training.quality import FitQuality, measure
 from amgsrn_core.training.records import Records
 from amgsrn_core.training.sampling import TrainingData, prepare
@@ -31,8 +37,8 @@ from amgsrn_core.volume.geometry import Extent
 from amgsrn_core.volume.volume import Block
 
 _SEEDS = 2**31
-# Iterations of fine-tuning between questions to the observer, and seconds while it pauses.
-_ASK_EVERY, _PATIENCE_SECONDS = 5, 0.25
+# Iterations of fine-tuning between questions to the observer.
+_ASK_EVERY = 5
 
 
 @dataclass
@@ -133,9 +139,7 @@ def fit_brick(
             low, high = known.range_for(low, high)
             record = _ranged(record, low, high)
         model, data = _start(block, low, high, network, training, device, known)
-        is_compressed = storage.compress
-        if is_compressed:
-            observer = _including(storage.compress_finetune, observer)
+        observer = _including(storage.finetuning, observer)
         result = fit(
             model, data, training, checkpoints=checkpoints, observer=observer, records=records
         )
@@ -144,7 +148,7 @@ def fit_brick(
         told = _Told(observer, training, result, model, data)
         told("measuring")
         quality, state = measure(model, data, inner), model.state_arrays()
-        if is_compressed:
+        if storage.compress:
             begun = time.monotonic()
             reference = known.state if start and known and start.differences else None
             packed = _packed(
@@ -158,7 +162,7 @@ def fit_brick(
         told("saving")
         fitted = _fitted(record, result, state, data, quality, high - low)
         cells = network_cells(model, record, dims, data.valid)
-        fitted.state["macro_cells"] = coarser_cells(cells) if is_compressed else cells
+        fitted.state["macro_cells"] = coarser_cells(cells) if storage.compress else cells
         return fitted
 
 
@@ -186,6 +190,7 @@ def _packed(
         training,
         storage,
         lambda: measure(model, data, inner).mean_square,
+        quality.mean_square,
         quality.mean_square * 10.0 ** (storage.compress_loss / 10.0),
         go_on,
         None if checkpoints is None else checkpoints.of_finetuning(),
@@ -310,11 +315,7 @@ class _Told:
 
     def may_go_on(self, phase: str) -> bool:
         """Tell, and wait for as long as the answer is to pause; False when it is to stop."""
-        command = self(phase)
-        while command is Command.PAUSE:
-            time.sleep(_PATIENCE_SECONDS)
-            command = self("paused")
-        return command is not Command.STOP
+        return after_pause(self(phase), self) is not Command.STOP
 
 
 def _including(finetuning: int, observer: Observer) -> Observer:

@@ -40,6 +40,7 @@ def compressed(
     config: TrainingConfig,
     storage: StorageConfig,
     error: Callable[[], float],
+    before: float,
     limit: float,
     go_on: Callable[[int], bool] = lambda iteration: True,
     checkpoints: CheckpointFile | None = None,
@@ -59,8 +60,8 @@ def compressed(
         limit, it is as if there had been none.
     error : callable
         Returns the network's mean squared error as it is now.
-    limit : float
-        What that may be at most.
+    before, limit : float
+        That, and what it may be at most.
     go_on : callable, optional
         Asked before each iteration of fine-tuning; False stops.
     checkpoints : CheckpointFile, optional
@@ -73,13 +74,13 @@ def compressed(
     dict or None
         Of :func:`amgsrn_core.archive.compression.pack`; None when it was stopped.
     """
-    unit, before = unit_steps(network), error()
-    trained = network.state_arrays()
+    unit, trained = unit_steps(network), network.state_arrays()
 
     def rounded_error(candidate: Candidate) -> float:
         set_parameters(network, rounded(candidate.parameters, candidate.steps(unit)))
         return error()
 
+    found: Candidate | None = None
     if storage.compress_finetune:
         tuning = Finetuning(
             network,
@@ -94,24 +95,21 @@ def compressed(
         )
         if not _finetuned(tuning, go_on, checkpoints, config.checkpoint_seconds):
             return None
-        if (found := tuning.settled) is not None:
-            steps = found.steps(unit)
-            set_parameters(network, rounded(found.parameters, steps))
-            return pack(found.parameters, steps)
-        if (found := tuning.shrunk) is not None:
-            set_parameters(network, found.parameters)
-            packed = _searched(network, unit, found.scale, error, error(), limit)
-            if packed is not None:
-                return packed
-        set_parameters(network, trained)
-    scale = math.sqrt(max(limit - before, 0.01 * limit))
-    packed = _searched(network, unit, scale, error, before, limit)
-    if packed is None:
+        found = tuning.settled
+        if found is None and (shrunk := tuning.shrunk) is not None:
+            set_parameters(network, shrunk.parameters)
+            found = _searched(shrunk.parameters, shrunk.scale, rounded_error, error(), limit)
+    if found is None:
+        scale = math.sqrt(max(limit - before, 0.01 * limit))
+        found = _searched(trained, scale, rounded_error, before, limit)
+    if found is None:
         raise TrainingError(
             f"The network cannot be compressed at a loss of {storage.compress_loss:g} dB; allow a "
             "larger one (compress-loss)."
         )
-    return packed
+    steps = found.steps(unit)
+    set_parameters(network, rounded(found.parameters, steps))
+    return pack(found.parameters, steps)
 
 
 def _finetuned(
@@ -138,19 +136,16 @@ def _finetuned(
 
 
 def _searched(
-    network: SceneNetwork,
-    unit: Steps,
+    exact: dict[str, np.ndarray],
     scale: float,
-    error: Callable[[], float],
+    rounded_error: Callable[[Candidate], float],
     before: float,
     limit: float,
-) -> Packed | None:
-    """Round a network by the largest steps that keep to the limit; None if none do."""
-    exact = network.state_arrays()
+) -> Candidate | None:
+    """Return parameters with the largest steps that keep to the limit; None if none do."""
     best, low, high = 0.0, 0.0, math.inf
     for _ in range(_ROUNDS):
-        set_parameters(network, rounded(exact, scaled(unit, scale)))
-        now = error()
+        now = rounded_error(Candidate(exact, scale, scale))
         if now <= limit:
             best = low = scale
             if now - before >= _ENOUGH * (limit - before):
@@ -161,11 +156,7 @@ def _searched(
         growth = 0.97 * (limit - before) / max(now - before, 1e-30)
         guess = scale * min(max(math.sqrt(max(growth, 0.0)), 0.4), 1.5)
         scale = guess if low < guess < high else 0.5 * (low + high)
-    if not best:
-        return None
-    steps = scaled(unit, best)
-    set_parameters(network, rounded(exact, steps))
-    return pack(exact, steps)
+    return Candidate(exact, best, best) if best else None
 
 
 def set_parameters(network: SceneNetwork, values: dict[str, np.ndarray]) -> None:
@@ -173,11 +164,6 @@ def set_parameters(network: SceneNetwork, values: dict[str, np.ndarray]) -> None
     with torch.no_grad():
         for name, parameter in network.state_dict().items():
             parameter.copy_(torch.from_numpy(values[name]))
-
-
-def scaled(unit: Steps, scale: float) -> Steps:
-    """Return the steps whose errors add up to about `scale` squared."""
-    return {name: (steps * scale).astype(np.float32) for name, steps in unit.items()}
 
 
 def unit_steps(network: SceneNetwork) -> Steps:

@@ -13,7 +13,13 @@ from amgsrn_core.errors import DivergedError
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.training.checkpoint import Checkpoint, CheckpointFile
 from amgsrn_core.training.history import History, psnr_of, row_interval
-from amgsrn_core.training.progress import Command, Observer, Progress, unobserved
+from amgsrn_core.training.progress import (
+    Command,
+    Observer,
+    Progress,
+    after_pause,
+    unobserved,
+)
 from amgsrn_core.training.records import Records
 from amgsrn_core.training.sampling import TrainingData
 from amgsrn_core.training.schedule import rates
@@ -125,9 +131,7 @@ class _Loop:
         if command is Command.PAUSE:
             self._save_if_possible()
             paused = time.monotonic()
-            while command is Command.PAUSE:
-                time.sleep(_PATIENCE_SECONDS)
-                command = self._ask("paused")
+            command = after_pause(command, self._ask)
             self._resumed += time.monotonic() - paused
         return command is not Command.STOP
 

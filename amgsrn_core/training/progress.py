@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from amgsrn_core.archive import ModelIndex
     from amgsrn_core.networks import SceneNetwork
     from amgsrn_core.training.history import History
+
+
+# How often an observer is asked whether it still wants a pause.
+_PAUSE_SECONDS = 0.25
 
 
 class Command(enum.Enum):
@@ -124,6 +129,14 @@ class Progress:
 
 
 Observer = Callable[[Progress], Command]
+
+
+def after_pause(command: Command, ask: Callable[[str], Command]) -> Command:
+    """Return the first answer that is not to pause; `ask` is told the phase meanwhile."""
+    while command is Command.PAUSE:
+        time.sleep(_PAUSE_SECONDS)
+        command = ask("paused")
+    return command
 
 
 def unobserved(progress: Progress) -> Command:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amgsrn_core.archive.entropy import LARGEST, bits, decode, encode
+from amgsrn_core.archive.entropy import LARGEST, bits, coder_package, decode, encode
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError, ConfigurationError
 
@@ -67,7 +67,11 @@ class Numbers:
 
 
 def refuse_incompressible(network: NetworkConfig) -> None:
-    """Raise :class:`ConfigurationError` for a network that has no grids to compress."""
+    """Raise :class:`ConfigurationError` for a network that has no grids to compress.
+
+    Also where nothing can be compressed, for want of a package.
+    """
+    coder_package()
     if network.encoder == "hash":
         raise ConfigurationError(
             "Networks with a hash grid cannot be compressed; use the encoder adaptive or dense."

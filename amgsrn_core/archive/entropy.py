@@ -34,7 +34,7 @@ _HEAD = struct.Struct("<II")
 
 def encode(groups: Sequence[np.ndarray]) -> bytes:
     """Code groups of numbers int64, each number between -LARGEST and LARGEST."""
-    coder = _constriction().stream.queue.RangeEncoder()
+    coder = coder_package().stream.queue.RangeEncoder()
     levels = np.array([_levels(group) for group in groups], dtype=np.uint8).reshape(-1, 2)
     excess = []
     for group, (zeros, mean) in zip(groups, levels):
@@ -71,7 +71,7 @@ def decode(data: bytes, counts: Sequence[int]) -> list[np.ndarray]:
     if stop > len(data) or (len(data) - stop) % 4:
         raise ArchiveError("its compressed parameters do not have the network's size")
     levels = _read_levels(data[_HEAD.size : start], len(counts))
-    coder = _constriction().stream.queue.RangeDecoder(
+    coder = coder_package().stream.queue.RangeDecoder(
         np.frombuffer(data, dtype="<u4", offset=stop).astype(np.uint32)
     )
     groups = []
@@ -103,7 +103,8 @@ def bits(group: np.ndarray) -> float:
 # --- Helpers -------------------------------------------------------------------------------------
 
 
-def _constriction() -> Any:
+def coder_package() -> Any:
+    """Return the package constriction, or raise :class:`ConfigurationError`."""
     try:
         import constriction
     except ImportError as error:
@@ -146,7 +147,7 @@ def _read_levels(side: bytes, groups: int) -> np.ndarray:
 
 def _model(zeros: int, mean: int) -> Any:
     """Return the coder's model of two stored parameters."""
-    return _constriction().stream.model.Categorical(_probabilities(zeros, mean), perfect=False)
+    return coder_package().stream.model.Categorical(_probabilities(zeros, mean), perfect=False)
 
 
 def _probabilities(zeros: int, mean: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -440,6 +441,13 @@ def test_a_hash_grid_is_refused_before_any_work(tmp_path):
     network = NetworkConfig(encoder="hash", grids=2, hash_log2_size=6)
     with pytest.raises(ConfigurationError, match="hash grid cannot be compressed"):
         train(volume_from_array(waves()), tmp_path / "m.amgsrn", network, FAST, COMPRESS)
+
+
+def test_a_missing_package_is_told_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "constriction", None)
+    with pytest.raises(ConfigurationError, match="pip install constriction"):
+        train(volume_from_array(waves()), tmp_path / "m.amgsrn", SIZE, FAST, COMPRESS)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_dense_grid_of_two_components_is_compressed(tmp_path):

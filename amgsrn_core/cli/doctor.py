@@ -18,6 +18,7 @@ from typing import Any
 import amgsrn_core
 from amgsrn_core.cli import paraview_launcher
 from amgsrn_core.cli.report import prepare_report, write_report
+from amgsrn_core.cli.virtual_display import find_server
 from amgsrn_core.errors import AmgsrnError
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
@@ -370,13 +371,13 @@ def _judge_neural_volume(seen: dict[str, Any], pvpython: str) -> Finding:
 def _display() -> Finding:
     if display := os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         return Finding("display", OK, display)
-    if shutil.which("xvfb-run") and shutil.which("xauth"):
+    if find_server() is not None:
         return Finding("display", OK, "none; pvpython, pvbatch and pvserver get a virtual one")
     return Finding(
         "display",
         NOTE,
-        "none, and no xvfb-run",
-        "Install the packages xvfb and xauth, unless this ParaView renders off screen by itself.",
+        "none, and no Xvfb",
+        "Install the package xvfb, unless this ParaView renders off screen by itself.",
     )
 
 

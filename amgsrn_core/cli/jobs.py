@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import IO
 from amgsrn_core.cli.failures import Interrupted
 from amgsrn_core.cli.report import duration, print_rows
 from amgsrn_core.cli.signals import Stop, stoppable
+from amgsrn_core.cli.virtual_display import ends_with_parent
 from amgsrn_core.errors import AmgsrnError, ConfigurationError, OutputError
 from amgsrn_core.interop.jobs import Folders, Job, read_jobs
 from amgsrn_core.output import reason
@@ -176,6 +178,8 @@ class _Runner:
             stderr=subprocess.STDOUT,
             # An interrupt of the terminal reaches us alone; we pass it on.
             start_new_session=True,
+            # Also if we are killed: a job that nobody waits for would hold the device.
+            preexec_fn=ends_with_parent(signal.SIGTERM),
         )
 
     def _next(self, job: Job, progress: _Progress, status: int) -> None:

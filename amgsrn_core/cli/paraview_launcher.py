@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import amgsrn_core
+from amgsrn_core.cli.virtual_display import find_server, run_on_virtual_display
 from amgsrn_core.errors import AmgsrnError
 
 PROGRAMS = ("pvpython", "pvbatch", "pvserver", "paraview")
@@ -23,8 +24,9 @@ def run_paraview(program: str, args: Sequence[str]) -> int:
     """Replace this process by one of ParaView's programs, as ``env`` does.
 
     Signals, standard input and the exit status are therefore the program's own, also under
-    ``mpiexec``. Where there is no X display the program runs under ``xvfb-run``, one virtual
-    display per rank.
+    ``mpiexec``. Where there is no X display the program gets a virtual one, on each rank its own,
+    and this process stays to end both together; see
+    :func:`amgsrn_core.cli.virtual_display.run_on_virtual_display`.
 
     Parameters
     ----------
@@ -38,42 +40,50 @@ def run_paraview(program: str, args: Sequence[str]) -> int:
     AmgsrnError
         When the program, the plugin or a display for ParaView's window is missing.
     """
-    command, note = paraview_command(program, args)
+    command = [str(find_program(program)), *args]
+    needs_display = _needs_display(program, args)
     environment = paraview_environment()
-    if note and _rank() == 0:
-        print(note, file=sys.stderr)
+    if needs_display and _rank() == 0:
+        print(_note(program), file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
+    if needs_display and find_server() is not None:
+        return run_on_virtual_display(command, environment)
     try:
         os.execvpe(command[0], command, environment)
     except OSError as error:
         raise AmgsrnError(f"Cannot start {command[0]}: {error.strerror}.") from error
 
 
-def paraview_command(program: str, args: Sequence[str]) -> tuple[list[str], str]:
-    """Return the command line that starts `program`, and a note for the user (or "")."""
-    executable = find_program(program)
-    command = [str(executable), *args]
+def _needs_display(program: str, args: Sequence[str]) -> bool:
+    """Tell whether a program is going to look for an X display that is not there.
+
+    Raises
+    ------
+    AmgsrnError
+        It is ParaView's window, which nobody would see on a virtual display.
+    """
+    if sys.platform in ("win32", "darwin"):  # windows without X
+        return False
     if os.environ.get("DISPLAY") or (args and set(args) <= {"--help", "-h", "--version", "-V"}):
-        return command, ""
-    if program == "paraview":
-        if os.environ.get("WAYLAND_DISPLAY"):
-            return command, ""
-        raise AmgsrnError(
-            "ParaView's window needs a display and DISPLAY is not set: start it on a desktop, "
-            "through ssh -X, or connect a ParaView on your desktop to `amgsrn pvserver` here."
-        )
-    xvfb = shutil.which("xvfb-run")
-    if xvfb is None:
-        return command, (
-            "No display and no xvfb-run: rendering works only if this ParaView renders off screen "
-            "by itself (EGL, OSMesa); else install the packages xvfb and xauth."
-        )
-    # Ranks that look for a free display at the same moment would find the same one.
-    first = 100 + 40 * (_rank() % 64) + os.getpid() % 40
-    # xvfb-run looks for a free number when it meets the second option: the order matters.
-    prefix = [xvfb, f"--server-num={first}", "--auto-servernum"]
-    return [*prefix, *command], f"No display: {program} renders on a virtual one (xvfb-run)."
+        return False
+    if program != "paraview":
+        return True
+    if os.environ.get("WAYLAND_DISPLAY"):
+        return False
+    raise AmgsrnError(
+        "ParaView's window needs a display and DISPLAY is not set: start it on a desktop, "
+        "through ssh -X, or connect a ParaView on your desktop to `amgsrn pvserver` here."
+    )
+
+
+def _note(program: str) -> str:
+    if find_server() is not None:
+        return f"No display: {program} renders on a virtual one (Xvfb)."
+    return (
+        "No display and no Xvfb: rendering works only if this ParaView renders off screen by "
+        "itself (EGL, OSMesa); else install the package xvfb."
+    )
 
 
 def paraview_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -9,12 +9,15 @@ import queue
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 from typing import IO
 
 from amgsrn_core.dispatch.leaving import leaving
 from amgsrn_core.dispatch.local import receive, send
 from amgsrn_core.errors import TrainingError
+
+_END_SECONDS = 30.0
 
 
 def main() -> int:
@@ -56,6 +59,9 @@ def _listen(pipe: IO[bytes], calls: queue.SimpleQueue[bytes | None]) -> None:
         calls.put(message)
     leaving.set()
     calls.put(None)
+    # The call on stops where it can be continued; one that cannot must not outlive the program.
+    time.sleep(_END_SECONDS)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -145,6 +145,11 @@ def renew_lease(live_folder: Path) -> None:
         (live_folder / LEASE_FILE).touch()
 
 
+def is_leased(live_folder: Path) -> bool:
+    """Tell whether somebody has watched the run."""
+    return (live_folder / LEASE_FILE).exists()
+
+
 def has_lapsed(live_folder: Path) -> bool:
     """Tell whether whoever watched a run has gone: no renewal for long, or no folder any more.
 

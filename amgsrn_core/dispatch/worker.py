@@ -99,8 +99,11 @@ class _Reporter:
         self._complete = 0  # steps whose last live result is published
         self._job: JobDescription | None = None
         self._signalled = False
+        self._parent = os.getppid()
         files.write_status(folder, self._status)
-        signal.signal(signal.SIGTERM, self._on_signal)
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            if hasattr(signal, name):  # Windows has no SIGHUP
+                signal.signal(getattr(signal, name), self._on_signal)
 
     def prepare(self, volumes: Sequence[Volume], job: JobDescription) -> None:
         """Note what is being trained."""
@@ -118,7 +121,7 @@ class _Reporter:
         if progress.phase != "paused" and (progress.network is not None or bricks is not None):
             done = progress.iteration if bricks is None else bricks.done or -1
             self._publish_live_if_due(progress, done)
-        stopped = self._signalled or files.has_lapsed(self._live_folder)
+        stopped = self._signalled or self._is_alone()
         control = "stop" if stopped else files.read_control(self._folder)
         return {"stop": Command.STOP, "pause": Command.PAUSE}.get(control, Command.CONTINUE)
 
@@ -178,6 +181,12 @@ class _Reporter:
             assert bricks.partial is not None
             live = previews.of_partial(bricks.partial(), progress.iteration)
         write_live(files.live_file(self._live_folder, progress.step), live)
+
+    def _is_alone(self) -> bool:
+        """Tell whether who watched the run has gone, also without a word, as when killed."""
+        if files.has_lapsed(self._live_folder):
+            return True
+        return os.getppid() != self._parent and files.is_leased(self._live_folder)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signalled = True

@@ -90,8 +90,11 @@ def start(source: Path, output: Path, *more: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell's background jobs, as these tests may be, ignore Ctrl-C and hand that down.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # A shell's background jobs, as these tests may be, ignore Ctrl-C or hang-ups and hand that
+        # down.
+        preexec_fn=lambda: [
+            signal.signal(n, signal.SIG_DFL) for n in (signal.SIGINT, signal.SIGHUP)
+        ],
     )
 
 
@@ -102,7 +105,7 @@ def until(condition: Any) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGINT])
 def test_a_run_that_is_ended_goes_on_with_the_same_command(whole, source, tmp_path, number):
     output, parts = tmp_path / "m.amgsrn", tmp_path / "m.amgsrn.parts"
     process = start(source, output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from original_models import OPTIONS, adaptive_tensors, write_original
+from processes import end_all, left_at_last, marked
 from sample_models import write_small_model
 
 from amgsrn_core.archive import read_index
@@ -276,17 +278,33 @@ def test_jobs_run_side_by_side_on_several_devices(place, monkeypatch):
     assert [command[-1] for command in started] == ["x", "y", "x", "x,y"]
 
 
-def test_an_interrupt_stops_the_jobs_and_keeps_their_work(place):
-    path = write_jobs(training(iterations=10_000_000))
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGKILL"])
+def test_a_signal_ends_the_jobs_and_keeps_their_work(place, name):
+    number = getattr(signal, name)
+    path = write_jobs(training(iterations=10_000_000, ensemble=True, ensemble_grid="1,1,2"))
     command = [sys.executable, "-m", "amgsrn_core.cli", "jobs", str(path), "--devices", "cpu"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    environment, mark = marked(dict(os.environ))
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # not under `nohup`
+    )
     log = Path("SavedModels/wave.train.log")
     deadline = time.monotonic() + 120
-    while not list(Path("SavedModels").glob("wave.amgsrn.parts/*")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    _, text = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGTERM
+    try:
+        while not list(Path("SavedModels").glob("wave.amgsrn.parts/brick-0000/status.json")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, text = process.communicate(timeout=120)
+        assert left_at_last(mark, 60) == []
+    finally:
+        end_all(mark)
     # The training ended by itself, and says how to go on.
-    assert b"Stopped" in text and "is kept in" in log.read_text()
+    assert "is kept in" in log.read_text()
+    if number == signal.SIGKILL:
+        return
+    assert process.returncode == 128 + number
+    assert b"Stopped" in text

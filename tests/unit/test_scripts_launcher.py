@@ -100,33 +100,26 @@ def test_paths_are_not_repeated_when_launchers_nest():
     assert once["PV_PLUGIN_PATH"] == twice["PV_PLUGIN_PATH"]
 
 
-def test_without_a_display_a_virtual_one_is_used(paraview_home, no_display, monkeypatch):
-    monkeypatch.setattr(launcher.shutil, "which", lambda name: f"/bin/{name}")
-    command, note = launcher.paraview_command("pvpython", ["x.py"])
-    assert command[0] == "/bin/xvfb-run"
-    assert command[-2:] == [str(paraview_home / "bin" / "pvpython"), "x.py"]
-    assert "xvfb-run" in note
+def test_without_a_display_or_a_virtual_one_the_program_tries_alone(
+    paraview_home, no_display, monkeypatch
+):
+    monkeypatch.setenv("PATH", str(paraview_home))
+    result = run("pvserver")
+    assert result.returncode == 7
+    assert "DISPLAY" not in json.loads(result.stdout)["environment"]
+    assert "install the package xvfb" in result.stderr
 
 
-def test_ranks_look_for_displays_at_different_numbers(paraview_home, no_display, monkeypatch):
-    monkeypatch.setattr(launcher.shutil, "which", lambda name: f"/bin/{name}")
-    commands = []
-    for rank in ("0", "1"):
-        monkeypatch.setenv("OMPI_COMM_WORLD_RANK", rank)
-        commands.append(launcher.paraview_command("pvbatch", [])[0])
-    assert commands[0] != commands[1]
-
-
-def test_a_display_that_is_there_is_used(paraview_home, monkeypatch):
-    monkeypatch.setenv("DISPLAY", ":77")
-    command, note = launcher.paraview_command("pvserver", [])
-    assert command == [str(paraview_home / "bin" / "pvserver")]
-    assert note == ""
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_there_are_windows_without_x(paraview_home, no_display, monkeypatch, platform):
+    monkeypatch.setattr(launcher.sys, "platform", platform)
+    assert not launcher._needs_display("paraview", [])
+    assert not launcher._needs_display("pvserver", [])
 
 
 def test_the_window_is_not_hidden_on_a_virtual_display(paraview_home, no_display):
     with pytest.raises(AmgsrnError, match="needs a display"):
-        launcher.paraview_command("paraview", [])
+        launcher.run_paraview("paraview", [])
 
 
 def test_a_folder_without_the_program_is_named(tmp_path, monkeypatch):

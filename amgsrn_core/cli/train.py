@@ -73,9 +73,13 @@ def run(arguments: argparse.Namespace) -> int:
     if outcome.missing:
         raise TrainingError(_missing(outcome))
     if not outcome.completed:
+        from amgsrn_core.training.outcome import stopped_text
+
+        parts = parts_folder(output)
+        kept = f"the work so far is kept in {parts}" if parts.exists() else "nothing was done yet"
         raise Interrupted(
-            f"Stopped; the work so far is kept in {parts_folder(output)}. Run the same command "
-            f"again {'without --restart ' if arguments.restart else ''}to continue.",
+            f"{stopped_text(outcome.stopped_by)}; {kept}. Run the same command again "
+            f"{'without --restart ' if arguments.restart else ''}to continue.",
             stop.number or 2,
         )
     print_rows(_rows(outcome))

@@ -28,7 +28,6 @@ from amgsrn_core.dispatch.events import EventLog
 from amgsrn_core.dispatch.parts import PartsFolder
 from amgsrn_core.dispatch.places import executor_for
 from amgsrn_core.dispatch.runner import Policy, Runner
-from amgsrn_core.dispatch.status import STOP_FILE
 from amgsrn_core.dispatch.tally import Tally, voxels
 from amgsrn_core.dispatch.task import BrickTask, train_brick
 from amgsrn_core.errors import (
@@ -37,17 +36,21 @@ from amgsrn_core.errors import (
     TrainingError,
 )
 from amgsrn_core.training.claim import claim
-from amgsrn_core.training.history import History, psnr_of
+from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.training.progress import (
+    Asking,
     BrickProgress,
     BricksProgress,
     Command,
     Observer,
     PartialModel,
     Progress,
+    Stopped,
+    ask,
 )
 from amgsrn_core.training.start import WarmStart, planned_iterations
+from amgsrn_core.training.stop_file import StopFile, stop_file
 from amgsrn_core.volume import export_volume
 from amgsrn_core.volume.source import identity_of, source_of
 from amgsrn_core.volume.volume import Volume
@@ -89,11 +92,12 @@ def train_bricks(
     """
     with workspace(output) as folder, contextlib.ExitStack() as stack:
         parts = PartsFolder(folder)
+        stop = stack.enter_context(stop_file(folder))
+        observer = stop.observing(observer)
         if executor is None:
             # First of all, because its processes take seconds to start.
             executor = stack.enter_context(executor_for(dispatch, training, len(bricks), folder))
-        each = planned_iterations(training, storage, start)
-        observer(Progress("reading", 0, each * len(bricks)))
+        begin = Progress("reading", 0, planned_iterations(training, storage, start) * len(bricks))
         records = [BrickRecord(brick.extent, brick.ghosted) for brick in bricks]
         if networks:
             records = [
@@ -102,17 +106,22 @@ def train_bricks(
             ]
         if start is not None:
             start.check(network, volume.n_components, records)
-        fingerprint = _fingerprint(volume, records, network, training, storage, start)
-        if (done := claim(output, parts, fingerprint, training, restart=restart)) is not None:
-            return done
-        run = _Run(volume, parts, records, network, training, storage, dispatch, fingerprint, start)
-        with EventLog(dispatch.log) as log, _source(volume, folder) as source:
-            completed = run.go(executor, source, observer, log)
-            if not completed:
-                return run.stopped(output)
-            observer(run.progress("saving"))
-            outcome = run.assemble(output)
-            log.write("saved", psnr=outcome.psnr, missing=sorted(outcome.missing))
+        run: _Run | None = None
+        try:
+            ask(observer, begin, pause=False)
+            fingerprint = _fingerprint(volume, records, network, training, storage, start)
+            if (done := claim(output, parts, fingerprint, training, restart=restart)) is not None:
+                return done
+            run = _Run(
+                volume, parts, records, network, training, storage, dispatch, fingerprint, start
+            )
+            asking = Asking(lambda: ask(observer, begin, pause=False))
+            with EventLog(dispatch.log) as log, _source(volume, folder, asking) as source:
+                run.go(executor, source, observer, log)
+                outcome = run.assemble(output, observer)
+                log.write("saved", psnr=outcome.psnr, missing=sorted(outcome.missing))
+        except Stopped:
+            return _stopped(run, output, stop)
         if outcome.completed:
             clear(folder)
         return outcome
@@ -150,10 +159,18 @@ class _Run:
 
     def go(
         self, executor: Executor, source: dict[str, Any], observer: Observer, log: EventLog
-    ) -> bool:
-        """Train what is not done; return False when the observer stopped it."""
+    ) -> None:
+        """Train what is not done.
+
+        Raises
+        ------
+        Stopped
+            The observer stopped it.
+        """
         self._parts.command(self._run, "go")
+        asking = Asking(lambda: ask(observer, self.progress("reading"), pause=False))
         for number in range(len(self._bricks)):
+            asking()
             part = self._parts.finished(number, self._fingerprint, verify=True)
             if part is not None:
                 self._tally.add(number, part)
@@ -195,8 +212,6 @@ class _Run:
         def tick() -> bool:
             self._note_finished(log)
             command = observer(self.progress("paused" if self._command == "pause" else "training"))
-            if (self._parts.path / STOP_FILE).exists():
-                command = Command.STOP
             word = {Command.STOP: "stop", Command.PAUSE: "pause"}.get(command, "go")
             if word != self._command:
                 self._command = word
@@ -212,13 +227,12 @@ class _Run:
             raise
         if not completed:
             self._runner.drain(_DRAIN_SECONDS)
-            with contextlib.suppress(OSError):  # it ends the run that is on, not the next one
-                (self._parts.path / STOP_FILE).unlink()
         self._note_finished(log)
         self._missing = {self._tasks[i].number: why for i, why in self._runner.failed.items()}
         for number, why in self._missing.items():
             log.write("failed", brick=number, reason=why)
-        return completed
+        if not completed:
+            raise Stopped
 
     def progress(self, phase: str) -> Progress:
         """Return how far the run is, all bricks together."""
@@ -252,17 +266,17 @@ class _Run:
         """Return the bricks that are done so far."""
         return PartialModel(self._index(), self._tally.load)
 
-    def stopped(self, output: Path) -> TrainingOutcome:
-        """Return the outcome of a run that was stopped."""
-        loss = self._tally.loss(())
-        seconds = time.monotonic() - self._started
-        return TrainingOutcome(output, False, psnr_of(loss), seconds, History().array())
+    def so_far(self) -> tuple[float, float]:
+        """Return PSNR and seconds of a run that was stopped."""
+        return psnr_of(self._tally.loss(())), time.monotonic() - self._started
 
-    def assemble(self, output: Path) -> TrainingOutcome:
+    def assemble(self, output: Path, observer: Observer) -> TrainingOutcome:
         """Write the model of all finished bricks, with holes where some are missing.
 
         Raises
         ------
+        Stopped
+            The observer stopped it, and nothing was written.
         VolumeError
             The volume has no values, or is constant: no brick needed a network.
         TrainingError
@@ -273,7 +287,9 @@ class _Run:
                 f"None of the {len(self._bricks)} bricks could be trained; the first failed with: "
                 f"{next(iter(self._missing.values()))}"
             )
-        tensors, history = self._tally.tensors()
+        ask(observer, self.progress("saving"))
+        asking = Asking(lambda: ask(observer, self.progress("saving")))
+        tensors, history = self._tally.tensors(asking)
         psnr = psnr_of(self._tally.error())
         seconds = time.monotonic() - self._started
         iterations = sum(part.training.iterations_done for part in self._tally.done.values())
@@ -371,8 +387,14 @@ def _again(task: BrickTask, error: BaseException) -> BrickTask | None:
     return dataclasses.replace(task, training=training)
 
 
+def _stopped(run: _Run | None, output: Path, stop: StopFile) -> TrainingOutcome:
+    """Return the outcome of a run that was stopped, perhaps before it began."""
+    psnr, seconds = (math.nan, 0.0) if run is None else run.so_far()
+    return TrainingOutcome.stopped(output, stop.reason, psnr, seconds)
+
+
 @contextlib.contextmanager
-def _source(volume: Volume, folder: Path) -> Iterator[dict[str, Any]]:
+def _source(volume: Volume, folder: Path, asking: Asking) -> Iterator[dict[str, Any]]:
     """Yield what the workers open the volume by; one in memory is written to the folder."""
     source = source_of(volume)
     if source is not None:
@@ -380,7 +402,7 @@ def _source(volume: Volume, folder: Path) -> Iterator[dict[str, Any]]:
         return
     exported = folder / f"volume-{uuid.uuid4().hex[:12]}"
     try:
-        export_volume(volume, exported)
+        export_volume(volume, exported, lambda block: asking())
         yield {"kind": "exported", "path": str(exported.absolute()), "dims": list(volume.dims)}
     finally:
         clear(exported)

@@ -107,7 +107,7 @@ class Runner(Generic[T]):
         return [attempt.number for attempt in self._running.values()]
 
     def run(self, tick: Callable[[], bool]) -> bool:
-        """Go on until everything is done or has failed; return whether that came to pass.
+        """Go on until everything is done or has failed; return False when told to stop.
 
         Parameters
         ----------
@@ -128,8 +128,7 @@ class Runner(Generic[T]):
             if now - self._signs >= _SIGN_SECONDS:
                 self._signs = now
                 self._look_for_life(now)
-        tick()
-        return True
+        return tick()
 
     def drain(self, seconds: float) -> None:
         """Wait for the tasks that are handed out, and give up on those that take longer."""

@@ -19,7 +19,6 @@ JOB_FILE = "job.json"
 STATUS_FILE = "status.json"
 CONTROL_FILE = "control"
 LOG_FILE = "worker.log"
-STOP_FILE = "stop"
 LEASE_FILE = "watched"
 LEASE_SECONDS = 20.0
 STATES = ("starting", "training", "paused", "finishing", "done", "stopped", "failed")
@@ -53,6 +52,8 @@ class JobStatus:
         Process of the worker, 0 before it has started.
     step, steps : int
         Of a series: the present time step, from 0, and how many there are.
+    stopped_by : str
+        The stop file that ended the run, or empty.
     """
 
     state: str = "starting"
@@ -67,6 +68,7 @@ class JobStatus:
     pid: int = 0
     step: int = 0
     steps: int = 1
+    stopped_by: str = ""
 
     @classmethod
     def of_progress(cls, progress: Progress) -> JobStatus:
@@ -129,9 +131,7 @@ def write_control(folder: Path, control: str) -> None:
 
 
 def read_control(folder: Path) -> str:
-    """Return what the worker is told; a file named "stop" in the parts folder stops it, too."""
-    if (folder.parent / STOP_FILE).exists():
-        return "stop"
+    """Return what the worker is told."""
     try:
         control = (folder / CONTROL_FILE).read_text().strip().lower()
     except OSError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,15 +99,17 @@ class Tally:
             return {}
         return load_brick(self._parts.done(number), 0, decode=decode)
 
-    def tensors(self) -> tuple[OnDemand, np.ndarray]:
+    def tensors(self, pause: Callable[[], None]) -> tuple[OnDemand, np.ndarray]:
         """Return all bricks' tensors, to be loaded one by one, and the mean of their histories.
 
         One history for the model, which its first network keeps: those of thousands of bricks
-        would be larger than the networks.
+        would be larger than the networks. Before each is loaded `pause` is called; what it raises
+        ends the loading.
         """
         keeper, history = self._history()
 
         def load(number: int) -> dict[str, np.ndarray]:
+            pause()
             tensors = self.load(number, decode=False)
             tensors.pop("history", None)
             return {**tensors, "history": history} if number == keeper else tensors

@@ -93,6 +93,7 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
     from amgsrn_core.training.brick import fit_brick, memory_errors
     from amgsrn_core.training.checkpoint import CheckpointFile
     from amgsrn_core.training.outcome import model_index, training_record
+    from amgsrn_core.training.progress import Command
     from amgsrn_core.training.records import Records
     from amgsrn_core.workspace import model_of
 
@@ -107,6 +108,8 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
             )
         reporter.beat("reading")
         block = volume.read(task.record.ghosted)
+        if reporter.answer() is Command.STOP:
+            return "stopped"
         reporter.beat("preparing")
         fitted = fit_brick(
             block,
@@ -171,8 +174,6 @@ class _Reporter:
         self._publish({"phase": phase, "iteration": 0})
 
     def __call__(self, progress: Progress) -> Command:
-        from amgsrn_core.training import Command
-
         self.phases.setdefault(progress.phase, time.time())
         if time.monotonic() - self._written >= _STATUS_SECONDS or progress.phase == "saving":
             span = progress.network
@@ -186,10 +187,15 @@ class _Reporter:
                     "span": None if span is None else (span.maximum - span.minimum).tolist(),
                 }
             )
+        return self.answer()
+
+    def answer(self) -> Command:
+        """Return what this process, or the run's workers, are told to do."""
+        from amgsrn_core.training.progress import Command
+
         if leaving.is_set():
             return Command.STOP
-        word = self._parts.commanded(self._task.run)
-        return {"stop": Command.STOP, "pause": Command.PAUSE}.get(word, Command.CONTINUE)
+        return Command.of(self._parts.commanded(self._task.run))
 
     def _publish(self, values: dict[str, Any]) -> None:
         self._beats += 1

@@ -20,7 +20,9 @@ from amgsrn_core.dispatch.live import write_live
 from amgsrn_core.dispatch.status import JobStatus
 from amgsrn_core.errors import AmgsrnError, ConfigurationError
 from amgsrn_core.training import Command, Progress, TrainingOutcome, train, train_series
+from amgsrn_core.training.outcome import stopped_text
 from amgsrn_core.training.series import step_file
+from amgsrn_core.training.stop_file import stopped_since
 from amgsrn_core.volume import open_volume
 from amgsrn_core.volume.volume import Volume
 from amgsrn_core.workspace import parts_folder
@@ -42,6 +44,11 @@ def main(folder: Path) -> int:
             import torch
 
             torch.set_num_threads(job.threads)
+        # The package is loaded for seconds before the run can see to its stop file itself.
+        begun = (folder / files.JOB_FILE).stat().st_mtime_ns
+        if stopped_by := stopped_since(Path(job.output), begun):
+            reporter.end_stopped(stopped_by)
+            return 0
         outcome = _train(job, reporter)
     except AmgsrnError as error:
         reporter.end("failed", str(error))
@@ -61,8 +68,7 @@ def main(folder: Path) -> int:
     if outcome.completed:
         reporter.publish_model(outcome.path)
     else:
-        _remove_stop_file(folder)
-        reporter.end("stopped", "Stopped; start it again with the same options to continue.")
+        reporter.end_stopped(outcome.stopped_by)
     return 0
 
 
@@ -122,8 +128,7 @@ class _Reporter:
             done = progress.iteration if bricks is None else bricks.done or -1
             self._publish_live_if_due(progress, done)
         stopped = self._signalled or self._is_alone()
-        control = "stop" if stopped else files.read_control(self._folder)
-        return {"stop": Command.STOP, "pause": Command.PAUSE}.get(control, Command.CONTINUE)
+        return Command.STOP if stopped else Command.of(files.read_control(self._folder))
 
     def publish_model(self, path: Path) -> None:
         """Publish the last live results, made of the finished model."""
@@ -132,9 +137,16 @@ class _Reporter:
         for step in range(self._complete, len(self._volumes)):
             self._publish_file(path, step, step)
 
-    def end(self, state: str, message: str) -> None:
+    def end_stopped(self, by: str) -> None:
+        """Publish the last status of a run that was stopped, perhaps by a stop file."""
+        how = stopped_text(by)
+        self.end("stopped", f"{how}; start it again with the same options to continue.", by)
+
+    def end(self, state: str, message: str, stopped_by: str = "") -> None:
         """Publish the last status."""
-        last = dataclasses.replace(self._status, state=state, message=message)
+        last = dataclasses.replace(
+            self._status, state=state, message=message, stopped_by=stopped_by
+        )
         with contextlib.suppress(OSError):  # a full disk must not hide the message in the log
             files.write_status(self._folder, last)
         print(message, file=sys.stderr)  # noqa: T201 -- the log of this process
@@ -196,12 +208,6 @@ def _open(source: dict[str, Any]) -> Volume:
     if source["kind"] == "exported":
         return open_volume(source["path"])
     return open_volume(source["path"], source.get("variables"), source.get("time"))
-
-
-def _remove_stop_file(folder: Path) -> None:
-    """A stop file ends the run that is on, not the next one."""
-    with contextlib.suppress(OSError):
-        (folder.parent / files.STOP_FILE).unlink()
 
 
 if __name__ == "__main__":

@@ -23,10 +23,12 @@ from amgsrn_core.training.fit import FitResult, fit
 from amgsrn_core.training.history import History, psnr_of
 from amgsrn_core.training.placement import place_grids
 from amgsrn_core.training.progress import (
+    Asking,
     Command,
     Observer,
     Progress,
-    after_pause,
+    Stopped,
+    ask,
     unobserved,
 )
 from amgsrn_core.training.quality import FitQuality, measure
@@ -146,20 +148,22 @@ def fit_brick(
         if not result.completed:
             return FittedBrick(record, result)
         told = _Told(observer, training, result, model, data)
-        told("measuring")
-        quality, state = measure(model, data, inner), model.state_arrays()
-        if storage.compress:
-            begun = time.monotonic()
-            reference = known.state if start and known and start.differences else None
-            packed = _packed(
-                model, data, training, storage, quality, inner, told, checkpoints, reference
-            )
-            seconds = result.seconds + time.monotonic() - begun
-            result = dataclasses.replace(result, seconds=seconds, completed=packed is not None)
-            if packed is None:
-                return FittedBrick(record, result)
-            quality, state = measure(model, data, inner), packed
-        told("saving")
+        try:
+            told.ask("measuring")
+            quality = measure(model, data, inner, told.asking("measuring"))
+            state = model.state_arrays()
+            if storage.compress:
+                begun = time.monotonic()
+                reference = known.state if start and known and start.differences else None
+                state = _packed(
+                    model, data, training, storage, quality, inner, told, checkpoints, reference
+                )
+                seconds = result.seconds + time.monotonic() - begun
+                result = dataclasses.replace(result, seconds=seconds)
+                quality = measure(model, data, inner, told.asking("compressing"))
+            told.ask("saving")
+        except Stopped:  # what it is continued from are the checkpoints
+            return FittedBrick(record, dataclasses.replace(result, completed=False))
         fitted = _fitted(record, result, state, data, quality, high - low)
         cells = network_cells(model, record, dims, data.valid)
         fitted.state["macro_cells"] = coarser_cells(cells) if storage.compress else cells
@@ -176,9 +180,15 @@ def _packed(
     told: _Told,
     checkpoints: CheckpointFile | None,
     reference: Mapping[str, np.ndarray] | None,
-) -> Packed | None:
-    """Compress a network in place; None when the observer stopped it."""
-    told("compressing")
+) -> Packed:
+    """Compress a network in place.
+
+    Raises
+    ------
+    Stopped
+        The observer stopped it.
+    """
+    told.ask("compressing")
 
     def go_on(iteration: int) -> bool:
         told.finetuned = min(iteration, storage.compress_finetune)
@@ -195,7 +205,10 @@ def _packed(
         go_on,
         None if checkpoints is None else checkpoints.of_finetuning(),
         reference,
+        told.asking("compressing"),
     )
+    if packed is None:
+        raise Stopped
     told.finetuned = storage.compress_finetune
     return packed
 
@@ -294,28 +307,41 @@ class _Told:
         self._begun = time.monotonic()
         self.finetuned = 0
 
-    def __call__(self, phase: str) -> Command:
-        """Tell how far things are; return the answer."""
+    def ask(self, phase: str) -> None:
+        """Tell how far things are; wait for as long as the answer is to pause.
+
+        Raises
+        ------
+        Stopped
+            The answer is to stop.
+        """
         result, loss = self._result, self._result.history.last_loss
-        return self._observer(
-            Progress(
-                phase,
-                result.iterations_done + self.finetuned,
-                self._training.iterations,
-                loss,
-                psnr_of(loss),
-                0.0,
-                result.seconds + time.monotonic() - self._begun,
-                0.0,
-                self._model,
-                result.history,
-                self._data.valid,
-            )
+        progress = Progress(
+            phase,
+            result.iterations_done + self.finetuned,
+            self._training.iterations,
+            loss,
+            psnr_of(loss),
+            0.0,
+            result.seconds + time.monotonic() - self._begun,
+            0.0,
+            self._model,
+            result.history,
+            self._data.valid,
         )
+        ask(self._observer, progress)
+
+    def asking(self, phase: str) -> Asking:
+        """Return what asks now and then."""
+        return Asking(lambda: self.ask(phase))
 
     def may_go_on(self, phase: str) -> bool:
         """Tell, and wait for as long as the answer is to pause; False when it is to stop."""
-        return after_pause(self(phase), self) is not Command.STOP
+        try:
+            self.ask(phase)
+        except Stopped:
+            return False
+        return True
 
 
 def _including(finetuning: int, observer: Observer) -> Observer:

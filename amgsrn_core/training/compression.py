@@ -45,6 +45,7 @@ def compressed(
     go_on: Callable[[int], bool] = lambda iteration: True,
     checkpoints: CheckpointFile | None = None,
     reference: Mapping[str, np.ndarray] | None = None,
+    pause: Callable[[], None] = lambda: None,
 ) -> Packed | None:
     """Round a network's parameters as coarsely as its error may grow, in place; return them packed.
 
@@ -68,6 +69,8 @@ def compressed(
         Fine-tuning is continued from it, and saved there now and then and when it is stopped.
     reference : dict of ndarray, optional
         Parameters of the time step before, from which fine-tuning is to differ by little.
+    pause : callable, optional
+        Called before each measurement after fine-tuning; what it raises ends the search.
 
     Returns
     -------
@@ -79,6 +82,10 @@ def compressed(
     def rounded_error(candidate: Candidate) -> float:
         set_parameters(network, rounded(candidate.parameters, candidate.steps(unit)))
         return error()
+
+    def searched_error(candidate: Candidate) -> float:
+        pause()
+        return rounded_error(candidate)
 
     found: Candidate | None = None
     if storage.compress_finetune:
@@ -98,10 +105,10 @@ def compressed(
         found = tuning.settled
         if found is None and (shrunk := tuning.shrunk) is not None:
             set_parameters(network, shrunk.parameters)
-            found = _searched(shrunk.parameters, shrunk.scale, rounded_error, error(), limit)
+            found = _searched(shrunk.parameters, shrunk.scale, searched_error, error(), limit)
     if found is None:
         scale = math.sqrt(max(limit - before, 0.01 * limit))
-        found = _searched(trained, scale, rounded_error, before, limit)
+        found = _searched(trained, scale, searched_error, before, limit)
     if found is None:
         raise TrainingError(
             f"The network cannot be compressed at a loss of {storage.compress_loss:g} dB; allow a "
@@ -132,6 +139,8 @@ def _finetuned(
             checkpoints.save_if_possible(tuning.checkpoint())
             written = time.monotonic()
         tuning.step()
+    if checkpoints is not None:  # a run may still be stopped in what follows
+        checkpoints.save_if_possible(tuning.checkpoint())
     return True
 
 

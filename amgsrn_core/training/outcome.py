@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,8 @@ class TrainingOutcome:
     missing : dict of int to str
         The bricks that could not be trained, and why. With some missing, the file at `path` has
         holes there.
+    stopped_by : str
+        The stop file that ended the run; empty where the observer did, or nothing.
     """
 
     path: Path
@@ -47,6 +50,26 @@ class TrainingOutcome:
     history: np.ndarray
     history_columns: tuple[str, ...] = COLUMNS
     missing: dict[int, str] = field(default_factory=dict)
+    stopped_by: str = ""
+
+    @classmethod
+    def stopped(
+        cls,
+        path: Path,
+        by: str,
+        psnr: float = math.nan,
+        seconds: float = 0.0,
+        history: np.ndarray | None = None,
+    ) -> TrainingOutcome:
+        """Return the outcome of a run that was stopped, perhaps before there was anything."""
+        if history is None:
+            history = np.zeros((0, len(COLUMNS)))
+        return cls(path, False, psnr, seconds, history, stopped_by=by)
+
+
+def stopped_text(by: str) -> str:
+    """Return the beginning of a sentence on a run that was stopped; see `stopped_by`."""
+    return f"Stopped by the file {by}" if by else "Stopped"
 
 
 def model_index(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # How often an observer is asked whether it still wants a pause.
 _PAUSE_SECONDS = 0.25
+# How often it is asked between the parts of something that takes long.
+_ASK_SECONDS = 0.25
 
 
 class Command(enum.Enum):
@@ -26,6 +29,15 @@ class Command(enum.Enum):
     CONTINUE = "continue"
     PAUSE = "pause"
     STOP = "stop"
+
+    @classmethod
+    def of(cls, word: str) -> Command:
+        """Return what a word in a file says; a word that is unknown says to go on."""
+        return {command.value: command for command in cls}.get(word, cls.CONTINUE)
+
+
+class Stopped(Exception):
+    """An observer ended a run, in a place from which what is kept can be continued."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +141,46 @@ class Progress:
 
 
 Observer = Callable[[Progress], Command]
+
+
+def ask(observer: Observer, progress: Progress, *, pause: bool = True) -> None:
+    """Tell an observer how far a run is, and wait for as long as it wants a pause.
+
+    Without `pause` that has time: before its first iteration a run has nothing to hold.
+
+    Raises
+    ------
+    Stopped
+        It wants the run to stop.
+    """
+
+    def again(phase: str) -> Command:
+        return observer(dataclasses.replace(progress, phase=phase))
+
+    command = observer(progress)
+    if pause:
+        command = after_pause(command, again)
+    if command is Command.STOP:
+        raise Stopped
+
+
+class Asking:
+    """Asks an observer in the middle of work, but not more often than it needs to be.
+
+    Parameters
+    ----------
+    question : callable
+        Asks, as :func:`ask` does.
+    """
+
+    def __init__(self, question: Callable[[], None]) -> None:
+        self._question, self._asked = question, time.monotonic()
+
+    def __call__(self) -> None:
+        """Ask if the last time was a while ago."""
+        if time.monotonic() - self._asked >= _ASK_SECONDS:
+            self._question()
+            self._asked = time.monotonic()
 
 
 def after_pause(command: Command, ask: Callable[[str], Command]) -> Command:

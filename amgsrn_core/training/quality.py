@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,12 @@ class FitQuality:
         return psnr_of(self.mean_square)
 
 
-def measure(network: SceneNetwork, data: TrainingData, region: Extent | None = None) -> FitQuality:
+def measure(
+    network: SceneNetwork,
+    data: TrainingData,
+    region: Extent | None = None,
+    pause: Callable[[], None] = lambda: None,
+) -> FitQuality:
     """Compare a network with its training data, slab by slab.
 
     Parameters
@@ -53,6 +59,8 @@ def measure(network: SceneNetwork, data: TrainingData, region: Extent | None = N
     data : TrainingData
     region : tuple of three slices, optional
         The voxels z, y, x of the block to look at; default: all.
+    pause : callable, optional
+        Called between slabs; what it raises ends the measurement.
     """
     components, *sizes = data.values.shape
     rz, ry, rx = region or (slice(0, sizes[0]), slice(0, sizes[1]), slice(0, sizes[2]))
@@ -64,6 +72,7 @@ def measure(network: SceneNetwork, data: TrainingData, region: Extent | None = N
     largest = torch.zeros(components, device=device)
     with torch.inference_mode():
         for start in range(rz.start, rz.stop, slices):
+            pause()
             slab = slice(start, min(start + slices, rz.stop))
             corners = torch.meshgrid(z[slab], y, x, indexing="ij")
             points = torch.stack(corners[::-1], -1).view(-1, 3)

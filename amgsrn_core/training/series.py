@@ -34,15 +34,23 @@ from amgsrn_core.config import (
     to_json,
 )
 from amgsrn_core.dispatch.parts import PartsFolder
-from amgsrn_core.dispatch.status import STOP_FILE
 from amgsrn_core.errors import ConfigurationError, OutputError, VolumeError
 from amgsrn_core.output import ensure_writable, reason
 from amgsrn_core.training.claim import claim
 from amgsrn_core.training.history import COLUMNS
 from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.training.plan import Plan, plan
-from amgsrn_core.training.progress import Command, Observer, Progress, unobserved
+from amgsrn_core.training.progress import (
+    Asking,
+    Command,
+    Observer,
+    Progress,
+    Stopped,
+    ask,
+    unobserved,
+)
 from amgsrn_core.training.start import WarmStart
+from amgsrn_core.training.stop_file import stop_file
 from amgsrn_core.volume.source import identity_of
 from amgsrn_core.volume.volume import TimeAxis, Volume
 from amgsrn_core.workspace import clear, workspace
@@ -116,16 +124,21 @@ def train_series(
         done = claim(output, PartsFolder(folder), fingerprint, planned.training, restart=restart)
         if done is not None:
             return done
-        run = _Run(volumes, folder, first, series, observer)
+        stop = stack.enter_context(stop_file(folder))
+        run = _Run(volumes, folder, first, series, stop.observing(observer))
         outcomes = run.go(_trainer(planned, dispatch, folder, stack))
         if not all(outcome.completed or outcome.missing for outcome in outcomes):
-            last = outcomes[-1]
-            return dataclasses.replace(last, path=output)
-        observer(Progress("saving", 0, 1, step=len(volumes) - 1, steps=len(volumes)))
-        load = run.bricks(len(planned.bricks))
-        outcome = _assemble(
-            volumes[0], axis, run.paths, outcomes, output, planned, fingerprint, load
-        )
+            return dataclasses.replace(outcomes[-1], path=output, stopped_by=stop.reason)
+        try:
+            run.ask_before_saving()
+            load = run.bricks(len(planned.bricks))
+            outcome = _assemble(
+                volumes[0], axis, run.paths, outcomes, output, planned, fingerprint, load
+            )
+        except Stopped:
+            return dataclasses.replace(
+                outcomes[-1], path=output, completed=False, stopped_by=stop.reason
+            )
         if outcome.completed:
             clear(folder)
         return outcome
@@ -209,12 +222,16 @@ class _Run:
                 raise OutputError(f"Cannot write {path.parent}: {reason(error)}.") from error
             outcomes.append(train_step(volume, path, start, self._step_observer(number)))
             if not outcomes[-1].completed and not outcomes[-1].missing:
-                (self._folder / STOP_FILE).unlink(missing_ok=True)
                 break
             # What follows a step without networks starts from the last one that had some.
             if any(brick.state == "network" for brick in read_index(path).bricks):
                 start = WarmStart(str(path.absolute()), self._series.warm_iterations)
         return outcomes
+
+    def ask_before_saving(self) -> None:
+        """Tell that all steps are done; raise :class:`Stopped` if that is to be it for now."""
+        count = len(self._volumes)
+        ask(self._observer, Progress("saving", 0, 1, step=count - 1, steps=count))
 
     def _may_differ(self, number: int) -> bool:
         """Return whether a step may be stored as differences from the one before."""
@@ -223,7 +240,10 @@ class _Run:
     def bricks(self, count: int) -> OnDemand:
         """Return the bricks of all steps as they are stored together, `count` of each step."""
 
+        asking = Asking(self.ask_before_saving)
+
         def load(number: int) -> dict[str, np.ndarray]:
+            asking()
             step, brick = divmod(number, count)
             stored = load_brick(self.paths[step], brick, decode=False)
             if COMPRESSED in stored and self._may_differ(step):
@@ -238,8 +258,7 @@ class _Run:
     def _step_observer(self, number: int) -> Observer:
         def observe(progress: Progress) -> Command:
             progress = dataclasses.replace(progress, step=number, steps=len(self._volumes))
-            command = self._observer(progress)
-            return Command.STOP if (self._folder / STOP_FILE).exists() else command
+            return self._observer(progress)
 
         return observe
 

@@ -18,9 +18,10 @@ from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.claim import claim
 from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_record
-from amgsrn_core.training.progress import Observer, Progress
+from amgsrn_core.training.progress import Observer, Progress, Stopped, ask
 from amgsrn_core.training.records import Records
 from amgsrn_core.training.start import WarmStart, planned_iterations
+from amgsrn_core.training.stop_file import StopFile, stop_file
 from amgsrn_core.volume.volume import Block, Volume
 from amgsrn_core.workspace import clear, workspace
 
@@ -41,10 +42,44 @@ def train_single(
 
     With `any_values` a volume that is constant or has no value makes a model as well.
     """
+    with workspace(output) as folder, stop_file(folder) as stop:
+        try:
+            return _train(
+                volume,
+                output,
+                folder,
+                network,
+                training,
+                storage,
+                start,
+                any_values,
+                restart,
+                stop,
+                stop.observing(observer),
+            )
+        except Stopped:
+            return TrainingOutcome.stopped(output, stop.reason)
+
+
+def _train(
+    volume: Volume,
+    output: Path,
+    folder: Path,
+    network: NetworkConfig,
+    training: TrainingConfig,
+    storage: StorageConfig,
+    start: WarmStart | None,
+    any_values: bool,
+    restart: bool,
+    stop: StopFile,
+    observer: Observer,
+) -> TrainingOutcome:
     device = select_device(training.device.split(",")[0], training=True)
-    with workspace(output) as folder, memory_errors(training, device):
-        observer(Progress("reading", 0, planned_iterations(training, storage, start)))
+    begin = Progress("reading", 0, planned_iterations(training, storage, start))
+    with memory_errors(training, device):
+        ask(observer, begin, pause=False)
         block = volume.read()
+        ask(observer, begin, pause=False)
         if not any_values:
             volume.summarise([block])  # complains
         low, high = value_range(block)
@@ -74,7 +109,7 @@ def train_single(
         history = result.history.array()
         if not result.completed:
             estimate = psnr_of(result.history.last_loss)
-            return TrainingOutcome(output, False, estimate, result.seconds, history)
+            return TrainingOutcome.stopped(output, stop.reason, estimate, result.seconds, history)
         span = np.where(high > low, high - low, 1.0)
         psnr = psnr_of(float((fitted.squares / span**2).mean() / max(1, fitted.count)))
         record = dataclasses.replace(

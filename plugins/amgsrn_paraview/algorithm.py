@@ -38,16 +38,26 @@ class Algorithm(VTKPythonAlgorithmBase):
         return 1
 
     def GetMessage(self) -> str:
-        """Return what went wrong last, or an empty string."""
+        """Return what went wrong last, or ended otherwise than asked for, or an empty string."""
         return self._complaint
 
     def complain(self, sentence: str) -> None:
         """Show an error in ParaView's messages unless it was just shown for the same state."""
-        time = self.GetExecutive().GetPipelineMTime()
-        if (sentence, time) != (self._complaint, self._complaint_time):
-            self._complaint, self._complaint_time = sentence, time
+        if self._is_new(sentence):
             text = f"ERROR: {self.label}: {sentence}\n"
             vtkOutputWindow.GetInstance().DisplayErrorText(text)
+
+    def remark(self, sentence: str) -> None:
+        """Show in ParaView's messages what is no error, but was not asked for here."""
+        if self._is_new(sentence):
+            vtkOutputWindow.GetInstance().DisplayWarningText(f"{self.label}: {sentence}\n")
+
+    def _is_new(self, sentence: str) -> bool:
+        """Take note of a sentence; return whether it was not the last one, for the same state."""
+        time = self.GetExecutive().GetPipelineMTime()
+        is_new = (sentence, time) != (self._complaint, self._complaint_time)
+        self._complaint, self._complaint_time = sentence, time
+        return is_new
 
     def forget_complaint(self) -> None:
         """Take note that everything is in order again."""

@@ -31,6 +31,8 @@ from amgsrn_core.dispatch import PREVIEW_POINTS, JobStatus, LiveResult, Training
 from amgsrn_core.dispatch.status import LEASE_SECONDS
 from amgsrn_core.errors import AmgsrnError, OutputError, TrainingError
 from amgsrn_core.output import ensure_writable, reason
+from amgsrn_core.training.outcome import stopped_text
+from amgsrn_core.training.stop_file import stopped_since
 from amgsrn_core.volume import Block, GridGeometry, Volume, volume_from_vtk
 from amgsrn_core.volume.preview import preview_geometry
 from amgsrn_core.volume.volume import TimeAxis
@@ -277,7 +279,7 @@ class Session:
                 previous.close(wait=True)
             handover = Handover(place)
             try:
-                handover.write(request.volumes())
+                handover.write(_unless_stopped(request, output, handover))
                 found = handover.found
                 self._digest = found.digest
                 if not output:
@@ -297,6 +299,21 @@ class Session:
             self._refusal = error
             raise
         self._refusal, self._seen = None, ("", 0)
+
+
+def _unless_stopped(request: Request, output: str, handover: Handover) -> Iterator[Volume]:
+    """Yield what is handed over, as long as nobody makes a stop file where the model is to be.
+
+    Raises
+    ------
+    ReadingAborted
+        There is one, which is removed.
+    """
+    begun = handover.folder.stat().st_mtime_ns
+    for volume in request.volumes():
+        yield volume
+        if output and (by := stopped_since(Path(output), begun)):
+            raise ReadingAborted(f"{stopped_text(by)} before everything was read; Resume goes on.")
 
 
 class _Run:

@@ -172,12 +172,14 @@ class SharedTraining:
             raise
         finally:
             executor.end(News(state=state, model=model))
-        self._end(state, "")
+        self._end(state, "", outcome.stopped_by)
         return self._shown(volume, model)
 
-    def _end(self, state: str, message: str) -> None:
+    def _end(self, state: str, message: str, stopped_by: str = "") -> None:
         assert self.status is not None
-        self.status = dataclasses.replace(self.status, state=state, message=message)
+        self.status = dataclasses.replace(
+            self.status, state=state, message=message, stopped_by=stopped_by
+        )
         if state == "done":
             self.status = dataclasses.replace(self.status, iteration=self.status.iterations)
 

@@ -25,6 +25,7 @@ from amgsrn_core.config import (
 )
 from amgsrn_core.dispatch import PREVIEW_POINTS, JobStatus
 from amgsrn_core.errors import AmgsrnError, ConfigurationError
+from amgsrn_core.training.outcome import stopped_text
 from amgsrn_core.volume.preview import coarse_dims
 from amgsrn_paraview import datasets, results
 from amgsrn_paraview.algorithm import Algorithm
@@ -375,7 +376,10 @@ class AMGSRNTrainer(Algorithm):
         results.fill_preview(preview, shown)
         results.fill_history(vtkTable.GetData(outInfo, 1), shown)
         results.fill_feature_grids(vtkMultiBlockDataSet.GetData(outInfo, 2), shown)
-        self.forget_complaint()
+        if shown.status.stopped_by:
+            self.remark(f"{stopped_text(shown.status.stopped_by)}; Resume goes on.")
+        else:
+            self.forget_complaint()
         return 1
 
     # --- Helpers ---------------------------------------------------------------------------------

@@ -82,8 +82,9 @@ def test_ranks_train_their_own_pieces(paraview, tmp_path):
     assert not NeuralVolume.open(results["mended"]["model"], device="cpu").index.holes
 
     # A stop file reaches them all, and their work is kept.
-    assert (results["stopped"]["state"], results["stopped"]["message"]) == ("stopped", "")
     parts = tmp_path / "endless.amgsrn.parts"
+    by = f"Stopped by the file {parts / 'stop'}; Resume goes on."
+    assert (results["stopped"]["state"], results["stopped"]["message"]) == ("stopped", by)
     kept = [int(p.parent.name[-1]) for p in parts.glob("brick-*/checkpoint.safetensors")]
     assert sorted(number // 2 for number in kept) == [0, 1, 2]  # one of each rank's two
     assert not (parts / "stop").exists()

@@ -90,7 +90,9 @@ def test_steps_can_be_watched_while_others_are_trained(trained):
 def test_a_series_of_files_goes_on_where_it_was_stopped(trained):
     run, folder, previews = trained
     found = run.results["from_files"]
-    assert (found["stopped"]["state"], found["stopped"]["message"]) == ("stopped", "")
+    assert found["stopped"]["state"] == "stopped"
+    by = f"Stopped by the file {folder}/files.amgsrn.parts/stop; Resume goes on."
+    assert found["stopped"]["message"] == by
     assert found["step"] >= 1 and "step-0001" in found["folders"]
     assert (found["resumed"]["state"], found["resumed"]["message"]) == ("done", "")
     check_steps(folder / "files.amgsrn", previews, "files")
@@ -106,6 +108,8 @@ def test_what_cannot_be_trained_is_one_sentence(trained):
     assert "announces the time 2 after 2;" in refusals["repeated"]["message"]
     assert "Stopped before every time step was read" in refusals["aborted"]["message"]
     assert refusals["later"] == refusals["aborted"]  # another time is not "go on"
+    by = f"Stopped by the file {trained[1]}/filed.amgsrn.parts/stop before"
+    assert refusals["filed"]["message"].startswith(by) and not refusals["filed"]["file"]
     assert refusals["after"]["state"] in ("starting", "training")
     broken = run.results["from_files"]["broken"]
     assert broken["message"].startswith("The input cannot be read at the time 2;")

@@ -105,8 +105,11 @@ def test_interruptions_keep_the_state_and_the_next_update_goes_on(paraview, tmp_
     aborted, filed, killed, complete = (run.results[way] for way in ways)
     for stopped in (aborted, filed):
         assert stopped["state"] == stopped["shown"] == "stopped"
-        assert stopped["message"] == ""
         assert stopped["checkpoint"]
+    assert aborted["message"] == ""
+    by = f"Stopped by the file {tmp_path}/wave.amgsrn.parts/stop; Resume goes on."
+    assert filed["message"] == by
+    assert by in run.stderr + run.stdout
     assert killed["state"] == "failed"
     assert "was killed by signal 9" in killed["message"]
     assert killed["checkpoint"]

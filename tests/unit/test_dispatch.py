@@ -108,12 +108,24 @@ def test_a_stop_file_stops_a_job_and_not_the_next_one(
     job = start(tmp_path / "m.amgsrn", source, LONG)
     wait_until(job, lambda s: s.iteration > 0)
     (tmp_path / "m.amgsrn.parts" / "stop").touch()
-    assert job.wait().state == "stopped"
+    status = job.wait()
+    assert status.state == "stopped"
+    assert status.stopped_by == str(tmp_path / "m.amgsrn.parts" / "stop")
+    assert status.message.startswith(f"Stopped by the file {status.stopped_by}; ")
     again = start(tmp_path / "m.amgsrn", source, LONG)
     try:
         wait_until(again, lambda s: s.iteration > job.status().iteration)
     finally:
         again.stop()
+
+
+def test_a_stop_file_counts_while_the_worker_starts(tmp_path: Path, source: dict[str, Any]) -> None:
+    job = start(tmp_path / "m.amgsrn", source, LONG)
+    stop = tmp_path / "m.amgsrn.parts" / "stop"
+    stop.touch()  # the worker loads its packages for seconds
+    status = job.wait()
+    assert (status.state, status.stopped_by, status.iteration) == ("stopped", str(stop), 0)
+    assert not stop.exists()
 
 
 def test_a_series_shows_the_steps_that_an_earlier_job_did(

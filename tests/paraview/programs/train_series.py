@@ -210,6 +210,17 @@ def refusals():
     session.update_again(trainer)
     found["after"] = state_of(trainer)
     trainer.InvokeCommand("Stop")
+    trainer, algorithm = trainer_of(wave(), OutputFile=str(folder / "filed.amgsrn"), Execution=1)
+    stop_file = folder / "filed.amgsrn.parts" / "stop"
+
+    def touch(*_event):
+        if not found.get("touched") and algorithm.GetProgressText() == "Reading time step 2 of 3":
+            stop_file.touch()
+            found["touched"] = True
+
+    algorithm.AddObserver("ProgressEvent", touch)
+    trainer.UpdatePipeline()
+    found["filed"] = {**state_of(trainer), "file": stop_file.exists()}
     return found
 
 

@@ -122,13 +122,14 @@ def test_restart_discards_interrupted_work(source, tmp_path):
     assert read_index(output).training.iterations_done == 800
 
 
-def test_a_stop_file_ends_the_run_and_not_the_next(source, tmp_path):
+@pytest.mark.parametrize("while_paused", [False, True])
+def test_a_stop_file_ends_the_run_and_not_the_next(source, tmp_path, while_paused):
     output, stop = tmp_path / "m.amgsrn", tmp_path / "m.amgsrn.parts" / "stop"
 
     def touch(progress: Progress) -> Command:
-        if progress.iteration > 50:
+        if progress.iteration > 50 and (not while_paused or progress.phase == "paused"):
             stop.touch()
-        return Command.CONTINUE
+        return Command.PAUSE if while_paused and progress.iteration > 50 else Command.CONTINUE
 
     assert not train_waves(source, output, observer=touch).completed
     assert not stop.exists()

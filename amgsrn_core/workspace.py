@@ -12,17 +12,23 @@ from amgsrn_core.errors import OutputError, ResumeError
 from amgsrn_core.output import reason
 
 _LOCK = "lock"
-_SUFFIX = ".parts"
+RUN_FILE = "run.json"
+PARTS_SUFFIX = ".parts"
 
 
 def parts_folder(output: str | os.PathLike[str]) -> Path:
     """Return the folder that holds the unfinished work of a model file."""
-    return Path(os.fspath(output) + _SUFFIX)
+    return Path(os.fspath(output) + PARTS_SUFFIX)
+
+
+def is_parts_folder(folder: Path) -> bool:
+    """Tell whether a folder holds, or held, the unfinished work of a training."""
+    return any((folder / name).is_file() for name in (_LOCK, RUN_FILE))
 
 
 def model_of(folder: Path) -> Path:
     """Return the model file whose unfinished work a folder of parts holds."""
-    return Path(os.fspath(folder).removesuffix(_SUFFIX))
+    return Path(os.fspath(folder).removesuffix(PARTS_SUFFIX))
 
 
 def records_base(output: str | os.PathLike[str]) -> Path:
@@ -33,7 +39,7 @@ def records_base(output: str | os.PathLike[str]) -> Path:
     """
     output = Path(output)
     step = output.parent
-    if step.parent.suffix == _SUFFIX:
+    if step.parent.suffix == PARTS_SUFFIX:
         model = model_of(step.parent)
         return model.with_name(f"{model.stem}.{step.name}")
     return output.with_suffix("")

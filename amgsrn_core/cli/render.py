@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         for number in range(arguments.frames if arguments.frames > 1 else 0):
             seconds.append(_frame(marcher, camera)[1])
             shown.update(1.0, f"frame {number + 1} of {arguments.frames}")
-    write_png(arguments.output, on_background(rgba, BACKGROUND))
+    write_png(arguments.output, on_background(rgba, BACKGROUND), force=arguments.force)
     seconds = seconds or [first]
     mean = sum(seconds) / len(seconds)
     results = {

@@ -28,10 +28,12 @@ def write_report(
     if destination == "-":
         sys.stdout.write(text)
         return
-    if destination is not None:
-        with replacing(destination) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    print_rows(rows)
+    try:
+        if destination is not None:
+            with replacing(destination) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+    finally:
+        print_rows(rows)  # what was found is not lost with the file
 
 
 def print_rows(rows: Iterable[tuple[str, str]]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from amgsrn_core.archive import read_index
-from amgsrn_core.cli.measures import Measures
+from amgsrn_core.cli.measures import Measures, output_files
 from amgsrn_core.cli.options import model_step, names
 from amgsrn_core.cli.parser import DEFAULT_TESTS, TESTS
 from amgsrn_core.cli.progress import display
@@ -25,6 +25,7 @@ from amgsrn_core.cli.report import (
 from amgsrn_core.errors import ConfigurationError, OutputError
 from amgsrn_core.metrics import Metrics
 from amgsrn_core.output import ensure_writable, reason
+from amgsrn_core.replacement import guard, mark_of
 from amgsrn_core.volume import Volume
 
 # Tests that leave files.
@@ -40,7 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
     index = series.at(step)
     time = None if series.steps > 1 else arguments.time
     volume = reference_volume(arguments.against, names(arguments.variable), index, time)
-    folder = _folder(arguments) if _WRITING & set(tests) else None
+    folder = None
+    if _WRITING & set(tests):
+        folder = _folder(arguments)
+        _refuse_files(folder, tests, volume, arguments)
 
     from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once
 
@@ -48,7 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.model, arguments.device, backend=arguments.backend, verify=True
     ).at(step)
     with display("testing") as shown:
-        measures = Measures(model, volume, tests, folder, shown)
+        measures = Measures(
+            model, volume, tests, folder, shown, mark_of("test", arguments.model), arguments.force
+        )
         metrics = measures.compare()
         extra = measures.extra()
     compressed = os.path.getsize(arguments.model)
@@ -84,6 +90,20 @@ def _folder(arguments: argparse.Namespace) -> Path:
         raise OutputError(f"Cannot make the folder {folder}: {reason(error)}.") from error
     ensure_writable(folder / "probe")
     return folder
+
+
+def _refuse_files(
+    folder: Path, tests: tuple[str, ...], volume: Volume, arguments: argparse.Namespace
+) -> None:
+    """Refuse what the tests would write over files that must not be lost."""
+    for path, kind in output_files(folder, tests, volume):
+        guard(
+            path,
+            kind,
+            by=arguments.command,
+            inputs=[arguments.model, arguments.against],
+            force=arguments.force,
+        )
 
 
 def _rows(results: dict[str, Any], metrics: Metrics, volume: Volume) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from amgsrn_core.config import (
     StorageConfig,
     TrainingConfig,
 )
-from amgsrn_core.errors import ConfigurationError, TrainingError
+from amgsrn_core.errors import TrainingError
 from amgsrn_core.output import ensure_writable
 from amgsrn_core.volume import open_series, open_volume
 from amgsrn_core.volume.times import names_several
@@ -44,8 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
     dispatch = configuration(DispatchConfig, arguments)
     output = arguments.output
     ensure_writable(output)
-    if _is_same(output, arguments.volume):
-        raise ConfigurationError(f"The model would replace the volume {output}; name another file.")
     series = configuration(SeriesConfig, arguments)
     variables, time = names(arguments.variable), arguments.time
     several = names_several(time)
@@ -68,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
             series,
             start=arguments.start,
             restart=arguments.restart,
+            force=arguments.force,
             observer=_Observer(shown, stop),
         )
     if outcome.missing:
@@ -184,7 +183,3 @@ def _rows(outcome: TrainingOutcome) -> Iterator[tuple[str, str]]:
     )
     yield "size", f"{size(compressed)}, {figure(index.source.bytes / compressed, digits=3)} : 1"
     yield "time", duration(outcome.seconds)
-
-
-def _is_same(first: str, second: str) -> bool:
-    return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)

@@ -20,9 +20,8 @@ from amgsrn_core.archive import Archive, BrickRecord, TrainingRecord
 from amgsrn_core.dispatch.status import read_json, replace_text
 from amgsrn_core.errors import AmgsrnError, OutputError
 from amgsrn_core.output import reason, replacing
-from amgsrn_core.workspace import clear
+from amgsrn_core.workspace import RUN_FILE, clear
 
-_RUN_FILE = "run.json"
 _COMMAND_FILE = "command"
 _STATUS_FILE = "status.json"
 _CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -109,7 +108,7 @@ class PartsFolder:
 
     def owner(self) -> str:
         """Return the fingerprint of the run that the folder belongs to; "" if there is none."""
-        values = read_json(self.path / _RUN_FILE)
+        values = read_json(self.path / RUN_FILE)
         return "" if values is None else str(values.get("fingerprint", ""))
 
     def has_work(self) -> bool:
@@ -123,7 +122,7 @@ class PartsFolder:
             for kind in ("brick-*", "step-*"):
                 for folder in self.path.glob(kind):
                     clear(folder)
-        with replacing(self.path / _RUN_FILE) as temporary:
+        with replacing(self.path / RUN_FILE) as temporary:
             temporary.write_text(json.dumps({"fingerprint": fingerprint}))
 
     def command(self, run: str, word: str) -> None:

@@ -70,6 +70,7 @@ def train_bricks(
     dispatch: DispatchConfig,
     *,
     restart: bool,
+    force: bool = False,
     observer: Observer,
     networks: Sequence[NetworkConfig] = (),
     start: WarmStart | None = None,
@@ -103,7 +104,8 @@ def train_bricks(
         if start is not None:
             start.check(network, volume.n_components, records)
         fingerprint = _fingerprint(volume, records, network, training, storage, start)
-        if (done := claim(output, parts, fingerprint, training, restart=restart)) is not None:
+        done = claim(output, parts, fingerprint, training, restart=restart, force=force)
+        if done is not None:
             return done
         run = _Run(volume, parts, records, network, training, storage, dispatch, fingerprint, start)
         with EventLog(dispatch.log) as log, _source(volume, folder) as source:

@@ -37,7 +37,7 @@ from amgsrn_core.dispatch.parts import PartsFolder
 from amgsrn_core.dispatch.status import STOP_FILE
 from amgsrn_core.errors import ConfigurationError, OutputError, VolumeError
 from amgsrn_core.output import ensure_writable, reason
-from amgsrn_core.training.claim import claim
+from amgsrn_core.training.claim import claim, refuse_output
 from amgsrn_core.training.history import COLUMNS
 from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.training.plan import Plan, plan
@@ -66,6 +66,7 @@ def train_series(
     *,
     start: str | Path | None = None,
     restart: bool = False,
+    force: bool = False,
     observer: Observer = unobserved,
 ) -> TrainingOutcome:
     """Train a model of several time steps; see :func:`amgsrn_core.training.train`.
@@ -109,11 +110,16 @@ def train_series(
     output = Path(output)
     ensure_writable(output)
     axis = time_axis(volumes)
+    refuse_output(output, volumes[0].source, start, force)
     planned = plan(volumes[0], network, training, storage, bricks)
     first = None if start is None else WarmStart(os.path.abspath(start), series.warm_iterations)
     fingerprint = _fingerprint(volumes, planned, series, first)
     with workspace(output) as folder, contextlib.ExitStack() as stack:
-        done = claim(output, PartsFolder(folder), fingerprint, planned.training, restart=restart)
+        done = claim(
+            *(output, PartsFolder(folder), fingerprint, planned.training),
+            restart=restart,
+            force=force,
+        )
         if done is not None:
             return done
         run = _Run(volumes, folder, first, series, observer)

@@ -35,6 +35,7 @@ def train_single(
     start: WarmStart | None = None,
     any_values: bool = False,
     restart: bool,
+    force: bool = False,
     observer: Observer,
 ) -> TrainingOutcome:
     """Train one network on the whole volume; see :func:`amgsrn_core.training.train`.
@@ -54,7 +55,8 @@ def train_single(
             start.check(network, volume.n_components, [record])
         fingerprint = _fingerprint(volume, block, network, training, storage, start)
         parts = PartsFolder(folder)
-        if (done := claim(output, parts, fingerprint, training, restart=restart)) is not None:
+        done = claim(output, parts, fingerprint, training, restart=restart, force=force)
+        if done is not None:
             return done
         parts.make_brick(0)
         fitted = fit_brick(

@@ -102,8 +102,8 @@ def guard(
     maker = "an earlier output" if by == "library" else f"an earlier output of this {by}"
     way = "force" if by == "library" else "--force"
     raise OutputError(
-        f"Cannot write {path}: there is {name} that is not {maker}; name another file, or replace "
-        f"it with {way}."
+        f"Cannot write {path}: there is {name} that is not {maker}; name another file, remove "
+        f"this one, or replace it with {way}."
     )
 
 

@@ -218,6 +218,13 @@ def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
     ways.add_argument(
         "--restart", action="store_true", help="discard an unfinished run and begin anew"
     )
+    parser.add_argument(
+        "--parts",
+        metavar="DIR",
+        help="folder of the unfinished work (default: MODEL.amgsrn.parts); finishes a run at "
+        "another output, where its disk is full",
+    )
+    parser.paths.reads.append("parts")
     for kind in (
         NetworkConfig,
         TrainingConfig,

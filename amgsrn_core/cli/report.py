@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from amgsrn_core.output import ensure_writable, replacing
+from amgsrn_core.output import size as size
 
 
 def prepare_report(destination: str | None) -> None:
@@ -60,16 +61,6 @@ def decibels(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "unknown"
     return "infinite" if math.isinf(value) else f"{value:.2f} dB"
-
-
-def size(count: int) -> str:
-    """Return a number of bytes for people."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB"
 
 
 def duration(seconds: float) -> str:

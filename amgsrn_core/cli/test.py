@@ -22,7 +22,7 @@ from amgsrn_core.cli.report import (
     size,
     write_report,
 )
-from amgsrn_core.errors import ConfigurationError, OutputError
+from amgsrn_core.errors import ConfigurationError, NoRoomError, OutputError
 from amgsrn_core.metrics import Metrics
 from amgsrn_core.output import ensure_writable, reason
 from amgsrn_core.replacement import guard, mark_of
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
             model, volume, tests, folder, shown, mark_of("test", arguments.model), arguments.force
         )
         metrics = measures.compare()
-        extra = measures.extra()
+        extra, failure = _extra(measures)
     compressed = os.path.getsize(arguments.model)
     results = {
         "model": os.fspath(arguments.model),
@@ -69,7 +69,16 @@ def run(arguments: argparse.Namespace) -> int:
         **extra,
     }
     write_report(results, _rows(results, metrics, volume), arguments.json)
+    if failure is not None:
+        raise failure  # after what was measured, which is not lost with a table
     return 0
+
+
+def _extra(measures: Measures) -> tuple[dict[str, Any], NoRoomError | None]:
+    try:
+        return measures.extra(), None
+    except NoRoomError as error:
+        return {}, error
 
 
 def _chosen(values: list[str] | None) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from amgsrn_core.errors import TrainingError
 from amgsrn_core.output import ensure_writable
 from amgsrn_core.volume import open_series, open_volume
 from amgsrn_core.volume.times import names_several
-from amgsrn_core.workspace import parts_folder
+from amgsrn_core.workspace import usable_parts
 
 if TYPE_CHECKING:
     from amgsrn_core.training import Command, Progress, TrainingOutcome
@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     dispatch = configuration(DispatchConfig, arguments)
     output = arguments.output
     ensure_writable(output)
+    usable_parts(output, arguments.parts)
     series = configuration(SeriesConfig, arguments)
     variables, time = names(arguments.variable), arguments.time
     several = names_several(time)
@@ -67,13 +68,15 @@ def run(arguments: argparse.Namespace) -> int:
             start=arguments.start,
             restart=arguments.restart,
             force=arguments.force,
+            parts=arguments.parts,
             observer=_Observer(shown, stop),
         )
     if outcome.missing:
         raise TrainingError(_missing(outcome))
     if not outcome.completed:
+        folder = usable_parts(output, arguments.parts)
         raise Interrupted(
-            f"Stopped; the work so far is kept in {parts_folder(output)}. Run the same command "
+            f"Stopped; the work so far is kept in {folder}. Run the same command "
             f"again {'without --restart ' if arguments.restart else ''}to continue.",
             stop.number or 2,
         )

@@ -8,6 +8,8 @@ import hashlib
 import json
 import logging
 import math
+import os
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -25,7 +27,7 @@ from amgsrn_core.config import (
     to_json,
 )
 from amgsrn_core.dispatch.events import EventLog
-from amgsrn_core.dispatch.parts import PartsFolder
+from amgsrn_core.dispatch.parts import PartsFolder, finish, saving
 from amgsrn_core.dispatch.places import executor_for
 from amgsrn_core.dispatch.runner import Policy, Runner
 from amgsrn_core.dispatch.status import STOP_FILE
@@ -33,6 +35,7 @@ from amgsrn_core.dispatch.tally import Tally, voxels
 from amgsrn_core.dispatch.task import BrickTask, train_brick
 from amgsrn_core.errors import (
     DivergedError,
+    NoRoomError,
     OutOfMemoryError,
     TrainingError,
 )
@@ -47,10 +50,17 @@ from amgsrn_core.training.progress import (
     PartialModel,
     Progress,
 )
+from amgsrn_core.training.space import (
+    Room,
+    checkpoint_bytes,
+    exported_bytes,
+    mask_bytes,
+    model_bytes,
+)
 from amgsrn_core.training.start import WarmStart, planned_iterations
 from amgsrn_core.volume import export_volume
 from amgsrn_core.volume.source import identity_of, source_of
-from amgsrn_core.volume.volume import Volume
+from amgsrn_core.volume.volume import MissingValues, Volume
 from amgsrn_core.workspace import clear, workspace
 
 _log = logging.getLogger(__name__)
@@ -58,6 +68,7 @@ _log = logging.getLogger(__name__)
 _DRAIN_SECONDS = 60.0
 _CLUSTER_WINDOW = 1024  # bricks at a time where the number of workers may change
 _SMALLEST_BATCH = 64
+_ROOM_SECONDS = 5.0
 
 
 def train_bricks(
@@ -71,6 +82,7 @@ def train_bricks(
     *,
     restart: bool,
     force: bool = False,
+    parts_at: str | os.PathLike[str] | None = None,
     observer: Observer,
     networks: Sequence[NetworkConfig] = (),
     start: WarmStart | None = None,
@@ -88,7 +100,7 @@ def train_bricks(
         Whatever runs :func:`~amgsrn_core.dispatch.task.train_brick` where the folder beside
         `output` and the volume's file can be seen; default: as `dispatch` says.
     """
-    with workspace(output) as folder, contextlib.ExitStack() as stack:
+    with workspace(output, parts_at) as folder, contextlib.ExitStack() as stack:
         parts = PartsFolder(folder)
         if executor is None:
             # First of all, because its processes take seconds to start.
@@ -108,15 +120,19 @@ def train_bricks(
         if done is not None:
             return done
         run = _Run(volume, parts, records, network, training, storage, dispatch, fingerprint, start)
-        with EventLog(dispatch.log) as log, _source(volume, folder) as source:
+        run.room = _room(volume, output, folder, records, network, training, storage, executor)
+        run.room.require(is_new=not parts.has_work())
+        with EventLog(dispatch.log) as log, _source(volume, folder, run.look()) as source:
             completed = run.go(executor, source, observer, log)
+            run.refuse_full(folder)
             if not completed:
                 return run.stopped(output)
             observer(run.progress("saving"))
-            outcome = run.assemble(output)
+            with saving(folder):
+                outcome = run.assemble(output)
             log.write("saved", psnr=outcome.psnr, missing=sorted(outcome.missing))
         if outcome.completed:
-            clear(folder)
+            finish(folder)
         return outcome
 
 
@@ -148,22 +164,31 @@ class _Run:
         self._command = "go"
         self._runner: Runner[BrickTask] | None = None
         self._tasks: list[BrickTask] = []
+        self._left: list[int] = []
         self._reported: set[int] = set()
+        self.room: Room | None = None
+        self._watched = self._started
+        self._full: set[int] = set()  # tasks for whose results there was no room
 
-    def go(
-        self, executor: Executor, source: dict[str, Any], observer: Observer, log: EventLog
-    ) -> bool:
-        """Train what is not done; return False when the observer stopped it."""
-        self._parts.command(self._run, "go")
+    def look(self) -> bool:
+        """Look for bricks that are done already; return whether any is left."""
         for number in range(len(self._bricks)):
             part = self._parts.finished(number, self._fingerprint, verify=True)
             if part is not None:
                 self._tally.add(number, part)
             elif self._parts.brick(number).exists():
                 self._reached[number] = int(self._parts.read_status(number).get("iteration", 0))
-        left = [n for n in range(len(self._bricks)) if n not in self._tally.done]
+        self._left = [n for n in range(len(self._bricks)) if n not in self._tally.done]
         # The largest first, so that none of them is still on when all others are done.
-        left.sort(key=lambda n: -voxels(self._bricks[n]))
+        self._left.sort(key=lambda n: -voxels(self._bricks[n]))
+        return bool(self._left)
+
+    def go(
+        self, executor: Executor, source: dict[str, Any], observer: Observer, log: EventLog
+    ) -> bool:
+        """Train what :meth:`look` has left; return False when the observer stopped it."""
+        self._parts.command(self._run, "go")
+        left = self._left
         self._tasks = [self._task(number, source) for number in left]
         log.write(
             "started",
@@ -176,10 +201,15 @@ class _Run:
             _log.warning("Brick %d is tried again. %s", task.number, reason)
             log.write("retry", brick=task.number, reason=reason)
 
+        def again(task: BrickTask, error: BaseException) -> BrickTask | None:
+            if isinstance(error, NoRoomError):
+                self._full.add(left.index(task.number))
+            return _again(task, error)
+
         policy = Policy(
             sign=self._sign,
             progress=lambda task: float(self._parts.read_status(task.number).get("iteration", 0)),
-            again=_again,
+            again=again,
             note=note,
             retries=self._dispatch.retries,
             stall_seconds=60.0 * self._dispatch.stall_minutes,
@@ -196,8 +226,11 @@ class _Run:
 
         def tick() -> bool:
             self._note_finished(log)
+            self._watch_room()
             command = observer(self.progress("paused" if self._command == "pause" else "training"))
             if (self._parts.path / STOP_FILE).exists():
+                command = Command.STOP
+            if self._no_room():
                 command = Command.STOP
             word = {Command.STOP: "stop", Command.PAUSE: "pause"}.get(command, "go")
             if word != self._command:
@@ -254,6 +287,28 @@ class _Run:
         """Return the bricks that are done so far."""
         return PartialModel(self._index(), self._tally.load)
 
+    def _watch_room(self) -> None:
+        """Look after the room that is left, now and then."""
+        now = time.monotonic()
+        if self.room is not None and now - self._watched >= _ROOM_SECONDS:
+            self._watched = now
+            self.room.watch()
+
+    def refuse_full(self, folder: Path) -> None:
+        """Raise :class:`NoRoomError` if that is what ended the run: others would fail alike."""
+        assert self._runner is not None
+        if why := self._no_room():
+            raise NoRoomError(
+                f"{why} {len(self._tally.done)} of {len(self._bricks)} bricks are done and kept in "
+                f"{folder}, with the checkpoints of the others; make room and run the same command "
+                "again."
+            )
+
+    def _no_room(self) -> str:
+        """Return why a brick was given up for which there was no room; "" if there is none."""
+        failed = {} if self._runner is None else self._runner.failed
+        return next((why for i, why in failed.items() if i in self._full), "")
+
     def stopped(self, output: Path) -> TrainingOutcome:
         """Return the outcome of a run that was stopped."""
         loss = self._tally.loss(())
@@ -308,6 +363,7 @@ class _Run:
             self._training,
             self._storage,
             self._start,
+            socket.gethostname(),
         )
 
     def _sign(self, task: BrickTask) -> Any:
@@ -373,12 +429,35 @@ def _again(task: BrickTask, error: BaseException) -> BrickTask | None:
     return dataclasses.replace(task, training=training)
 
 
+def _room(
+    volume: Volume,
+    output: Path,
+    folder: Path,
+    records: Sequence[BrickRecord],
+    network: NetworkConfig,
+    training: TrainingConfig,
+    storage: StorageConfig,
+    executor: Executor,
+) -> Room:
+    """Return the room that the run needs: every brick twice, apart and together."""
+    bricks = [(record, record.network or network) for record in records]
+    model = model_bytes(volume, bricks, training, storage)
+    # Each brick apart is a model file with a history of its own.
+    apart = [model_bytes(volume, [brick], training, storage) for brick in bricks]
+    largest = max(checkpoint_bytes(volume, own, training, storage) for _, own in bricks)
+    parts = largest.times(min(getattr(executor, "capacity", 1), len(bricks))).plus(*apart)
+    if source_of(volume) is None:
+        parts = parts.plus(exported_bytes(volume))
+    has_missing = volume.missing != MissingValues()
+    return Room(output, folder, model, parts, mask_bytes(records) if has_missing else 0)
+
+
 @contextlib.contextmanager
-def _source(volume: Volume, folder: Path) -> Iterator[dict[str, Any]]:
+def _source(volume: Volume, folder: Path, is_needed: bool) -> Iterator[dict[str, Any]]:
     """Yield what the workers open the volume by; one in memory is written to the folder."""
     source = source_of(volume)
-    if source is not None:
-        yield source
+    if source is not None or not is_needed:
+        yield source or {}
         return
     exported = folder / f"volume-{uuid.uuid4().hex[:12]}"
     try:

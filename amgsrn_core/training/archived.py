@@ -20,6 +20,7 @@ from amgsrn_core.loaded_brick import LoadedBrick
 from amgsrn_core.macro_cells import network_cells
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.replacement import MODEL, guard
+from amgsrn_core.spare import write_or_keep
 from amgsrn_core.training.brick import inner_voxels, memory_errors
 from amgsrn_core.training.compression import compressed
 from amgsrn_core.training.history import psnr_of
@@ -115,7 +116,9 @@ def compress_model(
         storage=storage,
         training=dataclasses.replace(index.training, config=config),
     )
-    return write_archive(output, index, states)
+    return write_or_keep(
+        output, lambda at: write_archive(at, index, states), "The compressed model"
+    )
 
 
 def _check(index: ModelIndex, path: str, alone: bool) -> None:

@@ -10,13 +10,12 @@ import numpy as np
 
 from amgsrn_core.archive import ModelIndex, read_index
 from amgsrn_core.config import TrainingConfig
-from amgsrn_core.dispatch.parts import PartsFolder
+from amgsrn_core.dispatch.parts import PartsFolder, finish
 from amgsrn_core.errors import ArchiveError, ResumeError
 from amgsrn_core.replacement import MODEL, guard
 from amgsrn_core.training.grid_series import forget_series
 from amgsrn_core.training.history import COLUMNS
 from amgsrn_core.training.outcome import TrainingOutcome
-from amgsrn_core.workspace import clear
 
 
 def refuse_output(
@@ -81,14 +80,14 @@ def claim(
     is_ours = parts.owner() == fingerprint
     if not restart:
         try:
-            done = _finished(output, fingerprint)
+            done = finished(output, fingerprint)
         except ResumeError:
             if not is_ours and not force:
                 raise
             done = None
         if done is not None:
             if is_ours:
-                clear(parts.path)
+                finish(parts.path)
             return done
         if not is_ours and parts.has_work():
             raise ResumeError(
@@ -102,7 +101,7 @@ def claim(
     return None
 
 
-def _finished(output: Path, fingerprint: str) -> TrainingOutcome | None:
+def finished(output: Path, fingerprint: str) -> TrainingOutcome | None:
     """Return the outcome of an earlier run that made `output`; None when there is no file.
 
     A model of the same run with holes counts as none: it is completed.

@@ -35,6 +35,7 @@ def train(
     start: str | os.PathLike[str] | None = None,
     restart: bool = False,
     force: bool = False,
+    parts: str | os.PathLike[str] | None = None,
     observer: Observer = unobserved,
 ) -> TrainingOutcome:
     """Train a network, or one for each brick, on a volume and write a model file.
@@ -66,6 +67,9 @@ def train(
     force : bool, default: False
         Replace a model at `output` whichever made it, when the new one is complete: also one of
         other data, which a restart keeps.
+    parts : path, optional
+        The folder of unfinished work, ``NAME.amgsrn.parts``: default is that beside `output`. A
+        run whose disk is full is finished elsewhere by naming its folder and another output.
     observer : callable, optional
         Receives a :class:`Progress` a few times per second and may pause or stop the run.
 
@@ -107,6 +111,7 @@ def train(
             start=warm,
             restart=restart,
             force=force,
+            parts_at=parts,
             observer=observer,
         )
     from amgsrn_core.dispatch.run import train_bricks
@@ -123,5 +128,6 @@ def train(
         start=warm,
         restart=restart,
         force=force,
+        parts_at=parts,
         observer=observer,
     )

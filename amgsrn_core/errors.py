@@ -51,6 +51,10 @@ class OutputError(AmgsrnError, OSError):
     """A result cannot be written (folder missing, no permission, disk full)."""
 
 
+class NoRoomError(OutputError):
+    """The disk takes no more: it is full, its quota is used up, or it has become read-only."""
+
+
 class ResumeError(AmgsrnError, RuntimeError):
     """Unfinished work at the output belongs to another configuration or is in use."""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from amgsrn_core.errors import OutputError
+from amgsrn_core.errors import NoRoomError, OutputError
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -24,6 +24,9 @@ _REASONS = {
     errno.ENOTDIR: "a part of its path is a file, not a folder",
     errno.ENAMETOOLONG: "the name is too long",
 }
+
+# What another place for the same file may help against.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 
 def json_text(values: Any, **options: Any) -> str:
@@ -59,7 +62,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, OutputError):
             raise
-        raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
+        raise failure(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -77,7 +80,7 @@ def ensure_writable(path: str | os.PathLike[str]) -> None:
         with open(probe, "xb"):
             pass
     except OSError as error:
-        raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
+        raise failure(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
@@ -85,12 +88,36 @@ def ensure_writable(path: str | os.PathLike[str]) -> None:
 
 def reason(error: BaseException) -> str:
     """Say in a few plain words why writing or reading a file failed."""
-    number = getattr(error, "errno", None)
-    if number is None and (match := re.search(r"(?:code: |os error )(\d+)", str(error))):
-        number = int(match[1])  # safetensors reports the system's error inside its text
+    number = _number_of(error)
     if number is None:
         return str(error).rstrip(".") or error.__class__.__name__
     return _REASONS.get(number, os.strerror(number).lower())
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+def failure(path: str | os.PathLike[str], error: BaseException) -> OutputError:
+    """Return what to raise when `path` could not be written: one sentence with the reason.
+
+    It is a :class:`NoRoomError` where the disk takes no more.
+    """
+    kind = NoRoomError if _number_of(error) in _NO_ROOM else OutputError
+    return kind(f"Cannot write {path}: {reason(error)}.")
+
+
+def _number_of(error: BaseException) -> int | None:
+    number: int | None = getattr(error, "errno", None)
+    if number is None and (match := re.search(r"(?:code: |os error )(\d+)", str(error))):
+        number = int(match[1])  # safetensors reports the system's error inside its text
+    return number
 
 
 def _resolved(path: str | os.PathLike[str]) -> Path:

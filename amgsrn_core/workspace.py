@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from amgsrn_core.errors import OutputError, ResumeError
-from amgsrn_core.output import reason
+from amgsrn_core.errors import ConfigurationError, ResumeError
+from amgsrn_core.output import failure
 
 _LOCK = "lock"
-_SUFFIX = ".parts"
+RUN_FILE = "run.json"
+PARTS_SUFFIX = ".parts"
 
 
 def parts_folder(output: str | os.PathLike[str]) -> Path:
     """Return the folder that holds the unfinished work of a model file."""
-    return Path(os.fspath(output) + _SUFFIX)
+    return Path(os.fspath(output) + PARTS_SUFFIX)
+
+
+def is_parts_folder(folder: Path) -> bool:
+    """Tell whether a folder holds, or held, the unfinished work of a training."""
+    return any((folder / name).is_file() for name in (_LOCK, RUN_FILE))
 
 
 def model_of(folder: Path) -> Path:
     """Return the model file whose unfinished work a folder of parts holds."""
-    return Path(os.fspath(folder).removesuffix(_SUFFIX))
+    return Path(os.fspath(folder).removesuffix(PARTS_SUFFIX))
 
 
 def records_base(output: str | os.PathLike[str]) -> Path:
@@ -33,15 +40,44 @@ def records_base(output: str | os.PathLike[str]) -> Path:
     """
     output = Path(output)
     step = output.parent
-    if step.parent.suffix == _SUFFIX:
+    if step.parent.suffix == PARTS_SUFFIX:
         model = model_of(step.parent)
         return model.with_name(f"{model.stem}.{step.name}")
     return output.with_suffix("")
 
 
+def usable_parts(output: str | os.PathLike[str], parts: str | os.PathLike[str] | None) -> Path:
+    """Return the folder of a training's unfinished work: `parts`, or the one beside the model.
+
+    Raises
+    ------
+    ConfigurationError
+        `parts` is no such folder. It goes when the model is complete, so it must hold nothing else.
+    """
+    if parts is None:
+        return parts_folder(output)
+    folder = Path(parts)
+    is_new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if folder.suffix != PARTS_SUFFIX or not (is_new or is_parts_folder(folder)):
+        raise ConfigurationError(
+            f"{folder} is no folder of unfinished work; name one that ends with {PARTS_SUFFIX} and "
+            "holds nothing else, or is not there yet."
+        )
+    return folder
+
+
 @contextlib.contextmanager
-def workspace(output: str | os.PathLike[str]) -> Iterator[Path]:
+def workspace(
+    output: str | os.PathLike[str], parts: str | os.PathLike[str] | None = None
+) -> Iterator[Path]:
     """Yield the model's folder of parts while nobody else can work in it.
+
+    Parameters
+    ----------
+    output : path
+        The model file to write.
+    parts : path, optional
+        The folder, where it is not the one beside the model.
 
     Raises
     ------
@@ -50,7 +86,7 @@ def workspace(output: str | os.PathLike[str]) -> Iterator[Path]:
     OutputError
         The folder cannot be made.
     """
-    folder = parts_folder(output)
+    folder = usable_parts(output, parts)
     handle = _open_lock(folder)
     try:
         # Whoever held the lock may have removed the folder just before we opened its file.
@@ -72,7 +108,10 @@ def _open_lock(folder: Path) -> int:
         folder.mkdir(exist_ok=True)
         return os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise OutputError(f"Cannot write {folder}: {reason(error)}.") from error
+        if error.errno == errno.EROFS and (folder / _LOCK).exists():
+            # What is complete in it can still be finished elsewhere.
+            return os.open(folder / _LOCK, os.O_RDONLY)
+        raise failure(folder, error) from error
 
 
 def _is_current(handle: int, path: Path) -> bool:

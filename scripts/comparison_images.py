@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from amgsrn_core.replacement import Kind, guard
 from amgsrn_core.volume import Axis, GridGeometry, Volume
 
 LARGEST_SIDE = 256
+ARRAYS = Kind("arrays", (".npz",))
 _FLATTEST = 0.35  # the shortest side of the drawn box, of its longest
 
 
@@ -34,6 +36,7 @@ def save_image(
     dict
         The value range and the opacities that were used.
     """
+    guard(target, ARRAYS, by="comparison_images", inputs=[volume.source])
     values, geometry = _coarse(volume)
     values = _even(values, geometry)
     if look is None:

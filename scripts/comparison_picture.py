@@ -16,6 +16,9 @@ from paraview import simple
 from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonDataModel import vtkImageData
 
+from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.replacement import PARAVIEW_PICTURE, guard
+
 VIEW_SIZE = (640, 520)
 BACKGROUND = (1.0, 1.0, 1.0)
 INK = (0.15, 0.15, 0.2)
@@ -25,6 +28,7 @@ ARRAY = "value"
 
 def main(left: str, right: str, target: str) -> None:
     """Draw both volumes and write the picture."""
+    guard(target, PARAVIEW_PICTURE, by="comparison_picture", inputs=[left, right])
     simple._DisableFirstRenderCameraReset()
     images = [Image(path) for path in (left, right)]
     colours, opacities = transfer_functions(images[0])
@@ -189,4 +193,7 @@ def save(rows: list[list[object]], target: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except AmgsrnError as error:
+        sys.exit(str(error))

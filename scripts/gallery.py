@@ -18,8 +18,10 @@ import numpy as np
 from amgsrn_core import TrainingConfig, open_volume, train
 from amgsrn_core.cli.parser import parse
 from amgsrn_core.cli.render import BACKGROUND, scene
+from amgsrn_core.errors import AmgsrnError
 from amgsrn_core.rendering import ProgressiveImage
 from amgsrn_core.rendering.png import on_background, write_png
+from amgsrn_core.replacement import PICTURE, guard
 
 TRAINING = TrainingConfig(iterations=1500, batch=32768)
 
@@ -33,6 +35,7 @@ def main() -> int:
     parser.add_argument("volumes", nargs="+", type=Path)
     parser.add_argument("--models", type=Path)
     arguments = parser.parse_args(words[:end])
+    guard(arguments.picture, PICTURE, by="gallery", inputs=arguments.volumes)
     models = arguments.models or arguments.picture.parent
     models.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -56,4 +59,7 @@ def rendered(path: Path, options: list[str]) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except AmgsrnError as error:
+        sys.exit(str(error))

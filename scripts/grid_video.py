@@ -17,10 +17,9 @@ import paraview.simple as pv
 from amgsrn_paraview import datasets
 
 from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.replacement import FILM, FOLDER, guard
 from amgsrn_core.training.grid_series import series_path
 from amgsrn_core.volume import open_volume
-
-FILMS = (".avi", ".ogv")
 
 
 def main() -> int:
@@ -35,8 +34,9 @@ def main() -> int:
     parser.add_argument("--rate", metavar="N", type=int, default=10, help="pictures per second")
     arguments = parser.parse_args()
     suffix = arguments.output.suffix.lower()
-    if suffix and suffix not in FILMS:
-        parser.error(f"a film is {' or '.join(FILMS)}, not {suffix}; anything else is a folder")
+    if suffix and suffix not in FILM.suffixes:
+        known = " or ".join(FILM.suffixes)
+        parser.error(f"a film is {known}, not {suffix}; anything else is a folder")
     series = Path(arguments.series)
     if series.suffix != ".pvd":
         series = series_path(series)
@@ -44,6 +44,8 @@ def main() -> int:
         print(f"There is no {series}; train with --log-grids EVERY to get it.", file=sys.stderr)
         return 1
     try:
+        kind = FILM if suffix else FOLDER
+        guard(arguments.output, kind, by="grid_video", inputs=[series, arguments.volume])
         volume = open_volume(arguments.volume, arguments.variable)
         width, height = (int(text) for text in arguments.size.split(","))
         view = scene(str(series), volume, arguments.color, [width, height])
@@ -62,7 +64,7 @@ def main() -> int:
 
 def save(view: Any, target: Path, rate: int) -> bool:
     """Write pictures into a folder, or a film; return whether that worked."""
-    if target.suffix.lower() in FILMS:
+    if target.suffix.lower() in FILM.suffixes:
         return bool(pv.SaveAnimation(str(target), view, FrameRate=rate)) and target.exists()
     target.mkdir(parents=True, exist_ok=True)
     return bool(pv.SaveAnimation(str(target / "grids.png"), view, FrameRate=rate))

@@ -9,11 +9,15 @@ import sys
 
 import paraview.simple as pv
 
+from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.replacement import PARAVIEW_PICTURE, guard
+
 SIZE = [1000, 620]
 
 
 def main(model_file: str, picture: str) -> None:
     """Save a picture of the scene."""
+    guard(picture, PARAVIEW_PICTURE, by="neural_volume_scene", inputs=[model_file])
     view = pv.CreateView("RenderView")
     view.ViewSize, view.Background, view.UseColorPaletteForBackground = SIZE, [1, 1, 1], 0
     view.OrientationAxesVisibility = 0
@@ -56,4 +60,7 @@ def main(model_file: str, picture: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    try:
+        main(*sys.argv[1:3])
+    except AmgsrnError as error:
+        sys.exit(str(error))

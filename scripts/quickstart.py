@@ -25,6 +25,7 @@ from amgsrn_core.cli.doctor import machine
 from amgsrn_core.config import NetworkConfig, TrainingConfig, to_json
 from amgsrn_core.errors import AmgsrnError
 from amgsrn_core.output import replacing
+from amgsrn_core.replacement import JSON, MODEL, PICTURE, VOLUME, guard
 from amgsrn_core.training import Command, Progress, train
 from amgsrn_core.volume import Volume, open_volume
 from amgsrn_core.workspace import parts_folder
@@ -74,11 +75,21 @@ def quickstart(options: argparse.Namespace) -> int:
     volume = open_volume(source, variable)
     model, reconstruction = folder / "model.amgsrn", folder / "reconstruction.nc"
     metrics, picture = folder / "metrics.json", folder / "comparison.png"
+    report_file = folder / "report.json"
+    # Before anything is removed: the folder may hold what is not of the quick start.
+    for path, kind, by in (
+        *((model, MODEL, "train"), (reconstruction, VOLUME, "reconstruct")),
+        *((path, JSON, "quickstart") for path in (metrics, report_file, folder / "settings.json")),
+        (picture, PICTURE, "quickstart"),
+    ):
+        own = (folder / "settings.json").is_file() and kind is MODEL
+        guard(path, kind, by=by, inputs=[source], source=str(source), force=own)
 
     choice = ["--variable", variable] if variable else []
     with times.measure("planning"):
         plan, unfinished = plan_training(options, source, volume, model)
-    restart = [] if unfinished else ["--restart"]
+    # A model of another volume that an earlier quick start made in this folder is replaced.
+    restart = ["--force"] if unfinished else ["--restart", "--force"]
     with times.measure("training"):
         _amgsrn("train", source, "-o", model, *choice, *plan, *restart)
     with times.measure("test"):
@@ -92,7 +103,7 @@ def quickstart(options: argparse.Namespace) -> int:
         draw(volume, reconstruction, model, measured, picture)
 
     report = summarise(index, source, model, measured, times.seconds)
-    with replacing(folder / "report.json") as temporary:
+    with replacing(report_file) as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     _say_result(report, folder)
     return 0

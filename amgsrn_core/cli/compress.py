@@ -13,7 +13,6 @@ from amgsrn_core.cli.progress import display
 from amgsrn_core.cli.reference import reference_volume
 from amgsrn_core.cli.report import decibels, figure, print_rows, size
 from amgsrn_core.config import StorageConfig
-from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.output import ensure_writable
 from amgsrn_core.volume import Volume
 
@@ -22,8 +21,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Compress a model, then say what it costs."""
     storage = configuration(StorageConfig, arguments, compress=True, dtype="float32")
     ensure_writable(arguments.output)
-    if _is_same(arguments.model, arguments.output):
-        raise ConfigurationError("The model would be replaced by a lesser one; name another file.")
     before = read_index(arguments.model)
     reference = None
     if arguments.against:
@@ -43,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
             observer=lambda done, total: shown.update(
                 done / total, f"{int(done)}/{total} bricks", []
             ),
+            force=arguments.force,
         )
     print_rows(_rows(arguments, before, after))
     return 0
@@ -70,7 +68,3 @@ def _rows(
         yield "fine-tuning", "none without the data; --against names them, for a smaller file"
     yield "PSNR when trained", decibels(before.psnr)
     yield "PSNR now" + ("" if arguments.against else ", about"), decibels(after.psnr)
-
-
-def _is_same(first: str, second: str) -> bool:
-    return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)

@@ -21,6 +21,7 @@ from amgsrn_core.cli.virtual_display import ends_with_parent
 from amgsrn_core.errors import AmgsrnError, ConfigurationError, OutputError
 from amgsrn_core.interop.jobs import Folders, Job, read_jobs
 from amgsrn_core.output import reason
+from amgsrn_core.replacement import TEXT, guard
 
 _POLL_SECONDS = 0.2
 
@@ -159,8 +160,11 @@ class _Runner:
         try:
             for folder in {job.log.parent, *map(Path, _folders(job))}:
                 folder.mkdir(parents=True, exist_ok=True)
+            guard(job.log, TEXT)
             progress.log = open(job.log, "wb")  # noqa: SIM115 -- for as long as the job runs
         except OSError as error:
+            if isinstance(error, OutputError):
+                raise
             raise OutputError(f"Cannot write {job.log}: {reason(error)}.") from error
         self._launch(job, progress)
 

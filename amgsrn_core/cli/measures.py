@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from amgsrn_core.cli.progress import Display, Remaining
 from amgsrn_core.metrics import Metrics, compare
 from amgsrn_core.output import replacing
+from amgsrn_core.replacement import TABLE, VOLUME, Kind
 from amgsrn_core.volume import Block, Extent, Volume, VolumeWriter
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class Measures:
         Where tests put their files; needed by those that write any.
     shown : Display
         Shows how far it is.
+    made_by : str
+        Mark of the volumes that are written.
+    force : bool, default: False
+        Replace volumes that somebody else made.
     """
 
     def __init__(
@@ -46,8 +51,11 @@ class Measures:
         tests: Sequence[str],
         folder: Path | None,
         shown: Display,
+        made_by: str = "test",
+        force: bool = False,
     ) -> None:
         self._model, self._reference = model, reference
+        self._made_by, self._force = made_by, force
         self._tests = tests
         self._folder = folder or Path()
         self._display = shown
@@ -122,8 +130,7 @@ class Measures:
 
     def _writer(self, name: str, components: tuple[str, ...] | None = None) -> VolumeWriter:
         reference = self._reference
-        # A grid that is turned in space fits into image data only.
-        path = self._folder / f"{name}{'.nc' if reference.geometry.is_aligned else '.vti'}"
+        path = self._folder / f"{name}{volume_suffix(reference)}"
         self._files.append(str(path))
         return VolumeWriter(
             path,
@@ -131,6 +138,8 @@ class Measures:
             name=name.replace("-", "_"),
             components=components or tuple(f"{part}_error" for part in reference.components),
             units="" if components else reference.units,
+            made_by=self._made_by,
+            force=self._force,
         )
 
     def _write_table(
@@ -142,6 +151,22 @@ class Measures:
             table.writerow(columns)
             table.writerows(rows)
         self._files.append(str(path))
+
+
+def output_files(
+    folder: Path, tests: Sequence[str], reference: Volume
+) -> Iterator[tuple[Path, Kind]]:
+    """Yield the files that tests write into a folder, and what they are."""
+    for test in tests:
+        if test in ("error", "feature-density"):
+            yield folder / f"{test}{volume_suffix(reference)}", VOLUME
+        elif test in ("histogram", "feature-locations"):
+            yield folder / f"{test}.csv", TABLE
+
+
+def volume_suffix(reference: Volume) -> str:
+    """Return the suffix of volumes on a grid; one that is turned fits into image data only."""
+    return ".nc" if reference.geometry.is_aligned else ".vti"
 
 
 def measure_throughput(model: NeuralVolume, seconds: float = _SPEED_SECONDS) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib
+import os
 import re
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import amgsrn_core
 from amgsrn_core.cli.failures import UsageError
@@ -29,8 +30,20 @@ from amgsrn_core.config import (
     StorageConfig,
     TrainingConfig,
 )
+from amgsrn_core.errors import OutputError
 from amgsrn_core.rendering.marcher import BACKENDS as MARCHERS
 from amgsrn_core.rendering.settings import RenderSettings
+from amgsrn_core.replacement import (
+    EVENTS,
+    FOLDER,
+    JSON,
+    MODEL,
+    PICTURE,
+    TABLE,
+    VOLUME,
+    Kind,
+    guard,
+)
 
 TESTS = (
     "psnr",
@@ -76,6 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         from amgsrn_core.cli.paraview_launcher import run_paraview
 
         return run_paraview(arguments.command, arguments.arguments)
+    refuse_outputs(arguments)
     if arguments.command == "doctor":
         from amgsrn_core.cli.doctor import doctor
 
@@ -86,8 +100,55 @@ def run(arguments: argparse.Namespace) -> int:
     return status
 
 
+def refuse_outputs(arguments: argparse.Namespace) -> None:
+    """Raise :class:`OutputError` if an output would replace what must not be lost.
+
+    Every option that names a file is declared as one that is read or one that is written, see
+    :class:`Paths`; this looks at all of them before a command does anything.
+    """
+    paths: Paths = arguments.paths
+    inputs = [value for name in paths.reads if (value := getattr(arguments, name))]
+    taken: dict[str, str] = {}
+    for name, kind in paths.writes.items():
+        value = getattr(arguments, name)
+        if not value or (name == "json" and value == "-"):
+            continue
+        place = os.path.realpath(value)
+        if kind is not FOLDER and taken.setdefault(place, name) != name:
+            raise OutputError(f"Cannot write {value} twice, as {taken[place]} and as {name}.")
+        guard(
+            value,
+            kind,
+            by=arguments.command,
+            inputs=inputs,
+            source=arguments.volume if arguments.command == "train" else "",
+            force=getattr(arguments, "force", False),
+        )
+
+
+@dataclasses.dataclass
+class Paths:
+    """Which options of a command name files: what they hold are names of arguments.
+
+    Attributes
+    ----------
+    reads : list of str
+        What must not be replaced.
+    writes : dict of str to Kind
+        What is written.
+    """
+
+    reads: list[str] = dataclasses.field(default_factory=list)
+    writes: dict[str, Kind] = dataclasses.field(default_factory=dict)
+
+
 class _Parser(argparse.ArgumentParser):
     """Reports a wrong command line as an error like any other, in one sentence."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.paths = Paths()
+        self.set_defaults(paths=self.paths)
 
     def error(self, message: str) -> NoReturn:
         if message.endswith("expected one argument"):
@@ -129,13 +190,18 @@ def build_parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     for program, words in _PARAVIEW.items():
         _command(commands, program, f"start {words} with this suite on its paths", add_help=False)
+    for command in commands.choices.values():
+        if set(command.paths.writes.values()) - {FOLDER}:
+            _add_force(command)
     return parser
 
 
 def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = _command(commands, "train", "fit a model to a volume")
     parser.add_argument("volume", metavar="VOLUME", help="NetCDF, .vti or .vtr file")
-    _add_output(parser, "MODEL.amgsrn", "the model to write")
+    _add_output(parser, "MODEL.amgsrn", "the model to write", MODEL)
+    parser.paths.reads += ["volume", "start", "scheduler"]
+    parser.paths.writes.update(log=EVENTS, tensorboard=FOLDER)
     _add_selection(
         parser,
         time="; for a series all, FIRST:END (indices as in Python), or steps with commas",
@@ -154,6 +220,13 @@ def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
     ways.add_argument(
         "--restart", action="store_true", help="discard an unfinished run and begin anew"
     )
+    parser.add_argument(
+        "--parts",
+        metavar="DIR",
+        help="folder of the unfinished work (default: MODEL.amgsrn.parts); finishes a run at "
+        "another output, where its disk is full",
+    )
+    parser.paths.reads.append("parts")
     for kind in (
         NetworkConfig,
         TrainingConfig,
@@ -187,6 +260,8 @@ def _add_test(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="DIR",
         help="folder for the volumes and tables that tests write (default: MODEL-test)",
     )
+    parser.paths.reads += ["model", "against"]
+    parser.paths.writes["output_dir"] = FOLDER
     _add_device(parser)
     _add_json(parser)
 
@@ -194,7 +269,8 @@ def _add_test(commands: argparse._SubParsersAction[_Parser]) -> None:
 def _add_reconstruct(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = _command(commands, "reconstruct", "decode a model onto a grid")
     parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
-    _add_output(parser, "OUT", "the volume to write: .nc, .vti or .vtr")
+    _add_output(parser, "OUT", "the volume to write: .nc, .vti or .vtr", VOLUME)
+    parser.paths.reads.append("model")
     parser.add_argument(
         "--shape",
         metavar="Z,Y,X",
@@ -214,7 +290,8 @@ def _add_reconstruct(commands: argparse._SubParsersAction[_Parser]) -> None:
 def _add_render(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = _command(commands, "render", "make a picture of a model or of data")
     parser.add_argument("model", metavar="MODEL|VOLUME", help="model (.amgsrn), or a volume's file")
-    _add_output(parser, "OUT.png", "the picture to write")
+    _add_output(parser, "OUT.png", "the picture to write", PICTURE)
+    parser.paths.reads += ["model", "colormap"]
     parser.add_argument(
         "--raw",
         action="store_true",
@@ -290,13 +367,16 @@ def _add_info(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--history", metavar="FILE.csv", help="write the training history as a table"
     )
+    parser.paths.reads.append("model")
+    parser.paths.writes["history"] = TABLE
     _add_json(parser)
 
 
 def _add_compress(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = _command(commands, "compress", "write a trained model many times smaller")
     parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
-    _add_output(parser, "OUT.amgsrn", "the model to write")
+    _add_output(parser, "OUT.amgsrn", "the model to write", MODEL)
+    parser.paths.reads += ["model", "against"]
     parser.add_argument(
         "--against",
         metavar="VOLUME",
@@ -313,7 +393,8 @@ def _add_import(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "folder", metavar="DIR", help="folder of the model or ensemble, as in SavedModels"
     )
-    _add_output(parser, "MODEL.amgsrn", "the model to write")
+    _add_output(parser, "MODEL.amgsrn", "the model to write", MODEL)
+    parser.paths.reads += ["folder", "volume"]
     parser.add_argument(
         "--volume",
         metavar="VOLUME",
@@ -328,6 +409,8 @@ def _add_export(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = _command(commands, "export", "write a model as the original code keeps it")
     parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
     parser.add_argument("folder", metavar="DIR", help="folder to make")
+    parser.paths.reads.append("model")
+    parser.paths.writes["folder"] = FOLDER
     _add_time(parser, " of a series (default: its first)")
 
 
@@ -368,6 +451,9 @@ def _add_jobs(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="how often a job that failed is tried again (default: 1)",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan only")
+    # What the jobs write and read is looked after by the commands that they are.
+    parser.paths.reads.append("settings")
+    parser.paths.writes.update(models=FOLDER, output_dir=FOLDER)
 
 
 def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -396,6 +482,7 @@ def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="N,...",
         help="numbers of threads (default: 1 and all cores)",
     )
+    parser.paths.reads.append("model")
     precision = {field.name: field for field in dataclasses.fields(TrainingConfig)}["precision"]
     add_option(parser, precision)
     _add_json(parser)
@@ -423,8 +510,18 @@ def _add_debug(parser: argparse.ArgumentParser, default: object) -> None:
     )
 
 
-def _add_output(parser: argparse.ArgumentParser, metavar: str, words: str) -> None:
+def _add_output(parser: _Parser, metavar: str, words: str, kind: Kind) -> None:
     parser.add_argument("-o", "--output", metavar=metavar, required=True, help=words)
+    parser.paths.writes["output"] = kind
+
+
+def _add_force(parser: _Parser) -> None:
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace a model or a volume that this command did not make; what it reads, and the "
+        "data of a model, are never replaced",
+    )
 
 
 def _add_selection(
@@ -471,7 +568,8 @@ def _add_device(parser: argparse.ArgumentParser, backends: tuple[str, ...] = BAC
     )
 
 
-def _add_json(parser: argparse.ArgumentParser) -> None:
+def _add_json(parser: _Parser) -> None:
+    parser.paths.writes["json"] = JSON
     parser.add_argument(
         "--json",
         metavar="FILE",

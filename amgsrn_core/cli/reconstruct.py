@@ -12,7 +12,8 @@ from amgsrn_core.archive import read_index
 from amgsrn_core.cli.options import model_step
 from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.report import print_rows, size
-from amgsrn_core.errors import ConfigurationError, VolumeError
+from amgsrn_core.errors import VolumeError
+from amgsrn_core.replacement import mark_of
 from amgsrn_core.volume import GridGeometry, VolumeWriter
 
 
@@ -23,8 +24,6 @@ def run(arguments: argparse.Namespace) -> int:
     every = arguments.time == "all"
     steps = range(series.steps) if every else [model_step(series, arguments.time)]
     index = series if every else series.at(steps[0])
-    if os.path.exists(output) and os.path.samefile(output, arguments.model):
-        raise ConfigurationError(f"The volume would replace the model {output}; name another file.")
     geometry = grid(index.geometry, arguments.shape, arguments.region)
     writer = VolumeWriter(
         output,
@@ -34,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
         units=index.units,
         missing=index.missing,
         time=index.time,
+        made_by=mark_of("reconstruct", arguments.model),
+        force=arguments.force,
     )
 
     from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once

@@ -19,6 +19,7 @@ from amgsrn_core.rendering import Camera, ProgressiveImage, RenderSettings, Tran
 from amgsrn_core.rendering.colormap import default_transfer, load_colormap
 from amgsrn_core.rendering.png import on_background, write_png
 from amgsrn_core.rendering.settings import mean_spacing
+from amgsrn_core.spare import write_or_keep
 from amgsrn_core.volume import GridGeometry, Volume, open_volume
 
 if TYPE_CHECKING:
@@ -49,7 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
         for number in range(arguments.frames if arguments.frames > 1 else 0):
             seconds.append(_frame(marcher, camera)[1])
             shown.update(1.0, f"frame {number + 1} of {arguments.frames}")
-    write_png(arguments.output, on_background(rgba, BACKGROUND))
+    picture = on_background(rgba, BACKGROUND)
+    write_or_keep(
+        arguments.output,
+        lambda at: write_png(at, picture, force=arguments.force),
+        "The picture",
+    )
     seconds = seconds or [first]
     mean = sum(seconds) / len(seconds)
     results = {

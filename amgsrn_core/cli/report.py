@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from amgsrn_core.output import ensure_writable, json_text, replacing
+from amgsrn_core.output import size as size
 
 
 def prepare_report(destination: str | None) -> None:
@@ -27,10 +28,12 @@ def write_report(
     if destination == "-":
         sys.stdout.write(text)
         return
-    if destination is not None:
-        with replacing(destination) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    print_rows(rows)
+    try:
+        if destination is not None:
+            with replacing(destination) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+    finally:
+        print_rows(rows)  # what was found is not lost with the file
 
 
 def print_rows(rows: Iterable[tuple[str, str]]) -> None:
@@ -57,16 +60,6 @@ def decibels(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "unknown"
     return "infinite" if math.isinf(value) else f"{value:.2f} dB"
-
-
-def size(count: int) -> str:
-    """Return a number of bytes for people."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB"
 
 
 def duration(seconds: float) -> str:

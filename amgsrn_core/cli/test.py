@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from amgsrn_core.archive import read_index
-from amgsrn_core.cli.measures import Measures
+from amgsrn_core.cli.measures import Measures, output_files
 from amgsrn_core.cli.options import model_step, names, variables
 from amgsrn_core.cli.parser import DEFAULT_TESTS, TESTS
 from amgsrn_core.cli.progress import display
@@ -22,9 +22,10 @@ from amgsrn_core.cli.report import (
     size,
     write_report,
 )
-from amgsrn_core.errors import ConfigurationError, OutputError
+from amgsrn_core.errors import ConfigurationError, NoRoomError, OutputError
 from amgsrn_core.metrics import Metrics
 from amgsrn_core.output import ensure_writable, reason
+from amgsrn_core.replacement import guard, mark_of
 from amgsrn_core.volume import Volume
 
 # Tests that leave files.
@@ -41,7 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
     time = None if series.steps > 1 else arguments.time
     chosen = variables(arguments.variable, arguments.against)
     volume = reference_volume(arguments.against, chosen, index, time)
-    folder = _folder(arguments) if _WRITING & set(tests) else None
+    folder = None
+    if _WRITING & set(tests):
+        folder = _folder(arguments)
+        _refuse_files(folder, tests, volume, arguments)
 
     from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once
 
@@ -49,9 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.model, arguments.device, backend=arguments.backend, verify=True
     ).at(step)
     with display("testing") as shown:
-        measures = Measures(model, volume, tests, folder, shown)
+        measures = Measures(
+            model, volume, tests, folder, shown, mark_of("test", arguments.model), arguments.force
+        )
         metrics = measures.compare()
-        extra = measures.extra()
+        extra, failure = _extra(measures)
     compressed = os.path.getsize(arguments.model)
     results = {
         "model": os.fspath(arguments.model),
@@ -64,7 +70,16 @@ def run(arguments: argparse.Namespace) -> int:
         **extra,
     }
     write_report(results, _rows(results, metrics, volume), arguments.json)
+    if failure is not None:
+        raise failure  # after what was measured, which is not lost with a table
     return 0
+
+
+def _extra(measures: Measures) -> tuple[dict[str, Any], NoRoomError | None]:
+    try:
+        return measures.extra(), None
+    except NoRoomError as error:
+        return {}, error
 
 
 def _chosen(values: list[str] | None) -> tuple[str, ...]:
@@ -85,6 +100,20 @@ def _folder(arguments: argparse.Namespace) -> Path:
         raise OutputError(f"Cannot make the folder {folder}: {reason(error)}.") from error
     ensure_writable(folder / "probe")
     return folder
+
+
+def _refuse_files(
+    folder: Path, tests: tuple[str, ...], volume: Volume, arguments: argparse.Namespace
+) -> None:
+    """Refuse what the tests would write over files that must not be lost."""
+    for path, kind in output_files(folder, tests, volume):
+        guard(
+            path,
+            kind,
+            by=arguments.command,
+            inputs=[arguments.model, arguments.against],
+            force=arguments.force,
+        )
 
 
 def _rows(results: dict[str, Any], metrics: Metrics, volume: Volume) -> Iterator[tuple[str, str]]:

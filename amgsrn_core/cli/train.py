@@ -22,11 +22,11 @@ from amgsrn_core.config import (
     StorageConfig,
     TrainingConfig,
 )
-from amgsrn_core.errors import ConfigurationError, TrainingError
+from amgsrn_core.errors import TrainingError
 from amgsrn_core.output import ensure_writable
 from amgsrn_core.volume import open_series, open_volume
 from amgsrn_core.volume.times import names_several
-from amgsrn_core.workspace import parts_folder
+from amgsrn_core.workspace import usable_parts
 
 if TYPE_CHECKING:
     from amgsrn_core.training import Command, Progress, TrainingOutcome
@@ -44,8 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     dispatch = configuration(DispatchConfig, arguments)
     output = arguments.output
     ensure_writable(output)
-    if _is_same(output, arguments.volume):
-        raise ConfigurationError(f"The model would replace the volume {output}; name another file.")
+    usable_parts(output, arguments.parts)
     series = configuration(SeriesConfig, arguments)
     chosen, time = variables(arguments.variable, arguments.volume), arguments.time
     several = names_several(time)
@@ -68,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
             series,
             start=arguments.start,
             restart=arguments.restart,
+            force=arguments.force,
+            parts=arguments.parts,
             observer=_Observer(shown, stop),
         )
     if outcome.missing:
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not outcome.completed:
         from amgsrn_core.training.outcome import stopped_text
 
-        parts = parts_folder(output)
+        parts = usable_parts(output, arguments.parts)
         kept = f"the work so far is kept in {parts}" if parts.exists() else "nothing was done yet"
         raise Interrupted(
             f"{stopped_text(outcome.stopped_by)}; {kept}. Run the same command again "
@@ -188,7 +189,3 @@ def _rows(outcome: TrainingOutcome) -> Iterator[tuple[str, str]]:
     )
     yield "size", f"{size(compressed)}, {figure(index.source.bytes / compressed, digits=3)} : 1"
     yield "time", duration(outcome.seconds)
-
-
-def _is_same(first: str, second: str) -> bool:
-    return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,76 @@ import numpy as np
 
 from amgsrn_core.archive import Archive, BrickRecord, TrainingRecord
 from amgsrn_core.dispatch.status import read_json, replace_text
-from amgsrn_core.errors import AmgsrnError, OutputError
-from amgsrn_core.output import reason, replacing
-from amgsrn_core.workspace import clear
+from amgsrn_core.errors import AmgsrnError, NoRoomError
+from amgsrn_core.output import failure, replacing
+from amgsrn_core.spare import forget_elsewhere, keep_elsewhere, kept_elsewhere
+from amgsrn_core.workspace import PARTS_SUFFIX, RUN_FILE, clear
 
-_RUN_FILE = "run.json"
 _COMMAND_FILE = "command"
 _STATUS_FILE = "status.json"
 _CHECKPOINT_FILE = "checkpoint.safetensors"
 _DONE_FILE = "brick.amgsrn"
+
+
+def forget_spares(folder: Path) -> None:
+    """Remove what is kept elsewhere of the work of a folder, and of the steps in it."""
+    for brick in folder.rglob("brick-*"):
+        for path in (brick / _DONE_FILE, *_checkpoints(brick)):
+            forget_elsewhere(path)
+
+
+def _checkpoints(brick: Path) -> tuple[Path, Path]:
+    return brick / _CHECKPOINT_FILE, brick / f"{_CHECKPOINT_FILE}.finetuning"
+
+
+def finish(folder: Path) -> None:
+    """Remove a folder of parts whose model is complete, and what is kept elsewhere of it."""
+    forget_spares(folder)
+    clear(folder)
+
+
+@contextlib.contextmanager
+def saving(
+    folder: Path,
+    path: Path | None = None,
+    write: Callable[[Path], object] | None = None,
+    *,
+    kept: Path | None = None,
+    is_complete: Callable[[], bool] = lambda: True,
+) -> Iterator[None]:
+    """Say how a training goes on whose model is complete, but finds no room in the block.
+
+    Parameters
+    ----------
+    folder : Path
+        Of parts, where the training is kept.
+    path, write : optional
+        Where the model is put aside and looked for, if it is not in the folder, and what writes
+        it to another path.
+    kept : path, optional
+        Where it is put aside already.
+    is_complete : callable, optional
+        Tells whether the folder has all that was trained; else nothing is said where that is lost.
+
+    Raises
+    ------
+    NoRoomError
+    """
+    try:
+        yield
+    except NoRoomError as error:
+        if path is not None and write is not None:
+            kept = keep_elsewhere(path, write)
+            if kept is None and not is_complete():
+                raise
+        where = f"in {folder}" if kept is None else f"as {kept}"
+        # A step of a series lies in the folder of the whole, which others still have to follow.
+        is_step = folder.parent.parent.suffix == PARTS_SUFFIX
+        way = "" if is_step else f", or finish it elsewhere with -o OTHER.amgsrn --parts {folder}"
+        raise NoRoomError(
+            f"{error} What was trained is kept {where}: make room and run the same command again"
+            f"{way}."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -79,12 +141,23 @@ class PartsFolder:
         try:
             self.brick(number).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"Cannot write {self.brick(number)}: {reason(error)}.") from error
+            raise failure(self.brick(number), error) from error
 
     def finished(self, number: int, fingerprint: str, verify: bool = False) -> Part | None:
         """Return a brick if it is done and belongs to this run, else None."""
+        found = (self._finished(path, fingerprint, verify) for path in self._done_files(number))
+        return next((part for part in found if part is not None), None)
+
+    def stored(self, number: int) -> Path:
+        """Return where a finished brick is: in its place, or where that had no room for it."""
+        return next((path for path in self._done_files(number) if path.exists()), self.done(number))
+
+    def _done_files(self, number: int) -> list[Path]:
+        return [self.done(number), *kept_elsewhere(self.done(number))]
+
+    def _finished(self, path: Path, fingerprint: str, verify: bool) -> Part | None:
         try:
-            with Archive(self.done(number)) as archive:
+            with Archive(path) as archive:
                 index = archive.index
                 about = index.training.config
                 if about.get("fingerprint") != fingerprint:
@@ -98,7 +171,8 @@ class PartsFolder:
 
     def forget_checkpoint(self, number: int) -> None:
         """Remove a brick's checkpoints: the brick is done, or must not continue from them."""
-        for path in self.brick(number).glob(f"{_CHECKPOINT_FILE}*"):
+        for path in _checkpoints(self.brick(number)):
+            forget_elsewhere(path)
             with contextlib.suppress(OSError):
                 path.unlink()
 
@@ -109,7 +183,7 @@ class PartsFolder:
 
     def owner(self) -> str:
         """Return the fingerprint of the run that the folder belongs to; "" if there is none."""
-        values = read_json(self.path / _RUN_FILE)
+        values = read_json(self.path / RUN_FILE)
         return "" if values is None else str(values.get("fingerprint", ""))
 
     def has_work(self) -> bool:
@@ -120,10 +194,13 @@ class PartsFolder:
     def claim(self, fingerprint: str, restart: bool) -> None:
         """Make the folder this run's, without other work."""
         if restart or self.owner() != fingerprint:
+            forget_spares(self.path)
             for kind in ("brick-*", "step-*"):
                 for folder in self.path.glob(kind):
                     clear(folder)
-        with replacing(self.path / _RUN_FILE) as temporary:
+        if self.owner() == fingerprint:
+            return  # and the disk may be full
+        with replacing(self.path / RUN_FILE) as temporary:
             temporary.write_text(json.dumps({"fingerprint": fingerprint}))
 
     def command(self, run: str, word: str) -> None:

@@ -8,6 +8,8 @@ import hashlib
 import json
 import logging
 import math
+import os
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -25,13 +27,14 @@ from amgsrn_core.config import (
     to_json,
 )
 from amgsrn_core.dispatch.events import EventLog
-from amgsrn_core.dispatch.parts import PartsFolder
+from amgsrn_core.dispatch.parts import PartsFolder, finish, saving
 from amgsrn_core.dispatch.places import executor_for
 from amgsrn_core.dispatch.runner import Policy, Runner
 from amgsrn_core.dispatch.tally import Tally, voxels
 from amgsrn_core.dispatch.task import BrickTask, train_brick
 from amgsrn_core.errors import (
     DivergedError,
+    NoRoomError,
     OutOfMemoryError,
     TrainingError,
 )
@@ -49,11 +52,18 @@ from amgsrn_core.training.progress import (
     Stopped,
     ask,
 )
+from amgsrn_core.training.space import (
+    Room,
+    checkpoint_bytes,
+    exported_bytes,
+    mask_bytes,
+    model_bytes,
+)
 from amgsrn_core.training.start import WarmStart, planned_iterations
 from amgsrn_core.training.stop_file import StopFile, stop_file
 from amgsrn_core.volume import export_volume
 from amgsrn_core.volume.source import identity_of, source_of
-from amgsrn_core.volume.volume import Volume
+from amgsrn_core.volume.volume import MissingValues, Volume
 from amgsrn_core.workspace import clear, workspace
 
 _log = logging.getLogger(__name__)
@@ -61,6 +71,7 @@ _log = logging.getLogger(__name__)
 _DRAIN_SECONDS = 60.0
 _CLUSTER_WINDOW = 1024  # bricks at a time where the number of workers may change
 _SMALLEST_BATCH = 64
+_ROOM_SECONDS = 5.0
 
 
 def train_bricks(
@@ -73,6 +84,8 @@ def train_bricks(
     dispatch: DispatchConfig,
     *,
     restart: bool,
+    force: bool = False,
+    parts_at: str | os.PathLike[str] | None = None,
     observer: Observer,
     networks: Sequence[NetworkConfig] = (),
     start: WarmStart | None = None,
@@ -90,7 +103,7 @@ def train_bricks(
         Whatever runs :func:`~amgsrn_core.dispatch.task.train_brick` where the folder beside
         `output` and the volume's file can be seen; default: as `dispatch` says.
     """
-    with workspace(output) as folder, contextlib.ExitStack() as stack:
+    with workspace(output, parts_at) as folder, contextlib.ExitStack() as stack:
         parts = PartsFolder(folder)
         stop = stack.enter_context(stop_file(folder))
         observer = stop.observing(observer)
@@ -110,20 +123,25 @@ def train_bricks(
         try:
             ask(observer, begin, pause=False)
             fingerprint = _fingerprint(volume, records, network, training, storage, start)
-            if (done := claim(output, parts, fingerprint, training, restart=restart)) is not None:
+            done = claim(output, parts, fingerprint, training, restart=restart, force=force)
+            if done is not None:
                 return done
             run = _Run(
                 volume, parts, records, network, training, storage, dispatch, fingerprint, start
             )
+            run.room = _room(volume, output, folder, records, network, training, storage, executor)
+            run.room.require(is_new=not parts.has_work())
+            is_left = run.look(observer)
             asking = Asking(lambda: ask(observer, begin, pause=False))
-            with EventLog(dispatch.log) as log, _source(volume, folder, asking) as source:
+            with EventLog(dispatch.log) as log, _source(volume, folder, is_left, asking) as source:
                 run.go(executor, source, observer, log)
-                outcome = run.assemble(output, observer)
+                with saving(folder):
+                    outcome = run.assemble(output, observer)
                 log.write("saved", psnr=outcome.psnr, missing=sorted(outcome.missing))
         except Stopped:
             return _stopped(run, output, stop)
         if outcome.completed:
-            clear(folder)
+            finish(folder)
         return outcome
 
 
@@ -155,19 +173,20 @@ class _Run:
         self._command = "go"
         self._runner: Runner[BrickTask] | None = None
         self._tasks: list[BrickTask] = []
+        self._left: list[int] = []
         self._reported: set[int] = set()
+        self.room: Room | None = None
+        self._watched = self._started
+        self._full: set[int] = set()  # tasks for whose results there was no room
 
-    def go(
-        self, executor: Executor, source: dict[str, Any], observer: Observer, log: EventLog
-    ) -> None:
-        """Train what is not done.
+    def look(self, observer: Observer) -> bool:
+        """Look for bricks that are done already; return whether any is left.
 
         Raises
         ------
         Stopped
             The observer stopped it.
         """
-        self._parts.command(self._run, "go")
         asking = Asking(lambda: ask(observer, self.progress("reading"), pause=False))
         for number in range(len(self._bricks)):
             asking()
@@ -176,9 +195,25 @@ class _Run:
                 self._tally.add(number, part)
             elif self._parts.brick(number).exists():
                 self._reached[number] = int(self._parts.read_status(number).get("iteration", 0))
-        left = [n for n in range(len(self._bricks)) if n not in self._tally.done]
+        self._left = [n for n in range(len(self._bricks)) if n not in self._tally.done]
         # The largest first, so that none of them is still on when all others are done.
-        left.sort(key=lambda n: -voxels(self._bricks[n]))
+        self._left.sort(key=lambda n: -voxels(self._bricks[n]))
+        return bool(self._left)
+
+    def go(
+        self, executor: Executor, source: dict[str, Any], observer: Observer, log: EventLog
+    ) -> None:
+        """Train what :meth:`look` has left.
+
+        Raises
+        ------
+        Stopped
+            The observer stopped it.
+        NoRoomError
+            There was no room for what a brick has to keep.
+        """
+        self._parts.command(self._run, "go")
+        left = self._left
         self._tasks = [self._task(number, source) for number in left]
         log.write(
             "started",
@@ -191,10 +226,15 @@ class _Run:
             _log.warning("Brick %d is tried again. %s", task.number, reason)
             log.write("retry", brick=task.number, reason=reason)
 
+        def again(task: BrickTask, error: BaseException) -> BrickTask | None:
+            if isinstance(error, NoRoomError):
+                self._full.add(left.index(task.number))
+            return _again(task, error)
+
         policy = Policy(
             sign=self._sign,
             progress=lambda task: float(self._parts.read_status(task.number).get("iteration", 0)),
-            again=_again,
+            again=again,
             note=note,
             retries=self._dispatch.retries,
             stall_seconds=60.0 * self._dispatch.stall_minutes,
@@ -211,7 +251,10 @@ class _Run:
 
         def tick() -> bool:
             self._note_finished(log)
+            self._watch_room()
             command = observer(self.progress("paused" if self._command == "pause" else "training"))
+            if self._no_room():
+                command = Command.STOP
             word = {Command.STOP: "stop", Command.PAUSE: "pause"}.get(command, "go")
             if word != self._command:
                 self._command = word
@@ -231,6 +274,7 @@ class _Run:
         self._missing = {self._tasks[i].number: why for i, why in self._runner.failed.items()}
         for number, why in self._missing.items():
             log.write("failed", brick=number, reason=why)
+        self._refuse_full()
         if not completed:
             raise Stopped
 
@@ -269,6 +313,27 @@ class _Run:
     def so_far(self) -> tuple[float, float]:
         """Return PSNR and seconds of a run that was stopped."""
         return psnr_of(self._tally.loss(())), time.monotonic() - self._started
+
+    def _watch_room(self) -> None:
+        """Look after the room that is left, now and then."""
+        now = time.monotonic()
+        if self.room is not None and now - self._watched >= _ROOM_SECONDS:
+            self._watched = now
+            self.room.watch()
+
+    def _refuse_full(self) -> None:
+        """Raise :class:`NoRoomError` if that is what ended the run: others would fail alike."""
+        if why := self._no_room():
+            raise NoRoomError(
+                f"{why} {len(self._tally.done)} of {len(self._bricks)} bricks are done and kept in "
+                f"{self._parts.path}, with the checkpoints of the others; make room and run the "
+                "same command again."
+            )
+
+    def _no_room(self) -> str:
+        """Return why a brick was given up for which there was no room; "" if there is none."""
+        failed = {} if self._runner is None else self._runner.failed
+        return next((why for i, why in failed.items() if i in self._full), "")
 
     def assemble(self, output: Path, observer: Observer) -> TrainingOutcome:
         """Write the model of all finished bricks, with holes where some are missing.
@@ -322,6 +387,7 @@ class _Run:
             self._training,
             self._storage,
             self._start,
+            socket.gethostname(),
         )
 
     def _sign(self, task: BrickTask) -> Any:
@@ -393,12 +459,37 @@ def _stopped(run: _Run | None, output: Path, stop: StopFile) -> TrainingOutcome:
     return TrainingOutcome.stopped(output, stop.reason, psnr, seconds)
 
 
+def _room(
+    volume: Volume,
+    output: Path,
+    folder: Path,
+    records: Sequence[BrickRecord],
+    network: NetworkConfig,
+    training: TrainingConfig,
+    storage: StorageConfig,
+    executor: Executor,
+) -> Room:
+    """Return the room that the run needs: every brick twice, apart and together."""
+    bricks = [(record, record.network or network) for record in records]
+    model = model_bytes(volume, bricks, training, storage)
+    # Each brick apart is a model file with a history of its own.
+    apart = [model_bytes(volume, [brick], training, storage) for brick in bricks]
+    largest = max(checkpoint_bytes(volume, own, training, storage) for _, own in bricks)
+    parts = largest.times(min(getattr(executor, "capacity", 1), len(bricks))).plus(*apart)
+    if source_of(volume) is None:
+        parts = parts.plus(exported_bytes(volume))
+    has_missing = volume.missing != MissingValues()
+    return Room(output, folder, model, parts, mask_bytes(records) if has_missing else 0)
+
+
 @contextlib.contextmanager
-def _source(volume: Volume, folder: Path, asking: Asking) -> Iterator[dict[str, Any]]:
+def _source(
+    volume: Volume, folder: Path, is_needed: bool, asking: Asking
+) -> Iterator[dict[str, Any]]:
     """Yield what the workers open the volume by; one in memory is written to the folder."""
     source = source_of(volume)
-    if source is not None:
-        yield source
+    if source is not None or not is_needed:
+        yield source or {}
         return
     exported = folder / f"volume-{uuid.uuid4().hex[:12]}"
     try:

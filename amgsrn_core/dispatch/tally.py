@@ -97,7 +97,7 @@ class Tally:
         """Return the tensors of a brick, perhaps as they are stored; none if it is not done."""
         if number not in self.done:
             return {}
-        return load_brick(self._parts.done(number), 0, decode=decode)
+        return load_brick(self._parts.stored(number), 0, decode=decode)
 
     def tensors(self, pause: Callable[[], None]) -> tuple[OnDemand, np.ndarray]:
         """Return all bricks' tensors, to be loaded one by one, and the mean of their histories.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import logging
 import math
 import os
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,8 @@ from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.dispatch.leaving import leaving
 from amgsrn_core.dispatch.local import DEVICE_VARIABLE
 from amgsrn_core.dispatch.parts import PartsFolder
-from amgsrn_core.errors import VolumeError
+from amgsrn_core.errors import NoRoomError, VolumeError
+from amgsrn_core.spare import keep_elsewhere
 from amgsrn_core.training.start import WarmStart
 from amgsrn_core.volume import open_volume
 from amgsrn_core.volume.volume import Volume
@@ -48,6 +51,8 @@ class BrickTask:
     network, training, storage : configurations
     start : WarmStart, optional
         See :func:`amgsrn_core.training.brick.fit_brick`.
+    host : str
+        The computer that collects the bricks.
     """
 
     number: int
@@ -60,6 +65,7 @@ class BrickTask:
     training: TrainingConfig
     storage: StorageConfig
     start: WarmStart | None = None
+    host: str = ""
 
     @property
     def parts(self) -> PartsFolder:
@@ -143,7 +149,18 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
     about.config.update(squares=fitted.squares.tolist(), count=fitted.count, phases=reporter.phases)
     index = model_index(volume, low, high, task.network, task.storage)
     index = index.replace(bricks=(record,), training=about)
-    write_archive(parts.done(task.number), index, [fitted.state])
+    try:
+        write_archive(parts.done(task.number), index, [fitted.state])
+    except NoRoomError as error:
+        # Trained is trained: whoever collects the bricks on this computer finds it elsewhere, too.
+        place = None
+        if task.host == socket.gethostname():
+            place = keep_elsewhere(
+                parts.done(task.number), lambda path: write_archive(path, index, [fitted.state])
+            )
+        if place is None:
+            raise
+        logging.warning("Brick %d is kept as %s. %s", task.number, place, error)
     parts.forget_checkpoint(task.number)
     parts.forget_status(task.number)
     return "done"

@@ -9,11 +9,12 @@ import zlib
 import numpy as np
 
 from amgsrn_core.output import replacing
+from amgsrn_core.replacement import PICTURE, guard
 
 _RGB = 2
 
 
-def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
+def write_png(path: str | os.PathLike[str], image: np.ndarray, *, force: bool = False) -> None:
     """Write an image, completely or not at all.
 
     Parameters
@@ -21,12 +22,15 @@ def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
     path : path
     image : uint8 array [height, width, 3]
         Red, green, blue; top row first, at least one pixel.
+    force : bool, default: False
+        Replace even a model or a volume.
 
     Raises
     ------
     OutputError
-        When the file cannot be written.
+        When the file cannot be written, or is a model or a volume.
     """
+    guard(path, PICTURE, force=force)
     height, width = image.shape[:2]
     header = struct.pack(">IIBBBBB", width, height, 8, _RGB, 0, 0, 0)
     # Each row begins with the number of its filter; 0 is none.

@@ -19,6 +19,8 @@ from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.loaded_brick import LoadedBrick
 from amgsrn_core.macro_cells import network_cells
 from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.replacement import MODEL, guard
+from amgsrn_core.spare import write_or_keep
 from amgsrn_core.training.brick import inner_voxels, memory_errors
 from amgsrn_core.training.compression import compressed
 from amgsrn_core.training.history import psnr_of
@@ -41,6 +43,7 @@ def compress_model(
     device: str = "auto",
     backend: str = "auto",
     observer: Callable[[float, int], None] = lambda done, total: None,
+    force: bool = False,
 ) -> ModelIndex:
     """Compress every brick of a model file, and write another one.
 
@@ -60,6 +63,8 @@ def compress_model(
         Where and how networks are evaluated; see :class:`TrainingConfig`.
     observer : callable, optional
         Told now and then how many bricks are done, the one in hand in part, and of how many.
+    force : bool, default: False
+        Replace a model at `output` that compressing did not make.
 
     Returns
     -------
@@ -71,7 +76,10 @@ def compress_model(
     ConfigurationError
         The model is compressed already, does not say how good it is (and there is no reference), is
         of a kind that cannot be compressed, or the reference is on another grid.
+    OutputError
+        `output` cannot be written, or is a model that is kept.
     """
+    guard(output, MODEL, by="compress", inputs=[path], force=force)
     if reference is None:
         storage = dataclasses.replace(storage, compress_finetune=0)
     with Archive(path) as archive:
@@ -108,7 +116,9 @@ def compress_model(
         storage=storage,
         training=dataclasses.replace(index.training, config=config),
     )
-    return write_archive(output, index, states)
+    return write_or_keep(
+        output, lambda at: write_archive(at, index, states), "The compressed model"
+    )
 
 
 def _check(index: ModelIndex, path: str, alone: bool) -> None:

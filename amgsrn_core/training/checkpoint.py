@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from amgsrn_core.errors import OutputError
-from amgsrn_core.output import reason, replacing
+from amgsrn_core.errors import NoRoomError, OutputError
+from amgsrn_core.output import failure, replacing
+from amgsrn_core.spare import forget_elsewhere, keep_elsewhere, kept_elsewhere
 
 _log = logging.getLogger(__name__)
 
@@ -36,21 +38,52 @@ class CheckpointFile:
     path : path
     fingerprint : str
         Identifies data and configuration; a checkpoint of another run is not continued.
+    watch : callable, optional
+        Called after each checkpoint, to look after the room that is left.
     """
 
-    def __init__(self, path: str | os.PathLike[str], fingerprint: str) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        fingerprint: str,
+        watch: Callable[[], None] = lambda: None,
+    ) -> None:
         self.path = Path(path)
-        self._fingerprint = fingerprint
+        self._fingerprint, self._watch = fingerprint, watch
+        self._is_elsewhere = False
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Replace the file, or leave the old one and raise :class:`OutputError`."""
+        """Replace the file; where its disk takes no more, keep it in another place and say so.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written anywhere; the old one is untouched.
+        """
         numbers = {**checkpoint.numbers, "fingerprint": self._fingerprint}
         tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}
-        with replacing(self.path) as temporary:
+
+        def write(path: Path) -> None:
             try:
-                save_file(tensors, temporary, metadata={"checkpoint": json.dumps(numbers)})
+                save_file(tensors, path, metadata={"checkpoint": json.dumps(numbers)})
             except SafetensorError as error:
-                raise OutputError(f"Cannot write {self.path}: {reason(error)}.") from error
+                raise failure(self.path, error) from error
+
+        try:
+            with replacing(self.path) as temporary:
+                write(temporary)
+        except NoRoomError as error:
+            place = keep_elsewhere(self.path, write)
+            if place is None:
+                raise
+            if not self._is_elsewhere:
+                _log.warning("Going on without a checkpoint there: it is %s. %s", place, error)
+            self._is_elsewhere = True
+        else:
+            if self._is_elsewhere:
+                forget_elsewhere(self.path)
+            self._is_elsewhere = False
+            self._watch()
 
     def save_if_possible(self, checkpoint: Checkpoint) -> None:
         """Replace the file; a full disk costs the checkpoint, not the run in memory."""
@@ -64,25 +97,34 @@ class CheckpointFile:
 
         A damaged file is no reason to lose a run: it starts again and says so in the log.
         """
-        if not self.path.exists():
+        others = kept_elsewhere(self.path)
+        self._is_elsewhere = bool(others)
+        found = [self._load(path) for path in (self.path, *others)]
+        known = [checkpoint for checkpoint in found if checkpoint is not None]
+        return max(known, key=lambda known: int(known.numbers["iteration"]), default=None)
+
+    def _load(self, path: Path) -> Checkpoint | None:
+        if not path.exists():
             return None
         try:
-            with safe_open(self.path, framework="pt") as file:
+            with safe_open(path, framework="pt") as file:
                 numbers = json.loads((file.metadata() or {})["checkpoint"])
                 if numbers.pop("fingerprint") != self._fingerprint:
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            _log.warning("The checkpoint %s is damaged (%s); starting again.", self.path, error)
+                int(numbers["iteration"])
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+            _log.warning("The checkpoint %s is damaged (%s); starting again.", path, error)
             return None
         return Checkpoint(tensors, numbers)
 
     def of_finetuning(self) -> CheckpointFile:
         """Return the place of the checkpoint of what follows the training."""
-        return CheckpointFile(f"{self.path}.finetuning", self._fingerprint)
+        return CheckpointFile(f"{self.path}.finetuning", self._fingerprint, self._watch)
 
     def remove(self) -> None:
         """Delete the file, and that of fine-tuning, if they are there."""
         for path in (self.path, self.of_finetuning().path):
+            forget_elsewhere(path)
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()

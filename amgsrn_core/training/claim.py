@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 
 from amgsrn_core.archive import ModelIndex, read_index
 from amgsrn_core.config import TrainingConfig
-from amgsrn_core.dispatch.parts import PartsFolder
+from amgsrn_core.dispatch.parts import PartsFolder, finish
 from amgsrn_core.errors import ArchiveError, ResumeError
+from amgsrn_core.replacement import MODEL, guard
 from amgsrn_core.training.grid_series import forget_series
 from amgsrn_core.training.history import COLUMNS
 from amgsrn_core.training.outcome import TrainingOutcome
-from amgsrn_core.workspace import clear
+
+
+def refuse_output(
+    output: Path, source: str, start: str | os.PathLike[str] | None, force: bool
+) -> None:
+    """Raise :class:`OutputError` if a training would replace what cannot be made again.
+
+    Parameters
+    ----------
+    output : path
+        The model file to write.
+    source : str
+        The file of the data; an existing model of other data is kept.
+    start : path, optional
+        The model that the training starts from.
+    force : bool
+        Replace a model whichever made it.
+    """
+    inputs = [source] if start is None else [source, start]
+    guard(output, MODEL, by="train", inputs=inputs, source=source, force=force)
 
 
 def claim(
-    output: Path, parts: PartsFolder, fingerprint: str, training: TrainingConfig, *, restart: bool
+    output: Path,
+    parts: PartsFolder,
+    fingerprint: str,
+    training: TrainingConfig,
+    *,
+    restart: bool,
+    force: bool = False,
 ) -> TrainingOutcome | None:
     """Make the folder of parts a run's own, with nothing in it but work that is the run's.
 
@@ -37,6 +64,8 @@ def claim(
     training : TrainingConfig
     restart : bool
         Whether to discard whatever there is.
+    force : bool, default: False
+        Whether to replace a model that is there, but not to discard unfinished work.
 
     Returns
     -------
@@ -51,14 +80,14 @@ def claim(
     is_ours = parts.owner() == fingerprint
     if not restart:
         try:
-            done = _finished(output, fingerprint)
+            done = finished(output, fingerprint)
         except ResumeError:
-            if not is_ours:
+            if not is_ours and not force:
                 raise
             done = None
         if done is not None:
             if is_ours:
-                clear(parts.path)
+                finish(parts.path)
             return done
         if not is_ours and parts.has_work():
             raise ResumeError(
@@ -72,7 +101,7 @@ def claim(
     return None
 
 
-def _finished(output: Path, fingerprint: str) -> TrainingOutcome | None:
+def finished(output: Path, fingerprint: str) -> TrainingOutcome | None:
     """Return the outcome of an earlier run that made `output`; None when there is no file.
 
     A model of the same run with holes counts as none: it is completed.

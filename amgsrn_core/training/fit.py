@@ -118,7 +118,8 @@ class _Loop:
         # A full observer call even for the shortest run, and a last chance to stop.
         completed = self._ask("training") is not Command.STOP
         if completed:
-            self._save_if_possible()
+            if run.iteration > self._first_iteration:
+                self._save_if_possible()
         else:
             self._save()
         return self._result(completed)

@@ -10,7 +10,6 @@ import contextlib
 import html
 import logging
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,10 +39,14 @@ def series_path(output: str | os.PathLike[str]) -> Path:
 
 
 def forget_series(output: str | os.PathLike[str]) -> None:
-    """Remove the time series of an earlier run with the same output."""
-    with contextlib.suppress(OSError):
-        series_path(output).unlink()
-    shutil.rmtree(_folder(output), ignore_errors=True)
+    """Remove the time series of an earlier run with the same output, and nothing else."""
+    pieces = list(_folder(output).glob("brick-*/*.vtu"))
+    for path in (series_path(output), *pieces):
+        with contextlib.suppress(OSError):
+            path.unlink()
+    for folder in (*{path.parent for path in pieces}, _folder(output)):
+        with contextlib.suppress(OSError):  # there are other files in it
+            folder.rmdir()
 
 
 class GridSeries:

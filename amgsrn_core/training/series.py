@@ -33,10 +33,10 @@ from amgsrn_core.config import (
     TrainingConfig,
     to_json,
 )
-from amgsrn_core.dispatch.parts import PartsFolder
-from amgsrn_core.errors import ConfigurationError, OutputError, VolumeError
-from amgsrn_core.output import ensure_writable, reason
-from amgsrn_core.training.claim import claim
+from amgsrn_core.dispatch.parts import PartsFolder, finish, saving
+from amgsrn_core.errors import ConfigurationError, VolumeError
+from amgsrn_core.output import ensure_writable, failure
+from amgsrn_core.training.claim import claim, refuse_output
 from amgsrn_core.training.history import COLUMNS
 from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.training.plan import Plan, plan
@@ -49,11 +49,12 @@ from amgsrn_core.training.progress import (
     ask,
     unobserved,
 )
+from amgsrn_core.training.space import Room, checkpoint_bytes, model_bytes
 from amgsrn_core.training.start import WarmStart
 from amgsrn_core.training.stop_file import stop_file
 from amgsrn_core.volume.source import identity_of
 from amgsrn_core.volume.volume import TimeAxis, Volume
-from amgsrn_core.workspace import clear, workspace
+from amgsrn_core.workspace import workspace
 
 _STEP_FILE = "step.amgsrn"
 # Of as many steps one is stored without another, so that opening any takes no more than these.
@@ -74,6 +75,8 @@ def train_series(
     *,
     start: str | Path | None = None,
     restart: bool = False,
+    force: bool = False,
+    parts: str | os.PathLike[str] | None = None,
     observer: Observer = unobserved,
 ) -> TrainingOutcome:
     """Train a model of several time steps; see :func:`amgsrn_core.training.train`.
@@ -117,14 +120,21 @@ def train_series(
     output = Path(output)
     ensure_writable(output)
     axis = time_axis(volumes)
+    refuse_output(output, volumes[0].source, start, force)
     planned = plan(volumes[0], network, training, storage, bricks)
     first = None if start is None else WarmStart(os.path.abspath(start), series.warm_iterations)
     fingerprint = _fingerprint(volumes, planned, series, first)
-    with workspace(output) as folder, contextlib.ExitStack() as stack:
-        done = claim(output, PartsFolder(folder), fingerprint, planned.training, restart=restart)
+    with workspace(output, parts) as folder, contextlib.ExitStack() as stack:
+        done = claim(
+            *(output, PartsFolder(folder), fingerprint, planned.training),
+            restart=restart,
+            force=force,
+        )
         if done is not None:
             return done
         stop = stack.enter_context(stop_file(folder))
+        room = _room(volumes, output, folder, planned)
+        room.require(is_new=not PartsFolder(folder).has_work())
         run = _Run(volumes, folder, first, series, stop.observing(observer))
         outcomes = run.go(_trainer(planned, dispatch, folder, stack))
         if not all(outcome.completed or outcome.missing for outcome in outcomes):
@@ -132,15 +142,16 @@ def train_series(
         try:
             run.ask_before_saving()
             load = run.bricks(len(planned.bricks))
-            outcome = _assemble(
-                volumes[0], axis, run.paths, outcomes, output, planned, fingerprint, load
-            )
+            with saving(folder):
+                outcome = _assemble(
+                    volumes[0], axis, run.paths, outcomes, output, planned, fingerprint, load
+                )
         except Stopped:
             return dataclasses.replace(
                 outcomes[-1], path=output, completed=False, stopped_by=stop.reason
             )
         if outcome.completed:
-            clear(folder)
+            finish(folder)
         return outcome
 
 
@@ -219,7 +230,7 @@ class _Run:
             try:
                 path.parent.mkdir(exist_ok=True)
             except OSError as error:
-                raise OutputError(f"Cannot write {path.parent}: {reason(error)}.") from error
+                raise failure(path.parent, error) from error
             outcomes.append(train_step(volume, path, start, self._step_observer(number)))
             if not outcomes[-1].completed and not outcomes[-1].missing:
                 break
@@ -385,6 +396,20 @@ def _bricks(step: ModelIndex) -> list[BrickRecord]:
             brick = dataclasses.replace(brick, value_minimum=low, value_maximum=high)
         records.append(brick)
     return records
+
+
+def _room(volumes: Sequence[Volume], output: Path, folder: Path, planned: Plan) -> Room:
+    """Return the room that a series needs: every step twice, apart and together."""
+    networks = planned.networks or (planned.network,) * len(planned.bricks)
+    bricks = [
+        (BrickRecord(brick.extent, brick.ghosted), network)
+        for brick, network in zip(planned.bricks, networks)
+    ]
+    options = planned.training, planned.storage
+    one = model_bytes(volumes[0], bricks, *options)
+    checkpoint = max(checkpoint_bytes(volumes[0], network, *options) for network in networks)
+    steps = one.times(len(volumes))
+    return Room(output, folder, steps, steps.plus(checkpoint))
 
 
 def _fingerprint(

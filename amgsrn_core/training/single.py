@@ -5,25 +5,45 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from amgsrn_core.archive import BrickRecord, write_archive
+from amgsrn_core.archive import BrickRecord, verify_archive, write_archive
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
 from amgsrn_core.devices import select_device
-from amgsrn_core.dispatch.parts import PartsFolder
+from amgsrn_core.dispatch.parts import PartsFolder, finish, saving
+from amgsrn_core.errors import ArchiveError, NoRoomError, ResumeError
+from amgsrn_core.memory import physical_memory
+from amgsrn_core.output import replacing
+from amgsrn_core.spare import kept_elsewhere
 from amgsrn_core.training.brick import fit_brick, memory_errors, value_range
 from amgsrn_core.training.checkpoint import CheckpointFile
-from amgsrn_core.training.claim import claim
+from amgsrn_core.training.claim import claim, finished
 from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_record
-from amgsrn_core.training.progress import Observer, Progress, Stopped, ask
+from amgsrn_core.training.progress import Command, Observer, Progress, Stopped, ask
 from amgsrn_core.training.records import Records
+from amgsrn_core.training.space import (
+    Room,
+    checkpoint_bytes,
+    mask_bytes,
+    model_bytes,
+    network_bytes,
+)
 from amgsrn_core.training.start import WarmStart, planned_iterations
 from amgsrn_core.training.stop_file import StopFile, stop_file
 from amgsrn_core.volume.volume import Block, Volume
-from amgsrn_core.workspace import clear, workspace
+from amgsrn_core.workspace import workspace
+
+_log = logging.getLogger(__name__)
+
+_WAIT_SECONDS = 1.0
 
 
 def train_single(
@@ -36,13 +56,15 @@ def train_single(
     start: WarmStart | None = None,
     any_values: bool = False,
     restart: bool,
+    force: bool = False,
+    parts_at: str | os.PathLike[str] | None = None,
     observer: Observer,
 ) -> TrainingOutcome:
     """Train one network on the whole volume; see :func:`amgsrn_core.training.train`.
 
     With `any_values` a volume that is constant or has no value makes a model as well.
     """
-    with workspace(output) as folder, stop_file(folder) as stop:
+    with workspace(output, parts_at) as folder, stop_file(folder) as stop:
         try:
             return _train(
                 volume,
@@ -52,10 +74,11 @@ def train_single(
                 training,
                 storage,
                 start,
-                any_values,
-                restart,
-                stop,
-                stop.observing(observer),
+                any_values=any_values,
+                restart=restart,
+                force=force,
+                stop=stop,
+                observer=stop.observing(observer),
             )
         except Stopped:
             return TrainingOutcome.stopped(output, stop.reason)
@@ -69,8 +92,10 @@ def _train(
     training: TrainingConfig,
     storage: StorageConfig,
     start: WarmStart | None,
+    *,
     any_values: bool,
     restart: bool,
+    force: bool,
     stop: StopFile,
     observer: Observer,
 ) -> TrainingOutcome:
@@ -89,8 +114,23 @@ def _train(
             start.check(network, volume.n_components, [record])
         fingerprint = _fingerprint(volume, block, network, training, storage, start)
         parts = PartsFolder(folder)
-        if (done := claim(output, parts, fingerprint, training, restart=restart)) is not None:
+        done = claim(output, parts, fingerprint, training, restart=restart, force=force)
+        if done is not None:
             return done
+        if (done := _kept(parts, output, fingerprint)) is not None:
+            finish(folder)
+            observer(Progress("training", training.iterations, training.iterations))
+            return done
+        room = Room(
+            output,
+            folder,
+            model_bytes(volume, [(record, network)], training, storage),
+            checkpoint_bytes(volume, network, training, storage),
+            0 if block.valid is None else mask_bytes([record]),
+        )
+        if network_bytes(network, volume.n_components, StorageConfig()) < physical_memory():
+            room.require(is_new=not parts.has_work())  # else memory is what is short
+        checkpoints = CheckpointFile(parts.checkpoint(0), fingerprint, room.watch)
         parts.make_brick(0)
         fitted = fit_brick(
             block,
@@ -101,7 +141,7 @@ def _train(
             device,
             start=start,
             storage=storage,
-            checkpoints=CheckpointFile(parts.checkpoint(0), fingerprint),
+            checkpoints=checkpoints,
             observer=observer,
             records=Records(training, output, volume.geometry, record),
         )
@@ -119,9 +159,64 @@ def _train(
             record = dataclasses.replace(record, value_minimum=(), value_maximum=())
         index = model_index(volume, low, high, network, storage)
         about = training_record(training, fingerprint, result.seconds, result.iterations_done)
-        write_archive(output, index.replace(training=about, bricks=(record,)), [fitted.state])
-        clear(folder)
+        index = index.replace(training=about, bricks=(record,))
+
+        def is_complete() -> bool:
+            saved = checkpoints.load()
+            return saved is not None and saved.numbers["iteration"] == result.iterations_done
+
+        _write(
+            *(parts, output, lambda at: write_archive(at, index, [fitted.state])),
+            *(is_complete, observer),
+        )
+        finish(folder)
     return TrainingOutcome(output, True, psnr, result.seconds, history)
+
+
+def _write(
+    parts: PartsFolder,
+    output: Path,
+    write: Callable[[Path], object],
+    is_complete: Callable[[], bool],
+    observer: Observer,
+) -> None:
+    """Write the model; where no disk has room for anything of it, wait until one has.
+
+    Raises
+    ------
+    NoRoomError
+        It is kept elsewhere, or the observer stopped the run.
+    """
+    has_warned = False
+    while True:
+        try:
+            with saving(parts.path, parts.done(0), write, is_complete=is_complete):
+                write(output)
+            return
+        except NoRoomError as error:
+            if is_complete() or kept_elsewhere(parts.done(0)):
+                raise
+            if not has_warned:
+                _log.warning("Waiting for room on any disk, or to be stopped. %s", error)
+            has_warned = True
+            if observer(Progress("saving", 0, 1)) is Command.STOP:
+                raise
+            time.sleep(_WAIT_SECONDS)
+
+
+def _kept(parts: PartsFolder, output: Path, fingerprint: str) -> TrainingOutcome | None:
+    """Put a model in its place that was complete when there was no room for it there."""
+    for path in kept_elsewhere(parts.done(0)):
+        try:
+            outcome = finished(path, fingerprint)
+            verify_archive(path)
+        except (ResumeError, ArchiveError):
+            continue  # of another run, or damaged
+        if outcome is not None:
+            with saving(parts.path, kept=path), replacing(output) as temporary:
+                shutil.copyfile(path, temporary)
+            return dataclasses.replace(outcome, path=output)
+    return None
 
 
 def _fingerprint(

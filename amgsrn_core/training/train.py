@@ -14,6 +14,7 @@ from amgsrn_core.config import (
     TrainingConfig,
 )
 from amgsrn_core.output import ensure_writable
+from amgsrn_core.training.claim import refuse_output
 from amgsrn_core.training.outcome import TrainingOutcome
 from amgsrn_core.training.plan import plan
 from amgsrn_core.training.progress import Observer, unobserved
@@ -33,6 +34,8 @@ def train(
     *,
     start: str | os.PathLike[str] | None = None,
     restart: bool = False,
+    force: bool = False,
+    parts: str | os.PathLike[str] | None = None,
     observer: Observer = unobserved,
 ) -> TrainingOutcome:
     """Train a network, or one for each brick, on a volume and write a model file.
@@ -61,6 +64,12 @@ def train(
     restart : bool, default: False
         Begin anew: discard interrupted work, and replace a model that is there when the new one
         is complete.
+    force : bool, default: False
+        Replace a model at `output` whichever made it, when the new one is complete: also one of
+        other data, which a restart keeps.
+    parts : path, optional
+        The folder of unfinished work, ``NAME.amgsrn.parts``: default is that beside `output`. A
+        run whose disk is full is finished elsewhere by naming its folder and another output.
     observer : callable, optional
         Receives a :class:`Progress` a few times per second and may pause or stop the run.
 
@@ -85,6 +94,7 @@ def train(
     """
     output = Path(output)
     ensure_writable(output)
+    refuse_output(output, volume.source, start, force)
     planned = plan(volume, network, training, storage, bricks)
     warm = None
     if start is not None:
@@ -100,6 +110,8 @@ def train(
             planned.storage,
             start=warm,
             restart=restart,
+            force=force,
+            parts_at=parts,
             observer=observer,
         )
     from amgsrn_core.dispatch.run import train_bricks
@@ -115,5 +127,7 @@ def train(
         networks=planned.networks,
         start=warm,
         restart=restart,
+        force=force,
+        parts_at=parts,
         observer=observer,
     )

@@ -13,6 +13,7 @@ import numpy as np
 
 from amgsrn_core.errors import OutputError
 from amgsrn_core.output import reason
+from amgsrn_core.replacement import MARK
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import Extent, GridGeometry
 from amgsrn_core.volume.netcdf_library import LOCK, import_netcdf4, library_path
@@ -36,6 +37,7 @@ class NetCDFOutput:
         units: tuple[str, ...],
         missing: MissingValues,
         time: TimeAxis | None,
+        made_by: str,
     ) -> None:
         self._path = path
         self._geometry = geometry
@@ -53,6 +55,7 @@ class NetCDFOutput:
                 self._dataset = netcdf4.Dataset(lent, "w", format="NETCDF4")
             self._dataset.Conventions = CONVENTIONS
             self._dataset.title = name
+            self._dataset.setncattr(MARK, made_by)
             dimensions = [] if time is None else [self._define_time(time, taken)]
             for letter, axis in zip("zyx", geometry.axes):
                 dimensions.append(self._define_axis(letter, axis, taken))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from amgsrn_core.replacement import comment
 from amgsrn_core.volume.array_file import ArrayFile
 from amgsrn_core.volume.geometry import Extent, GridGeometry
 from amgsrn_core.volume.volume import MissingValues, TimeAxis
@@ -32,6 +33,7 @@ class VTKOutput:
         units: tuple[str, ...],
         missing: MissingValues,
         time: TimeAxis | None,
+        made_by: str,
     ) -> None:
         # VTK's files have room for neither units nor fill values: NaN marks what is missing.
         del units, missing
@@ -39,7 +41,7 @@ class VTKOutput:
         if path.suffix.lower() == ".vtr":
             coordinates = [axis.coordinates for axis in reversed(geometry.axes)]
         n_bytes = 4 * geometry.n_points * len(components)
-        header = _header(geometry, name, components, time, coordinates)
+        header = _header(geometry, name, components, time, coordinates, made_by)
         self._file = open(path, "wb")  # noqa: SIM115 (closed by close or abandon)
         self._file.write(header)
         for values in coordinates:
@@ -74,6 +76,7 @@ def _header(
     components: tuple[str, ...],
     time: TimeAxis | None,
     coordinates: list[np.ndarray],
+    made_by: str,
 ) -> bytes:
     """Return the XML up to the first byte of the appended arrays."""
     kind = "RectilinearGrid" if coordinates else "ImageData"
@@ -86,6 +89,7 @@ def _header(
         )
     lines = [
         '<?xml version="1.0"?>',
+        comment(made_by),
         f'<VTKFile type="{kind}" version="1.0" byte_order="{sys.byteorder.title()}Endian"'
         ' header_type="UInt64">',
         f'  <{kind} WholeExtent="{extent}"{place}>',

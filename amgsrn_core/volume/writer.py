@@ -15,14 +15,12 @@ import numpy as np
 
 from amgsrn_core.errors import OutputError, VolumeError
 from amgsrn_core.output import ensure_writable, replacing
+from amgsrn_core.replacement import NETCDF_SUFFIXES, VOLUME, VTK_SUFFIXES, guard
 from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
 from amgsrn_core.volume.memory import component_names
 from amgsrn_core.volume.netcdf_writer import NetCDFOutput
 from amgsrn_core.volume.volume import Block, MissingValues, TimeAxis, extent_shape
 from amgsrn_core.volume.vtk_writer import VTKOutput
-
-NETCDF_SUFFIXES = (".nc", ".nc4", ".cdf", ".netcdf")
-VTK_SUFFIXES = (".vti", ".vtr")
 
 Blocks = Iterable[tuple[Extent, Union[Block, np.ndarray]]]
 
@@ -38,6 +36,8 @@ def write_volume(
     valid: np.ndarray | None = None,
     missing: MissingValues | None = None,
     time: TimeAxis | None = None,
+    made_by: str = "library",
+    force: bool = False,
 ) -> Path:
     """Write a volume at once; the arguments are those of :class:`VolumeWriter`.
 
@@ -75,6 +75,8 @@ def write_volume(
         units=units,
         missing=missing,
         time=time,
+        made_by=made_by,
+        force=force,
     ) as writer:
         for extent, block in data:
             writer.write(extent, block)
@@ -103,6 +105,10 @@ class VolumeWriter:
     time : TimeAxis, optional
         The step that this volume is; written as a time dimension of one step. With `steps` a
         NetCDF file gets all of those.
+    made_by : str, default: "library"
+        A mark for the file, whose first word tells who may replace it without being asked.
+    force : bool, default: False
+        Replace a volume that somebody else made.
 
     Raises
     ------
@@ -110,7 +116,8 @@ class VolumeWriter:
         The format cannot hold the geometry (uneven axes in .vti, a turned grid in .nc or .vtr) or
         several time steps, or the suffix is unknown.
     OutputError
-        The file cannot be written: no such folder, no permission, disk full.
+        The file cannot be written: no such folder, no permission, disk full, or a volume there
+        that was not made alike.
 
     Notes
     -----
@@ -128,6 +135,8 @@ class VolumeWriter:
         units: Sequence[str] | str = "",
         missing: MissingValues | None = None,
         time: TimeAxis | None = None,
+        made_by: str = "library",
+        force: bool = False,
     ) -> None:
         self._path = Path(path)
         self._geometry = geometry
@@ -152,12 +161,14 @@ class VolumeWriter:
             "units": (units,) * len(names) if isinstance(units, str) else tuple(units),
             "missing": missing or MissingValues(),
             "time": time,
+            "made_by": made_by,
         }
         self._kind = NetCDFOutput if suffix in NETCDF_SUFFIXES else VTKOutput
         self._stack = contextlib.ExitStack()
         self._output: NetCDFOutput | VTKOutput | None = None
         self._written = 0
         ensure_writable(self._path)
+        guard(self._path, VOLUME, by=made_by.split(" ")[0], force=force)
         self._require_space()
 
     def __enter__(self) -> VolumeWriter:

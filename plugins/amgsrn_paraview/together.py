@@ -32,6 +32,7 @@ from amgsrn_core.errors import AmgsrnError, ConfigurationError, TrainingError
 from amgsrn_core.output import ensure_writable
 from amgsrn_core.sizing import measure_brick, networks_for
 from amgsrn_core.training.aspect import matched_network
+from amgsrn_core.training.claim import refuse_output
 from amgsrn_core.training.outcome import TrainingOutcome
 from amgsrn_core.training.progress import Command, Progress
 from amgsrn_core.training.records import with_usable_records
@@ -147,6 +148,7 @@ class SharedTraining:
             digest = zlib.crc32(repr(volume.identity).encode())
             self.output = output_of(request.output or own_output(volume.name, digest, request))
             ensure_writable(Path(self.output))
+            refuse_output(Path(self.output), volume.source, None, force=False)
             executor.owners = [owner for owner, _ in bricks]
             outcome = train_bricks(
                 volume,

@@ -194,7 +194,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield place
 
 
-def test_a_full_disk_fails_bricks_and_loses_none_that_are_done(whole, source, small_disk, caplog):
+def test_a_full_disk_loses_no_brick_that_is_done(whole, source, small_disk):
     output, filler = small_disk / "m.amgsrn", small_disk / "filler"
 
     def fill(progress: Progress) -> Command:
@@ -209,11 +209,11 @@ def test_a_full_disk_fails_bricks_and_loses_none_that_are_done(whole, source, sm
 
     try:
         outcome = train_waves(source, output, observer=fill, retries=1)
-        assert not outcome.completed  # what was freed on the way was enough for a model with holes
+        # The bricks were kept elsewhere, and what was freed on the way is enough for the model.
+        assert outcome.completed
     except OSError as error:
         assert "disk is full" in str(error)
-    done = list(Path(f"{output}.parts").glob("brick-*/brick.amgsrn"))
-    assert done
+        assert list(Path(f"{output}.parts").glob("brick-*/brick.amgsrn"))
     filler.unlink()
     assert train_waves(source, output).completed
     assert same(output, whole)

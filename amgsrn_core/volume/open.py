@@ -11,7 +11,8 @@ from amgsrn_core.volume.exported import open_exported
 from amgsrn_core.volume.netcdf import open_netcdf
 from amgsrn_core.volume.times import TimeStep, select_times
 from amgsrn_core.volume.volume import Volume
-from amgsrn_core.volume.vtk_file import open_vtk_file, vtk_file_kind
+from amgsrn_core.volume.vtk_file import open_vtk_file
+from amgsrn_core.volume.vtk_xml import vtk_file_kind
 
 
 def open_volume(
@@ -53,18 +54,23 @@ def open_volume(
         return open_exported(path, names, time)
     try:
         with open(path, "rb") as file:
-            head = file.read(4096)
+            head = file.read(16)
     except FileNotFoundError as error:
         raise VolumeNotFoundError(f"There is no file '{path}'.") from error
     except OSError as error:
         raise VolumeNotFoundError(f"'{path}' cannot be opened ({error.strerror}).") from error
     if head[:3] == b"CDF" or head[:8] == b"\x89HDF\r\n\x1a\n":
         return open_netcdf(path, names, time)
-    kind = vtk_file_kind(head)
-    if kind is not None:
-        return open_vtk_file(path, kind, names, time)
     if not head:
         raise VolumeError(f"'{path}' is empty.")
+    if head.startswith(b"# vtk DataFile"):
+        raise VolumeError(
+            f"'{path}' is a legacy VTK file, which is not read here; open it in ParaView and save "
+            "it as .vti or .vtr."
+        )
+    kind = vtk_file_kind(path)
+    if kind is not None:
+        return open_vtk_file(path, kind, names, time)
     raise VolumeError(
         f"'{path}' is of a kind that is not read here; "
         "use NetCDF, .vti, .vtr or an exported folder."

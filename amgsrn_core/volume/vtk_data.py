@@ -22,8 +22,15 @@ ASSOCIATIONS = ("point", "cell")
 MISSING = MissingValues("NaN or blanked")
 
 GHOSTS = "vtkGhostType"
+GHOST_ARRAYS = (GHOSTS, "vtkGhostLevels")
+"""Names of ghost arrays in files; VTK's readers turn the second, of old files, into the first."""
+
 DUPLICATE = 1
 """VTK's mark of points and cells that another rank answers for."""
+
+# vtkDataSetAttributes.h. The other marks (high or low connectivity, exterior) hide nothing.
+_HIDDEN_POINT = 2
+_HIDDEN_CELL = 8 | 32  # refined elsewhere, or blanked
 
 
 def volume_from_vtk(
@@ -48,8 +55,8 @@ def volume_from_vtk(
 
     Notes
     -----
-    Ghost and blanked points or cells (``vtkGhostType`` other than 0) and NaN are invalid voxels.
-    Data of a pipeline with time steps keep the time that they are of.
+    NaN, and points or cells that :func:`missing_samples` finds, are invalid voxels. Data of a
+    pipeline with time steps keep the time that they are of.
 
     Raises
     ------
@@ -64,14 +71,10 @@ def volume_from_vtk(
     if not found:
         raise VariableNotFoundError(f"Name at least one array: {list_arrays(dataset)}.")
     values = [view for array in found for view in component_views(array, geometry, geometry.dims)]
-    array = attributes(dataset, association).GetArray(GHOSTS)
-    valid = None
-    if array is not None:
-        ghosts = component_views(array, geometry, geometry.dims)[0]
-        valid = ghosts & (~DUPLICATE if duplicates else ~0) == 0
+    missing = missing_samples(dataset, association, duplicates=duplicates)
     return VTKVolume(
         values,
-        valid,
+        None if missing is None else ~missing[flips(geometry)],
         name="_".join(names),
         components=name_components(found),
         units="",
@@ -129,9 +132,78 @@ def component_views(
             f"The array '{array.GetName()}' has {len(values)} values for {np.prod(shape)} samples; "
             "the data set is damaged."
         )
-    flips = tuple(slice(None, None, -1 if axis.descending else 1) for axis in geometry.axes)
-    values = values.reshape(*shape, -1)[flips]
+    values = values.reshape(*shape, -1)[flips(geometry)]
     return [values[..., component] for component in range(values.shape[-1])]
+
+
+def flips(geometry: GridGeometry) -> tuple[slice, ...]:
+    """Return the index that makes an array [z, y, x] in VTK's order ascend along every axis."""
+    return tuple(slice(None, None, -1 if axis.descending else 1) for axis in geometry.axes)
+
+
+def missing_samples(
+    dataset: Any, association: str, *, duplicates: bool = False
+) -> np.ndarray | None:
+    """Return which points or cells have no value, bool [z, y, x] in VTK's order, or None.
+
+    Parameters
+    ----------
+    dataset : vtkImageData or vtkRectilinearGrid
+    association : {"point", "cell"}
+    duplicates : bool, default: False
+        Whether samples that another rank answers for count as values.
+
+    Notes
+    -----
+    As VTK shows them (vtkDataSetAttributes, IsPointVisible, IsCellVisible): a cell has no value if
+    it is a duplicate, refined or hidden, or has a hidden corner; a point if it is a duplicate or
+    hidden, or all cells around it are.
+    """
+    x, y, z = dataset.GetDimensions()
+    points = ghost_marks(dataset, "point", (z, y, x))
+    cells = ghost_marks(dataset, "cell", (z - 1, y - 1, x - 1))
+    duplicate = 0 if duplicates else DUPLICATE
+    own = None
+    if association == "cell":
+        if cells is not None:
+            own = cells & (_HIDDEN_CELL | duplicate) != 0
+        corners = None if points is None else points & _HIDDEN_POINT != 0
+        if corners is None:
+            return own
+        for axis in range(3):
+            low, high = _neighbours(corners, axis)
+            corners = low | high
+        return corners if own is None else own | corners
+    if points is not None:
+        own = points & (_HIDDEN_POINT | duplicate) != 0
+    if cells is None:
+        return own
+    around = np.pad(cells & (_HIDDEN_CELL | duplicate) != 0, 1, constant_values=True)
+    for axis in range(3):
+        low, high = _neighbours(around, axis)
+        around = low & high
+    return around if own is None else own | around
+
+
+def ghost_marks(dataset: Any, association: str, shape: tuple[int, int, int]) -> np.ndarray | None:
+    """Return the ghost array of points or cells, uint8 [z, y, x] in VTK's order, if it has one."""
+    array = attributes(dataset, association).GetArray(GHOSTS)
+    # Of another type it means nothing to VTK.
+    if array is None or not array.IsA("vtkUnsignedCharArray"):
+        return None
+    marks = to_numpy(array)
+    if marks.shape != (np.prod(shape), 1):
+        raise VolumeError(
+            f"The array '{GHOSTS}' has {marks.size} values for {np.prod(shape)} samples; the data "
+            "set is damaged."
+        )
+    return marks.reshape(shape)
+
+
+def _neighbours(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return views of the lower and the upper of every two samples along an axis."""
+    ahead = np.moveaxis(values, axis, 0)
+    return np.moveaxis(ahead[:-1], 0, axis), np.moveaxis(ahead[1:], 0, axis)
 
 
 def attributes(dataset: Any, association: str) -> Any:

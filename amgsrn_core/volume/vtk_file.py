@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,14 +16,11 @@ from amgsrn_core.volume.geometry import Extent
 from amgsrn_core.volume.times import TimeStep, select_time
 from amgsrn_core.volume.volume import Loaded, Volume, extent_shape
 from amgsrn_core.volume.vtk_layout import laid_out_copy
+from amgsrn_core.volume.vtk_xml import read_outline, require_whole
 
 READERS = {"ImageData": "vtkXMLImageDataReader", "RectilinearGrid": "vtkXMLRectilinearGridReader"}
 
-
-def vtk_file_kind(head: bytes) -> str | None:
-    """Return the data set type that the first bytes of an XML file of VTK's declare, or None."""
-    found = re.search(rb"<VTKFile[^>]*\btype=[\"'](\w+)[\"']", head)
-    return found[1].decode() if found else None
+_GHOSTS: dict[str, tuple[str, ...]] = dict.fromkeys(vtk_data.ASSOCIATIONS, vtk_data.GHOST_ARRAYS)
 
 
 def open_vtk_file(
@@ -34,15 +29,17 @@ def open_vtk_file(
     """Open arrays of a .vti or .vtr file as one volume; see :func:`amgsrn_core.open_volume`."""
     if kind not in READERS:
         raise VolumeError(
-            f"'{path}' holds {kind}; a volume needs image data (.vti) or a rectilinear grid (.vtr)."
+            f"'{path}' holds {kind}; a volume needs image data (.vti) or a rectilinear grid "
+            f"(.vtr): {_remedy(kind)}."
         )
-    _require_complete(path)
+    outline = read_outline(path)
     file, whole = _readable(path, kind)
     frame = _read(file, whole, {})
     # One cell tells types and components.
     corner = tuple(min(whole[i | 1], whole[i & ~1] + (i & 1)) for i in range(6))
     sample = _read(file, corner, None)
     names, association = _choose(path, sample, arrays)
+    require_whole(path, outline, whole, association)
     found = [vtk_data.attributes(sample, association).GetArray(name) for name in names]
     name = "_".join(names)
     return VTKFileVolume(
@@ -50,6 +47,7 @@ def open_vtk_file(
         names,
         association,
         whole,
+        bool(sample.GetCellData().HasArray(vtk_data.GHOSTS)),
         name=name,
         components=vtk_data.name_components(found),
         units="",
@@ -70,6 +68,7 @@ class VTKFileVolume(Volume):
         arrays: Sequence[str],
         association: str,
         whole: tuple[int, ...],
+        has_cell_ghosts: bool,
         **metadata: Any,
     ) -> None:
         super().__init__(**metadata)
@@ -77,6 +76,10 @@ class VTKFileVolume(Volume):
         self._arrays = tuple(arrays)
         self._association = association
         self._whole = whole
+        self._selection = {association: (*self._arrays, *vtk_data.GHOST_ARRAYS)}
+        self._needs_cells = association == "point" and has_cell_ghosts
+        if association == "cell":
+            self._selection["point"] = vtk_data.GHOST_ARRAYS
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -84,20 +87,34 @@ class VTKFileVolume(Volume):
         return self._arrays
 
     def _load(self, extent: Extent) -> Iterator[Loaded]:
-        arrays = (*self._arrays, vtk_data.GHOSTS)
-        dataset = _read(self._file, self._vtk_extent(extent), {self._association: arrays})
+        asked = self._vtk_extent(extent)
+        dataset = _read(self._file, asked, self._selection)
         data = vtk_data.attributes(dataset, self._association)
         shape = extent_shape(extent)
-        ghosts = data.GetArray(vtk_data.GHOSTS)
-        missing = None
-        if ghosts is not None:
-            missing = vtk_data.component_views(ghosts, self.geometry, shape)[0] != 0
+        missing = self._missing(asked, dataset)
         for name in self._arrays:
             array = data.GetArray(name)
             if array is None:
                 raise _damaged(self._file)
             for values in vtk_data.component_views(array, self.geometry, shape):
                 yield values, missing
+
+    def _missing(self, asked: tuple[int, ...], dataset: Any) -> np.ndarray | None:
+        """Return which samples of a point extent, whose data set is given, have no value."""
+        cut: tuple[slice, ...] = (slice(None),) * 3
+        if self._needs_cells:
+            # A point needs the cells around it, also beyond the extent.
+            low, high = (
+                [f(a + d, w) for a, w in zip(asked[i::2], self._whole[i::2])]
+                for i, f, d in ((0, max, -1), (1, min, 1))
+            )
+            wider = tuple(end for ends in zip(low, high) for end in ends)
+            dataset = _read(self._file, wider, _GHOSTS)
+            cut = tuple(
+                slice(a - w, b - w + 1) for a, b, w in zip(asked[4::-2], asked[5::-2], wider[4::-2])
+            )
+        missing = vtk_data.missing_samples(dataset, self._association)
+        return None if missing is None else missing[cut][vtk_data.flips(self.geometry)]
 
     def _vtk_extent(self, extent: Extent) -> tuple[int, ...]:
         """Return the point extent (x0, x1, y0, y1, z0, z1, inclusive) that an extent needs."""
@@ -212,12 +229,13 @@ def _choose(path: Path, sample: Any, wanted: tuple[str, ...] | None) -> tuple[tu
     )
 
 
-def _require_complete(path: Path) -> None:
-    """Raise VolumeError where the end of the file is missing, which VTK's readers do not notice."""
-    with open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - 256))
-        if not file.read().rstrip().endswith(b"</VTKFile>"):
-            raise VolumeError(f"'{path}' is truncated: its end is missing.")
+def _remedy(kind: str) -> str:
+    """Say how to come from another kind of data set to one that is read."""
+    if kind in ("PImageData", "PRectilinearGrid"):
+        return "open it in ParaView and save it as one such file, or name a file of its pieces"
+    if kind == "Collection" or any(word in kind for word in ("Multi", "Partitioned", "AMR")):
+        return "open it in ParaView, extract a block, and save that"
+    return "open it in ParaView, apply Resample To Image, and save the result as .vti"
 
 
 def _damaged(file: _File) -> VolumeError:

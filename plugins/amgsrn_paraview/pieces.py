@@ -15,7 +15,7 @@ from amgsrn_core.errors import ConfigurationError, VolumeError
 from amgsrn_core.volume import Extent, GridGeometry, volume_from_vtk
 from amgsrn_core.volume.memory import ArrayVolume
 from amgsrn_core.volume.pieces import PieceVolume
-from amgsrn_core.volume.vtk_data import DUPLICATE, GHOSTS, MISSING, grid_geometry, to_numpy
+from amgsrn_core.volume.vtk_data import DUPLICATE, MISSING, ghost_marks, grid_geometry
 from amgsrn_paraview.datasets import VTKExtent
 from amgsrn_paraview.handover import overview
 
@@ -167,10 +167,9 @@ def _owned(dataset: Any, association: str, whole: VTKExtent) -> list[tuple[int, 
     """
     x0, x1, y0, y1, z0, z1 = dataset.GetExtent()
     ranges = [(x0, x1), (y0, y1), (z0, z1)]  # of cells
-    ghosts = dataset.GetCellData().GetArray(GHOSTS)
-    if ghosts is not None:
-        marks = to_numpy(ghosts).reshape(z1 - z0, y1 - y0, x1 - x0)
-        mine = marks.astype(np.uint8) & DUPLICATE == 0
+    marks = ghost_marks(dataset, "cell", (z1 - z0, y1 - y0, x1 - x0))
+    if marks is not None:
+        mine = marks & DUPLICATE == 0
         for axis, (low, _) in enumerate(ranges):
             here = np.flatnonzero(mine.any(axis=tuple(k for k in range(3) if k != 2 - axis)))
             ranges[axis] = (low + here[0], low + here[-1] + 1) if len(here) else (low, low)

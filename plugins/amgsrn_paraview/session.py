@@ -34,6 +34,7 @@ from amgsrn_core.output import ensure_writable, reason
 from amgsrn_core.volume import Block, GridGeometry, Volume, volume_from_vtk
 from amgsrn_core.volume.preview import preview_geometry
 from amgsrn_core.volume.volume import TimeAxis
+from amgsrn_core.volume.vtk_data import ASSOCIATIONS, GHOSTS, attributes
 from amgsrn_core.workspace import parts_folder
 from amgsrn_paraview.handover import Handover, overview
 
@@ -121,8 +122,10 @@ class Request:
         """Return when the data were last touched: equal stamps mean equal data."""
         if self.steps is not None:
             return (self.steps.changed,)
-        data = self.dataset.GetCellData if self.association == "cell" else self.dataset.GetPointData
-        arrays = (data().GetArray(name) for name in (*self.arrays, "vtkGhostType"))
+        data = attributes(self.dataset, self.association)
+        arrays = [data.GetArray(name) for name in self.arrays]
+        # Both kinds of ghosts tell which points, or cells, have no value.
+        arrays += [attributes(self.dataset, each).GetArray(GHOSTS) for each in ASSOCIATIONS]
         return (
             self.dataset.GetExtent(),
             self.dataset.GetBounds(),

@@ -22,6 +22,7 @@ from amgsrn_core.cli.options import (
 from amgsrn_core.config import (
     BACKENDS,
     BrickConfig,
+    DataConfig,
     DispatchConfig,
     ImportConfig,
     NetworkConfig,
@@ -153,6 +154,7 @@ def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--restart", action="store_true", help="discard an unfinished run and begin anew"
     )
     for kind in (
+        DataConfig,
         NetworkConfig,
         TrainingConfig,
         SeriesConfig,

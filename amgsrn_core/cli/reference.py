@@ -43,7 +43,7 @@ def reference_volume(
             f"but {path} was opened with {volume.n_components} "
             f"({', '.join(volume.components)}); choose with --variable."
         )
-    return volume
+    return volume.masking(() if index.missing is None else index.missing.values)
 
 
 def _open(

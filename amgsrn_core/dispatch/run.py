@@ -49,6 +49,8 @@ from amgsrn_core.training.progress import (
 )
 from amgsrn_core.training.start import WarmStart, planned_iterations
 from amgsrn_core.volume import export_volume
+from amgsrn_core.volume.fill_values import Finding
+from amgsrn_core.volume.masking import Told, tell
 from amgsrn_core.volume.source import identity_of, source_of
 from amgsrn_core.volume.volume import Volume
 from amgsrn_core.workspace import clear, workspace
@@ -74,6 +76,7 @@ def train_bricks(
     networks: Sequence[NetworkConfig] = (),
     start: WarmStart | None = None,
     executor: Executor | None = None,
+    told: Told | None = None,
 ) -> TrainingOutcome:
     """Train every brick of a volume and write the model; see :func:`amgsrn_core.training.train`.
 
@@ -86,6 +89,8 @@ def train_bricks(
     executor : concurrent.futures.Executor, optional
         Whatever runs :func:`~amgsrn_core.dispatch.task.train_brick` where the folder beside
         `output` and the volume's file can be seen; default: as `dispatch` says.
+    told : set, optional
+        Which fill values were told of already, and, in the end, are.
     """
     with workspace(output) as folder, contextlib.ExitStack() as stack:
         parts = PartsFolder(folder)
@@ -106,6 +111,7 @@ def train_bricks(
         if (done := claim(output, parts, fingerprint, training, restart=restart)) is not None:
             return done
         run = _Run(volume, parts, records, network, training, storage, dispatch, fingerprint, start)
+        run.told = set() if told is None else told
         with EventLog(dispatch.log) as log, _source(volume, folder) as source:
             completed = run.go(executor, source, observer, log)
             if not completed:
@@ -147,6 +153,7 @@ class _Run:
         self._runner: Runner[BrickTask] | None = None
         self._tasks: list[BrickTask] = []
         self._reported: set[int] = set()
+        self.told: Told = set()
 
     def go(
         self, executor: Executor, source: dict[str, Any], observer: Observer, log: EventLog
@@ -323,6 +330,8 @@ class _Run:
                 self._runner.failed[i] = f"The file {self._parts.done(number)} is gone or damaged."
                 continue
             self._tally.add(number, part)
+            fills = [Finding(**values) for values in part.training.config.get("fills", ())]
+            tell(fills, self.told, f" in brick {number}")
             self._reached.pop(number, None)
             error = self._tally.error(part)
             log.write(

@@ -43,6 +43,7 @@ from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_
 from amgsrn_core.training.plan import Plan, plan
 from amgsrn_core.training.progress import Command, Observer, Progress, unobserved
 from amgsrn_core.training.start import WarmStart
+from amgsrn_core.volume.masking import Told
 from amgsrn_core.volume.source import identity_of
 from amgsrn_core.volume.volume import TimeAxis, Volume
 from amgsrn_core.workspace import clear, workspace
@@ -245,6 +246,7 @@ def _trainer(
 ) -> TrainStep:
     """Return what trains one step: here, or in other processes, which all steps share."""
     options = planned.network, planned.training, planned.storage
+    told: Told = set()
     if len(planned.bricks) == 1:
         from amgsrn_core.training.single import train_single  # PyTorch: a matter of seconds
 
@@ -259,6 +261,7 @@ def _trainer(
                 any_values=True,
                 restart=False,
                 observer=observer,
+                told=told,
             )
 
         return train_here
@@ -283,6 +286,7 @@ def _trainer(
             restart=False,
             observer=observer,
             executor=executor,
+            told=told,
         )
 
     return train_there

@@ -21,7 +21,8 @@ from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_
 from amgsrn_core.training.progress import Observer, Progress
 from amgsrn_core.training.records import Records
 from amgsrn_core.training.start import WarmStart, planned_iterations
-from amgsrn_core.volume.volume import Block, Volume
+from amgsrn_core.volume.masking import Told, tell
+from amgsrn_core.volume.volume import Block, FieldSummary, Volume
 from amgsrn_core.workspace import clear, workspace
 
 
@@ -36,17 +37,21 @@ def train_single(
     any_values: bool = False,
     restart: bool,
     observer: Observer,
+    told: Told | None = None,
 ) -> TrainingOutcome:
     """Train one network on the whole volume; see :func:`amgsrn_core.training.train`.
 
-    With `any_values` a volume that is constant or has no value makes a model as well.
+    With `any_values` a volume that is constant or has no value makes a model as well. `told` are
+    the fill values that were told of already, and, in the end, are.
     """
     device = select_device(training.device.split(",")[0], training=True)
     with workspace(output) as folder, memory_errors(training, device):
         observer(Progress("reading", 0, planned_iterations(training, storage, start)))
         block = volume.read()
+        summary = FieldSummary.of_nothing(volume.n_components).with_block(block)
         if not any_values:
-            volume.summarise([block])  # complains
+            volume.refuse_unfit(summary)
+        tell(summary.fills.findings(volume.components), set() if told is None else told)
         low, high = value_range(block)
         whole = volume.geometry.resolve()
         record = BrickRecord(whole, whole)

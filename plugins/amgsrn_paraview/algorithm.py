@@ -26,6 +26,7 @@ class Algorithm(VTKPythonAlgorithmBase):
         VTKPythonAlgorithmBase.__init__(self, **ports)
         self._complaint = ""
         self._complaint_time = -1
+        self._remark = ""
 
     def ProcessRequest(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Serve a request of the pipeline; see vtkAlgorithm."""
@@ -38,8 +39,8 @@ class Algorithm(VTKPythonAlgorithmBase):
         return 1
 
     def GetMessage(self) -> str:
-        """Return what went wrong last, or an empty string."""
-        return self._complaint
+        """Return what went wrong last, or what was remarked, or an empty string."""
+        return self._complaint or self._remark
 
     def complain(self, sentence: str) -> None:
         """Show an error in ParaView's messages unless it was just shown for the same state."""
@@ -48,6 +49,12 @@ class Algorithm(VTKPythonAlgorithmBase):
             self._complaint, self._complaint_time = sentence, time
             text = f"ERROR: {self.label}: {sentence}\n"
             vtkOutputWindow.GetInstance().DisplayErrorText(text)
+
+    def remark(self, text: str) -> None:
+        """Show a warning in ParaView's messages unless it was shown last; empty for none."""
+        if text and text != self._remark:
+            vtkOutputWindow.GetInstance().DisplayWarningText(f"Warning: {self.label}: {text}\n")
+        self._remark = text
 
     def forget_complaint(self) -> None:
         """Take note that everything is in order again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import getpass
 import os
 import shutil
@@ -20,6 +21,7 @@ import numpy as np
 from amgsrn_core.archive import Archive
 from amgsrn_core.config import (
     BrickConfig,
+    DataConfig,
     DispatchConfig,
     NetworkConfig,
     SeriesConfig,
@@ -85,6 +87,7 @@ class Request:
     bricks: BrickConfig
     dispatch: DispatchConfig
     series: SeriesConfig
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
     steps: Steps | None = None
 
     @property
@@ -95,13 +98,16 @@ class Request:
     def volumes(self) -> Iterator[Volume]:
         """Yield the arrays as a volume, without copies, or as one for each time step."""
         if self.steps is None:
-            yield volume_from_vtk(self.dataset, self.arrays, self.association)
+            yield self._volume(self.dataset)
             return
         for number, time_value in enumerate(self.times):
-            dataset = self.steps.at(time_value)
-            volume = volume_from_vtk(dataset, self.arrays, self.association)
+            volume = self._volume(self.steps.at(time_value))
             volume.time = TimeAxis(self.times, index=number)
             yield volume
+
+    def _volume(self, dataset: Any) -> Volume:
+        volume = volume_from_vtk(dataset, self.arrays, self.association)
+        return volume.masking(self.data.fill_numbers)
 
     def options(self) -> tuple[Any, ...]:
         """Return everything but the data, to compare requests by."""
@@ -115,6 +121,7 @@ class Request:
             self.storage,
             self.bricks,
             self.dispatch,
+            self.data,
             self.times and (self.times, self.series),
         )
 
@@ -191,6 +198,10 @@ class Session:
     def status(self) -> JobStatus | None:
         """Return the state of the training; None before the first."""
         return None if self._run is None else self._run.status()
+
+    def notes(self) -> list[str]:
+        """Return what there is to say about the data of the training."""
+        return [] if self._run is None else self._run.notes
 
     def has_news(self) -> bool:
         """Tell whether :meth:`show` would return something else than last time.
@@ -280,7 +291,7 @@ class Session:
                 previous.close(wait=True)
             handover = Handover(place)
             try:
-                handover.write(request.volumes())
+                handover.write(request.volumes(), request.data)
                 found = handover.found
                 self._digest = found.digest
                 if not output:
@@ -309,7 +320,7 @@ class _Run:
         self.job = job
         volume = handover.found.first
         self._name, self._components = volume.name, volume.components
-        self._summary = handover.found.summary
+        self._summary, self.notes = handover.found.summary, handover.found.notes
         self._watched = 0.0
         self.has_lapsed = False
         self.step = 0  # of a series, the one that is shown
@@ -449,6 +460,7 @@ def own_output(name: str, digest: int, request: Request) -> str:
         to_json(request.storage),
         to_json(request.bricks),
         *([request.times, to_json(request.series)] if request.times else []),
+        *([to_json(request.data)] if request.data != DataConfig() else []),
     ]
     crc = zlib.crc32(repr(options).encode())
     name = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:60]

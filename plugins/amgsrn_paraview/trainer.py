@@ -17,6 +17,7 @@ from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline 
 
 from amgsrn_core.config import (
     BrickConfig,
+    DataConfig,
     DispatchConfig,
     NetworkConfig,
     SeriesConfig,
@@ -65,6 +66,7 @@ class AMGSRNTrainer(Algorithm):
         self._bricks: dict[str, Any] = {}
         self._dispatch: dict[str, Any] = {}
         self._series: dict[str, Any] = {}
+        self._data: dict[str, Any] = {}
         self._time_steps = CURRENT
         self._more_arrays: list[str] = []
         self._output_file = ""
@@ -279,6 +281,10 @@ class AMGSRNTrainer(Algorithm):
         """Choose whether compressed steps are stored as differences where that is smaller."""
         self._assign(self._series, series_differences=bool(on))
 
+    def SetFillValues(self, values: str | None) -> None:
+        """Set which numbers stand for no value: auto, known, none, or numbers with commas."""
+        self._assign(self._data, fill_values=values or "auto")
+
     # --- Commands and information ----------------------------------------------------------------
 
     def Pause(self) -> None:
@@ -366,6 +372,8 @@ class AMGSRNTrainer(Algorithm):
             shown = self._train_alone(inInfo, step)
         else:
             shown = self._follow()
+        if rank() == 0:
+            self.remark(" ".join(self._notes()))
         if isinstance(shown, News):
             if shown.state:
                 datasets.set_state(preview, shown.state)
@@ -419,6 +427,7 @@ class AMGSRNTrainer(Algorithm):
             bricks=BrickConfig(**self._bricks),
             dispatch=DispatchConfig(**self._dispatch),
             series=SeriesConfig(**self._series),
+            data=DataConfig(**self._data),
         )
 
     def _is_shared(self) -> bool:
@@ -428,6 +437,9 @@ class AMGSRNTrainer(Algorithm):
 
     def _status(self) -> JobStatus | None:
         return self._shared.status if self._is_shared() else self._session.status()
+
+    def _notes(self) -> list[str]:
+        return self._shared.notes if self._is_shared() else self._session.notes()
 
     def _train_together(self, inInfo: Any) -> Shown | News:
         whole = inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT())

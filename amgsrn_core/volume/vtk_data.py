@@ -39,6 +39,7 @@ def volume_from_vtk(
     association: str = "point",
     *,
     duplicates: bool = False,
+    whole: Sequence[int] | None = None,
 ) -> ArrayVolume:
     """Make a volume of arrays of a VTK data set in memory; the values are not copied.
 
@@ -52,6 +53,8 @@ def volume_from_vtk(
         Where the arrays are. Values of cells are taken to lie at the cells' centres.
     duplicates : bool, default: False
         Whether values that another rank answers for (ghost cells) count as values here, too.
+    whole : six integers, optional
+        VTK's extent of the data set that this one is a piece of.
 
     Notes
     -----
@@ -71,7 +74,7 @@ def volume_from_vtk(
     if not found:
         raise VariableNotFoundError(f"Name at least one array: {list_arrays(dataset)}.")
     values = [view for array in found for view in component_views(array, geometry, geometry.dims)]
-    missing = missing_samples(dataset, association, duplicates=duplicates)
+    missing = missing_samples(dataset, association, duplicates=duplicates, whole=whole)
     return VTKVolume(
         values,
         None if missing is None else ~missing[flips(geometry)],
@@ -142,7 +145,11 @@ def flips(geometry: GridGeometry) -> tuple[slice, ...]:
 
 
 def missing_samples(
-    dataset: Any, association: str, *, duplicates: bool = False
+    dataset: Any,
+    association: str,
+    *,
+    duplicates: bool = False,
+    whole: Sequence[int] | None = None,
 ) -> np.ndarray | None:
     """Return which points or cells have no value, bool [z, y, x] in VTK's order, or None.
 
@@ -152,6 +159,9 @@ def missing_samples(
     association : {"point", "cell"}
     duplicates : bool, default: False
         Whether samples that another rank answers for count as values.
+    whole : six integers, optional
+        VTK's extent of the data set that this one is a piece of: cells beyond a piece may be
+        visible.
 
     Notes
     -----
@@ -179,6 +189,10 @@ def missing_samples(
     if cells is None:
         return own
     around = np.pad(cells & (_HIDDEN_CELL | duplicate) != 0, 1, constant_values=True)
+    extent = dataset.GetExtent()
+    for face, (here, last) in enumerate(zip(extent, extent if whole is None else whole)):
+        if here != last:
+            np.moveaxis(around, 2 - face // 2, 0)[-(face % 2)] = False
     for axis in range(3):
         low, high = _neighbours(around, axis)
         around = low & high

@@ -81,7 +81,9 @@ def take(
     VolumeError
         The values cannot be trained on, or there are fewer than two of them along an axis.
     """
-    volume = volume_from_vtk(dataset, arrays, association, duplicates=True).masking(fill_values)
+    volume = volume_from_vtk(dataset, arrays, association, duplicates=True, whole=whole).masking(
+        fill_values
+    )
     points = int(association == "point")  # one more than cells
     lows, highs, firsts = dataset.GetExtent()[::2], dataset.GetExtent()[1::2], whole[::2]
     held = [(a - first, b - first + points) for a, b, first in zip(lows, highs, firsts)]

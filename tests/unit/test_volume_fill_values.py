@@ -22,6 +22,7 @@ from amgsrn_core.training import train, train_series
 from amgsrn_core.volume import export_volume
 from amgsrn_core.volume.fill_values import KNOWN, USUAL, FillSearch, matches
 from amgsrn_core.volume.masking import masked
+from amgsrn_core.volume.source import open_source
 from amgsrn_core.volume.volume import Block, FieldSummary
 
 QUICK = TrainingConfig(iterations=40, batch=1024, device="cpu")
@@ -276,6 +277,21 @@ def test_a_masked_volume_goes_to_other_processes_as_it_is(tmp_path: Path) -> Non
     again = open_volume(export_volume(volume, tmp_path / "exported"))
     assert again.missing == volume.missing
     assert np.argwhere(~again.read().valid).tolist() == CORNER
+
+
+def test_what_paraview_hands_over_is_settled_over_all_steps(tmp_path: Path) -> None:
+    handover = pytest.importorskip("amgsrn_paraview.handover", reason="the plugins are not there")
+    steps = [volume_from_array(values, name="t") for values in (warm(), holed(1e20))]
+    for words, fills in (("auto", (CMIP,)), ("known", (CMIP,)), ("none", ())):
+        made = handover.Handover(tmp_path / words)
+        made.write(steps, DataConfig(words))
+        assert len(made.found.notes) == 1 and ("taken for missing" in made.found.notes[0]) == bool(
+            fills
+        )
+        assert made.found.summary.maximum[0] == (warm().max() if fills else CMIP)
+        valid = [open_source(source).read().valid for source in made.source(True)["steps"]]
+        assert valid[0] is None
+        assert (valid[1] is not None) == bool(fills)
 
 
 def test_nothing_is_said_twice(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:

@@ -239,7 +239,8 @@ class _Encoder:
             f"NumberOfComponents='{values.shape[1]}' format='{mode}'"
         )
         if mode == "ascii":
-            return f"{start}>{' '.join(map(str, values.ravel().tolist()))}</DataArray>"
+            # (A number that a tag follows at once is none to VTK if it is NaN.)
+            return f"{start}>{' '.join(map(str, values.ravel().tolist()))}\n</DataArray>"
         content = self._bytes(values)
         if mode == "binary":
             return f"{start}>{content.decode()}</DataArray>"

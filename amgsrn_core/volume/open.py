@@ -25,8 +25,9 @@ def open_volume(
     Parameters
     ----------
     path : path-like
-        A NetCDF file (classic or NetCDF-4), VTK image data (.vti) or rectilinear grid (.vtr), or a
-        folder that :func:`export_volume` wrote. Content decides, not the suffix.
+        A NetCDF file (classic or NetCDF-4), VTK image data (.vti) or rectilinear grid (.vtr), also
+        in pieces (.pvti, .pvtr), or a folder that :func:`export_volume` wrote. Content decides, not
+        the suffix.
     variables : str or sequence of str, optional
         Variable(s) to use; several become the components of one field. Needed only where the
         file holds more than one volume.

@@ -129,14 +129,58 @@ def component_views(
 
     `shape` (z, y, x) is the part of the geometry that the array covers.
     """
+    values = columns(array, shape)[flips(geometry)]
+    return [values[..., component] for component in range(values.shape[-1])]
+
+
+def columns(array: Any, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return a VTK array as [z, y, x, component] in VTK's order, a view if need not be a copy."""
     values = to_numpy(array)
     if len(values) != np.prod(shape):
         raise VolumeError(
             f"The array '{array.GetName()}' has {len(values)} values for {np.prod(shape)} samples; "
             "the data set is damaged."
         )
-    values = values.reshape(*shape, -1)[flips(geometry)]
-    return [values[..., component] for component in range(values.shape[-1])]
+    return values.reshape(*shape, -1)
+
+
+def joined_frame(path: Any, frames: Sequence[Any]) -> Any:
+    """Return a data set without arrays in the place of several pieces together.
+
+    Raises
+    ------
+    VolumeError
+        The pieces are not of one grid.
+    """
+    first = frames[0]
+    if len(frames) == 1:
+        return first
+    ends = np.array([frame.GetExtent() for frame in frames])
+    whole = [int(f(ends[:, i])) for i in range(0, 6, 2) for f, i in ((np.min, i), (np.max, i + 1))]
+    joined = first.NewInstance()
+    joined.SetExtent(whole)
+    differ = VolumeError(f"The pieces of '{path}' are not of one grid; they are of several runs.")
+    if first.IsA("vtkImageData"):
+        places = [(f.GetOrigin(), f.GetSpacing(), _direction(f).ravel().tolist()) for f in frames]
+        if any(not np.allclose(np.hstack(place), np.hstack(places[0])) for place in places):
+            raise differ
+        joined.SetOrigin(first.GetOrigin())
+        joined.SetSpacing(first.GetSpacing())
+        joined.SetDirectionMatrix(first.GetDirectionMatrix())
+        return joined
+    support = import_vtk("util.numpy_support")
+    for axis, letter in enumerate("XYZ"):
+        low, high = whole[2 * axis : 2 * axis + 2]
+        line = np.full(high - low + 1, np.nan)
+        for frame, own in zip(frames, ends):
+            values = to_numpy(getattr(frame, f"Get{letter}Coordinates")()).ravel()
+            part = line[own[2 * axis] - low : own[2 * axis + 1] - low + 1]
+            known = ~np.isnan(part)
+            if not np.allclose(part[known], values[known]):
+                raise differ
+            part[:] = values
+        getattr(joined, f"Set{letter}Coordinates")(support.numpy_to_vtk(line, deep=True))
+    return joined
 
 
 def flips(geometry: GridGeometry) -> tuple[slice, ...]:
@@ -273,9 +317,13 @@ def import_vtk(module: str) -> ModuleType:
         ) from error
 
 
-def _image_geometry(image: Any, cells: bool) -> GridGeometry:
+def _direction(image: Any) -> np.ndarray:
     matrix = image.GetDirectionMatrix()
-    direction = np.array([[matrix.GetElement(i, j) for j in range(3)] for i in range(3)])
+    return np.array([[matrix.GetElement(i, j) for j in range(3)] for i in range(3)])
+
+
+def _image_geometry(image: Any, cells: bool) -> GridGeometry:
+    direction = _direction(image)
     spacing = np.array(image.GetSpacing())
     # A negative spacing is a turned axis; coordinates themselves always ascend.
     direction = direction * np.where(spacing < 0, -1.0, 1.0)

@@ -29,9 +29,13 @@ Extent = tuple[int, ...]
 
 @dataclass
 class Piece:
-    """A piece of a data set: its extent, and name, type and components of its arrays."""
+    """A piece of a data set: its extent, and name, type and components of its arrays.
+
+    `source` is the file that it is in, if that is another one.
+    """
 
     extent: Extent
+    source: str = ""
     arrays: dict[str, list[tuple[str, str, str]]] = field(
         default_factory=lambda: {"point": [], "cell": []}
     )
@@ -45,6 +49,8 @@ class Outline:
     ----------
     kind : str
         Type of data set that the root element declares; empty if there is no such element.
+    whole : tuple of six integers
+        Extent of the whole; empty if there is none.
     pieces : list of Piece
     appended : int or None
         Position of the first byte of the tag AppendedData; None without one.
@@ -57,6 +63,7 @@ class Outline:
     """
 
     kind: str = ""
+    whole: Extent = ()
     pieces: list[Piece] = field(default_factory=list)
     appended: int | None = None
     encoding: str | None = None
@@ -156,10 +163,11 @@ def _parse(path: Path, outline: Outline, is_enough: Callable[[], bool]) -> None:
         elif depth == 2 and tag == "AppendedData":
             outline.appended = parser.CurrentByteIndex
             outline.encoding = attributes.get("encoding")
-        elif depth == 3 and tag == "Piece" and "Extent" in attributes:
-            numbers = attributes["Extent"].split()
-            if len(numbers) == 6 and all(n.lstrip("+-").isdigit() for n in numbers):
-                outline.pieces.append(Piece(tuple(map(int, numbers))))
+        elif depth == 2:
+            outline.whole = _extent(attributes.get("WholeExtent", ""))
+        elif depth == 3 and tag == "Piece":
+            if extent := _extent(attributes.get("Extent", "")):
+                outline.pieces.append(Piece(extent, attributes.get("Source", "")))
         elif depth == 5 and path_in_file[3] in _SECTIONS and outline.pieces:
             outline.pieces[-1].arrays[_SECTIONS[path_in_file[3]]].append(
                 (
@@ -194,6 +202,13 @@ def _parse(path: Path, outline: Outline, is_enough: Callable[[], bool]) -> None:
         outline.problem = "" if is_enough() else str(error)
     except _Other:
         outline.problem = "another root element"
+
+
+def _extent(text: str) -> Extent:
+    numbers = text.split()
+    if len(numbers) != 6 or not all(n.lstrip("+-").isdigit() for n in numbers):
+        return ()
+    return tuple(map(int, numbers))
 
 
 class _Other(Exception):

@@ -17,7 +17,12 @@ from hypothesis import HealthCheck, given, note, settings
 from vtk_recipes import Recipe, dataset, recipes, write
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkObject
-from vtkmodules.vtkIOXML import vtkXMLImageDataReader, vtkXMLRectilinearGridReader
+from vtkmodules.vtkIOXML import (
+    vtkXMLImageDataReader,
+    vtkXMLPImageDataReader,
+    vtkXMLPRectilinearGridReader,
+    vtkXMLRectilinearGridReader,
+)
 
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.volume import Volume, open_volume, volume_from_vtk
@@ -26,7 +31,21 @@ EXAMPLES = os.environ.get("AMGSRN_EXAMPLES", "")
 
 
 def read_by_vtk(path: Path, recipe: Recipe) -> Any:
-    """Return the whole data set, or None where this VTK does not find raw arrays."""
+    """Return the whole data set, or None where this VTK does not find raw arrays.
+
+    Nor is its reader asked of pieces with ghost cells, which it takes for the whole's.
+    """
+    if recipe.cuts and recipe.apart:
+        if recipe.ghost_level or (recipe.mode == "appended" and recipe.raw):
+            return None
+        reader = vtkXMLPRectilinearGridReader() if recipe.rectilinear else vtkXMLPImageDataReader()
+        reader.SetFileName(str(path))
+        reader.Update()
+        # Geometry is named in front of the pieces, which is left out here.
+        data = dataset(recipe)
+        for association in ("point", "cell"):
+            attributes(data, association).ShallowCopy(attributes(reader.GetOutput(), association))
+        return data
     reader = vtkXMLRectilinearGridReader() if recipe.rectilinear else vtkXMLImageDataReader()
     reader.SetFileName(str(path))
     vtkObject.GlobalWarningDisplayOff()

@@ -59,7 +59,10 @@ class Array:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A file; `cuts` are layers along `cut_axis` (x, y, z) where pieces meet."""
+    """A file; `cuts` are layers along `cut_axis` (x, y, z) where pieces meet.
+
+    With `apart` the pieces are files of their own, with ghost cells around them.
+    """
 
     extent: tuple[int, ...]
     arrays: tuple[Array, ...]
@@ -78,6 +81,8 @@ class Recipe:
     block: int = 64
     cut_axis: int = 2
     cuts: tuple[int, ...] = ()
+    apart: bool = False
+    ghost_level: int = 0
     before: str = ""
     after: str = ""
     bom: bool = False
@@ -142,20 +147,22 @@ def numbers(array: Array, count: int, random: np.random.Generator) -> np.ndarray
 
 def write(recipe: Recipe, path: Path) -> None:
     """Write the file: of one piece with VTK's writer, of several with the one below."""
-    if recipe.cuts:
+    if recipe.cuts and recipe.apart:
+        content = _apart(recipe, path)
+    elif recipe.cuts:
         content = _in_pieces(recipe)
     else:
-        _write_with_vtk(recipe, path)
+        _write_with_vtk(recipe, dataset(recipe), path)
         content = path.read_bytes()
     start = content.index(b"<VTKFile")
     content = content[:start] + recipe.before.encode() + content[start:] + recipe.after.encode()
     path.write_bytes(b"\xef\xbb\xbf" * recipe.bom + content)
 
 
-def _write_with_vtk(recipe: Recipe, path: Path) -> None:
+def _write_with_vtk(recipe: Recipe, data: Any, path: Path) -> None:
     writer = vtkXMLRectilinearGridWriter() if recipe.rectilinear else vtkXMLImageDataWriter()
     writer.SetFileName(str(path))
-    writer.SetInputData(dataset(recipe))
+    writer.SetInputData(data)
     getattr(writer, f"SetDataModeTo{recipe.mode.title()}")()
     writer.SetEncodeAppendedData(not recipe.raw)
     writer.SetCompressorType(("none", "zlib", "lz4", "lzma").index(recipe.compressor))
@@ -163,6 +170,72 @@ def _write_with_vtk(recipe: Recipe, path: Path) -> None:
     writer.SetHeaderType(recipe.header)
     writer.SetBlockSize(recipe.block)
     assert writer.Write() == 1
+
+
+def _apart(recipe: Recipe, path: Path) -> bytes:
+    """Write the pieces as files; return the file that names them."""
+    kind = "PRectilinearGrid" if recipe.rectilinear else "PImageData"
+    first, last = (recipe.extent[2 * recipe.cut_axis + i] for i in (0, 1))
+    ends = [first, *recipe.cuts, last]
+    named = []
+    for number, (low, high) in enumerate(zip(ends, ends[1:])):
+        extent = list(recipe.extent)
+        wide = max(first, low - recipe.ghost_level), min(last, high + recipe.ghost_level)
+        extent[2 * recipe.cut_axis : 2 * recipe.cut_axis + 2] = wide
+        data = dataset(recipe)
+        piece = data.NewInstance()
+        piece.DeepCopy(data)
+        piece.Crop(extent)
+        if recipe.ghost_level:
+            _mark_duplicates(recipe, piece, low, high)
+        source = f"piece-{number}.{'vtr' if recipe.rectilinear else 'vti'}"
+        _write_with_vtk(recipe, piece, path.parent / source)
+        named.append(f"<Piece Extent='{' '.join(map(str, extent))}' Source='{source}'/>")
+    text = []
+    for tag, data in (("PPointData", piece.GetPointData()), ("PCellData", piece.GetCellData())):
+        arrays = [data.GetArray(index) for index in range(data.GetNumberOfArrays())]
+        text.append(f"<{tag}>{''.join(map(_declared, arrays))}</{tag}>")
+    if recipe.rectilinear:
+        lines = [getattr(piece, f"Get{letter}Coordinates")() for letter in "XYZ"]
+        text.append(f"<PCoordinates>{''.join(map(_declared, lines))}</PCoordinates>")
+    whole = " ".join(map(str, recipe.extent))
+    return (
+        f"<VTKFile type='{kind}' version='1.0'><{kind} WholeExtent='{whole}'{_place(recipe)} "
+        f"GhostLevel='{recipe.ghost_level}'>{''.join([*text, *named])}</{kind}></VTKFile>"
+    ).encode()
+
+
+def _declared(array: Any) -> str:
+    kind = TYPES[vtk_to_numpy(array).dtype.str[1:]]
+    name, count = quoteattr(array.GetName() or "line"), array.GetNumberOfComponents()
+    return f"<PDataArray type='{kind}' Name={name} NumberOfComponents='{count}'/>"
+
+
+def _place(recipe: Recipe) -> str:
+    if recipe.rectilinear:
+        return ""
+    words = (
+        ("Origin", recipe.origin),
+        ("Spacing", recipe.spacing),
+        ("Direction", recipe.direction),
+    )
+    return "".join(f" {k}='{' '.join(map(repr, v))}'" for k, v in words)
+
+
+def _mark_duplicates(recipe: Recipe, piece: Any, low: int, high: int) -> None:
+    """Mark the cells of other pieces, as ParaView's ranks do."""
+    sizes = [n - 1 for n in piece.GetDimensions()]
+    marks = np.zeros(sizes[::-1], "u1")
+    start = piece.GetExtent()[2 * recipe.cut_axis]
+    layers = np.arange(start, start + sizes[recipe.cut_axis])
+    np.moveaxis(marks, 2 - recipe.cut_axis, 0)[(layers < low) | (layers >= high)] = 1
+    there = piece.GetCellData().GetArray("vtkGhostType")
+    if there is not None:
+        vtk_to_numpy(there)[:] |= marks.ravel()
+        return
+    array = numpy_to_vtk(marks.ravel(), deep=True)
+    array.SetName("vtkGhostType")
+    piece.GetCellData().AddArray(array)
 
 
 def _in_pieces(recipe: Recipe) -> bytes:
@@ -200,16 +273,12 @@ def _in_pieces(recipe: Recipe) -> bytes:
             text.append("</Coordinates>")
         text.append("</Piece>")
     whole = " ".join(map(str, recipe.extent))
-    place = ""
-    if not recipe.rectilinear:
-        words = (("Origin", recipe.origin), ("Spacing", recipe.spacing))
-        words = (*words, ("Direction", recipe.direction))
-        place = "".join(f" {k}='{' '.join(map(repr, v))}'" for k, v in words)
     compressor = {"zlib": " compressor='vtkZLibDataCompressor'"}.get(encode.compressor, "")
     order = "Big" if recipe.big_endian else "Little"
     head = (
         f"<VTKFile type='{kind}' version='1.0' byte_order='{order}Endian' "
-        f"header_type='UInt{recipe.header}'{compressor}><{kind} WholeExtent='{whole}'{place}>"
+        f"header_type='UInt{recipe.header}'{compressor}>"
+        f"<{kind} WholeExtent='{whole}'{_place(recipe)}>"
     )
     return encode.file(head, "\n".join(text), f"</{kind}>")
 
@@ -325,6 +394,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
         block=draw(st.sampled_from([64, 1 << 15])),
         cut_axis=cut_axis,
         cuts=tuple(sorted(cuts)),
+        apart=draw(st.booleans()),
+        ghost_level=draw(st.integers(0, 1)),
         before=draw(st.sampled_from(AROUND)),
         after=draw(st.sampled_from(AROUND)),
         bom=draw(st.booleans()),

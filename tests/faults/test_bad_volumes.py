@@ -86,8 +86,7 @@ def test_a_foreign_file(tmp_path: Path, content: bytes) -> None:
     [
         ("UnstructuredGrid", "Resample To Image"),
         ("StructuredGrid", "Resample To Image"),
-        ("PImageData", "name a file of its pieces"),
-        ("PRectilinearGrid", "name a file of its pieces"),
+        ("PUnstructuredGrid", "Resample To Image"),
         ("vtkMultiBlockDataSet", "extract a block"),
         ("Collection", "extract a block"),
     ],

@@ -26,9 +26,11 @@ from vtkmodules.vtkCommonDataModel import (
     vtkRectilinearGrid,
     vtkUniformGrid,
 )
+from vtkmodules.vtkFiltersCore import vtkPointDataToCellData
+from vtkmodules.vtkImagingSources import vtkImageMandelbrotSource
 from vtkmodules.vtkIOXML import vtkXMLImageDataWriter, vtkXMLRectilinearGridWriter
 
-from amgsrn_core.errors import VariableNotFoundError, VolumeError
+from amgsrn_core.errors import VariableNotFoundError, VolumeError, VolumeNotFoundError
 from amgsrn_core.volume import (
     TimeAxis,
     Volume,
@@ -571,6 +573,87 @@ def test_pieces_may_overlap_or_be_empty(tmp_path: Path) -> None:
     for layers in (BOTH, [(0, 2), (1, 2)], [(0, 0), (1, 2)], [(0, 2), (3, 2)]):
         (tmp_path / "a.vti").write_text(written(layers=layers))
         assert np.array_equal(open_volume(tmp_path / "a.vti").read().values[0], FIELD)
+
+
+# --- Pieces in files of their own ---------------------------------------------------------------
+
+
+def apart(
+    folder: Path, layers: Sequence[tuple[int, int]] = BOTH, whole: str = "0 4 0 3 0 2"
+) -> Path:
+    """Write layers of points as files, and one that names them."""
+    named = []
+    for number, (low, high) in enumerate(layers):
+        text = written(layers=[(low, high)]).replace("0 4 0 3 0 2", f"0 4 0 3 {low} {high}")
+        (folder / f"part {number}.vti").write_text(text)
+        named.append(f"<Piece Extent='0 4 0 3 {low} {high}' Source='part {number}.vti'/>")
+    path = folder / "a.pvti"
+    path.write_text(
+        f"<VTKFile type='PImageData'><PImageData WholeExtent='{whole}'>{''.join(named)}"
+        "</PImageData></VTKFile>"
+    )
+    return path
+
+
+@pytest.mark.parametrize("layers", [BOTH, [(0, 2), (1, 2)], [(0, 0), (1, 2)], [(1, 2), (0, 1)]])
+def test_pieces_in_files_are_one_volume(layers: Any, tmp_path: Path) -> None:
+    volume = open_volume(apart(tmp_path, layers), "q")
+    assert np.array_equal(volume.read().values[0], FIELD)
+    part = (slice(1, 2), slice(0, 4), slice(2, 5))
+    assert np.array_equal(volume.read(part).values[0], FIELD[part])
+    assert volume.geometry.dims == DIMS
+
+
+@pytest.mark.parametrize("association", ["point", "cell"])
+def test_pieces_of_vtk_s_own_writer_are_read(association: str, tmp_path: Path) -> None:
+    parallel = pytest.importorskip("vtkmodules.vtkIOParallelXML")
+    source = vtkImageMandelbrotSource()  # gives out its own pieces, each with ghost cells
+    source.SetWholeExtent(2, 14, -3, 6, 0, 9)
+    writer = parallel.vtkXMLPImageDataWriter()
+    last: Any = source
+    if association == "cell":
+        last = vtkPointDataToCellData()
+        last.SetInputConnection(source.GetOutputPort())
+    writer.SetInputConnection(last.GetOutputPort())
+    writer.SetFileName(str(tmp_path / "a.pvti"))
+    writer.SetNumberOfPieces(4)
+    writer.SetEndPiece(3)
+    writer.SetGhostLevel(1)
+    writer.Write()
+    assert len([*tmp_path.rglob("*.vti")]) == 4
+    last.Update()
+    volume = open_volume(tmp_path / "a.pvti")
+    expected = volume_from_vtk(last.GetOutput(), volume.name, association)
+    assert volume.geometry == expected.geometry
+    block = volume.read()
+    assert block.valid is None
+    assert np.array_equal(block.values, expected.read().values)
+
+
+def test_pieces_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    def refused(kind: type[VolumeError], text: str) -> None:
+        with pytest.raises(kind, match=text):
+            open_volume(tmp_path / "a.pvti", "q")
+
+    apart(tmp_path, whole="0 4 0 3 0 3")
+    refused(VolumeError, "leave gaps in its extent 0 4 0 3 0 3")
+    apart(tmp_path, [])
+    refused(VolumeError, "names no pieces")
+    apart(tmp_path)
+    second = tmp_path / "part 1.vti"
+    text = second.read_text()
+    second.write_text(text.replace("0 4 0 3 1 2", "0 4 0 3 0 1"))
+    refused(VolumeError, "names it for 0 4 0 3 1 2; it is of another run")
+    second.write_text(text.replace("Spacing='1 1 1'", "Spacing='1 1 2'"))
+    refused(VolumeError, "are not of one grid")
+    second.write_text(text.replace("Float32", "Float64"))
+    refused(VolumeError, "differ in their point arrays")
+    second.write_text(text[:-20])
+    refused(VolumeError, "part 1.vti' is truncated")
+    second.write_text("<VTKFile type='PolyData'></VTKFile>")
+    refused(VolumeError, "is no ImageData")
+    second.unlink()
+    refused(VolumeNotFoundError, "copy the pieces together with it")
 
 
 NAMES = [

@@ -7,6 +7,7 @@ defaults in ParaView's XML to them.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ ENCODERS = ("adaptive", "dense", "hash")
 BACKENDS = ("auto", "torch", "native", "tcnn")
 """`auto` is `native` on a CPU that has the kernels, else `torch`. `tcnn` is `torch` with
 tiny-cuda-nn's decoder, in half precision."""
+
+_FILL_WORDS = ("auto", "known", "none")
 
 Triple = tuple[int, int, int]
 # Float32 data of a brick, its mask, what training adds, and as much again for everything else.
@@ -328,6 +331,44 @@ class SeriesConfig(Checked):
         "with --compress, store a series' step as its difference from the step before where that "
         "is smaller",
     )
+
+
+@dataclass(frozen=True)
+class DataConfig(Checked):
+    """Which numbers of the data stand for no value."""
+
+    fill_values: str = option(
+        "auto",
+        "numbers in the data that stand for no value: none, some with commas between them, or "
+        "usual fill values such as 1e20 where all other values are far smaller (known); auto is "
+        "known for data that come through ParaView, and none for files, which mark their own",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fill_values in _FILL_WORDS:
+            return
+        try:
+            usable = all(math.isfinite(value) for value in self.fill_numbers)
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ConfigurationError(
+                f"fill-values must be {', '.join(_FILL_WORDS)} or numbers with commas between "
+                f"them, not {self.fill_values!r}."
+            )
+
+    @property
+    def fill_numbers(self) -> tuple[float, ...]:
+        """The numbers that were named."""
+        if self.fill_values in _FILL_WORDS:
+            return ()
+        return tuple(float(number) for number in self.fill_values.split(","))
+
+    @property
+    def masks_known(self) -> bool:
+        """Whether known fill values are missing in data whose source does not mark its own."""
+        return self.fill_values in ("auto", "known")
 
 
 @dataclass(frozen=True)

@@ -503,14 +503,17 @@ def _training_of(record: TrainingRecord, step: int, steps: int) -> TrainingRecor
 def _missing_to_json(missing: MissingValues | None) -> dict[str, Any] | None:
     if missing is None:
         return None
-    return {"meaning": missing.meaning, "fill_value": number_to_json(missing.fill_value)}
+    more = {"values": list(missing.values)} if missing.values else {}
+    return {"meaning": missing.meaning, "fill_value": number_to_json(missing.fill_value), **more}
 
 
 def _missing(fields: Fields | None) -> MissingValues | None:
     if fields is None:
         return None
     return MissingValues(
-        meaning=fields.text("meaning"), fill_value=fields.optional_number("fill_value")
+        meaning=fields.text("meaning"),
+        fill_value=fields.optional_number("fill_value"),
+        values=fields.numbers("values") if "values" in fields.names() else (),
     )
 
 

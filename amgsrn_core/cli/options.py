@@ -17,7 +17,12 @@ T = TypeVar("T")
 # Short forms and the names under which the documentation knows an option.
 _ALIASES = {"learning_rate": ("--lr",), "device": ("--devices",)}
 
-_METAVARS = {"scheduler": "ADDRESS|FILE", "log": "FILE", "tensorboard": "DIR"}
+_METAVARS = {
+    "fill_values": "WORD|N,...",
+    "scheduler": "ADDRESS|FILE",
+    "log": "FILE",
+    "tensorboard": "DIR",
+}
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type, without: tuple[str, ...] = ()) -> None:

@@ -23,6 +23,7 @@ from amgsrn_core.cli.options import (
 from amgsrn_core.config import (
     BACKENDS,
     BrickConfig,
+    DataConfig,
     DispatchConfig,
     ImportConfig,
     NetworkConfig,
@@ -228,6 +229,7 @@ def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     parser.paths.reads.append("parts")
     for kind in (
+        DataConfig,
         NetworkConfig,
         TrainingConfig,
         SeriesConfig,

@@ -46,7 +46,7 @@ def reference_volume(
             f"but {path} was opened with {volume.n_components} "
             f"({', '.join(volume.components)}); choose with --variable."
         )
-    return volume
+    return volume.masking(() if index.missing is None else index.missing.values)
 
 
 def _turned_to(geometry: GridGeometry, known: GridGeometry) -> GridGeometry:

@@ -16,6 +16,7 @@ from amgsrn_core.cli.report import decibels, duration, figure, print_rows, size
 from amgsrn_core.cli.signals import Stop, stoppable
 from amgsrn_core.config import (
     BrickConfig,
+    DataConfig,
     DispatchConfig,
     NetworkConfig,
     SeriesConfig,
@@ -25,6 +26,7 @@ from amgsrn_core.config import (
 from amgsrn_core.errors import TrainingError
 from amgsrn_core.output import ensure_writable
 from amgsrn_core.volume import open_series, open_volume
+from amgsrn_core.volume.masking import masked
 from amgsrn_core.volume.times import names_several
 from amgsrn_core.workspace import usable_parts
 
@@ -46,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     ensure_writable(output)
     usable_parts(output, arguments.parts)
     series = configuration(SeriesConfig, arguments)
+    data = configuration(DataConfig, arguments)
     chosen, time = variables(arguments.variable, arguments.volume), arguments.time
     several = names_several(time)
     volumes = (
@@ -53,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         if several
         else [open_volume(arguments.volume, chosen, time)]
     )
-
+    volumes = masked(volumes, data)
     fit = _fit(several)
     with stoppable() as stop, display("training") as shown:
         outcome = fit(

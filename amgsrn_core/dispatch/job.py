@@ -43,7 +43,8 @@ class JobDescription:
     """Everything that a worker needs to know; the content of ``job.json``.
 
     `source` is ``{"kind": "file", "path", "variables", "time"}`` or ``{"kind": "exported",
-    "path"}`` for a folder made by :func:`amgsrn_core.volume.export_volume`; ``{"kind": "series",
+    "path"}`` for a folder made by :func:`amgsrn_core.volume.export_volume`, both perhaps with
+    ``"fill_values"``, see :mod:`amgsrn_core.volume.source`; ``{"kind": "series",
     "steps": [source, ...]}`` trains several time steps into one model. `live_folder` is where live
     results go, or empty for the run's own folder.
     """

@@ -62,6 +62,8 @@ from amgsrn_core.training.space import (
 from amgsrn_core.training.start import WarmStart, planned_iterations
 from amgsrn_core.training.stop_file import StopFile, stop_file
 from amgsrn_core.volume import export_volume
+from amgsrn_core.volume.fill_values import Finding
+from amgsrn_core.volume.masking import Told, tell
 from amgsrn_core.volume.source import identity_of, source_of
 from amgsrn_core.volume.volume import MissingValues, Volume
 from amgsrn_core.workspace import clear, workspace
@@ -90,6 +92,7 @@ def train_bricks(
     networks: Sequence[NetworkConfig] = (),
     start: WarmStart | None = None,
     executor: Executor | None = None,
+    told: Told | None = None,
 ) -> TrainingOutcome:
     """Train every brick of a volume and write the model; see :func:`amgsrn_core.training.train`.
 
@@ -102,6 +105,8 @@ def train_bricks(
     executor : concurrent.futures.Executor, optional
         Whatever runs :func:`~amgsrn_core.dispatch.task.train_brick` where the folder beside
         `output` and the volume's file can be seen; default: as `dispatch` says.
+    told : set, optional
+        Which fill values were told of already, and, in the end, are.
     """
     with workspace(output, parts_at) as folder, contextlib.ExitStack() as stack:
         parts = PartsFolder(folder)
@@ -129,6 +134,7 @@ def train_bricks(
             run = _Run(
                 volume, parts, records, network, training, storage, dispatch, fingerprint, start
             )
+            run.told = set() if told is None else told
             run.room = _room(volume, output, folder, records, network, training, storage, executor)
             run.room.require(is_new=not parts.has_work())
             is_left = run.look(observer)
@@ -178,6 +184,7 @@ class _Run:
         self.room: Room | None = None
         self._watched = self._started
         self._full: set[int] = set()  # tasks for whose results there was no room
+        self.told: Told = set()
 
     def look(self, observer: Observer) -> bool:
         """Look for bricks that are done already; return whether any is left.
@@ -405,6 +412,8 @@ class _Run:
                 self._runner.failed[i] = f"The file {self._parts.done(number)} is gone or damaged."
                 continue
             self._tally.add(number, part)
+            fills = [Finding(**values) for values in part.training.config.get("fills", ())]
+            tell(fills, self.told, f" in brick {number}")
             self._reached.pop(number, None)
             error = self._tally.error(part)
             log.write(

@@ -22,8 +22,8 @@ from amgsrn_core.dispatch.parts import PartsFolder
 from amgsrn_core.errors import NoRoomError, VolumeError
 from amgsrn_core.spare import keep_elsewhere
 from amgsrn_core.training.start import WarmStart
-from amgsrn_core.volume import open_volume
-from amgsrn_core.volume.volume import Volume
+from amgsrn_core.volume.source import open_source
+from amgsrn_core.volume.volume import FieldSummary, Volume
 
 if TYPE_CHECKING:
     from amgsrn_core.training import Command, Progress
@@ -116,6 +116,8 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
         block = volume.read(task.record.ghosted)
         if reporter.answer() is Command.STOP:
             return "stopped"
+        summary = FieldSummary.of_nothing(volume.n_components).with_block(block)
+        fills = [dataclasses.asdict(f) for f in summary.fills.findings(volume.components)]
         reporter.beat("preparing")
         fitted = fit_brick(
             block,
@@ -147,6 +149,8 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
         task.training, task.fingerprint, fitted.result.seconds, fitted.result.iterations_done
     )
     about.config.update(squares=fitted.squares.tolist(), count=fitted.count, phases=reporter.phases)
+    if fills:
+        about.config.update(fills=fills)
     index = model_index(volume, low, high, task.network, task.storage)
     index = index.replace(bricks=(record,), training=about)
     try:
@@ -169,10 +173,7 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
 @functools.lru_cache(maxsize=2)
 def _opened(source: str) -> Volume:
     """Open a volume, whose bricks one worker usually does several of."""
-    values = json.loads(source)
-    if values["kind"] == "exported":
-        return open_volume(values["path"])
-    return open_volume(values["path"], values["variables"], values["time"])
+    return open_source(json.loads(source))
 
 
 class _Reporter:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from amgsrn_core.dispatch import status as files
 from amgsrn_core.dispatch.job import JobDescription
@@ -23,7 +22,7 @@ from amgsrn_core.training import Command, Progress, TrainingOutcome, train, trai
 from amgsrn_core.training.outcome import stopped_text
 from amgsrn_core.training.series import step_file
 from amgsrn_core.training.stop_file import stopped_since
-from amgsrn_core.volume import open_volume
+from amgsrn_core.volume.source import open_source
 from amgsrn_core.volume.volume import Volume
 from amgsrn_core.workspace import parts_folder
 
@@ -75,7 +74,9 @@ def main(folder: Path) -> int:
 def _train(job: JobDescription, reporter: _Reporter) -> TrainingOutcome:
     """Train what the job names: a volume, or the time steps of a series."""
     is_series = job.source["kind"] == "series"
-    volumes = [_open(source) for source in (job.source["steps"] if is_series else [job.source])]
+    volumes = [
+        open_source(source) for source in (job.source["steps"] if is_series else [job.source])
+    ]
     reporter.prepare(volumes, job)
     options = (
         job.output,
@@ -202,12 +203,6 @@ class _Reporter:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signalled = True
-
-
-def _open(source: dict[str, Any]) -> Volume:
-    if source["kind"] == "exported":
-        return open_volume(source["path"])
-    return open_volume(source["path"], source.get("variables"), source.get("time"))
 
 
 if __name__ == "__main__":

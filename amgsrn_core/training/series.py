@@ -52,6 +52,7 @@ from amgsrn_core.training.progress import (
 from amgsrn_core.training.space import Room, checkpoint_bytes, model_bytes
 from amgsrn_core.training.start import WarmStart
 from amgsrn_core.training.stop_file import stop_file
+from amgsrn_core.volume.masking import Told
 from amgsrn_core.volume.source import identity_of
 from amgsrn_core.volume.volume import TimeAxis, Volume
 from amgsrn_core.workspace import workspace
@@ -279,6 +280,7 @@ def _trainer(
 ) -> TrainStep:
     """Return what trains one step: here, or in other processes, which all steps share."""
     options = planned.network, planned.training, planned.storage
+    told: Told = set()
     if len(planned.bricks) == 1:
         from amgsrn_core.training.single import train_single  # PyTorch: a matter of seconds
 
@@ -293,6 +295,7 @@ def _trainer(
                 any_values=True,
                 restart=False,
                 observer=observer,
+                told=told,
             )
 
         return train_here
@@ -317,6 +320,7 @@ def _trainer(
             restart=False,
             observer=observer,
             executor=executor,
+            told=told,
         )
 
     return train_there

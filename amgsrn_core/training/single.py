@@ -38,7 +38,8 @@ from amgsrn_core.training.space import (
 )
 from amgsrn_core.training.start import WarmStart, planned_iterations
 from amgsrn_core.training.stop_file import StopFile, stop_file
-from amgsrn_core.volume.volume import Block, Volume
+from amgsrn_core.volume.masking import Told, tell
+from amgsrn_core.volume.volume import Block, FieldSummary, Volume
 from amgsrn_core.workspace import workspace
 
 _log = logging.getLogger(__name__)
@@ -59,10 +60,12 @@ def train_single(
     force: bool = False,
     parts_at: str | os.PathLike[str] | None = None,
     observer: Observer,
+    told: Told | None = None,
 ) -> TrainingOutcome:
     """Train one network on the whole volume; see :func:`amgsrn_core.training.train`.
 
-    With `any_values` a volume that is constant or has no value makes a model as well.
+    With `any_values` a volume that is constant or has no value makes a model as well. `told` are
+    the fill values that were told of already, and, in the end, are.
     """
     with workspace(output, parts_at) as folder, stop_file(folder) as stop:
         try:
@@ -79,6 +82,7 @@ def train_single(
                 force=force,
                 stop=stop,
                 observer=stop.observing(observer),
+                told=set() if told is None else told,
             )
         except Stopped:
             return TrainingOutcome.stopped(output, stop.reason)
@@ -98,6 +102,7 @@ def _train(
     force: bool,
     stop: StopFile,
     observer: Observer,
+    told: Told,
 ) -> TrainingOutcome:
     device = select_device(training.device.split(",")[0], training=True)
     begin = Progress("reading", 0, planned_iterations(training, storage, start))
@@ -105,8 +110,10 @@ def _train(
         ask(observer, begin, pause=False)
         block = volume.read()
         ask(observer, begin, pause=False)
+        summary = FieldSummary.of_nothing(volume.n_components).with_block(block)
         if not any_values:
-            volume.summarise([block])  # complains
+            volume.refuse_unfit(summary)
+        tell(summary.fills.findings(volume.components), told)
         low, high = value_range(block)
         whole = volume.geometry.resolve()
         record = BrickRecord(whole, whole)

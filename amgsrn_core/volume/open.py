@@ -11,7 +11,8 @@ from amgsrn_core.volume.exported import open_exported
 from amgsrn_core.volume.netcdf import netcdf_names, open_netcdf
 from amgsrn_core.volume.times import TimeStep, select_times
 from amgsrn_core.volume.volume import Volume
-from amgsrn_core.volume.vtk_file import open_vtk_file, vtk_file_kind, vtk_names
+from amgsrn_core.volume.vtk_file import open_vtk_file, vtk_names
+from amgsrn_core.volume.vtk_xml import vtk_file_kind
 
 NETCDF = "NetCDF"
 
@@ -26,8 +27,9 @@ def open_volume(
     Parameters
     ----------
     path : path-like
-        A NetCDF file (classic or NetCDF-4), VTK image data (.vti) or rectilinear grid (.vtr), or a
-        folder that :func:`export_volume` wrote. Content decides, not the suffix.
+        A NetCDF file (classic or NetCDF-4), VTK image data (.vti) or rectilinear grid (.vtr), also
+        in pieces (.pvti, .pvtr), or a folder that :func:`export_volume` wrote. Content decides, not
+        the suffix.
     variables : str or sequence of str, optional
         Variable(s) to use; several become the components of one field. Needed only where the
         file holds more than one volume.
@@ -63,18 +65,23 @@ def _file_kind(path: Path) -> str:
     """Return NETCDF or the kind of a file of VTK's, by its content."""
     try:
         with open(path, "rb") as file:
-            head = file.read(4096)
+            head = file.read(16)
     except FileNotFoundError as error:
         raise VolumeNotFoundError(f"There is no file '{path}'.") from error
     except OSError as error:
         raise VolumeNotFoundError(f"'{path}' cannot be opened ({error.strerror}).") from error
     if head[:3] == b"CDF" or head[:8] == b"\x89HDF\r\n\x1a\n":
         return NETCDF
-    kind = vtk_file_kind(head)
-    if kind is not None:
-        return kind
     if not head:
         raise VolumeError(f"'{path}' is empty.")
+    if head.startswith(b"# vtk DataFile"):
+        raise VolumeError(
+            f"'{path}' is a legacy VTK file, which is not read here; open it in ParaView and save "
+            "it as .vti or .vtr."
+        )
+    kind = vtk_file_kind(path)
+    if kind is not None:
+        return kind
     raise VolumeError(
         f"'{path}' is of a kind that is not read here; "
         "use NetCDF, .vti, .vtr or an exported folder."

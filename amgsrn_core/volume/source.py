@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from amgsrn_core.volume.memory import ArrayVolume
+from amgsrn_core.volume.open import open_volume
 from amgsrn_core.volume.pieces import PieceVolume
 from amgsrn_core.volume.volume import Volume
 
@@ -15,8 +16,31 @@ def source_of(volume: Volume) -> dict[str, Any] | None:
 
     ``{"kind": "file", "path", "variables", "time", "dims"}``, or ``{"kind": "exported", "path",
     "dims"}`` for a folder of :func:`amgsrn_core.volume.export_volume`; ``{"kind": "piece",
-    "dims"}`` where who trains has the values already.
+    "dims"}`` where who trains has the values already. With ``"fill_values"``, if there are some,
+    which are numbers that stand for no value.
     """
+    source = _place_of(volume)
+    if source is not None and volume.missing.values:
+        source["fill_values"] = list(volume.missing.values)
+    return source
+
+
+def open_source(source: dict[str, Any]) -> Volume:
+    """Open the volume that :func:`source_of` describes.
+
+    Raises
+    ------
+    VolumeError
+        As for :func:`amgsrn_core.open_volume`.
+    """
+    if source["kind"] == "exported":
+        volume = open_volume(source["path"])
+    else:
+        volume = open_volume(source["path"], source.get("variables"), source.get("time"))
+    return volume.masking(source.get("fill_values", ()))
+
+
+def _place_of(volume: Volume) -> dict[str, Any] | None:
     dims = list(volume.dims)
     if isinstance(volume, PieceVolume):
         return {"kind": "piece", "dims": dims}
@@ -44,4 +68,11 @@ def identity_of(volume: Volume) -> list[Any]:
         return [volume.name, crc, *([] if volume.time is None else [volume.time.value])]
     status = os.stat(volume.source)
     time = None if volume.time is None else volume.time.index
-    return [volume.name, list(volume.variables), time, status.st_size, status.st_mtime_ns]
+    return [
+        volume.name,
+        list(volume.variables),
+        time,
+        status.st_size,
+        status.st_mtime_ns,
+        *([list(volume.missing.values)] if volume.missing.values else []),
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 import zlib
 from abc import ABC, abstractmethod
@@ -12,6 +14,7 @@ from typing import Any, Optional
 import numpy as np
 
 from amgsrn_core.errors import VolumeError
+from amgsrn_core.volume.fill_values import FillSearch, matches, written
 from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
 
 _SLAB_BYTES = 64 << 20
@@ -45,20 +48,36 @@ class Block:
 
 @dataclass(frozen=True)
 class MissingValues:
-    """How the source marks voxels without a value, and what to write in their place."""
+    """How the source marks voxels without a value, and what to write in their place.
+
+    `values` are numbers that the source gives as values, and that are missing because somebody
+    said so.
+    """
 
     meaning: str = "NaN"
     fill_value: float | None = None
+    values: tuple[float, ...] = ()
+
+    def with_values(self, values: Sequence[float]) -> MissingValues:
+        """Return the same, with further numbers that stand for no value."""
+        new = tuple(value for value in dict.fromkeys(values) if value not in self.values)
+        meaning = " | ".join([self.meaning, *map(written, new)])
+        return dataclasses.replace(self, meaning=meaning, values=(*self.values, *new))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        return {"meaning": self.meaning, "fill_value": self.fill_value}
+        more = {"values": list(self.values)} if self.values else {}
+        return {"meaning": self.meaning, "fill_value": self.fill_value, **more}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> MissingValues:
         """Make an instance from :meth:`to_json`'s result."""
         fill = values.get("fill_value")
-        return cls(str(values.get("meaning", "NaN")), None if fill is None else float(fill))
+        return cls(
+            str(values.get("meaning", "NaN")),
+            None if fill is None else float(fill),
+            tuple(float(value) for value in values.get("values", ())),
+        )
 
 
 @dataclass(frozen=True)
@@ -115,17 +134,21 @@ class FieldSummary:
         Number of valid voxels.
     n_points : int
         Number of voxels.
+    fills : FillSearch
+        Which of the values may be fill values.
     """
 
     minimum: np.ndarray
     maximum: np.ndarray
     valid_count: int
     n_points: int
+    fills: FillSearch
 
     @classmethod
     def of_nothing(cls, components: int) -> FieldSummary:
         """Return what is known before the first block."""
-        return cls(np.full(components, math.inf), np.full(components, -math.inf), 0, 0)
+        none = np.full(components, math.inf)
+        return cls(none, -none, 0, 0, FillSearch.of_nothing(components))
 
     def with_block(self, block: Block) -> FieldSummary:
         """Return what is known after a further block."""
@@ -138,7 +161,25 @@ class FieldSummary:
             np.maximum(self.maximum, high),
             self.valid_count + (size if block.valid is None else int(block.valid.sum())),
             self.n_points + size,
+            self.fills.with_values(block.values, block.valid),
         )
+
+    def merged(self, other: FieldSummary) -> FieldSummary:
+        """Return what both passes have found together."""
+        return FieldSummary(
+            np.minimum(self.minimum, other.minimum),
+            np.maximum(self.maximum, other.maximum),
+            self.valid_count + other.valid_count,
+            self.n_points + other.n_points,
+            self.fills.merged(other.fills),
+        )
+
+    def without(self, values: Sequence[float]) -> FieldSummary:
+        """Return the summary, the valid voxels at least, if some known fill values are missing."""
+        if not values:
+            return self
+        low, high = self.fills.range_without(values)
+        return dataclasses.replace(self, minimum=low, maximum=high)
 
 
 class Volume(ABC):
@@ -225,6 +266,14 @@ class Volume(ABC):
     def source_nbytes(self) -> int:
         """Bytes of the values in the source's own type, uncompressed."""
         return self.geometry.n_points * self.n_components * self.source_dtype.itemsize
+
+    def masking(self, values: Sequence[float]) -> Volume:
+        """Return this volume with some numbers taken for missing values, wherever it is read."""
+        if not values:
+            return self
+        other = copy.copy(self)
+        other.missing = self.missing.with_values(values)
+        return other
 
     def read(self, extent: PartialExtent = None) -> Block:
         """Read the values of an extent; nothing outside it is touched.
@@ -320,10 +369,18 @@ class Volume(ABC):
         """Slices along z that the source stores together: reading them together is cheaper."""
         return 1
 
+    def _masked(self, extent: Extent) -> Iterator[Loaded]:
+        """Yield what :meth:`_load` does, and mark the numbers that stand for no value."""
+        for values, missing in self._load(extent):
+            if self.missing.values:
+                found = matches(values, self.missing.values)
+                missing = found if missing is None else missing | found
+            yield values, missing
+
     def _read_piece(self, extent: Extent, out: np.ndarray) -> np.ndarray | None:
         """Fill `out` [C, z, y, x] and return where any component is invalid, or None."""
         bad: np.ndarray | None = None
-        for component, (values, missing) in enumerate(self._load(extent)):
+        for component, (values, missing) in enumerate(self._masked(extent)):
             with np.errstate(over="ignore", invalid="ignore"):
                 out[component] = values
             finite = np.isfinite(out[component])

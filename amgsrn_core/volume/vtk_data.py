@@ -22,8 +22,15 @@ ASSOCIATIONS = ("point", "cell")
 MISSING = MissingValues("NaN or blanked")
 
 GHOSTS = "vtkGhostType"
+GHOST_ARRAYS = (GHOSTS, "vtkGhostLevels")
+"""Names of ghost arrays in files; VTK's readers turn the second, of old files, into the first."""
+
 DUPLICATE = 1
 """VTK's mark of points and cells that another rank answers for."""
+
+# vtkDataSetAttributes.h. The other marks (high or low connectivity, exterior) hide nothing.
+_HIDDEN_POINT = 2
+_HIDDEN_CELL = 8 | 32  # refined elsewhere, or blanked
 
 
 def volume_from_vtk(
@@ -32,6 +39,7 @@ def volume_from_vtk(
     association: str = "point",
     *,
     duplicates: bool = False,
+    whole: Sequence[int] | None = None,
 ) -> ArrayVolume:
     """Make a volume of arrays of a VTK data set in memory; the values are not copied.
 
@@ -45,11 +53,13 @@ def volume_from_vtk(
         Where the arrays are. Values of cells are taken to lie at the cells' centres.
     duplicates : bool, default: False
         Whether values that another rank answers for (ghost cells) count as values here, too.
+    whole : six integers, optional
+        VTK's extent of the data set that this one is a piece of.
 
     Notes
     -----
-    Ghost and blanked points or cells (``vtkGhostType`` other than 0) and NaN are invalid voxels.
-    Data of a pipeline with time steps keep the time that they are of.
+    NaN, and points or cells that :func:`missing_samples` finds, are invalid voxels. Data of a
+    pipeline with time steps keep the time that they are of.
 
     Raises
     ------
@@ -64,14 +74,10 @@ def volume_from_vtk(
     if not found:
         raise VariableNotFoundError(f"Name at least one array: {list_arrays(dataset)}.")
     values = [view for array in found for view in component_views(array, geometry, geometry.dims)]
-    array = attributes(dataset, association).GetArray(GHOSTS)
-    valid = None
-    if array is not None:
-        ghosts = component_views(array, geometry, geometry.dims)[0]
-        valid = ghosts & (~DUPLICATE if duplicates else ~0) == 0
+    missing = missing_samples(dataset, association, duplicates=duplicates, whole=whole)
     return VTKVolume(
         values,
-        valid,
+        None if missing is None else ~missing[flips(geometry)],
         name="_".join(names),
         components=name_components(found),
         units="",
@@ -123,15 +129,139 @@ def component_views(
 
     `shape` (z, y, x) is the part of the geometry that the array covers.
     """
+    values = columns(array, shape)[flips(geometry)]
+    return [values[..., component] for component in range(values.shape[-1])]
+
+
+def columns(array: Any, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return a VTK array as [z, y, x, component] in VTK's order, a view if need not be a copy."""
     values = to_numpy(array)
     if len(values) != np.prod(shape):
         raise VolumeError(
             f"The array '{array.GetName()}' has {len(values)} values for {np.prod(shape)} samples; "
             "the data set is damaged."
         )
-    flips = tuple(slice(None, None, -1 if axis.descending else 1) for axis in geometry.axes)
-    values = values.reshape(*shape, -1)[flips]
-    return [values[..., component] for component in range(values.shape[-1])]
+    return values.reshape(*shape, -1)
+
+
+def joined_frame(path: Any, frames: Sequence[Any]) -> Any:
+    """Return a data set without arrays in the place of several pieces together.
+
+    Raises
+    ------
+    VolumeError
+        The pieces are not of one grid.
+    """
+    first = frames[0]
+    if len(frames) == 1:
+        return first
+    ends = np.array([frame.GetExtent() for frame in frames])
+    whole = [int(f(ends[:, i])) for i in range(0, 6, 2) for f, i in ((np.min, i), (np.max, i + 1))]
+    joined = first.NewInstance()
+    joined.SetExtent(whole)
+    differ = VolumeError(f"The pieces of '{path}' are not of one grid; they are of several runs.")
+    if first.IsA("vtkImageData"):
+        places = [(f.GetOrigin(), f.GetSpacing(), _direction(f).ravel().tolist()) for f in frames]
+        if any(not np.allclose(np.hstack(place), np.hstack(places[0])) for place in places):
+            raise differ
+        joined.SetOrigin(first.GetOrigin())
+        joined.SetSpacing(first.GetSpacing())
+        joined.SetDirectionMatrix(first.GetDirectionMatrix())
+        return joined
+    support = import_vtk("util.numpy_support")
+    for axis, letter in enumerate("XYZ"):
+        low, high = whole[2 * axis : 2 * axis + 2]
+        line = np.full(high - low + 1, np.nan)
+        for frame, own in zip(frames, ends):
+            values = to_numpy(getattr(frame, f"Get{letter}Coordinates")()).ravel()
+            part = line[own[2 * axis] - low : own[2 * axis + 1] - low + 1]
+            known = ~np.isnan(part)
+            if not np.allclose(part[known], values[known]):
+                raise differ
+            part[:] = values
+        getattr(joined, f"Set{letter}Coordinates")(support.numpy_to_vtk(line, deep=True))
+    return joined
+
+
+def flips(geometry: GridGeometry) -> tuple[slice, ...]:
+    """Return the index that makes an array [z, y, x] in VTK's order ascend along every axis."""
+    return tuple(slice(None, None, -1 if axis.descending else 1) for axis in geometry.axes)
+
+
+def missing_samples(
+    dataset: Any,
+    association: str,
+    *,
+    duplicates: bool = False,
+    whole: Sequence[int] | None = None,
+) -> np.ndarray | None:
+    """Return which points or cells have no value, bool [z, y, x] in VTK's order, or None.
+
+    Parameters
+    ----------
+    dataset : vtkImageData or vtkRectilinearGrid
+    association : {"point", "cell"}
+    duplicates : bool, default: False
+        Whether samples that another rank answers for count as values.
+    whole : six integers, optional
+        VTK's extent of the data set that this one is a piece of: cells beyond a piece may be
+        visible.
+
+    Notes
+    -----
+    As VTK shows them (vtkDataSetAttributes, IsPointVisible, IsCellVisible): a cell has no value if
+    it is a duplicate, refined or hidden, or has a hidden corner; a point if it is a duplicate or
+    hidden, or all cells around it are.
+    """
+    x, y, z = dataset.GetDimensions()
+    points = ghost_marks(dataset, "point", (z, y, x))
+    cells = ghost_marks(dataset, "cell", (z - 1, y - 1, x - 1))
+    duplicate = 0 if duplicates else DUPLICATE
+    own = None
+    if association == "cell":
+        if cells is not None:
+            own = cells & (_HIDDEN_CELL | duplicate) != 0
+        corners = None if points is None else points & _HIDDEN_POINT != 0
+        if corners is None:
+            return own
+        for axis in range(3):
+            low, high = _neighbours(corners, axis)
+            corners = low | high
+        return corners if own is None else own | corners
+    if points is not None:
+        own = points & (_HIDDEN_POINT | duplicate) != 0
+    if cells is None:
+        return own
+    around = np.pad(cells & (_HIDDEN_CELL | duplicate) != 0, 1, constant_values=True)
+    extent = dataset.GetExtent()
+    for face, (here, last) in enumerate(zip(extent, extent if whole is None else whole)):
+        if here != last:
+            np.moveaxis(around, 2 - face // 2, 0)[-(face % 2)] = False
+    for axis in range(3):
+        low, high = _neighbours(around, axis)
+        around = low & high
+    return around if own is None else own | around
+
+
+def ghost_marks(dataset: Any, association: str, shape: tuple[int, int, int]) -> np.ndarray | None:
+    """Return the ghost array of points or cells, uint8 [z, y, x] in VTK's order, if it has one."""
+    array = attributes(dataset, association).GetArray(GHOSTS)
+    # Of another type it means nothing to VTK.
+    if array is None or not array.IsA("vtkUnsignedCharArray"):
+        return None
+    marks = to_numpy(array)
+    if marks.shape != (np.prod(shape), 1):
+        raise VolumeError(
+            f"The array '{GHOSTS}' has {marks.size} values for {np.prod(shape)} samples; the data "
+            "set is damaged."
+        )
+    return marks.reshape(shape)
+
+
+def _neighbours(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return views of the lower and the upper of every two samples along an axis."""
+    ahead = np.moveaxis(values, axis, 0)
+    return np.moveaxis(ahead[:-1], 0, axis), np.moveaxis(ahead[1:], 0, axis)
 
 
 def attributes(dataset: Any, association: str) -> Any:
@@ -187,9 +317,13 @@ def import_vtk(module: str) -> ModuleType:
         ) from error
 
 
-def _image_geometry(image: Any, cells: bool) -> GridGeometry:
+def _direction(image: Any) -> np.ndarray:
     matrix = image.GetDirectionMatrix()
-    direction = np.array([[matrix.GetElement(i, j) for j in range(3)] for i in range(3)])
+    return np.array([[matrix.GetElement(i, j) for j in range(3)] for i in range(3)])
+
+
+def _image_geometry(image: Any, cells: bool) -> GridGeometry:
+    direction = _direction(image)
     spacing = np.array(image.GetSpacing())
     # A negative spacing is a turned axis; coordinates themselves always ascend.
     direction = direction * np.where(spacing < 0, -1.0, 1.0)

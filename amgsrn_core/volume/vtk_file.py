@@ -1,9 +1,7 @@
-"""Volumes in VTK's XML files: .vti (image data) and .vtr (rectilinear grids)."""
+"""Volumes in VTK's XML files: .vti (image data) and .vtr (rectilinear grids), .pvti and .pvtr."""
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,36 +10,39 @@ from typing import IO, Any
 
 import numpy as np
 
-from amgsrn_core.errors import VariableNotFoundError, VolumeError
+from amgsrn_core.errors import VariableNotFoundError, VolumeError, VolumeNotFoundError
 from amgsrn_core.volume import vtk_data
 from amgsrn_core.volume.geometry import Extent
 from amgsrn_core.volume.times import TimeStep, select_time
 from amgsrn_core.volume.volume import Loaded, Volume, extent_shape
 from amgsrn_core.volume.vtk_layout import laid_out_copy
+from amgsrn_core.volume.vtk_xml import Outline, Piece, read_outline, require_whole, vtk_file_kind
 
 READERS = {"ImageData": "vtkXMLImageDataReader", "RectilinearGrid": "vtkXMLRectilinearGridReader"}
 
-
-def vtk_file_kind(head: bytes) -> str | None:
-    """Return the data set type that the first bytes of an XML file of VTK's declare, or None."""
-    found = re.search(rb"<VTKFile[^>]*\btype=[\"'](\w+)[\"']", head)
-    return found[1].decode() if found else None
+_GHOSTS: dict[str, tuple[str, ...]] = dict.fromkeys(vtk_data.ASSOCIATIONS, vtk_data.GHOST_ARRAYS)
 
 
 def open_vtk_file(
     path: Path, kind: str, arrays: tuple[str, ...] | None = None, time: TimeStep = None
 ) -> VTKFileVolume:
-    """Open arrays of a .vti or .vtr file as one volume; see :func:`amgsrn_core.open_volume`."""
-    file, whole, sample = _open(path, kind)
-    frame = _read(file, whole, {})
+    """Open arrays of a .vti or .vtr file, or of the pieces that a file names, as one volume.
+
+    See :func:`amgsrn_core.open_volume`.
+    """
+    outline, pieces, sample = _open(path, kind)
+    frame = vtk_data.joined_frame(path, [_read(piece.file, piece.extent, {}) for piece in pieces])
+    whole = tuple(frame.GetExtent())
     names, association = _choose(path, sample, arrays)
+    require_whole(path, outline, outline.whole or whole, association)
     found = [vtk_data.attributes(sample, association).GetArray(name) for name in names]
     name = "_".join(names)
     return VTKFileVolume(
-        file,
+        pieces,
         names,
         association,
         whole,
+        bool(sample.GetCellData().HasArray(vtk_data.GHOSTS)),
         name=name,
         components=vtk_data.name_components(found),
         units="",
@@ -60,21 +61,26 @@ def vtk_names(path: Path, kind: str) -> tuple[str, ...]:
 
 
 class VTKFileVolume(Volume):
-    """Arrays of a .vti or .vtr file; each read asks VTK's reader for that extent alone."""
+    """Arrays of one or several files; each read asks VTK's readers for that extent alone."""
 
     def __init__(
         self,
-        file: _File,
+        pieces: Sequence[_Piece],
         arrays: Sequence[str],
         association: str,
         whole: tuple[int, ...],
+        has_cell_ghosts: bool,
         **metadata: Any,
     ) -> None:
         super().__init__(**metadata)
-        self._file = file
+        self._pieces = tuple(pieces)
         self._arrays = tuple(arrays)
         self._association = association
         self._whole = whole
+        self._selection = {association: (*self._arrays, *vtk_data.GHOST_ARRAYS)}
+        self._needs_cells = association == "point" and has_cell_ghosts
+        if association == "cell":
+            self._selection["point"] = vtk_data.GHOST_ARRAYS
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -82,20 +88,52 @@ class VTKFileVolume(Volume):
         return self._arrays
 
     def _load(self, extent: Extent) -> Iterator[Loaded]:
-        arrays = (*self._arrays, vtk_data.GHOSTS)
-        dataset = _read(self._file, self._vtk_extent(extent), {self._association: arrays})
-        data = vtk_data.attributes(dataset, self._association)
-        shape = extent_shape(extent)
-        ghosts = data.GetArray(vtk_data.GHOSTS)
-        missing = None
-        if ghosts is not None:
-            missing = vtk_data.component_views(ghosts, self.geometry, shape)[0] != 0
+        asked, shape = self._vtk_extent(extent), extent_shape(extent)
+        flips = vtk_data.flips(self.geometry)
+        parts = [
+            self._part(piece, asked, inner)
+            for piece in self._pieces
+            if (inner := _overlap(asked, piece.extent, self._association)) is not None
+        ]
+        missing = np.ones(shape, dtype=bool)
+        for part in parts:
+            # Pieces share points, and perhaps ghost cells: one of them may know a value.
+            missing[part.place] &= False if part.missing is None else part.missing
         for name in self._arrays:
-            array = data.GetArray(name)
-            if array is None:
-                raise _damaged(self._file)
-            for values in vtk_data.component_views(array, self.geometry, shape):
-                yield values, missing
+            arrays = [part.columns(name) for part in parts]
+            if any(array is None for array in arrays):
+                raise _damaged(self._pieces[0].file)
+            if len(arrays) == 1:
+                values = arrays[0]
+            else:
+                values = np.zeros((*shape, arrays[0].shape[-1]), arrays[0].dtype)
+                for part, array in zip(parts, arrays):
+                    where = True if part.missing is None else ~part.missing[..., np.newaxis]
+                    np.copyto(values[part.place], array, where=where)
+            for component in range(values.shape[-1]):
+                yield values[..., component][flips], missing[flips] if missing.any() else None
+
+    def _part(self, piece: _Piece, asked: tuple[int, ...], inner: tuple[int, ...]) -> _Part:
+        """Read the part `inner` of the point extent `asked` from a piece."""
+        dataset = _read(piece.file, inner, self._selection)
+        last = int(self._association == "point")
+        place = tuple(slice(inner[i] - asked[i], inner[i + 1] - asked[i] + last) for i in (4, 2, 0))
+        return _Part(place, dataset, self._missing(piece, inner, dataset), self._association)
+
+    def _missing(self, piece: _Piece, inner: tuple[int, ...], dataset: Any) -> np.ndarray | None:
+        """Return which samples of a point extent, whose data set is given, have no value."""
+        cut: tuple[slice, ...] = (slice(None),) * 3
+        if self._needs_cells:
+            # A point needs the cells around it, also beyond the extent.
+            low, high = (
+                [f(a + d, w) for a, w in zip(inner[i::2], piece.extent[i::2])]
+                for i, f, d in ((0, max, -1), (1, min, 1))
+            )
+            wider = tuple(end for ends in zip(low, high) for end in ends)
+            dataset = _read(piece.file, wider, _GHOSTS)
+            cut = tuple(slice(inner[i] - wider[i], inner[i + 1] - wider[i] + 1) for i in (4, 2, 0))
+        missing = vtk_data.missing_samples(dataset, self._association)
+        return None if missing is None else missing[cut]
 
     def _vtk_extent(self, extent: Extent) -> tuple[int, ...]:
         """Return the point extent (x0, x1, y0, y1, z0, z1, inclusive) that an extent needs."""
@@ -123,29 +161,91 @@ class _File:
         return str(self.path) if self.copy is None else self.copy.name
 
 
-def _open(path: Path, kind: str) -> tuple[_File, tuple[int, ...], Any]:
-    """Return a file, its point extent, and one cell of it with everything that it holds."""
-    if kind not in READERS:
+def _open(path: Path, kind: str) -> tuple[Outline, list[_Piece], Any]:
+    """Return what a file says of itself, its pieces, and one cell of it with all that it holds."""
+    if kind.removeprefix("P") not in READERS:
         raise VolumeError(
-            f"'{path}' holds {kind}; a volume needs image data (.vti) or a rectilinear grid (.vtr)."
+            f"'{path}' holds {kind}; a volume needs image data (.vti) or a rectilinear grid "
+            f"(.vtr): {_remedy(kind)}."
         )
-    _require_complete(path)
-    file, whole = _readable(path, kind)
-    corner = tuple(min(whole[i | 1], whole[i & ~1] + (i & 1)) for i in range(6))
-    return file, whole, _read(file, corner, None)
+    outline = read_outline(path)
+    if kind in READERS:
+        pieces = [_readable(path, kind)]
+    else:
+        pieces = [_piece(path, kind, *named) for named in enumerate(outline.pieces)]
+        outline.pieces = [p for piece in pieces for p in read_outline(piece.file.path).pieces]
+    if not pieces:
+        raise VolumeError(f"'{path}' names no pieces.")
+    first = pieces[0].extent
+    # One cell tells types and components.
+    corner = tuple(min(first[i | 1], first[i & ~1] + (i & 1)) for i in range(6))
+    return outline, pieces, _read(pieces[0].file, corner, None)
 
 
-def _readable(path: Path, kind: str) -> tuple[_File, tuple[int, ...]]:
-    """Return the file as VTK can read it, and its point extent."""
+@dataclass(frozen=True)
+class _Piece:
+    """A file with a point extent of the whole, which may be all of it."""
+
+    file: _File
+    extent: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a piece has of an extent: where that is, and what; in VTK's order."""
+
+    place: tuple[slice, ...]
+    dataset: Any
+    missing: np.ndarray | None
+    association: str
+
+    def columns(self, name: str) -> Any:
+        """Return an array [z, y, x, component], or None if it is not there."""
+        array = vtk_data.attributes(self.dataset, self.association).GetArray(name)
+        if array is None:
+            return None
+        x, y, z = (n - (self.association == "cell") for n in self.dataset.GetDimensions())
+        return vtk_data.columns(array, (z, y, x))
+
+
+def _overlap(asked: tuple[int, ...], own: tuple[int, ...], association: str) -> Any:
+    """Return the part of a point extent that another has, or None without any points or cells."""
+    inner = tuple((min if i % 2 else max)(a, b) for i, (a, b) in enumerate(zip(asked, own)))
+    least = int(association == "cell")
+    return inner if all(inner[i + 1] - inner[i] >= least for i in (0, 2, 4)) else None
+
+
+def _piece(path: Path, kind: str, number: int, named: Piece) -> _Piece:
+    """Return a piece that a file of pieces names."""
+    source = path.parent / named.source
+    if not source.is_file():
+        raise VolumeNotFoundError(
+            f"There is no file '{source}', which '{path}' names as its piece {number}; copy the "
+            "pieces together with it."
+        )
+    if vtk_file_kind(source) != kind.removeprefix("P"):
+        raise VolumeError(f"'{source}', piece {number} of '{path}', is no {kind[1:]}.")
+    read_outline(source)
+    piece = _readable(source, kind.removeprefix("P"))
+    if _overlap(named.extent, piece.extent, "point") != named.extent:
+        raise VolumeError(
+            f"'{source}' has the extent {' '.join(map(str, piece.extent))}, but '{path}' names it "
+            f"for {' '.join(map(str, named.extent))}; it is of another run."
+        )
+    return piece
+
+
+def _readable(path: Path, kind: str) -> _Piece:
+    """Return a file as VTK can read it, with its point extent."""
     file = _File(path, kind)
     try:
-        return file, _whole_extent(file)
+        return _Piece(file, _whole_extent(file))
     except VolumeError:
         copy = laid_out_copy(path)
         if copy is None:
             raise
     file = _File(path, kind, copy)
-    return file, _whole_extent(file)
+    return _Piece(file, _whole_extent(file))
 
 
 def _whole_extent(file: _File) -> tuple[int, ...]:
@@ -222,12 +322,11 @@ def _choose(path: Path, sample: Any, wanted: tuple[str, ...] | None) -> tuple[tu
     )
 
 
-def _require_complete(path: Path) -> None:
-    """Raise VolumeError where the end of the file is missing, which VTK's readers do not notice."""
-    with open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - 256))
-        if not file.read().rstrip().endswith(b"</VTKFile>"):
-            raise VolumeError(f"'{path}' is truncated: its end is missing.")
+def _remedy(kind: str) -> str:
+    """Say how to come from another kind of data set to one that is read."""
+    if kind == "Collection" or any(word in kind for word in ("Multi", "Partitioned", "AMR")):
+        return "open it in ParaView, extract a block, and save that"
+    return "open it in ParaView, apply Resample To Image, and save the result as .vti"
 
 
 def _damaged(file: _File) -> VolumeError:

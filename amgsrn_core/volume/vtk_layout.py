@@ -10,7 +10,6 @@ the tag is of such a length that the parser's last look falls on the whole of it
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -18,12 +17,12 @@ from typing import IO, Any
 
 from amgsrn_core.errors import OutputError
 from amgsrn_core.output import reason
+from amgsrn_core.volume.vtk_xml import read_outline
 
 _NAME = b"<AppendedData"
 _BLOCK = 4096
 _TAG_LENGTH = 44  # 38 to 49 characters do
-_RAW_TAG = re.compile(rb"""<AppendedData\s+encoding=["']raw["']\s*>""")
-_LONGEST_HEADER = 16 << 20
+_LONGEST_TAG = 4096
 
 
 def raw_data_tag(header_bytes: int) -> bytes:
@@ -45,15 +44,20 @@ def laid_out_copy(path: Path) -> IO[bytes] | None:
     OutputError
         The folder for temporary files has no room.
     """
+    outline = read_outline(path)
+    start = outline.appended
+    if start is None or outline.encoding != "raw":
+        return None
     with open(path, "rb") as source:
-        head = source.read(_LONGEST_HEADER)
-        found = _RAW_TAG.search(head)
-        if found is None or found[0] in raw_data_tag(found.start()):
+        head = source.read(start)
+        tag = source.read(_LONGEST_TAG)
+        tag = tag[: tag.find(b">") + 1]
+        if not tag or tag in raw_data_tag(start):
             return None
-        source.seek(found.end())
+        source.seek(start + len(tag))
         copy: Any = tempfile.NamedTemporaryFile(prefix="amgsrn-", suffix=path.suffix)  # noqa: SIM115
         try:
-            copy.write(head[: found.start()] + raw_data_tag(found.start()))
+            copy.write(head + raw_data_tag(start))
             del head
             shutil.copyfileobj(source, copy, 16 << 20)
             copy.flush()

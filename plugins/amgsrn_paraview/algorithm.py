@@ -26,6 +26,7 @@ class Algorithm(VTKPythonAlgorithmBase):
         VTKPythonAlgorithmBase.__init__(self, **ports)
         self._complaint = ""
         self._complaint_time = -1
+        self._remark = ""
 
     def ProcessRequest(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Serve a request of the pipeline; see vtkAlgorithm."""
@@ -38,8 +39,11 @@ class Algorithm(VTKPythonAlgorithmBase):
         return 1
 
     def GetMessage(self) -> str:
-        """Return what went wrong last, or ended otherwise than asked for, or an empty string."""
-        return self._complaint
+        """Return what went wrong last, or ended otherwise than asked for, or what was remarked.
+
+        Empty where there is nothing to say.
+        """
+        return self._complaint or self._remark
 
     def complain(self, sentence: str) -> None:
         """Show an error in ParaView's messages unless it was just shown for the same state."""
@@ -47,7 +51,7 @@ class Algorithm(VTKPythonAlgorithmBase):
             text = f"ERROR: {self.label}: {sentence}\n"
             vtkOutputWindow.GetInstance().DisplayErrorText(text)
 
-    def remark(self, sentence: str) -> None:
+    def warn(self, sentence: str) -> None:
         """Show in ParaView's messages what is no error, but was not asked for here."""
         if self._is_new(sentence):
             vtkOutputWindow.GetInstance().DisplayWarningText(f"{self.label}: {sentence}\n")
@@ -58,6 +62,12 @@ class Algorithm(VTKPythonAlgorithmBase):
         is_new = (sentence, time) != (self._complaint, self._complaint_time)
         self._complaint, self._complaint_time = sentence, time
         return is_new
+
+    def remark(self, text: str) -> None:
+        """Show what is strange about the data, unless it was shown last; empty for nothing."""
+        if text and text != self._remark:
+            vtkOutputWindow.GetInstance().DisplayWarningText(f"Warning: {self.label}: {text}\n")
+        self._remark = text
 
     def forget_complaint(self) -> None:
         """Take note that everything is in order again."""

@@ -11,10 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from amgsrn_core.config import DataConfig
 from amgsrn_core.errors import OutputError
 from amgsrn_core.output import reason
 from amgsrn_core.training.series import refuse_other_field
 from amgsrn_core.volume import Block, FieldSummary, Volume, export_volume
+from amgsrn_core.volume.masking import resolved
+
+FILL_VALUES = "Fill Values = {}"
 
 
 class Overview:
@@ -28,6 +32,10 @@ class Overview:
         Of the values of all steps.
     digest : int
         Checksum of values and places.
+    fill_values : tuple of float
+        Of the values, those that stand for none, once it is settled.
+    notes : list of str
+        What there is to say about numbers that look like fill values.
     """
 
     first: Volume
@@ -35,6 +43,8 @@ class Overview:
 
     def __init__(self) -> None:
         self.digest = self._steps = 0
+        self.fill_values: tuple[float, ...] = ()
+        self.notes: list[str] = []
 
     def begin(self, volume: Volume) -> None:
         """Turn to a volume, or to the next step of one.
@@ -56,6 +66,13 @@ class Overview:
         """Take note of the next block of values."""
         self.digest = block.checksum(self.digest)
         self.summary = self.summary.with_block(block)
+
+    def settle(self, data: DataConfig) -> None:
+        """Decide, when everything was seen, which values stand for none."""
+        self.fill_values, self.notes = resolved(
+            self.summary, self.first.components, data, FILL_VALUES
+        )
+        self.summary = self.summary.without(self.fill_values)
 
 
 def overview(volumes: Iterable[Volume]) -> Overview:
@@ -98,8 +115,8 @@ class Handover:
         except OSError as error:
             raise OutputError(f"Cannot write {parent}: {reason(error)}.") from error
 
-    def write(self, volumes: Iterable[Volume]) -> None:
-        """Write a volume, or each of its time steps.
+    def write(self, volumes: Iterable[Volume], data: DataConfig | None = None) -> None:
+        """Write a volume, or each of its time steps, and settle which values stand for none.
 
         Raises
         ------
@@ -113,6 +130,7 @@ class Handover:
             name = f"step-{number:04d}"
             export_volume(volume, self.folder / name, self.found.see)
             self._steps.append(name)
+        self.found.settle(data or DataConfig())
         self.found.first.refuse_unfit(self.found.summary)
 
     def move(self, parent: Path) -> None:
@@ -127,7 +145,11 @@ class Handover:
 
     def source(self, is_series: bool) -> dict[str, Any]:
         """Return what a job names it by; see :class:`~amgsrn_core.dispatch.job.JobDescription`."""
-        steps = [{"kind": "exported", "path": str(self.folder / name)} for name in self._steps]
+        fills = self.found.fill_values
+        more = {"fill_values": list(fills)} if fills else {}
+        steps = [
+            {"kind": "exported", "path": str(self.folder / name), **more} for name in self._steps
+        ]
         return {"kind": "series", "steps": steps} if is_series else steps[0]
 
     def remove(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +13,9 @@ import numpy as np
 from vtkmodules.vtkCommonDataModel import vtkImageData
 
 from amgsrn_core.errors import ConfigurationError, VolumeError
-from amgsrn_core.volume import Extent, GridGeometry, volume_from_vtk
-from amgsrn_core.volume.memory import ArrayVolume
+from amgsrn_core.volume import Extent, FieldSummary, GridGeometry, Volume, volume_from_vtk
 from amgsrn_core.volume.pieces import PieceVolume
-from amgsrn_core.volume.vtk_data import DUPLICATE, GHOSTS, MISSING, grid_geometry, to_numpy
+from amgsrn_core.volume.vtk_data import DUPLICATE, MISSING, ghost_marks, grid_geometry
 from amgsrn_paraview.datasets import VTKExtent
 from amgsrn_paraview.handover import overview
 
@@ -31,8 +31,8 @@ class Piece:
     arrays : tuple of str
     components : tuple of str
     dtype : numpy.dtype
-    minimum, maximum : ndarray of float64 [C]
-        Of the values that are not missing; infinite if all are.
+    summary : FieldSummary
+        Of the values that are not missing.
     digest : int
         Checksum of the values.
     geometry : GridGeometry
@@ -46,8 +46,7 @@ class Piece:
     arrays: tuple[str, ...]
     components: tuple[str, ...]
     dtype: np.dtype[Any]
-    minimum: np.ndarray
-    maximum: np.ndarray
+    summary: FieldSummary
     digest: int
     geometry: GridGeometry
     is_whole: bool
@@ -59,8 +58,12 @@ class Piece:
 
 
 def take(
-    dataset: Any, arrays: tuple[str, ...], association: str, whole: VTKExtent
-) -> tuple[ArrayVolume, Piece]:
+    dataset: Any,
+    arrays: tuple[str, ...],
+    association: str,
+    whole: VTKExtent,
+    fill_values: Sequence[float] = (),
+) -> tuple[Volume, Piece]:
     """Describe what this rank has.
 
     Parameters
@@ -70,13 +73,17 @@ def take(
     association : {"point", "cell"}
     whole : six integers
         VTK's extent of the points of all pieces together.
+    fill_values : sequence of float
+        Numbers that stand for no value.
 
     Raises
     ------
     VolumeError
         The values cannot be trained on, or there are fewer than two of them along an axis.
     """
-    volume = volume_from_vtk(dataset, arrays, association, duplicates=True)
+    volume = volume_from_vtk(dataset, arrays, association, duplicates=True, whole=whole).masking(
+        fill_values
+    )
     points = int(association == "point")  # one more than cells
     lows, highs, firsts = dataset.GetExtent()[::2], dataset.GetExtent()[1::2], whole[::2]
     held = [(a - first, b - first + points) for a, b, first in zip(lows, highs, firsts)]
@@ -103,25 +110,31 @@ def take(
         arrays,
         volume.components,
         volume.source_dtype,
-        found.summary.minimum,
-        found.summary.maximum,
+        found.summary,
         found.digest,
         geometry,
         is_whole,
     )
 
 
-def join(volume: ArrayVolume | None, mine: Piece | None, pieces: Sequence[Piece]) -> PieceVolume:
+def join(
+    volume: Volume | None,
+    mine: Piece | None,
+    pieces: Sequence[Piece],
+    fill_values: Sequence[float] = (),
+) -> PieceVolume:
     """Return the whole volume, of which this rank can read its own piece.
 
     Parameters
     ----------
-    volume : ArrayVolume or None
+    volume : Volume or None
         The values that are here.
     mine : Piece or None
         Where these are.
     pieces : sequence of Piece
         Of all ranks that have one.
+    fill_values : sequence of float
+        Numbers that stand for no value, in all pieces.
 
     Raises
     ------
@@ -139,8 +152,8 @@ def join(volume: ArrayVolume | None, mine: Piece | None, pieces: Sequence[Piece]
             f"The ranks' pieces of '{first.name}' overlap or leave gaps; put a filter in front "
             "that distributes the data, or train with a single rank."
         )
-    low = np.min([p.minimum for p in pieces], axis=0)
-    high = np.max([p.maximum for p in pieces], axis=0)
+    summary = summary_of(pieces).without(fill_values)
+    low, high = summary.minimum, summary.maximum
     if not (low < high).any():
         raise VolumeError(
             f"'{first.name}' is constant or has no valid value; there is nothing to learn from it."
@@ -149,15 +162,20 @@ def join(volume: ArrayVolume | None, mine: Piece | None, pieces: Sequence[Piece]
     return PieceVolume(
         volume,
         nothing if mine is None else mine.held,
-        [p.digest for p in pieces],
+        [*(p.digest for p in pieces), *fill_values],
         (low, high),
         geometry=geometry,
         name=first.name,
         components=first.components,
         units="",
         source_dtype=first.dtype,
-        missing=MISSING,
+        missing=MISSING.with_values(fill_values),
     )
+
+
+def summary_of(pieces: Sequence[Piece]) -> FieldSummary:
+    """Return what the passes over all pieces have found together."""
+    return functools.reduce(FieldSummary.merged, [piece.summary for piece in pieces])
 
 
 def _owned(dataset: Any, association: str, whole: VTKExtent) -> list[tuple[int, int]]:
@@ -167,10 +185,9 @@ def _owned(dataset: Any, association: str, whole: VTKExtent) -> list[tuple[int, 
     """
     x0, x1, y0, y1, z0, z1 = dataset.GetExtent()
     ranges = [(x0, x1), (y0, y1), (z0, z1)]  # of cells
-    ghosts = dataset.GetCellData().GetArray(GHOSTS)
-    if ghosts is not None:
-        marks = to_numpy(ghosts).reshape(z1 - z0, y1 - y0, x1 - x0)
-        mine = marks.astype(np.uint8) & DUPLICATE == 0
+    marks = ghost_marks(dataset, "cell", (z1 - z0, y1 - y0, x1 - x0))
+    if marks is not None:
+        mine = marks & DUPLICATE == 0
         for axis, (low, _) in enumerate(ranges):
             here = np.flatnonzero(mine.any(axis=tuple(k for k in range(3) if k != 2 - axis)))
             ranges[axis] = (low + here[0], low + here[-1] + 1) if len(here) else (low, low)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import getpass
 import os
 import shutil
@@ -20,6 +21,7 @@ import numpy as np
 from amgsrn_core.archive import Archive
 from amgsrn_core.config import (
     BrickConfig,
+    DataConfig,
     DispatchConfig,
     NetworkConfig,
     SeriesConfig,
@@ -36,6 +38,7 @@ from amgsrn_core.training.stop_file import stopped_since
 from amgsrn_core.volume import Block, GridGeometry, Volume, volume_from_vtk
 from amgsrn_core.volume.preview import preview_geometry
 from amgsrn_core.volume.volume import TimeAxis
+from amgsrn_core.volume.vtk_data import ASSOCIATIONS, GHOSTS, attributes
 from amgsrn_core.workspace import parts_folder
 from amgsrn_paraview.handover import Handover, overview
 
@@ -86,6 +89,7 @@ class Request:
     bricks: BrickConfig
     dispatch: DispatchConfig
     series: SeriesConfig
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
     steps: Steps | None = None
 
     @property
@@ -96,13 +100,16 @@ class Request:
     def volumes(self) -> Iterator[Volume]:
         """Yield the arrays as a volume, without copies, or as one for each time step."""
         if self.steps is None:
-            yield volume_from_vtk(self.dataset, self.arrays, self.association)
+            yield self._volume(self.dataset)
             return
         for number, time_value in enumerate(self.times):
-            dataset = self.steps.at(time_value)
-            volume = volume_from_vtk(dataset, self.arrays, self.association)
+            volume = self._volume(self.steps.at(time_value))
             volume.time = TimeAxis(self.times, index=number)
             yield volume
+
+    def _volume(self, dataset: Any) -> Volume:
+        volume = volume_from_vtk(dataset, self.arrays, self.association)
+        return volume.masking(self.data.fill_numbers)
 
     def options(self) -> tuple[Any, ...]:
         """Return everything but the data, to compare requests by."""
@@ -116,6 +123,7 @@ class Request:
             self.storage,
             self.bricks,
             self.dispatch,
+            self.data,
             self.times and (self.times, self.series),
         )
 
@@ -123,8 +131,10 @@ class Request:
         """Return when the data were last touched: equal stamps mean equal data."""
         if self.steps is not None:
             return (self.steps.changed,)
-        data = self.dataset.GetCellData if self.association == "cell" else self.dataset.GetPointData
-        arrays = (data().GetArray(name) for name in (*self.arrays, "vtkGhostType"))
+        data = attributes(self.dataset, self.association)
+        arrays = [data.GetArray(name) for name in self.arrays]
+        # Both kinds of ghosts tell which points, or cells, have no value.
+        arrays += [attributes(self.dataset, each).GetArray(GHOSTS) for each in ASSOCIATIONS]
         return (
             self.dataset.GetExtent(),
             self.dataset.GetBounds(),
@@ -190,6 +200,10 @@ class Session:
     def status(self) -> JobStatus | None:
         """Return the state of the training; None before the first."""
         return None if self._run is None else self._run.status()
+
+    def notes(self) -> list[str]:
+        """Return what there is to say about the data of the training."""
+        return [] if self._run is None else self._run.notes
 
     def has_news(self) -> bool:
         """Tell whether :meth:`show` would return something else than last time.
@@ -279,7 +293,7 @@ class Session:
                 previous.close(wait=True)
             handover = Handover(place)
             try:
-                handover.write(_unless_stopped(request, output, handover))
+                handover.write(_unless_stopped(request, output, handover), request.data)
                 found = handover.found
                 self._digest = found.digest
                 if not output:
@@ -323,7 +337,7 @@ class _Run:
         self.job = job
         volume = handover.found.first
         self._name, self._components = volume.name, volume.components
-        self._summary = handover.found.summary
+        self._summary, self.notes = handover.found.summary, handover.found.notes
         self._watched = 0.0
         self.has_lapsed = False
         self.step = 0  # of a series, the one that is shown
@@ -463,6 +477,7 @@ def own_output(name: str, digest: int, request: Request) -> str:
         to_json(request.storage),
         to_json(request.bricks),
         *([request.times, to_json(request.series)] if request.times else []),
+        *([to_json(request.data)] if request.data != DataConfig() else []),
     ]
     crc = zlib.crc32(repr(options).encode())
     name = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:60]

@@ -37,12 +37,13 @@ from amgsrn_core.training.outcome import TrainingOutcome
 from amgsrn_core.training.progress import Command, Progress
 from amgsrn_core.training.records import with_usable_records
 from amgsrn_core.volume import Volume
-from amgsrn_core.volume.memory import ArrayVolume
+from amgsrn_core.volume.masking import resolved
 from amgsrn_core.volume.pieces import PieceVolume
 from amgsrn_core.volume.preview import preview_geometry
 from amgsrn_paraview.datasets import VTKExtent
 from amgsrn_paraview.explanation import explain
-from amgsrn_paraview.pieces import Piece, join, take
+from amgsrn_paraview.handover import FILL_VALUES
+from amgsrn_paraview.pieces import Piece, join, summary_of, take
 from amgsrn_paraview.ranks import SLEEP_SECONDS, local_rank, rank, ranks, share, share_cores
 from amgsrn_paraview.session import (
     Report,
@@ -78,6 +79,7 @@ class SharedTraining:
     def __init__(self) -> None:
         self.output = ""
         self.status: JobStatus | None = None
+        self.notes: list[str] = []
         self._asked: tuple[Any, ...] = ()
 
     def train(self, request: Request, whole: VTKExtent, report: Report) -> Shown | News:
@@ -103,14 +105,16 @@ class SharedTraining:
             On every rank alike, if the volume is unfit; else on the first rank.
         """
         self.status = JobStatus(pid=os.getpid())
-        volume: ArrayVolume | None = None
+        volume: Volume | None = None
+        self.notes = []
 
         def look() -> tuple[Piece | None, bool]:
             nonlocal volume
             piece = None
             if request.dataset.GetNumberOfPoints():
                 arrays, association = request.arrays, request.association
-                volume, piece = take(request.dataset, arrays, association, whole)
+                numbers = request.data.fill_numbers
+                volume, piece = take(request.dataset, arrays, association, whole, numbers)
             asked = (request.options(), piece is None or piece.digest)
             is_same, self._asked = asked == self._asked, asked
             return piece, is_same
@@ -118,7 +122,14 @@ class SharedTraining:
         try:
             heard = _agree(look)
             pieces = [piece for piece, _ in heard]
-            joined = join(volume, pieces[rank()], [piece for piece in pieces if piece is not None])
+            present = [piece for piece in pieces if piece is not None]
+            fills: tuple[float, ...] = ()
+            if present:
+                fills, self.notes = resolved(
+                    summary_of(present), present[0].components, request.data, FILL_VALUES
+                )
+            fills = (*request.data.fill_numbers, *fills)
+            joined = join(volume, pieces[rank()], present, fills)
             bricks = _cut(joined, pieces, request.bricks)
             request = _fitting(request, [brick for _, brick in bricks])
             networks = _sized(joined, bricks, request)

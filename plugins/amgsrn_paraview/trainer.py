@@ -17,6 +17,7 @@ from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline 
 
 from amgsrn_core.config import (
     BrickConfig,
+    DataConfig,
     DispatchConfig,
     NetworkConfig,
     SeriesConfig,
@@ -66,6 +67,7 @@ class AMGSRNTrainer(Algorithm):
         self._bricks: dict[str, Any] = {}
         self._dispatch: dict[str, Any] = {}
         self._series: dict[str, Any] = {}
+        self._data: dict[str, Any] = {}
         self._time_steps = CURRENT
         self._more_arrays: list[str] = []
         self._output_file = ""
@@ -280,6 +282,10 @@ class AMGSRNTrainer(Algorithm):
         """Choose whether compressed steps are stored as differences where that is smaller."""
         self._assign(self._series, series_differences=bool(on))
 
+    def SetFillValues(self, values: str | None) -> None:
+        """Set which numbers stand for no value: auto, known, none, or numbers with commas."""
+        self._assign(self._data, fill_values=values or "auto")
+
     # --- Commands and information ----------------------------------------------------------------
 
     def Pause(self) -> None:
@@ -367,6 +373,8 @@ class AMGSRNTrainer(Algorithm):
             shown = self._train_alone(inInfo, step)
         else:
             shown = self._follow()
+        if rank() == 0:
+            self.remark(" ".join(self._notes()))
         if isinstance(shown, News):
             if shown.state:
                 datasets.set_state(preview, shown.state)
@@ -377,7 +385,7 @@ class AMGSRNTrainer(Algorithm):
         results.fill_history(vtkTable.GetData(outInfo, 1), shown)
         results.fill_feature_grids(vtkMultiBlockDataSet.GetData(outInfo, 2), shown)
         if shown.status.stopped_by:
-            self.remark(f"{stopped_text(shown.status.stopped_by)}; Resume goes on.")
+            self.warn(f"{stopped_text(shown.status.stopped_by)}; Resume goes on.")
         else:
             self.forget_complaint()
         return 1
@@ -423,6 +431,7 @@ class AMGSRNTrainer(Algorithm):
             bricks=BrickConfig(**self._bricks),
             dispatch=DispatchConfig(**self._dispatch),
             series=SeriesConfig(**self._series),
+            data=DataConfig(**self._data),
         )
 
     def _is_shared(self) -> bool:
@@ -432,6 +441,9 @@ class AMGSRNTrainer(Algorithm):
 
     def _status(self) -> JobStatus | None:
         return self._shared.status if self._is_shared() else self._session.status()
+
+    def _notes(self) -> list[str]:
+        return self._shared.notes if self._is_shared() else self._session.notes()
 
     def _train_together(self, inInfo: Any) -> Shown | News:
         whole = inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT())

@@ -75,15 +75,31 @@ def test_an_empty_file(tmp_path: Path) -> None:
     refused(VolumeError, "is empty", open_volume, tmp_path / "a.nc")
 
 
-@pytest.mark.parametrize("content", [b"# vtk DataFile Version 3.0\n", b"\0" * 5000, b"PK\3\4"])
+@pytest.mark.parametrize("content", [b"<html><body/></html>", b"\0" * 5000, b"PK\3\4"])
 def test_a_foreign_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.nc").write_bytes(content)
     refused(VolumeError, "use NetCDF, .vti, .vtr", open_volume, tmp_path / "a.nc")
 
 
-def test_another_kind_of_vtk_file(tmp_path: Path) -> None:
-    (tmp_path / "a.vtu").write_text('<?xml version="1.0"?><VTKFile type="UnstructuredGrid">')
-    refused(VolumeError, "holds UnstructuredGrid", open_volume, tmp_path / "a.vtu")
+@pytest.mark.parametrize(
+    ("kind", "remedy"),
+    [
+        ("UnstructuredGrid", "Resample To Image"),
+        ("StructuredGrid", "Resample To Image"),
+        ("PUnstructuredGrid", "Resample To Image"),
+        ("vtkMultiBlockDataSet", "extract a block"),
+        ("Collection", "extract a block"),
+    ],
+)
+def test_another_kind_of_vtk_file(tmp_path: Path, kind: str, remedy: str) -> None:
+    (tmp_path / "a.vtu").write_text(f'<?xml version="1.0"?><VTKFile type="{kind}">')
+    message = refused(VolumeError, f"holds {kind};", open_volume, tmp_path / "a.vtu")
+    assert "open it in ParaView" in message and remedy in message
+
+
+def test_a_legacy_vtk_file(tmp_path: Path) -> None:
+    (tmp_path / "a.vtk").write_text("# vtk DataFile Version 3.0\n")
+    refused(VolumeError, "legacy VTK file.*save it as .vti", open_volume, tmp_path / "a.vtk")
 
 
 @pytest.mark.parametrize("kind", ["NETCDF4", "NETCDF3_CLASSIC", "NETCDF3_64BIT_DATA"])

@@ -11,8 +11,8 @@ from amgsrn_core import volume_from_vtk
 from amgsrn_core.errors import ConfigurationError, VolumeError
 
 pytest.importorskip("vtkmodules.vtkCommonDataModel", reason="VTK's Python modules are missing")
-from amgsrn_paraview.pieces import join, take
-from vtkmodules.util.numpy_support import numpy_to_vtk
+from amgsrn_paraview.pieces import join, summary_of, take
+from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import vtkImageData, vtkRectilinearGrid
 
 WHOLE = (3, 12, -2, 6, 0, 7)
@@ -83,6 +83,55 @@ def test_pieces_are_the_whole(kind, association, ghost):
         join(*taken[0], pieces).read()
     with pytest.raises(VolumeError, match="on another rank"):
         join(None, None, pieces).read(pieces[0].own)
+
+
+@pytest.mark.parametrize("kind", ["image", "rectilinear"])
+@pytest.mark.parametrize("association", ["point", "cell"])
+def test_pieces_hide_what_the_whole_hides(kind, association):
+    def hidden(cells, ghost=0):
+        made = dataset(kind, cells, ghost)
+        marks = vtk_to_numpy(made.GetCellData().GetArray("vtkGhostType"))
+        x0, x1, y0, y1, z0, z1 = made.GetExtent()
+        z, y, x = np.meshgrid(
+            *(np.arange(a, b) for a, b in ((z0, z1), (y0, y1), (x0, x1))), indexing="ij"
+        )
+        marks[((x >= 7) & (y < 3) & (z >= 2)).ravel()] |= 32
+        return made
+
+    whole = volume_from_vtk(hidden(list(zip(WHOLE[::2], WHOLE[1::2]))), "f", association).read()
+    assert 0 < whole.valid.sum() < whole.valid.size
+    for ghost in (1, 2):
+        for part in PIECES:
+            volume, piece = take(hidden(part, ghost), ("f",), association, WHOLE)
+            others = [take(hidden(p, ghost), ("f",), association, WHOLE)[1] for p in PIECES]
+            block = join(volume, piece, others).read(piece.own)
+            valid = np.ones(block.values.shape[1:], bool) if block.valid is None else block.valid
+            np.testing.assert_array_equal(valid, whole.valid[piece.own])
+    # Without ghost cells a piece does not know the cells beyond its border: nothing is lost there.
+    for part in PIECES:
+        volume, piece = take(hidden(part), ("f",), association, WHOLE)
+        block = volume.read()
+        valid = np.ones(block.values.shape[1:], bool) if block.valid is None else block.valid
+        assert not (whole.valid[piece.held] & ~valid).any()
+
+
+def test_fill_values_of_any_piece_are_missing_in_all():
+    taken = []
+    for number, part in enumerate(PIECES):
+        made = dataset("image", part)
+        values = vtk_to_numpy(made.GetPointData().GetArray("f"))
+        values[:5] = 1e20 if number else values[:5]
+        taken.append(take(made, ("f",), "point", WHOLE))
+    pieces = [piece for _, piece in taken]
+    fills = summary_of(pieces).fills.certain()
+    assert fills == (float(np.float32(1e20)),)
+    for number, (volume, piece) in enumerate(taken):
+        joined = join(volume, piece, pieces, fills)
+        assert joined.span[1][0] < 1e7
+        assert joined.identity != join(volume, piece, pieces).identity
+        valid = joined.read(piece.held).valid
+        assert (valid is None) == (number == 0)
+        assert number == 0 or np.count_nonzero(~valid) == 5
 
 
 def test_pieces_that_are_no_partition_are_refused():

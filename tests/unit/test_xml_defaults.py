@@ -12,6 +12,7 @@ import pytest
 
 from amgsrn_core.config import (
     BrickConfig,
+    DataConfig,
     DispatchConfig,
     NetworkConfig,
     SeriesConfig,
@@ -45,6 +46,7 @@ OPTIONS = [
     ),
     *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(BrickConfig)),
     *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(SeriesConfig)),
+    *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(DataConfig)),
     *(
         (field, field.name)
         for field in dataclasses.fields(DispatchConfig)

@@ -1,0 +1,256 @@
+"""Numbers that stand for "no value" and come along as if they were values.
+
+A reader that knows the marks of missing values hands on none of them. Others do: ParaView's NetCDF
+reader, say, gives 1e20 unless a box is ticked, and a network that learns it learns nothing else.
+Here such numbers are looked for in the pass that reads the values anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+KNOWN: tuple[float, ...] = tuple(
+    sign * float(np.float32(value))
+    for value in (
+        9.969209968386869e36,  # NetCDF's default for floating point
+        2.0**64,  # NetCDF's default for unsigned 64-bit integers, 2^64 - 2, in float32
+        1e20,  # CMIP
+        9.999e20,  # GRIB tools
+        1e30,  # WRF and others
+        1e34,  # Ferret
+        1e35,
+        1e36,  # CESM
+        1e37,  # ROMS
+        1.70141e38,  # Surfer
+        3.4028230607370965e38,  # ESRI
+        3.4028234663852886e38,  # the largest float32
+    )
+    for sign in (1, -1)
+)
+"""Usual fill values of 1e19 and more, as float32: where all other values are far smaller, they
+are fill values for certain."""
+
+USUAL: tuple[float, ...] = (
+    *(sign * value for sign in (1, -1) for value in (999.0, 9999.0, 99999.0, 999999.0, 999.9)),
+    *(-9.99e8, 1e15, 1e10, -32767.0, -32768.0, 32767.0, 65535.0),
+    *(-2147483647.0, -2147483648.0, 2147483647.0, -9223372036854775806.0, -9223372036854775808.0),
+)
+"""Usual fill values that may be values as well."""
+
+_SMALLEST_KNOWN = 1e19
+# Certain: all other values are smaller by this factor.
+_CERTAIN_RATIO = 1e3
+# Suspect: the gap to the other values, as a multiple of their range.
+_GAP, _USUAL_GAP = 10.0, 1.0
+_CHUNK_VOXELS = 1 << 22
+_SAMPLE = 2048
+_KNOWN = np.array(KNOWN, dtype=np.float32)
+_USUAL = np.array(USUAL, dtype=np.float32)
+
+_VALUE, _COUNT, _NEXT = range(3)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A number that looks like a fill value.
+
+    Attributes
+    ----------
+    component : str
+    value : float
+    count : int
+        Voxels that have it.
+    is_certain : bool
+        Whether it is one of :data:`KNOWN` and far off all other values.
+    low, high : float
+        Range of the other values.
+    """
+
+    component: str
+    value: float
+    count: int
+    is_certain: bool
+    low: float
+    high: float
+
+    def sentence(self, option: str, where: str = "", *, masked: bool = False) -> str:
+        """Say what was found, what becomes of it, and how to have it otherwise.
+
+        `option` is how the option for fill values is given, with ``{}`` for what.
+        """
+        value = written(self.value)
+        what = (
+            f"'{self.component}' has {self.count:,} {'values' if self.count > 1 else 'value'} of "
+            f"{value}{where}, {'a usual fill value ' if self.is_certain else ''}far off all others "
+            f"({self.low:.4g} to {self.high:.4g})"
+        )
+        if masked:
+            return f"{what}; they are taken for missing (to learn them: {option.format('none')})."
+        if self.is_certain:
+            return f"{what}; they are learned like values unless {option.format('known')} is given."
+        return (
+            f"{what}; they are learned like values, and if they stand for none give "
+            f"{option.format(value)}."
+        )
+
+
+@dataclass(frozen=True)
+class FillSearch:
+    """What a pass over values, float32, has found of numbers that may be fill values.
+
+    Attributes
+    ----------
+    known : ndarray of int64, shape [C, K]
+        How often each of :data:`KNOWN` is among the values of each component.
+    ends : ndarray of float64, shape [C, 2, 3]
+        Of all others the lowest value, how often it is there, and the lowest but one; and the same
+        of the highest, with values negated. Infinite where there is none. Where some value lies
+        nearer to the lowest than to the highest, it may stand for the lowest but one, because no
+        gap to be told of is possible any more.
+    """
+
+    known: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of_nothing(cls, components: int) -> FillSearch:
+        """Return what is known before the first block."""
+        ends = np.full((components, 2, 3), np.inf)
+        ends[..., _COUNT] = 0
+        return cls(np.zeros((components, len(_KNOWN)), dtype=np.int64), ends)
+
+    def with_values(self, values: np.ndarray, valid: np.ndarray | None) -> FillSearch:
+        """Return what is known after further values [C, z, y, x] that count where `valid`."""
+        depth = max(1, _CHUNK_VOXELS // max(1, values[0, 0].size))
+        found = self
+        for start in range(0, values.shape[1], depth):
+            part = slice(start, start + depth)
+            where = None if valid is None else valid[part]
+            looks = [_look(component[part], where) for component in values]
+            known, ends = (np.stack(each) for each in zip(*looks))
+            found = found.merged(FillSearch(known, ends))
+        return found
+
+    def merged(self, other: FillSearch) -> FillSearch:
+        """Return what both have found together."""
+        a, b = self.ends, other.ends
+        value = np.minimum(a[..., _VALUE], b[..., _VALUE])
+        count = sum(np.where(e[..., _VALUE] == value, e[..., _COUNT], 0) for e in (a, b))
+        further = np.stack([e[..., i] for e in (a, b) for i in (_VALUE, _NEXT)])
+        further[further <= value] = np.inf
+        return FillSearch(
+            self.known + other.known, np.stack([value, count, further.min(axis=0)], axis=-1)
+        )
+
+    def certain(self) -> tuple[float, ...]:
+        """Return the values that are fill values for certain, in whichever component."""
+        found = [f.value for f in self.findings(range(len(self.known))) if f.is_certain]
+        return tuple(dict.fromkeys(found))
+
+    def findings(self, components: Sequence[Any]) -> list[Finding]:
+        """Return every number that looks like a fill value, given the components' names."""
+        found = []
+        for name, known, ends in zip(components, self.known, self.ends):
+            low, high = ends[0, _VALUE], -ends[1, _VALUE]
+            if not low <= high:  # no other is far off nothing
+                continue
+            about = str(name)
+            largest = max(abs(low), abs(high))
+            for value, count in zip(KNOWN, known.tolist()):
+                if count and abs(value) >= _CERTAIN_RATIO * largest:
+                    found.append(Finding(about, value, count, True, low, high))
+                elif count > 1 and abs(value) - largest > _GAP * (high - low):
+                    found.append(Finding(about, value, count, False, low, high))
+            found += _apart(about, ends)
+        return found
+
+    def range_without(self, masked: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """Return lowest and highest value, float64 [C], without some of :data:`KNOWN`."""
+        low, high = self.ends[:, 0, _VALUE].copy(), -self.ends[:, 1, _VALUE]
+        for value, counts in zip(KNOWN, self.known.T):
+            if value not in masked:
+                low = np.where(counts > 0, np.minimum(low, value), low)
+                high = np.where(counts > 0, np.maximum(high, value), high)
+        return low, high
+
+
+def written(value: float) -> str:
+    """Return a number in as few digits as tell it from other float32 numbers."""
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    return str(single if np.isfinite(single) else value).removesuffix(".0")
+
+
+def matches(values: np.ndarray, wanted: Sequence[float]) -> np.ndarray:
+    """Return where an array has one of some values: floating-point numbers as float32."""
+    found = np.zeros(values.shape, dtype=bool)
+    single = values
+    if values.dtype.kind == "f" and values.dtype.itemsize > 4:
+        with np.errstate(over="ignore", invalid="ignore"):
+            single = values.astype(np.float32)
+    for value in wanted:
+        with np.errstate(over="ignore"):
+            rounded = np.float32(value)
+        if values.dtype.kind == "f" and np.isfinite(rounded):
+            found |= single == rounded
+        elif value in KNOWN:  # an integer beyond 1e19, such as 2^64 - 2
+            found |= values.astype(np.float32) == rounded
+        else:
+            found |= values == value
+    return found
+
+
+def _look(values: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return counts of known fill values, and the ends of the others, of one component's values."""
+    known = np.zeros(len(_KNOWN), dtype=np.int64)
+    ends = np.full((2, 3), np.inf)
+    ends[:, _COUNT] = 0
+    values = values.ravel() if valid is None else values[valid]
+    if not values.size:
+        return known, ends
+    low, high = values.min(), values.max()
+    if max(-low, high) >= _SMALLEST_KNOWN:
+        large = values[np.abs(values) >= _SMALLEST_KNOWN]
+        known[:] = [np.count_nonzero(large == each) for each in _KNOWN]
+        if known.any():
+            values = values[~np.isin(values, _KNOWN)]
+            if not values.size:
+                return known, ends
+            low, high = values.min(), values.max()
+    sample = values[:: max(1, values.size // _SAMPLE)].astype(np.float64)
+    middle = 0.5 * (float(low) + float(high))
+    for end, (edge, sign) in enumerate(((low, 1), (high, -1))):
+        near = sample[(sign * sample > sign * edge) & (sign * sample < sign * middle)]
+        if near.size:
+            ends[end] = sign * float(edge), 1, (sign * near).min()
+            continue
+        is_other = values != edge
+        count = values.size - np.count_nonzero(is_other)
+        if count < values.size:
+            reduce = np.min if sign > 0 else np.max
+            beyond = sign * float(reduce(values, where=is_other, initial=sign * np.inf))
+        else:
+            beyond = np.inf
+        ends[end] = sign * float(edge), count, beyond
+    return known, ends
+
+
+def _apart(component: str, ends: np.ndarray) -> list[Finding]:
+    """Return a value that many voxels share, at an end of the range and far off all others."""
+    found = []
+    for end, sign in ((0, 1.0), (1, -1.0)):
+        edge, count, beyond = ends[end]
+        opposite = -ends[1 - end, _VALUE]
+        spread = opposite - beyond
+        # Two values alone are a mask rather than a field.
+        if count < 2 or not spread > 0:
+            continue
+        is_usual = np.float32(sign * edge) in _USUAL
+        if beyond - edge > (_USUAL_GAP if is_usual else _GAP) * spread:
+            low, high = sorted((sign * beyond, sign * opposite))
+            found.append(Finding(component, sign * edge, int(count), False, low, high))
+    return found

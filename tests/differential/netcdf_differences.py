@@ -1,0 +1,312 @@
+"""What the reader makes of a file, against what the file means and against xarray."""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray
+from netcdf_conventions import AxisMeaning, Meaning, meaning_of
+from netcdf_files import VARIABLE, write
+from netcdf_recipes import Recipe
+
+from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.volume import Volume, open_series, open_volume
+
+
+@dataclass
+class Difference:
+    """One thing that is not as it should be: its kind, for counting, and the particulars."""
+
+    kind: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}"
+
+
+def tolerance(values: np.ndarray) -> float:
+    """Return how far float32 may be from float64 values; the one place that says so."""
+    size = float(np.abs(values).max(initial=0.0))
+    return size * 2.0**-23
+
+
+def differences(recipe: Recipe) -> list[Difference]:
+    """Write the file of a recipe, read it, and return all that differs."""
+    meaning = meaning_of(recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(recipe, Path(folder) / "file.nc")
+        found = list(_xarray_differs(recipe, meaning, path))
+        name = f"{recipe.group}/{VARIABLE}".strip("/")
+        with _told() as told:
+            try:
+                found += _reader_differs(recipe, meaning, path, name, told)
+            except AmgsrnError as error:
+                kind = re.sub(r"'[^']*'|\d[\d.e+-]*", "_", str(error))
+                found.append(Difference(f"refused: {kind}", str(error)))
+            except Exception as error:
+                kind = re.sub(r"'[^']*'|\d[\d.e+-]*", "_", str(error))
+                found.append(Difference(f"{type(error).__name__}: {kind}", repr(error)))
+    return found
+
+
+def report(recipe: Recipe, found: list[Difference]) -> str:
+    """Return what differs, and the recipe that makes the file again."""
+    return "\n".join(
+        [*map(str, found), "The file is written by netcdf_files.write of", repr(recipe)]
+    )
+
+
+# --- the reader
+
+
+def _reader_differs(
+    recipe: Recipe, meaning: Meaning, path: Path, name: str, told: list[str]
+) -> Iterator[Difference]:
+    if not meaning.is_volume:
+        reasons = ("dimensions", "fewer than 2 samples")
+        yield from _must_refuse("open", lambda: open_volume(path, name), *reasons)
+        return
+    step = recipe.step if meaning.times is not None else None
+    volume = open_volume(path, name, step)
+    yield from _axes_differ(meaning, volume, told)
+    yield from _times_differ(meaning, volume, step)
+    if volume.source_dtype.newbyteorder("=") != meaning.field.reads_as:
+        yield Difference("type", f"{volume.source_dtype}, not {meaning.field.reads_as}")
+    chosen = step or 0
+    yield from _values_differ(meaning, volume, chosen, recipe.cuts)
+    if meaning.times is not None:
+        yield from _series_differs(meaning, path, name)
+    # The only volume of a file needs no name.
+    if not recipe.group and open_volume(path).dims != volume.dims:
+        yield Difference("without a name", "another volume")
+
+
+def _values_differ(
+    meaning: Meaning, volume: Volume, step: int, cuts: tuple[tuple[int, int], ...]
+) -> Iterator[Difference]:
+    truth, missing = meaning.steps[step], meaning.missing[step]
+    with np.errstate(over="ignore"):
+        infinite = np.isinf(truth.astype(np.float32)) & ~missing
+    if infinite.any():
+        yield from _must_refuse("infinite values", volume.read, "infinite")
+        return
+    block = volume.read()
+    valid = np.ones(truth.shape, bool) if block.valid is None else block.valid
+    if block.values.shape != (1, *truth.shape):
+        yield Difference("shape", f"{block.values.shape[1:]}, not {truth.shape}")
+        return
+    if not np.array_equal(valid, ~missing):
+        yield Difference(*_mask_differs(meaning, truth, missing, valid))
+    else:
+        yield from _numbers_differ(meaning, truth, missing, block.values[0])
+    if not (block.values[0][~valid] == 0).all():
+        yield Difference("missing voxels", "not 0 in a block")
+    for extent in [
+        tuple(slice(*cut) for cut in cuts),
+        *volume.slabs(4 * truth.shape[1] * truth.shape[2]),
+    ]:
+        part = volume.read(extent)
+        inside = np.ones(part.values.shape[1:], bool) if part.valid is None else part.valid
+        if not np.array_equal(part.values, block.values[(slice(None), *extent)]):
+            yield Difference("extent", f"values of {extent}")
+        if not np.array_equal(inside, valid[extent]):
+            yield Difference("extent", f"mask of {extent}")
+    kept = truth[~missing].astype(np.float32)
+    if kept.size == 0:
+        yield from _must_refuse("no value", volume.check, "no valid value")
+    elif kept.min() == kept.max():
+        yield from _must_refuse("constant", volume.check, "constant")
+    else:
+        summary = volume.check()
+        if summary.valid_count != kept.size or summary.n_points != truth.size:
+            yield Difference("summary", f"{summary.valid_count} of {summary.n_points}")
+
+
+def _mask_differs(
+    meaning: Meaning, truth: np.ndarray, missing: np.ndarray, valid: np.ndarray
+) -> tuple[str, str]:
+    cut, kept = (~valid & ~missing), (valid & missing)
+    kind = "values cut" if cut.any() else "missing values kept"
+    first = np.argwhere(cut if cut.any() else kept)[0].tolist()
+    return kind, (
+        f"{int(cut.sum())} values are masked and {int(kept.sum())} missing ones are not, "
+        f"of {truth.size}; the first at {first} ({truth[tuple(first)]!r})"
+    )
+
+
+def _numbers_differ(
+    meaning: Meaning, truth: np.ndarray, missing: np.ndarray, got: np.ndarray
+) -> Iterator[Difference]:
+    wanted, got = truth[~missing], got[~missing]
+    if not wanted.size:
+        return
+    exact = not meaning.field.packed and meaning.field.reads_as.str[1:] in (
+        "f4", "i1", "u1", "i2", "u2",
+    )  # fmt: skip
+    error = np.abs(got.astype(np.float64) - wanted).max()
+    if error > (0.0 if exact else tolerance(wanted)):
+        yield Difference("values", f"differ by up to {error:g}; {got[:4]}, not {wanted[:4]}")
+
+
+def _axes_differ(meaning: Meaning, volume: Volume, told: list[str]) -> Iterator[Difference]:
+    for axis, wanted in zip(volume.geometry.axes, meaning.axes):
+        if axis.name != wanted.name or axis.size != wanted.size:
+            yield Difference(
+                "order of axes", f"{axis.name} {axis.size}, not {wanted.name} {wanted.size}"
+            )
+            return
+        yield from _axis_differs(axis, wanted)
+        is_told = any(f"'{wanted.name}'" in line for line in told)
+        if wanted.odd and not is_told:
+            yield Difference("axis: silence", f"that '{wanted.name}' is counted is not told")
+    for name in meaning.unknown_names:
+        if not any(f"'{name}'" in line for line in told):
+            yield Difference("coordinates: silence", f"that '{name}' is not found is not told")
+    if told and not meaning.unknown_names and not any(axis.odd for axis in meaning.axes):
+        yield Difference("false alarm", told[0])
+
+
+def _axis_differs(axis: Any, wanted: AxisMeaning) -> Iterator[Difference]:
+    got = axis.coordinates
+    if wanted.coordinates is None:
+        if not np.array_equal(got, np.arange(wanted.size)):
+            yield Difference("axis: foreign coordinates", f"{wanted.name} {got}, not counted")
+        return
+    offset = got - wanted.coordinates
+    if wanted.around:
+        offset = offset - 360.0 * np.round(offset[0] / 360.0)
+    if np.abs(offset).max() > 1e-12 * np.abs(wanted.coordinates).max():
+        yield Difference("axis: coordinates", f"{wanted.name} {got}, not {wanted.coordinates}")
+    elif (axis.units, axis.standard_name) != (wanted.units, wanted.standard_name):
+        yield Difference("axis: units", f"{wanted.name} {axis.units!r} {axis.standard_name!r}")
+
+
+def _times_differ(meaning: Meaning, volume: Volume, step: Any) -> Iterator[Difference]:
+    if meaning.times is None:
+        # A dimension of one sample may be taken for time, as it is one of the reference.
+        if volume.time is not None and len(volume.time.values) > 1:
+            yield Difference("time", f"{volume.time}, but there is none")
+        return
+    if volume.time is None:
+        yield Difference("time", "is not found")
+    elif len(volume.time.values) != len(meaning.times):
+        yield Difference("time", f"{len(volume.time.values)} steps, not {len(meaning.times)}")
+    elif len(meaning.times) > 1:
+        if not np.array_equal(volume.time.values, meaning.times, equal_nan=True):
+            yield Difference("time", f"{volume.time.values}, not {meaning.times}")
+        if (volume.time.name, volume.time.index) != (meaning.time_name, step):
+            yield Difference("time", f"{volume.time.name} {volume.time.index}")
+
+
+def _series_differs(meaning: Meaning, path: Path, name: str) -> Iterator[Difference]:
+    assert meaning.times is not None
+    times = np.array(meaning.times)
+    if len(set(meaning.times)) < len(meaning.times) or np.isnan(times).any():
+        # CF 4.4: times of a dimension differ. Either it is told at once or whoever trains is.
+        try:
+            open_series(path, name)
+        except AmgsrnError as error:
+            yield from _is_a_sentence(error)
+        return
+    series = open_series(path, name)
+    order = np.argsort(times).tolist()
+    if len(series) > 1 and [v.time and v.time.index for v in series] != order:
+        yield Difference("series", f"{[v.time and v.time.index for v in series]}, not {order}")
+        return
+    for volume, step in zip(series, order):
+        if len(series) > 1 and not np.isinf(meaning.steps[step]).any():
+            block = volume.read()
+            valid = np.ones(volume.dims, bool) if block.valid is None else block.valid
+            if np.array_equal(valid, ~meaning.missing[step]):
+                found = _numbers_differ(
+                    meaning, meaning.steps[step], meaning.missing[step], block.values[0]
+                )
+                yield from (Difference("series", str(each)) for each in found)
+            else:
+                yield Difference("series: mask", f"of step {step}")
+
+
+def _must_refuse(what: str, action: Any, *reasons: str) -> Iterator[Difference]:
+    try:
+        action()
+    except AmgsrnError as error:
+        yield from _is_a_sentence(error)
+        if not any(reason in str(error) for reason in reasons):
+            yield Difference("untrue reason", f"{what}: {error}")
+    else:
+        yield Difference("not refused", what)
+
+
+def _is_a_sentence(error: AmgsrnError) -> Iterator[Difference]:
+    text = str(error)
+    if "\n" in text or not text.endswith(".") or len(text) < 10:
+        yield Difference("no sentence", text)
+
+
+@contextmanager
+def _told() -> Iterator[list[str]]:
+    """Collect what the library tells."""
+    told: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+
+    handler = Handler(logging.WARNING)
+    logger = logging.getLogger("amgsrn_core")
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield told
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+
+
+# --- xarray
+
+
+def _xarray_differs(recipe: Recipe, meaning: Meaning, path: Path) -> Iterator[Difference]:
+    """Compare the two oracles, where xarray follows the conventions.
+
+    It knows no valid ranges (so neither bytes that they make unsigned) and no default fill value,
+    and it gives the sign of `_Unsigned` to fill values but not to missing values.
+    """
+    numbers = recipe.numbers
+    types = {name: dtype for name, dtype, _ in numbers.attributes}
+    if types.keys() & {"valid_range", "valid_min", "valid_max"}:
+        return
+    if numbers.dtype != numbers.reads_as and types.get("missing_value") == numbers.dtype:
+        return
+    with warnings.catch_warnings():
+        # Of several fill values, and of a sign that nothing needs.
+        warnings.simplefilter("ignore")
+        with xarray.open_dataset(
+            path,
+            engine="netcdf4",
+            group=recipe.group or None,
+            decode_times=False,
+            decode_coords=False,
+        ) as dataset:
+            values = dataset[VARIABLE].values
+    field = meaning.field
+    missing = field.missing & ~field.by_default
+    if not np.array_equal(
+        np.isnan(values) if values.dtype.kind == "f" else missing & False, missing
+    ):
+        yield Difference("oracles: mask", f"xarray {values.ravel()[:8]}")
+        return
+    wanted, got = field.values[~missing], values[~missing].astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        error = np.abs(got - wanted)[np.isfinite(wanted)].max(initial=0.0)
+    if error > tolerance(wanted[np.isfinite(wanted)]):
+        yield Difference("oracles: values", f"xarray {got[:4]}, not {wanted[:4]}")

@@ -12,21 +12,37 @@ from typing import Any
 
 import numpy as np
 from netcdf_files import attribute_value, stored_numbers
-from netcdf_recipes import RANKS, Attribute, Coordinate, Dimension, Recipe, fills_of
+from netcdf_recipes import Attribute, Coordinate, Dimension, Recipe, fills_of, width
 
 
 @dataclass
 class Field:
     """Decoded numbers: unpacked values (float64), and where they are missing.
 
-    `by_default` is where nothing but the default fill value makes them so.
+    `by_default` is where nothing but the default fill value makes them so, `either` where
+    besides a valid range includes that value: then the conventions do not say.
     """
 
     values: np.ndarray
     missing: np.ndarray
     by_default: np.ndarray
+    either: np.ndarray
     reads_as: np.dtype
     packed: bool
+
+    @property
+    def fits_float32(self) -> bool:
+        """Whether float32 holds every value."""
+        return not self.packed and np.can_cast(self.reads_as, np.float32)
+
+
+@dataclass
+class Step:
+    """What a field has at a time step: arrays [z, y, x] along ascending coordinates."""
+
+    values: np.ndarray
+    missing: np.ndarray
+    either: np.ndarray
 
 
 @dataclass
@@ -35,7 +51,8 @@ class AxisMeaning:
 
     `flipped`: the file holds the samples in the other order. `around`: they pass the end of the
     circle of longitudes, so that they are known but for 360 degrees. `odd`: a reader should say
-    that the coordinates cannot be used.
+    that the coordinates cannot be used; `sloppy`: it may say that they are not in their own valid
+    range.
     """
 
     name: str
@@ -46,16 +63,16 @@ class AxisMeaning:
     odd: bool
     units: str
     standard_name: str
+    sloppy: bool = False
 
 
 @dataclass
 class Meaning:
-    """All that a reader must find. `steps` and `missing` are lists of arrays [z, y, x]."""
+    """All that a reader must find; `components` has a list of steps for each variable."""
 
     axes: list[AxisMeaning]
-    field: Field
-    steps: list[np.ndarray]
-    missing: list[np.ndarray]
+    fields: list[Field]
+    components: list[list[Step]]
     times: list[float] | None
     time_name: str
     is_volume: bool
@@ -64,27 +81,33 @@ class Meaning:
 
 def meaning_of(recipe: Recipe) -> Meaning:
     """Return what the conventions say about the file of a recipe."""
-    field = decode(stored_numbers(recipe), recipe.numbers.attributes)
+    variables = [each for each in (recipe.numbers, recipe.second) if each is not None]
+    fields = [decode(stored_numbers(recipe, each), each.attributes) for each in variables]
     by_role = {d.role: i for i, d in enumerate(recipe.dimensions) if d.role != "extra"}
     axes = [_axis(recipe.dimensions[by_role[role]]) for role in "zyx"]
     time = recipe.dimensions[by_role["time"]] if "time" in by_role else None
     is_volume = all(axis.size > 1 for axis in axes) and all(
         d.size == 1 for d in recipe.dimensions if d.role == "extra"
     )
-    steps: list[np.ndarray] = []
-    missing: list[np.ndarray] = []
-    if is_volume:
-        for step in range(1 if time is None else time.size):
-            for source, into in ((field.values, steps), (field.missing, missing)):
-                key: list[Any] = [0] * source.ndim
-                if time is not None:
-                    key[by_role["time"]] = step
-                for role in "zyx":
-                    key[by_role[role]] = slice(None)
-                order = np.argsort(np.argsort([by_role[role] for role in "zyx"]))
-                array = source[tuple(key)].transpose(order)
-                flips = tuple(slice(None, None, -1 if axis.flipped else 1) for axis in axes)
-                into.append(array[flips])
+
+    def of_step(array: np.ndarray, step: int) -> np.ndarray:
+        key: list[Any] = [0] * array.ndim
+        if time is not None:
+            key[by_role["time"]] = step
+        for role in "zyx":
+            key[by_role[role]] = slice(None)
+        order = np.argsort(np.argsort([by_role[role] for role in "zyx"]))
+        flips = tuple(slice(None, None, -1 if axis.flipped else 1) for axis in axes)
+        return array[tuple(key)].transpose(order)[flips]
+
+    components = [
+        [
+            Step(*(of_step(a, step) for a in (field.values, field.missing, field.either)))
+            for step in range(1 if time is None else time.size)
+        ]
+        for field in fields
+        if is_volume
+    ]
     times = None
     if time is not None:
         times = [float(i) for i in range(time.size)]
@@ -92,9 +115,8 @@ def meaning_of(recipe: Recipe) -> Meaning:
             times = _coordinate_numbers(time.coordinate).tolist()
     return Meaning(
         axes,
-        field,
-        steps,
-        missing,
+        fields,
+        components,
         times,
         "" if time is None else time.name,
         is_volume,
@@ -141,7 +163,8 @@ def decode(stored: np.ndarray, attributes: tuple[Attribute, ...]) -> Field:
             outside = ~_between(numbers, low, high)
         by_default &= ~outside
         missing = missing | outside
-    return Field(unpacked, missing, by_default, reads_as, packed)
+    either = by_default & (bounds_dtype is not None)
+    return Field(unpacked, missing, by_default, either, reads_as, packed)
 
 
 def _bounds(known: dict[str, Any]) -> tuple[list[Any], np.dtype | None]:
@@ -167,6 +190,8 @@ def _sign(
     if sign == "false" and stored.kind == "u":
         return np.dtype(f"i{stored.itemsize}")
     if sign is None and stored == np.int8 and bounds_dtype is not None:
+        if _in_unpacked_units(known, bounds_dtype, stored):
+            return stored
         low, high = (float(b) for b in bounds)
         if low >= 0 and 127 < high < math.inf:
             return np.dtype("u1")
@@ -212,12 +237,12 @@ def _in_unpacked_units(known: dict[str, Any], bounds: np.dtype, reads_as: np.dty
     packing = [known[name].dtype for name in ("scale_factor", "add_offset") if name in known]
     if not packing:
         return False
-    widest = max(packing, key=_rank)
-    return bounds == widest and _rank(widest) > _rank(reads_as)
+    widest = max(packing, key=_width)
+    return bounds == widest and _width(widest) > _width(reads_as)
 
 
-def _rank(dtype: np.dtype) -> int:
-    return RANKS.index(dtype.str[1:])
+def _width(dtype: np.dtype) -> int:
+    return width(dtype.str[1:])
 
 
 # --- axes
@@ -252,6 +277,7 @@ def _axis(dimension: Dimension) -> AxisMeaning:
         False,
         texts.get("units", ""),
         texts.get("standard_name", ""),
+        any(name.startswith("valid_") for name, _, _ in coordinate.attributes),
     )
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import xarray
-from netcdf_conventions import AxisMeaning, Meaning, meaning_of
-from netcdf_files import VARIABLE, write
+from netcdf_conventions import AxisMeaning, Meaning, Step, meaning_of
+from netcdf_files import SECOND, VARIABLE, write
 from netcdf_recipes import Recipe
 
 from amgsrn_core.errors import AmgsrnError
@@ -45,16 +45,15 @@ def differences(recipe: Recipe) -> list[Difference]:
     with tempfile.TemporaryDirectory() as folder:
         path = write(recipe, Path(folder) / "file.nc")
         found = list(_xarray_differs(recipe, meaning, path))
-        name = f"{recipe.group}/{VARIABLE}".strip("/")
+        variables = [VARIABLE] if recipe.second is None else [VARIABLE, SECOND]
+        names = [f"{recipe.group}/{variable}".strip("/") for variable in variables]
         with _told() as told:
             try:
-                found += _reader_differs(recipe, meaning, path, name, told)
-            except AmgsrnError as error:
-                kind = re.sub(r"'[^']*'|\d[\d.e+-]*", "_", str(error))
-                found.append(Difference(f"refused: {kind}", str(error)))
+                found += _reader_differs(recipe, meaning, path, names, told)
             except Exception as error:
-                kind = re.sub(r"'[^']*'|\d[\d.e+-]*", "_", str(error))
-                found.append(Difference(f"{type(error).__name__}: {kind}", repr(error)))
+                named = type(error).__name__
+                words = re.sub(r"\([^)]*\)|'[^']*'|\d[\d.e+-]*", "_", str(error))
+                found.append(Difference(f"{named}, {words}", str(error)))
     return found
 
 
@@ -69,92 +68,97 @@ def report(recipe: Recipe, found: list[Difference]) -> str:
 
 
 def _reader_differs(
-    recipe: Recipe, meaning: Meaning, path: Path, name: str, told: list[str]
+    recipe: Recipe, meaning: Meaning, path: Path, names: list[str], told: list[str]
 ) -> Iterator[Difference]:
     if not meaning.is_volume:
         reasons = ("dimensions", "fewer than 2 samples")
-        yield from _must_refuse("open", lambda: open_volume(path, name), *reasons)
+        yield from _must_refuse("open", lambda: open_volume(path, names), *reasons)
         return
     step = recipe.step if meaning.times is not None else None
-    volume = open_volume(path, name, step)
+    volume = open_volume(path, names, step)
     yield from _axes_differ(meaning, volume, told)
     yield from _times_differ(meaning, volume, step)
-    if volume.source_dtype.newbyteorder("=") != meaning.field.reads_as:
-        yield Difference("type", f"{volume.source_dtype}, not {meaning.field.reads_as}")
-    chosen = step or 0
-    yield from _values_differ(meaning, volume, chosen, recipe.cuts)
+    types = [field.reads_as for field in meaning.fields]
+    if volume.source_dtype.newbyteorder("=") != np.result_type(*types):
+        yield Difference("type", f"{volume.source_dtype}, not {types}")
+    yield from _values_differ(meaning, volume, step or 0, recipe.cuts)
     if meaning.times is not None:
-        yield from _series_differs(meaning, path, name)
-    # The only volume of a file needs no name.
-    if not recipe.group and open_volume(path).dims != volume.dims:
+        yield from _series_differs(meaning, path, names)
+    if len(names) > 1:
+        yield from _must_refuse("two variables, no name", lambda: open_volume(path), "name the var")
+    elif open_volume(path).dims != volume.dims:
         yield Difference("without a name", "another volume")
 
 
 def _values_differ(
     meaning: Meaning, volume: Volume, step: int, cuts: tuple[tuple[int, int], ...]
 ) -> Iterator[Difference]:
-    truth, missing = meaning.steps[step], meaning.missing[step]
-    with np.errstate(over="ignore"):
-        infinite = np.isinf(truth.astype(np.float32)) & ~missing
-    if infinite.any():
+    steps = [component[step] for component in meaning.components]
+    if any(_is_infinite(each).any() for each in steps):
         yield from _must_refuse("infinite values", volume.read, "infinite")
         return
     block = volume.read()
-    valid = np.ones(truth.shape, bool) if block.valid is None else block.valid
-    if block.values.shape != (1, *truth.shape):
-        yield Difference("shape", f"{block.values.shape[1:]}, not {truth.shape}")
+    shape = (len(steps), *steps[0].values.shape)
+    if block.values.shape != shape:
+        yield Difference("shape", f"{block.values.shape}, not {shape}")
         return
-    if not np.array_equal(valid, ~missing):
-        yield Difference(*_mask_differs(meaning, truth, missing, valid))
-    else:
-        yield from _numbers_differ(meaning, truth, missing, block.values[0])
-    if not (block.values[0][~valid] == 0).all():
-        yield Difference("missing voxels", "not 0 in a block")
-    for extent in [
-        tuple(slice(*cut) for cut in cuts),
-        *volume.slabs(4 * truth.shape[1] * truth.shape[2]),
-    ]:
+    valid = np.ones(shape[1:], bool) if block.valid is None else block.valid
+    yield from _block_differs(meaning, steps, block.values, valid)
+    _, ny, nx = shape[1:]
+    for extent in [tuple(slice(*cut) for cut in cuts), *volume.slabs(4 * ny * nx)]:
         part = volume.read(extent)
         inside = np.ones(part.values.shape[1:], bool) if part.valid is None else part.valid
         if not np.array_equal(part.values, block.values[(slice(None), *extent)]):
             yield Difference("extent", f"values of {extent}")
         if not np.array_equal(inside, valid[extent]):
             yield Difference("extent", f"mask of {extent}")
-    kept = truth[~missing].astype(np.float32)
-    if kept.size == 0:
+    yield from _check_differs(volume, steps)
+
+
+def _block_differs(
+    meaning: Meaning, steps: list[Step], values: np.ndarray, valid: np.ndarray
+) -> Iterator[Difference]:
+    """Compare values [C, z, y, x] and the mask [z, y, x] of a step."""
+    for step in steps:
+        step.missing = np.where(step.either, ~valid, step.missing)
+    missing = np.any([step.missing for step in steps], axis=0)
+    cut, kept = ~valid & ~missing, valid & missing
+    if cut.any() or kept.any():
+        first = tuple(np.argwhere(cut if cut.any() else kept)[0].tolist())
+        yield Difference(
+            "values cut" if cut.any() else "missing values kept",
+            f"{int(cut.sum())} values are masked and {int(kept.sum())} missing ones are not, of "
+            f"{missing.size}; the first at {first}: {[step.values[first] for step in steps]}",
+        )
+        return
+    if (values[:, missing] != 0).any():
+        yield Difference("missing voxels", "are not 0")
+    for field, step, got in zip(meaning.fields, steps, values):
+        if missing.all():
+            continue
+        wanted, got = step.values[~missing], got[~missing].astype(np.float64)
+        error = np.abs(got - wanted).max()
+        if error > (0.0 if field.fits_float32 else tolerance(wanted)):
+            yield Difference("values", f"differ by up to {error:g}; {got[:4]}, not {wanted[:4]}")
+
+
+def _check_differs(volume: Volume, steps: list[Step]) -> Iterator[Difference]:
+    """Compare what a pass over all values says."""
+    missing = np.any([step.missing for step in steps], axis=0)
+    kept = np.stack([step.values[~missing].astype(np.float32) for step in steps])
+    if missing.all():
         yield from _must_refuse("no value", volume.check, "no valid value")
-    elif kept.min() == kept.max():
+    elif (kept.min(axis=1) == kept.max(axis=1)).all():
         yield from _must_refuse("constant", volume.check, "constant")
     else:
         summary = volume.check()
-        if summary.valid_count != kept.size or summary.n_points != truth.size:
+        if (summary.valid_count, summary.n_points) != (kept.shape[1], missing.size):
             yield Difference("summary", f"{summary.valid_count} of {summary.n_points}")
 
 
-def _mask_differs(
-    meaning: Meaning, truth: np.ndarray, missing: np.ndarray, valid: np.ndarray
-) -> tuple[str, str]:
-    cut, kept = (~valid & ~missing), (valid & missing)
-    kind = "values cut" if cut.any() else "missing values kept"
-    first = np.argwhere(cut if cut.any() else kept)[0].tolist()
-    return kind, (
-        f"{int(cut.sum())} values are masked and {int(kept.sum())} missing ones are not, "
-        f"of {truth.size}; the first at {first} ({truth[tuple(first)]!r})"
-    )
-
-
-def _numbers_differ(
-    meaning: Meaning, truth: np.ndarray, missing: np.ndarray, got: np.ndarray
-) -> Iterator[Difference]:
-    wanted, got = truth[~missing], got[~missing]
-    if not wanted.size:
-        return
-    exact = not meaning.field.packed and meaning.field.reads_as.str[1:] in (
-        "f4", "i1", "u1", "i2", "u2",
-    )  # fmt: skip
-    error = np.abs(got.astype(np.float64) - wanted).max()
-    if error > (0.0 if exact else tolerance(wanted)):
-        yield Difference("values", f"differ by up to {error:g}; {got[:4]}, not {wanted[:4]}")
+def _is_infinite(step: Step) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.isinf(step.values.astype(np.float32)) & ~step.missing
 
 
 def _axes_differ(meaning: Meaning, volume: Volume, told: list[str]) -> Iterator[Difference]:
@@ -169,9 +173,9 @@ def _axes_differ(meaning: Meaning, volume: Volume, told: list[str]) -> Iterator[
         if wanted.odd and not is_told:
             yield Difference("axis: silence", f"that '{wanted.name}' is counted is not told")
     for name in meaning.unknown_names:
-        if not any(f"'{name}'" in line for line in told):
+        if not any(name in line for line in told):
             yield Difference("coordinates: silence", f"that '{name}' is not found is not told")
-    if told and not meaning.unknown_names and not any(axis.odd for axis in meaning.axes):
+    if told and not meaning.unknown_names and not any(a.odd or a.sloppy for a in meaning.axes):
         yield Difference("false alarm", told[0])
 
 
@@ -207,32 +211,31 @@ def _times_differ(meaning: Meaning, volume: Volume, step: Any) -> Iterator[Diffe
             yield Difference("time", f"{volume.time.name} {volume.time.index}")
 
 
-def _series_differs(meaning: Meaning, path: Path, name: str) -> Iterator[Difference]:
+def _series_differs(meaning: Meaning, path: Path, names: list[str]) -> Iterator[Difference]:
     assert meaning.times is not None
     times = np.array(meaning.times)
     if len(set(meaning.times)) < len(meaning.times) or np.isnan(times).any():
         # CF 4.4: times of a dimension differ. Either it is told at once or whoever trains is.
         try:
-            open_series(path, name)
+            open_series(path, names)
         except AmgsrnError as error:
             yield from _is_a_sentence(error)
         return
-    series = open_series(path, name)
+    series = open_series(path, names)
+    if len(times) == 1:
+        return
     order = np.argsort(times).tolist()
-    if len(series) > 1 and [v.time and v.time.index for v in series] != order:
-        yield Difference("series", f"{[v.time and v.time.index for v in series]}, not {order}")
+    indices = [volume.time and volume.time.index for volume in series]
+    if indices != order:
+        yield Difference("series", f"{indices}, not {order}")
         return
     for volume, step in zip(series, order):
-        if len(series) > 1 and not np.isinf(meaning.steps[step]).any():
-            block = volume.read()
-            valid = np.ones(volume.dims, bool) if block.valid is None else block.valid
-            if np.array_equal(valid, ~meaning.missing[step]):
-                found = _numbers_differ(
-                    meaning, meaning.steps[step], meaning.missing[step], block.values[0]
-                )
-                yield from (Difference("series", str(each)) for each in found)
-            else:
-                yield Difference("series: mask", f"of step {step}")
+        steps = [component[step] for component in meaning.components]
+        if any(_is_infinite(each).any() for each in steps):
+            continue
+        block = volume.read()
+        valid = np.ones(volume.dims, bool) if block.valid is None else block.valid
+        yield from _block_differs(meaning, steps, block.values, valid)
 
 
 def _must_refuse(what: str, action: Any, *reasons: str) -> Iterator[Difference]:
@@ -279,13 +282,16 @@ def _xarray_differs(recipe: Recipe, meaning: Meaning, path: Path) -> Iterator[Di
     """Compare the two oracles, where xarray follows the conventions.
 
     It knows no valid ranges (so neither bytes that they make unsigned) and no default fill value,
-    and it gives the sign of `_Unsigned` to fill values but not to missing values.
+    and it gives the sign of `_Unsigned` to fill values, but not to missing values nor in big-endian
+    variables.
     """
     numbers = recipe.numbers
     types = {name: dtype for name, dtype, _ in numbers.attributes}
     if types.keys() & {"valid_range", "valid_min", "valid_max"}:
         return
-    if numbers.dtype != numbers.reads_as and types.get("missing_value") == numbers.dtype:
+    if numbers.dtype != numbers.reads_as and (
+        types.get("missing_value") == numbers.dtype or recipe.storage.endian == "big"
+    ):
         return
     with warnings.catch_warnings():
         # Of several fill values, and of a sign that nothing needs.
@@ -298,7 +304,7 @@ def _xarray_differs(recipe: Recipe, meaning: Meaning, path: Path) -> Iterator[Di
             decode_coords=False,
         ) as dataset:
             values = dataset[VARIABLE].values
-    field = meaning.field
+    field = meaning.fields[0]
     missing = field.missing & ~field.by_default
     if not np.array_equal(
         np.isnan(values) if values.dtype.kind == "f" else missing & False, missing

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from netcdf_recipes import Attribute, Coordinate, Recipe
+from netcdf_recipes import Attribute, Coordinate, Numbers, Recipe
 
 from amgsrn_core.volume.netcdf_library import import_netcdf4
 
 VARIABLE = "v"
+SECOND = "w"
 
 
-def stored_numbers(recipe: Recipe) -> np.ndarray:
-    """Return what the variable holds, in the file's order of dimensions."""
-    numbers = recipe.numbers
+def stored_numbers(recipe: Recipe, numbers: Numbers) -> np.ndarray:
+    """Return what a variable holds, in the file's order of dimensions."""
     random = np.random.default_rng(numbers.seed)
     shape = [dimension.size for dimension in recipe.dimensions]
     reads_as = np.dtype(numbers.reads_as)
@@ -61,14 +61,33 @@ def write(recipe: Recipe, path: Path) -> Path:
         for dimension in recipe.dimensions:
             if dimension.coordinate is not None:
                 _write_coordinate(dataset, dimension.name, dimension.coordinate)
-        _write_data(_group(dataset, recipe.group), recipe)
+        group = _group(dataset, recipe.group)
+        if "scalar" in recipe.other_coordinates:
+            group.createVariable("scalar", "f8", ())[...] = 3.0
+        for name in _rivals(recipe):
+            size = len(group.dimensions[name])
+            group.createVariable(f"rival_{name}", "f8", (name,))[:] = 5.0 * np.arange(size)
+        _write_data(group, VARIABLE, recipe, recipe.numbers)
+        if recipe.second is not None:
+            _write_data(group, SECOND, recipe, recipe.second)
     return path
 
 
 def coordinates_attribute(recipe: Recipe) -> str:
     """Return the words of the attribute `coordinates`."""
     references = [d.coordinate.reference for d in recipe.dimensions if d.coordinate is not None]
-    return " ".join([*recipe.other_coordinates, *(word for word in references if word)])
+    rivals = [f"rival_{name}" for name in _rivals(recipe)]
+    return " ".join([*recipe.other_coordinates, *rivals, *(word for word in references if word)])
+
+
+def _rivals(recipe: Recipe) -> list[str]:
+    """Return the dimensions with coordinates of their own that get others beside."""
+    own = [
+        d.name
+        for d in recipe.dimensions
+        if d.coordinate is not None and d.coordinate.name == d.name
+    ]
+    return own if recipe.rivals and not recipe.group else []
 
 
 def _group(dataset: Any, path: str) -> Any:
@@ -91,13 +110,13 @@ def _write_coordinate(dataset: Any, dimension: str, coordinate: Coordinate) -> N
     variable[:] = np.array(coordinate.stored, coordinate.dtype)
 
 
-def _write_data(group: Any, recipe: Recipe) -> None:
-    numbers, storage = recipe.numbers, recipe.storage
+def _write_data(group: Any, name: str, recipe: Recipe, numbers: Numbers) -> None:
+    storage = recipe.storage
     fill = [attribute_value(a) for a in numbers.attributes if a[0] == "_FillValue"]
     order = {"little": "<", "big": ">", "native": "="}[storage.endian]
-    stored = stored_numbers(recipe)
+    stored = stored_numbers(recipe, numbers)
     variable = group.createVariable(
-        VARIABLE,
+        name,
         stored.dtype.newbyteorder(order),
         [dimension.name for dimension in recipe.dimensions],
         fill_value=fill[0] if fill else None,
@@ -112,8 +131,6 @@ def _write_data(group: Any, recipe: Recipe) -> None:
     words = coordinates_attribute(recipe)
     if words:
         variable.coordinates = words
-    if "scalar" in recipe.other_coordinates:
-        group.createVariable("scalar", "f8", ())[...] = 3.0
     variable[...] = stored.astype(stored.dtype.newbyteorder(order))
 
 

@@ -21,8 +21,10 @@ Number = Union[int, float]
 CLASSIC_TYPES = ("i1", "i2", "i4", "f4", "f8")
 ALL_TYPES = (*CLASSIC_TYPES, "i8", "u1", "u2", "u4", "u8")
 
-RANKS = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
-"""A type is wider than another if it comes later."""
+
+def width(dtype: str) -> int:
+    """Return what orders types: a wider one has more bytes, and floating point is wider still."""
+    return int(dtype[1]) + (8 if dtype[0] == "f" else 0)
 
 
 class _Brief:
@@ -101,7 +103,7 @@ class Storage(_Brief):
 
 @dataclass(frozen=True, repr=False)
 class Recipe(_Brief):
-    """A file with one variable "v"; `dimensions` in the file's order."""
+    """A file with a variable "v", and "w" where there is a `second`; `dimensions` in file order."""
 
     dimensions: tuple[Dimension, ...]
     numbers: Numbers = Numbers()
@@ -110,6 +112,9 @@ class Recipe(_Brief):
     storage: Storage = Storage()
     other_coordinates: tuple[str, ...] = ()
     """Further words of the attribute `coordinates`: "scalar" is in the file, "unknown" is not."""
+    second: Numbers | None = None
+    rivals: bool = False
+    """Auxiliary coordinates beside the coordinate variables, which go before them."""
     sibling: bool = False
     """A group beside, with dimensions and coordinates of the same names and other sizes."""
     step: int = 0
@@ -310,7 +315,7 @@ def _valid_range(
         if dtype != reads_as:
             low, high = as_bits(low, reads_as, dtype), as_bits(high, reads_as, dtype)
         return _spelled(draw, dtype, low, high)
-    widest = max((t for _, t, _ in packed), key=RANKS.index, default="")
+    widest = max((t for _, t, _ in packed), key=width, default="")
     if how == "unpacked" and packed:
         # Between two stored numbers, so that no rounding decides.
         written = widest
@@ -319,14 +324,14 @@ def _valid_range(
         scale = next((float(np.dtype(t).type(v)) for n, t, v in packed if n[0] == "s"), 1.0)
         offset = next((float(np.dtype(t).type(v)) for n, t, v in packed if n[0] == "a"), 0.0)
         low, high = max(low, -1000), min(high, 1000)
-        if RANKS.index(written) <= RANKS.index(dtype):
+        if width(written) <= width(dtype):
             return []
         ends = sorted([(low - 0.5) * scale + offset, (high + 0.5) * scale + offset])
         return _spelled(draw, written, *ends)
     other = draw(st.sampled_from([t for t in types if t != dtype]))
     if dtype[0] == "f" and other[0] != "f":
         low, high = round(low), round(min(high, 100))
-    if other == widest and RANKS.index(other) > RANKS.index(dtype):
+    if other == widest and width(other) > width(dtype):
         return []  # these would be in the units of the unpacked data
     if not (_holds(other, low) and _holds(other, high)):
         return []
@@ -446,11 +451,11 @@ def _space(
 
 
 @st.composite
-def _time(draw: st.DrawFn, size: int, plain: bool, wide: bool) -> Dimension:
-    """Draw a dimension of time; `wide` if only three others remain, so that "t" names it."""
+def _time(draw: st.DrawFn, size: int, plain: bool) -> Dimension:
+    """Draw a dimension of time."""
     how = draw(st.sampled_from(["since", "since", "name", "axis", "standard_name", "ocean_time"]))
     if how == "name":
-        names = ["time", "Time", "TIME", "times"] + (["t"] if wide else [])
+        names = ["time", "Time", "TIME", "times"] + (["t"] if size > 1 else [])
         return Dimension("time", draw(st.sampled_from(names)), size)
     steps = [draw(st.sampled_from([1, 1, 6])) for _ in range(size)]
     values: list[Number] = np.cumsum(steps).tolist()
@@ -513,9 +518,14 @@ def _placed(draw: st.DrawFn, dimension: Dimension, group: str, groups: bool) -> 
     if coordinate is not None and groups:
         at = draw(st.integers(level, depth))
         home = "/".join(parts[:at])
-        where = draw(st.sampled_from(["own", "own", "own", "auxiliary", "auxiliary", "side"]))
+        where = draw(st.sampled_from(["own"] * 3 + ["auxiliary"] * 2 + ["side", "lateral"]))
         name, reference = dimension.name, None
-        if where != "own":
+        if where == "own" and draw(st.sampled_from([False] * 4 + [True])):
+            reference = name
+        if where == "lateral":
+            # CF 2.7: below the group of the dimension, where coordinate variables are found too.
+            home = "/".join([*parts[:level], "GEO"])
+        elif where != "own":
             name = f"{dimension.name}_{draw(st.sampled_from(['values', 'aux']))}"
             if where == "side":
                 home = f"{home}/GEO".strip("/")
@@ -572,11 +582,11 @@ def recipes(draw: st.DrawFn) -> Recipe:
     others: list[Dimension] = []
     if in_focus["time"] or draw(st.booleans()):
         steps = draw(st.sampled_from([1, 2, 3, 4] if in_focus["time"] else [1, 2]))
-        others.append(draw(_time(steps, not in_focus["time"], wide=True)))
+        others.append(draw(_time(steps, not in_focus["time"])))
     if in_focus["time"] or in_focus["axes"] or draw(st.sampled_from([False] * 4 + [True])):
         names_left = ["member", "tile"][: draw(st.integers(0, 2))]
         others += [draw(_extra(name)) for name in names_left]
-    if draw(st.sampled_from([False] * 40 + [True])):
+    if draw(st.sampled_from([False] * 40 + [True])) and 1 not in sizes:
         others.append(Dimension("extra", "many", 2))  # no volume
     if labelling == "all" and draw(st.booleans()):
         space = draw(st.permutations(space))
@@ -595,6 +605,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
         start = draw(st.integers(0, size - 1))
         cuts.append((start, draw(st.integers(start + 1, size))))
     times = next((d.size for d in placed if d.role == "time"), 1)
+    second = in_focus["numbers"] and draw(st.sampled_from([False] * 3 + [True]))
     return Recipe(
         tuple(placed),
         draw(numbers(types)) if in_focus["numbers"] else Numbers(seed=draw(st.integers(0, 9999))),
@@ -602,6 +613,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
         group,
         draw(_storage(kind, placed)),
         tuple(words),
+        draw(numbers(types)) if second else None,
+        in_focus["axes"] and draw(st.booleans()),
         groups and draw(st.booleans()),
         draw(st.integers(0, times - 1)),
         tuple(cuts),
@@ -611,7 +624,9 @@ def recipes(draw: st.DrawFn) -> Recipe:
 def _unlimited(draw: st.DrawFn, dimensions: list[Dimension], kind: str) -> list[Dimension]:
     """Make the first dimension, or in NetCDF-4 any, unlimited."""
     chosen: set[int] = set()
-    if draw(st.booleans()):
+    # Of four dimensions without a name, a reader may take an unlimited one for time.
+    too_many = any(d.role == "extra" and d.size > 1 for d in dimensions)
+    if draw(st.booleans()) and not too_many:
         chosen = {0}
         if kind == "NETCDF4":
             chosen = draw(st.sets(st.integers(0, len(dimensions) - 1), max_size=3))

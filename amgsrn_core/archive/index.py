@@ -275,7 +275,8 @@ class ModelIndex:
         """Time of each step; empty where the data had no time."""
         if self.time is None:
             return ()
-        return tuple(self.time.values[i] for i in self.time.steps or (self.time.index,))
+        times = tuple(self.time.values[i] for i in self.time.steps or (self.time.index,))
+        return () if any(map(math.isnan, times)) else times
 
     def at(self, step: int) -> ModelIndex:
         """Return the description of one time step as if it were a model of its own.
@@ -540,8 +541,9 @@ def _time(fields: Fields | None) -> TimeAxis | None:
     )
     if max([time.index, *steps]) >= len(time.values):
         raise ArchiveError("'time.index' is beyond 'time.values'")
-    if any(a >= b for a, b in zip(steps, steps[1:])):
-        raise ArchiveError("'time.steps' are not ascending")
+    at = [time.values[step] for step in steps]
+    if not all(a < b for a, b in zip(at, at[1:])):
+        raise ArchiveError("the times of 'time.steps' are not ascending")
     return time
 
 

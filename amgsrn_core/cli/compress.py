@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from amgsrn_core.archive import ModelIndex, read_index
-from amgsrn_core.cli.options import configuration, names
+from amgsrn_core.cli.options import configuration, variables
 from amgsrn_core.cli.progress import display
 from amgsrn_core.cli.reference import reference_volume
 from amgsrn_core.cli.report import decibels, figure, print_rows, size
@@ -50,11 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _reference(arguments: argparse.Namespace, index: ModelIndex) -> Callable[[int], Volume]:
     """Return what opens the data of a time step."""
-    variables = names(arguments.variable)
+    chosen = variables(arguments.variable, arguments.against)
 
     @functools.lru_cache(maxsize=1)
     def volume(step: int) -> Volume:
-        return reference_volume(arguments.against, variables, index.at(step))
+        return reference_volume(arguments.against, chosen, index.at(step))
 
     return volume
 

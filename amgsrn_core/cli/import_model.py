@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from amgsrn_core.archive import ModelIndex, write_archive
-from amgsrn_core.cli.options import configuration, names
+from amgsrn_core.cli.options import configuration, variables
 from amgsrn_core.cli.report import print_rows, size
 from amgsrn_core.config import ImportConfig
 from amgsrn_core.errors import ConfigurationError
@@ -21,7 +21,9 @@ def run(arguments: argparse.Namespace) -> int:
     ensure_writable(arguments.output)
     volume = None
     if arguments.volume is not None:
-        volume = open_volume(arguments.volume, names(arguments.variable), arguments.time)
+        volume = open_volume(
+            arguments.volume, variables(arguments.variable, arguments.volume), arguments.time
+        )
     elif arguments.variable or arguments.time is not None:
         raise ConfigurationError("--variable and --time choose from a --volume; name that, too.")
     index, bricks = import_model(arguments.folder, volume, configuration(ImportConfig, arguments))

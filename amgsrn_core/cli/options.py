@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from amgsrn_core.archive import ModelIndex
 from amgsrn_core.config import options
 from amgsrn_core.errors import VolumeError
+from amgsrn_core.volume.open import variable_names
 from amgsrn_core.volume.times import TimeStep, select_time
 
 T = TypeVar("T")
@@ -129,6 +130,32 @@ def model_step(index: ModelIndex, wanted: TimeStep) -> int:
         known = ", ".join(map(str, axis.steps))
         raise VolumeError(f"The model has no time step {wanted}; it has the indices {known}.")
     return axis.steps.index(chosen.index)
+
+
+def variables(values: list[str] | None, path: str) -> tuple[str, ...] | None:
+    """Return the variables of a file that `--variable` names.
+
+    A value is one name where the file has it, or else a list with commas, in which names with
+    commas are found as well.
+    """
+    if not values or not any("," in value or value != value.strip() for value in values):
+        return names(values)
+    known = variable_names(path)
+    return tuple(name for value in values for name in _split(value, known)) or None
+
+
+def _split(text: str, known: tuple[str, ...]) -> list[str]:
+    """Return the names in a list with commas: the longest ones that are known come first."""
+    parts, found = text.split(","), []
+    while parts:
+        for count in range(len(parts), 0, -1):
+            name = ",".join(parts[:count])
+            name = name if name in known else name.strip()
+            if name in known or count == 1:
+                found.append(name)
+                del parts[:count]
+                break
+    return [name for name in found if name]
 
 
 def names(values: list[str] | None) -> tuple[str, ...] | None:

@@ -437,7 +437,8 @@ def _add_variable(parser: argparse.ArgumentParser, default: str) -> None:
         "--variable",
         metavar="NAME",
         action="append",
-        help="variable to use; several (repeat it, or A,B,C) become the components of one field"
+        help="variable to use; several (repeat it, or A,B,C) become the components of one field; "
+        "a name may have commas itself"
         f"{default or '; may be left out where the file holds only one'}",
     )
 

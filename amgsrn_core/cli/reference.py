@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from amgsrn_core.archive import ModelIndex
 from amgsrn_core.errors import ConfigurationError, VariableNotFoundError, VolumeError
-from amgsrn_core.volume import Volume, open_volume
+from amgsrn_core.volume import TimeAxis, Volume, open_volume
 from amgsrn_core.volume.times import TimeStep
 
 
@@ -46,11 +48,20 @@ def reference_volume(
     return volume
 
 
+def _has_times(axis: TimeAxis | None, known: TimeAxis) -> bool:
+    """Tell whether a file has the very time steps that a model knows, repeated ones as well."""
+    if axis is None or axis.units != known.units:
+        return False
+    return np.array_equal(axis.values, known.values, equal_nan=True)
+
+
 def _open(
     path: str, variables: tuple[str, ...] | None, time: TimeStep, index: ModelIndex
 ) -> Volume:
     if time is not None or index.time is None:
         return open_volume(path, variables, time)
+    if _has_times(open_volume(path, variables).time, index.time):
+        return open_volume(path, variables, index.time.index)
     try:
         return open_volume(path, variables, float(index.time.value))
     except VariableNotFoundError:

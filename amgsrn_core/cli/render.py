@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amgsrn_core.archive import ModelIndex, read_index
-from amgsrn_core.cli.options import configuration, model_step, names
+from amgsrn_core.cli.options import configuration, model_step, variables
 from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.report import figure, prepare_report, write_report
 from amgsrn_core.errors import ConfigurationError, VolumeNotFoundError
@@ -139,13 +139,13 @@ def _data(arguments: argparse.Namespace) -> str:
 
 
 def _volume(arguments: argparse.Namespace, path: str) -> Volume:
-    variables, step = names(arguments.variable), arguments.time
+    chosen, step = variables(arguments.variable, path), arguments.time
     if arguments.model.endswith(".amgsrn"):
         index = read_index(arguments.model)
-        variables = variables or index.source.variables or None
+        chosen = chosen or index.source.variables or None
         index = index.at(model_step(index, step))
         step = index.time.index if step is None and index.time is not None else step
-    return open_volume(path, variables, step)
+    return open_volume(path, chosen, step)
 
 
 def _settings(

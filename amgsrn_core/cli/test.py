@@ -10,7 +10,7 @@ from typing import Any
 
 from amgsrn_core.archive import read_index
 from amgsrn_core.cli.measures import Measures
-from amgsrn_core.cli.options import model_step, names
+from amgsrn_core.cli.options import model_step, names, variables
 from amgsrn_core.cli.parser import DEFAULT_TESTS, TESTS
 from amgsrn_core.cli.progress import display
 from amgsrn_core.cli.reference import reference_volume
@@ -39,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     step = model_step(series, arguments.time)
     index = series.at(step)
     time = None if series.steps > 1 else arguments.time
-    volume = reference_volume(arguments.against, names(arguments.variable), index, time)
+    chosen = variables(arguments.variable, arguments.against)
+    volume = reference_volume(arguments.against, chosen, index, time)
     folder = _folder(arguments) if _WRITING & set(tests) else None
 
     from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from amgsrn_core.archive import read_index
 from amgsrn_core.cli.failures import Interrupted
-from amgsrn_core.cli.options import configuration, names
+from amgsrn_core.cli.options import configuration, variables
 from amgsrn_core.cli.progress import Display, display
 from amgsrn_core.cli.report import decibels, duration, figure, print_rows, size
 from amgsrn_core.cli.signals import Stop, stoppable
@@ -47,12 +47,12 @@ def run(arguments: argparse.Namespace) -> int:
     if _is_same(output, arguments.volume):
         raise ConfigurationError(f"The model would replace the volume {output}; name another file.")
     series = configuration(SeriesConfig, arguments)
-    variables, time = names(arguments.variable), arguments.time
+    chosen, time = variables(arguments.variable, arguments.volume), arguments.time
     several = names_several(time)
     volumes = (
-        open_series(arguments.volume, variables, time)
+        open_series(arguments.volume, chosen, time)
         if several
-        else [open_volume(arguments.volume, variables, time)]
+        else [open_volume(arguments.volume, chosen, time)]
     )
 
     fit = _fit(several)

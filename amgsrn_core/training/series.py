@@ -160,8 +160,12 @@ def time_axis(volumes: Sequence[Volume]) -> TimeAxis:
         values = tuple(time.value for time in times if time is not None)
         axis = dataclasses.replace(axes[0], values=values, steps=tuple(range(len(values))))
     at = [axis.values[step] for step in axis.steps]
-    if any(a >= b for a, b in zip(at, at[1:])) or list(axis.steps) != sorted(axis.steps):
-        raise VolumeError("The steps of a series must be in the order of their times, each once.")
+    for number, (before, value) in enumerate(zip(at, at[1:]), 1):
+        if not before < value:
+            raise VolumeError(
+                "The steps of a series must be in the order of their times, each once, but "
+                f"{value:.10g} (step {number}) comes after {before:.10g}."
+            )
     return axis
 
 

@@ -12,6 +12,8 @@ from amgsrn_core.errors import VolumeError
 # ParaView's NetCDF reader calls an axis regular within the same fraction of a cell.
 UNIFORM_TOLERANCE = 1e-3
 
+_TURN = 360.0
+
 
 @dataclass(frozen=True, eq=False)
 class Axis:
@@ -32,6 +34,8 @@ class Axis:
         is up.
     standard_name : str, default: ""
         CF standard name, where the file gives one.
+    wrap : float, optional
+        Where the file's longitudes jump by 360 degrees: they are in [wrap, wrap + 360).
 
     Raises
     ------
@@ -45,6 +49,7 @@ class Axis:
     descending: bool = False
     negated: bool = False
     standard_name: str = ""
+    wrap: float | None = None
 
     def __post_init__(self) -> None:
         # Adding 0 makes -0 (the sea surface, seen from below) 0.
@@ -96,8 +101,10 @@ class Axis:
 
     @property
     def file_coordinates(self) -> np.ndarray:
-        """The coordinates in the order and with the sign that the file had, shape [n]."""
+        """The coordinates in the order, sign and turn that the file had, shape [n]."""
         values = self.coordinates[::-1] if self.descending else self.coordinates
+        if self.wrap is not None:
+            values = values - _TURN * np.floor((values - self.wrap) / _TURN)
         return 0.0 - values if self.negated else values.copy()
 
     def to_index(self, world: np.ndarray | float) -> np.ndarray:
@@ -167,6 +174,8 @@ class Axis:
         for key in ("descending", "negated", "standard_name"):
             if getattr(self, key):
                 result[key] = getattr(self, key)
+        if self.wrap is not None:
+            result["wrap"] = self.wrap
         even = self.coordinates[0] + self.spacing * np.arange(self.size)
         if np.array_equal(even, self.coordinates):
             origin = float(self.coordinates[0])
@@ -189,6 +198,7 @@ class Axis:
                 bool(values.get("descending", False)),
                 bool(values.get("negated", False)),
                 str(values.get("standard_name", "")),
+                None if values.get("wrap") is None else _finite(values["wrap"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             if isinstance(error, VolumeError):
@@ -205,8 +215,43 @@ class Axis:
     def __hash__(self) -> int:
         return hash((self._flags(), self.coordinates.tobytes()))
 
-    def _flags(self) -> tuple[str, str, bool, bool, str]:
-        return self.name, self.units, self.descending, self.negated, self.standard_name
+    def _flags(self) -> tuple[str, str, bool, bool, str, float | None]:
+        return (
+            self.name,
+            self.units,
+            self.descending,
+            self.negated,
+            self.standard_name,
+            self.wrap,
+        )
+
+
+def longitude_turn(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return longitudes [n] that jump by 360 degrees as ones that do not, and their `wrap`.
+
+    They stay within -180 to 360 degrees where they fit: what passes 0 or 360 begins below 0.
+    """
+    lowest = -_TURN / 2 if values.min() < 0 else 0.0
+    if values.max() >= lowest + _TURN:
+        # The file has 180 (360) instead of -180 (0).
+        lowest = float(np.nextafter(values.max() - _TURN, np.inf))
+    turned = np.unwrap(values, period=_TURN)
+    # To the bit: unwrap adds up the jumps.
+    turned = values + _TURN * np.round((turned - values) / _TURN)
+    return min((turned, turned - _TURN, turned + _TURN), key=_excess), lowest
+
+
+def _excess(longitudes: np.ndarray) -> float:
+    """Return by how many degrees longitudes go beyond -180 to 360."""
+    return max(0.0, -_TURN / 2 - longitudes.min()) + max(0.0, longitudes.max() - _TURN)
+
+
+def _finite(value: Any) -> float:
+    """Return a JSON number that must be finite."""
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"wrap {value!r}")
+    return number
 
 
 def _whole(value: Any) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from amgsrn_core.errors import VolumeError, VolumeNotFoundError
+from amgsrn_core.errors import AmgsrnError, VolumeError, VolumeNotFoundError
 from amgsrn_core.volume import cf
-from amgsrn_core.volume.axis import Axis
+from amgsrn_core.volume.axis import Axis, longitude_turn
 from amgsrn_core.volume.classic import required_size
 from amgsrn_core.volume.geometry import Extent, GridGeometry
-from amgsrn_core.volume.netcdf_library import LOCK, import_netcdf4
+from amgsrn_core.volume.hdf5_filters import (
+    REMEDY,
+    describe_filters,
+    filters_in,
+    is_filter_known,
+    missing_filters,
+)
+from amgsrn_core.volume.netcdf_library import LOCK, import_netcdf4, library_path
+from amgsrn_core.volume.references import coordinate_of, tell, tell_of_coordinates, text, walk
 from amgsrn_core.volume.times import TimeStep, select_time
 from amgsrn_core.volume.volume import (
     Loaded,
@@ -28,7 +36,8 @@ from amgsrn_core.volume.volume import (
     require_three_axes,
 )
 
-logger = logging.getLogger(__name__)
+# Other steps of an axis that one to a fill value may be as long as, for it to be a coordinate.
+_LONGEST_STEP = 10.0
 
 
 def open_netcdf(
@@ -50,7 +59,7 @@ def open_netcdf(
             decoders,
             name="_".join(names),
             components=components,
-            units=[cf.text(item.variable, "units") for item in chosen],
+            units=[text(item.variable, "units") for item in chosen],
             geometry=GridGeometry(layouts[0].axes),
             source_dtype=np.result_type(*(decoder.source_dtype for decoder in decoders)),
             missing=MissingValues(
@@ -60,6 +69,12 @@ def open_netcdf(
             time=_select_time([item.variable for item in chosen], layouts, time),
             source=str(path),
         )
+
+
+def netcdf_names(path: Path) -> tuple[str, ...]:
+    """Return the paths of all variables of a NetCDF file, with and without the root's slash."""
+    with _dataset(path) as dataset:
+        return tuple(name for each, _ in walk(dataset) for name in (each, f"/{each}"))
 
 
 @dataclass(frozen=True)
@@ -115,8 +130,7 @@ class NetCDFVolume(Volume):
             key[position] = (
                 slice(axis.size - part.stop, axis.size - part.start) if axis.descending else part
             )
-        variable.set_auto_maskandscale(False)
-        raw = np.asarray(variable[tuple(key)])
+        raw = _stored(variable, tuple(key))
         raw = raw.transpose(np.argsort(np.argsort(layout.space)))
         return raw[tuple(slice(None, None, -1 if axis.descending else 1) for axis in layout.axes)]
 
@@ -127,17 +141,18 @@ def _dataset(path: Path) -> Iterator[Any]:
     netcdf4 = import_netcdf4()
     with LOCK:
         try:
-            dataset = netcdf4.Dataset(str(path), "r")
+            with library_path(path) as name:
+                dataset = netcdf4.Dataset(name, "r")
         except FileNotFoundError as error:
             raise VolumeNotFoundError(f"There is no file '{path}'.") from error
         except PermissionError as error:
             raise VolumeNotFoundError(f"The file '{path}' may not be read.") from error
         except (OSError, RuntimeError, UnicodeError) as error:
-            raise _damaged(path, error) from error
+            raise _unopened(path, error) from error
         try:
             yield dataset
         except (OSError, RuntimeError, IndexError, KeyError) as error:
-            if isinstance(error, VolumeError):
+            if isinstance(error, AmgsrnError):
                 raise
             raise _damaged(path, error) from error
         finally:
@@ -145,9 +160,37 @@ def _dataset(path: Path) -> Iterator[Any]:
 
 
 def _damaged(path: Path, error: Exception) -> VolumeError:
+    why = getattr(error, "strerror", None) or error
     return VolumeError(
-        f"'{path}' cannot be read as NetCDF; it is damaged, truncated or of another kind ({error})."
+        f"'{path}' cannot be read as NetCDF; it is damaged, truncated or of another kind ({why})."
     )
+
+
+def _unopened(path: Path, error: Exception) -> VolumeError:
+    """Return what is wrong with a file that the library refuses as a whole."""
+    unknown = [number for number in filters_in(path) if not is_filter_known(number)]
+    if not unknown:
+        return _damaged(path, error)
+    return VolumeError(
+        f"'{path}' cannot be opened: it needs the HDF5 filter {describe_filters(unknown)}, which "
+        f"is missing here, so {REMEDY}; if that does not help, the file is damaged "
+        f"({getattr(error, 'strerror', None) or error})."
+    )
+
+
+def _stored(variable: Any, key: Any) -> np.ndarray:
+    """Return numbers of a variable as they are stored."""
+    variable.set_auto_maskandscale(False)
+    try:
+        return np.asarray(variable[key])
+    except (OSError, RuntimeError) as error:
+        missing = missing_filters(variable)
+        if not missing:
+            raise
+        raise VolumeError(
+            f"'{variable.name}' is stored with the HDF5 filter {describe_filters(missing)}, which "
+            f"is missing here; {REMEDY}."
+        ) from error
 
 
 def _require_complete(path: Path) -> None:
@@ -169,29 +212,78 @@ def _require_complete(path: Path) -> None:
 def _layout(variable: Any) -> _Layout:
     """Find out which dimensions of a variable are z, y, x and time."""
     dimensions = list(variable.get_dims())
-    coordinates = [cf.coordinate_of(dim, variable) for dim in dimensions]
+    coordinates = [coordinate_of(dim, variable) for dim in dimensions]
     kinds = [cf.axis_kind(dim, coord) for dim, coord in zip(dimensions, coordinates)]
-    if "t" not in kinds and len(dimensions) > 3:
-        kinds = [kind or ("t" if d.name == "t" else None) for d, kind in zip(dimensions, kinds)]
-    time = kinds.index("t") if "t" in kinds else None
+    time = _choose_time(variable, dimensions, coordinates, kinds)
     space = [i for i in range(len(dimensions)) if i != time]
-    # Dimensions of one sample are dropped, the unlabelled first, but never more than are too many.
-    for position in sorted(space, key=lambda i: kinds[i] is not None):
+    # Dimensions of one sample are dropped, times first, then the unlabelled, but never more than
+    # are too many.
+    for position in sorted(space, key=lambda i: (kinds[i] != "t", kinds[i] is not None)):
         if len(space) > 3 and len(dimensions[position]) == 1:
             space.remove(position)
     sizes = [(dimensions[i].name, len(dimensions[i])) for i in space]
     if len(space) > 3:
-        listed = ", ".join(f"{name} {size}" for name, size in sizes)
-        raise VolumeError(
-            f"'{variable.name}' has {len(space)} dimensions beside time ({listed}); "
-            "a volume has three, so write the slice of interest to a file of its own."
-        )
+        raise VolumeError(_too_many(variable.name, sizes, time))
     require_three_axes(variable.name, sizes)
+    without = [dimensions[i].name for i in space if coordinates[i] is None]
+    tell_of_coordinates(variable, without)
     ordered = _order(space, [kinds[i] for i in space])
     z, y, x = (_axis(dimensions[i], coordinates[i]) for i in ordered)
     chunks = variable.chunking()
     depth = 1 if isinstance(chunks, str) or chunks is None else int(chunks[ordered[0]])
     return _Layout((z, y, x), ordered, time, depth)
+
+
+def _choose_time(
+    variable: Any, dimensions: list[Any], coordinates: list[Any], kinds: list[str | None]
+) -> int | None:
+    """Return the position of the time dimension, if there is one.
+
+    A time of several steps comes before one of a single step (the reference time of a forecast).
+    """
+    times = [i for i, kind in enumerate(kinds) if kind == "t"]
+    several = [i for i in times if len(dimensions[i]) != 1]
+    if len(several) > 1:
+        listed = " and ".join(f"{dimensions[i].name} {len(dimensions[i])}" for i in several)
+        raise VolumeError(
+            f"'{variable.name}' has {len(several)} time dimensions of several steps ({listed}), "
+            f"and a series has one; keep one step of {dimensions[several[0]].name}, for example "
+            f"with: ncks -d {dimensions[several[0]].name},0 IN.nc OUT.nc."
+        )
+    if several:
+        return several[0]
+    others = [i for i, dim in enumerate(dimensions) if i not in times and len(dim) != 1]
+    if len(others) > 3:
+        likely = {i: cf.time_likelihood(dimensions[i], coordinates[i]) for i in others}
+        best = [i for i in others if likely[i] == max(likely.values()) > 0]
+        if len(best) == 1:
+            if likely[best[0]] == 1:
+                tell(
+                    variable,
+                    f"The unlimited dimension '{dimensions[best[0]].name}' of '{variable.name}' is "
+                    "taken for time.",
+                )
+            return best[0]
+    # Of single steps that of the data itself comes first.
+    own = [i for i in times if dimensions[i].name.lower() == "time"] or times
+    return own[0] if own else None
+
+
+def _too_many(name: str, sizes: list[tuple[str, int]], time: int | None) -> str:
+    """Say what to do about a variable of more than three dimensions beside time."""
+    listed = ", ".join(f"{each} {size}" for each, size in sizes)
+    first = next((each for each, size in sizes if size > 1), sizes[0][0])
+    keep = f"keep one index of the others, for example with: ncks -d {first},0 IN.nc OUT.nc"
+    if time is not None:
+        return (
+            f"'{name}' has {len(sizes)} dimensions beside time ({listed}); a volume has three: "
+            f"{keep}."
+        )
+    return (
+        f"'{name}' has {len(sizes)} dimensions, none of which is known as time ({listed}); a "
+        f"volume has three: {keep} (if {first} is time, call it so: ncrename -d {first},time "
+        "IN.nc)."
+    )
 
 
 def _order(space: list[int], kinds: list[str | None]) -> tuple[int, int, int]:
@@ -208,21 +300,20 @@ def _axis(dimension: Any, coordinate: Any | None) -> Axis:
     """Return the axis of a dimension; without usable coordinates, its samples are counted."""
     if coordinate is None:
         return Axis.uniform(dimension.name, len(dimension))
-    coordinate.set_auto_maskandscale(False)
-    values, missing = cf.Decoder(coordinate).decode(np.asarray(coordinate[:]), np.float64)
-    world = values.astype(np.float64)
-    units = cf.text(coordinate, "units")
-    negated = cf.text(coordinate, "positive").lower() == "down"
+    world = _coordinates(coordinate)
+    units = text(coordinate, "units")
+    negated = text(coordinate, "positive").lower() == "down"
     if negated:
         world = 0.0 - world
-    usable = np.isfinite(world).all() and not (missing is not None and missing.any())
-    if usable and not _is_monotonic(world) and units.lower().startswith("degree"):
+    wrap = None
+    if np.isfinite(world).all() and not _is_monotonic(world) and units.lower().startswith("degree"):
         # Longitudes may jump where they pass 180 or 360 degrees.
-        world = np.unwrap(world, period=360.0)
-    if not (usable and _is_monotonic(world)):
-        logger.warning(
-            "The coordinates of '%s' are not strictly monotonic; its samples are counted instead.",
-            dimension.name,
+        world, wrap = longitude_turn(world)
+    problem = _problem(world)
+    if problem:
+        tell(
+            coordinate,
+            f"The coordinates of '{dimension.name}' {problem}; its samples are counted instead.",
         )
         return Axis.uniform(dimension.name, len(dimension))
     descending = bool(world[0] > world[-1])
@@ -232,8 +323,54 @@ def _axis(dimension: Any, coordinate: Any | None) -> Axis:
         units,
         descending,
         negated,
-        cf.text(coordinate, "standard_name"),
+        text(coordinate, "standard_name"),
+        wrap,
     )
+
+
+def _problem(world: np.ndarray) -> str:
+    """Say why coordinates make no axis; "" where they do."""
+    missing = int(np.isnan(world).sum())
+    if missing:
+        return f"are missing at {missing} of {len(world)} samples"
+    if not np.isfinite(world).all():
+        return "are not all finite"
+    return "" if _is_monotonic(world) else "are not strictly monotonic"
+
+
+def _coordinates(coordinate: Any) -> np.ndarray:
+    """Return coordinates [n] in float64, NaN where there are none.
+
+    Coordinates have no missing values (CF 2.5.1): what is out of their own valid range, or equals
+    their fill value and yet fits between the others, is a coordinate.
+    """
+    decoder = cf.Decoder(coordinate)
+    values, filled, outside = decoder.decode_coordinates(_stored(coordinate, slice(None)))
+    name = coordinate.name
+    if filled.any() and _fits(values, filled):
+        tell(
+            coordinate,
+            f"One of the coordinates '{name}' equals their fill value, "
+            f"{values[filled][0]:g}; it fits the others and is used as it is.",
+        )
+        filled = np.zeros_like(filled)
+    values[filled] = math.nan
+    if (outside & ~np.isnan(values)).any():
+        tell(
+            coordinate,
+            f"The coordinates '{name}' go beyond their own valid range, {decoder.valid_range}; "
+            "they are used as they are.",
+        )
+    return values
+
+
+def _fits(values: np.ndarray, filled: np.ndarray) -> bool:
+    """Tell whether the one value that equals a fill value continues the others' sequence."""
+    if filled.sum() != 1 or len(values) < 3 or not _is_monotonic(values):
+        return False
+    steps = np.abs(np.diff(values))
+    beside = filled[1:] | filled[:-1]
+    return bool(steps[beside].max() <= _LONGEST_STEP * steps[~beside].max(initial=0.0))
 
 
 def _is_monotonic(values: np.ndarray) -> bool:
@@ -271,14 +408,13 @@ def _select_time(variables: list[Any], layouts: list[_Layout], wanted: TimeStep)
 
 def _time_axis(variable: Any, position: int) -> TimeAxis:
     dimension = variable.get_dims()[position]
-    coordinate = cf.coordinate_of(dimension, variable)
+    coordinate = coordinate_of(dimension, variable)
     if coordinate is None:
         return TimeAxis(tuple(float(i) for i in range(len(dimension))), name=dimension.name)
-    coordinate.set_auto_maskandscale(False)
-    decoded, _ = cf.Decoder(coordinate).decode(np.asarray(coordinate[:]), np.float64)
     return TimeAxis(
-        tuple(float(v) for v in decoded),
-        cf.text(coordinate, "units"),
-        cf.text(coordinate, "calendar") or "standard",
+        # The one NaN of `math`, because axes are compared, and another NaN equals none.
+        tuple(float(v) if math.isfinite(v) else math.nan for v in _coordinates(coordinate)),
+        text(coordinate, "units"),
+        text(coordinate, "calendar") or "standard",
         name=dimension.name,
     )

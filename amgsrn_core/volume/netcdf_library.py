@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 from amgsrn_core.errors import AmgsrnError
@@ -36,3 +40,32 @@ def import_netcdf4() -> ModuleType:
             f"NetCDF files need the netCDF4 package, which cannot be imported here ({error}); "
             "install it with: pip install netCDF4"
         ) from error
+
+
+@contextmanager
+def library_path(path: Path) -> Iterator[str]:
+    """Lend a name by which the library opens a file that exists.
+
+    It takes a backslash for a slash, and perhaps another file, and knows UTF-8 only: such files
+    are opened by Python, and lent by their descriptor.
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened.
+    """
+    name = os.fspath(path)
+    if re.fullmatch(r"[^\\\ud800-\udfff]*", name) and not name[:1].isspace():
+        yield name
+        return
+    descriptor = os.open(name, os.O_RDONLY)
+    try:
+        lent = f"/dev/fd/{descriptor}"
+        if not os.path.exists(lent):
+            raise AmgsrnError(
+                f"The NetCDF library cannot open a file of the name {name!r}; rename it, without "
+                "backslashes and in UTF-8."
+            )
+        yield lent
+    finally:
+        os.close(descriptor)

@@ -15,7 +15,7 @@ from amgsrn_core.errors import OutputError
 from amgsrn_core.output import reason
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import Extent, GridGeometry
-from amgsrn_core.volume.netcdf_library import LOCK, import_netcdf4
+from amgsrn_core.volume.netcdf_library import LOCK, import_netcdf4, library_path
 from amgsrn_core.volume.volume import MissingValues, TimeAxis
 
 CONVENTIONS = "CF-1.8"
@@ -49,7 +49,8 @@ class NetCDFOutput:
         with self._library():
             # Made by Python first, because its errors say what is wrong and the library's do not.
             path.touch()
-            self._dataset = netcdf4.Dataset(str(path), "w", format="NETCDF4")
+            with library_path(path) as lent:
+                self._dataset = netcdf4.Dataset(lent, "w", format="NETCDF4")
             self._dataset.Conventions = CONVENTIONS
             self._dataset.title = name
             dimensions = [] if time is None else [self._define_time(time, taken)]

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from amgsrn_core.errors import VolumeError, VolumeNotFoundError
 from amgsrn_core.volume.exported import open_exported
-from amgsrn_core.volume.netcdf import open_netcdf
+from amgsrn_core.volume.netcdf import netcdf_names, open_netcdf
 from amgsrn_core.volume.times import TimeStep, select_times
 from amgsrn_core.volume.volume import Volume
-from amgsrn_core.volume.vtk_file import open_vtk_file, vtk_file_kind
+from amgsrn_core.volume.vtk_file import open_vtk_file, vtk_file_kind, vtk_names
+
+NETCDF = "NetCDF"
 
 
 def open_volume(
@@ -51,6 +53,14 @@ def open_volume(
     names = _names(variables)
     if path.is_dir():
         return open_exported(path, names, time)
+    kind = _file_kind(path)
+    if kind == NETCDF:
+        return open_netcdf(path, names, time)
+    return open_vtk_file(path, kind, names, time)
+
+
+def _file_kind(path: Path) -> str:
+    """Return NETCDF or the kind of a file of VTK's, by its content."""
     try:
         with open(path, "rb") as file:
             head = file.read(4096)
@@ -59,16 +69,37 @@ def open_volume(
     except OSError as error:
         raise VolumeNotFoundError(f"'{path}' cannot be opened ({error.strerror}).") from error
     if head[:3] == b"CDF" or head[:8] == b"\x89HDF\r\n\x1a\n":
-        return open_netcdf(path, names, time)
+        return NETCDF
     kind = vtk_file_kind(head)
     if kind is not None:
-        return open_vtk_file(path, kind, names, time)
+        return kind
     if not head:
         raise VolumeError(f"'{path}' is empty.")
     raise VolumeError(
         f"'{path}' is of a kind that is not read here; "
         "use NetCDF, .vti, .vtr or an exported folder."
     )
+
+
+def variable_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the names of everything in a file that could be named as a variable.
+
+    Parameters
+    ----------
+    path : path-like
+        As for :func:`open_volume`.
+
+    Raises
+    ------
+    VolumeNotFoundError, VolumeError
+        It cannot be opened; as for :func:`open_volume`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        volume = open_exported(path)
+        return (volume.name, *volume.components)
+    kind = _file_kind(path)
+    return netcdf_names(path) if kind == NETCDF else vtk_names(path, kind)
 
 
 def open_series(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 import re
 from typing import Union
 
@@ -84,7 +85,7 @@ def select_times(name: str, axis: TimeAxis | None, wanted: TimeStep) -> list[int
     Raises
     ------
     VolumeError
-        There are no such steps.
+        There are no such steps, or some have no time or that of another.
     """
     if axis is None:
         raise VolumeError(f"'{name}' has no time dimension, so time {wanted} cannot be chosen.")
@@ -101,7 +102,36 @@ def select_times(name: str, axis: TimeAxis | None, wanted: TimeStep) -> list[int
         chosen = [_index(name, axis, part) for part in text.split(",") if part.strip()]
     if not chosen:
         raise VolumeError(f"{wanted} is no time step of '{name}'; choose from: {_describe(axis)}.")
-    return sorted(set(chosen), key=lambda index: axis.values[index])
+    chosen = sorted(set(chosen))
+    _refuse_unordered(name, axis, chosen)
+    return sorted(chosen, key=lambda index: axis.values[index])
+
+
+def _refuse_unordered(name: str, axis: TimeAxis, steps: list[int]) -> None:
+    """Raise VolumeError unless each of some steps has a time of its own."""
+    first: dict[float, int] = {}
+    problems = []
+    for step in steps:
+        value = axis.values[step]
+        if math.isnan(value):
+            problems.append(f"step {step} has none")
+        elif value in first:
+            problems.append(f"step {step} has that of step {first[value]} ({_shown(axis, step)})")
+        else:
+            first[value] = step
+    if not problems:
+        return
+    listed = ", ".join(problems[:_LISTED])
+    more = len(problems) - _LISTED
+    good = sorted(first.values())
+    remedy = f", as in {','.join(map(str, good))}" if len(good) <= _LISTED else ""
+    raise VolumeError(
+        f"A series of '{name}' needs a time of its own for each step, but in '{axis.name}' "
+        f"{listed}{f' and {more} more' if more > 0 else ''}; choose other steps{remedy}, or mend "
+        "the file."
+        if good
+        else f"No step of '{name}' has a time in '{axis.name}', so they are no series; choose one."
+    )
 
 
 def _index(name: str, axis: TimeAxis, wanted: str) -> int:
@@ -111,15 +141,21 @@ def _index(name: str, axis: TimeAxis, wanted: str) -> int:
 
 
 def time_dates(axis: TimeAxis) -> list[str]:
-    """Return each step as an ISO 8601 date, to the second; empty if the units are no date."""
+    """Return each step as an ISO 8601 date, to the second; empty if the units are no date.
+
+    A step without a time has "".
+    """
     if " since " not in axis.units:
         return []
     netcdf4 = import_netcdf4()
     try:
-        dates = netcdf4.num2date(np.array(axis.values), axis.units, axis.calendar or "standard")
+        known = [value for value in axis.values if not math.isnan(value)]
+        dates = netcdf4.num2date(np.array(known), axis.units, axis.calendar or "standard")
         # Truncating after adding half a second rounds: 10 minutes are no exact part of an hour.
         half = datetime.timedelta(seconds=0.5)
-        return [(date + half).strftime("%Y-%m-%dT%H:%M:%S") for date in np.atleast_1d(dates)]
+        texts = [(date + half).strftime("%Y-%m-%dT%H:%M:%S") for date in np.atleast_1d(dates)]
+        following = iter(texts)
+        return ["" if math.isnan(value) else next(following) for value in axis.values]
     except (ValueError, TypeError, OverflowError):
         # Units that the calendar library does not know; values and indices still work.
         return []
@@ -147,11 +183,18 @@ def _nearest(value: float, axis: TimeAxis) -> list[int]:
     return np.flatnonzero(np.abs(values - value) <= tolerance).tolist()
 
 
+def _shown(axis: TimeAxis, step: int, dates: list[str] | None = None) -> str:
+    """Return the time of a step for people: a date where there is one."""
+    if math.isnan(axis.values[step]):
+        return "no time"
+    dates = time_dates(axis) if dates is None else dates
+    return dates[step] if dates else f"{axis.values[step]:.10g} {axis.units}".strip()
+
+
 def _describe(axis: TimeAxis) -> str:
     dates = time_dates(axis)
     entries = [
-        f"{index} ({dates[index] if dates else f'{value:.10g} {axis.units}'.strip()})"
-        for index, value in enumerate(axis.values[:_LISTED])
+        f"{index} ({_shown(axis, index, dates)})" for index in range(len(axis.values[:_LISTED]))
     ]
     rest = len(axis.values) - len(entries)
     return ", ".join(entries) + (f" and {rest} more" if rest > 0 else "")

@@ -65,7 +65,8 @@ class MissingValues:
 class TimeAxis:
     """The time dimension of the source, and which of its steps this volume is.
 
-    The axis of a series names its steps, ascending, in `steps`; `index` is then the first of them.
+    The axis of a series names its steps in `steps`, in the order of their times; `index` is then
+    the first of them. The value of a step without a time is NaN.
     """
 
     values: tuple[float, ...]

@@ -32,16 +32,8 @@ def open_vtk_file(
     path: Path, kind: str, arrays: tuple[str, ...] | None = None, time: TimeStep = None
 ) -> VTKFileVolume:
     """Open arrays of a .vti or .vtr file as one volume; see :func:`amgsrn_core.open_volume`."""
-    if kind not in READERS:
-        raise VolumeError(
-            f"'{path}' holds {kind}; a volume needs image data (.vti) or a rectilinear grid (.vtr)."
-        )
-    _require_complete(path)
-    file, whole = _readable(path, kind)
+    file, whole, sample = _open(path, kind)
     frame = _read(file, whole, {})
-    # One cell tells types and components.
-    corner = tuple(min(whole[i | 1], whole[i & ~1] + (i & 1)) for i in range(6))
-    sample = _read(file, corner, None)
     names, association = _choose(path, sample, arrays)
     found = [vtk_data.attributes(sample, association).GetArray(name) for name in names]
     name = "_".join(names)
@@ -59,6 +51,12 @@ def open_vtk_file(
         time=select_time(name, None, time),
         source=str(path),
     )
+
+
+def vtk_names(path: Path, kind: str) -> tuple[str, ...]:
+    """Return the names of the arrays of a .vti or .vtr file."""
+    sample = _open(path, kind)[2]
+    return tuple(n for each in vtk_data.ASSOCIATIONS for n in vtk_data.array_names(sample, each))
 
 
 class VTKFileVolume(Volume):
@@ -123,6 +121,18 @@ class _File:
     def name(self) -> str:
         """What VTK has to open."""
         return str(self.path) if self.copy is None else self.copy.name
+
+
+def _open(path: Path, kind: str) -> tuple[_File, tuple[int, ...], Any]:
+    """Return a file, its point extent, and one cell of it with everything that it holds."""
+    if kind not in READERS:
+        raise VolumeError(
+            f"'{path}' holds {kind}; a volume needs image data (.vti) or a rectilinear grid (.vtr)."
+        )
+    _require_complete(path)
+    file, whole = _readable(path, kind)
+    corner = tuple(min(whole[i | 1], whole[i & ~1] + (i & 1)) for i in range(6))
+    return file, whole, _read(file, corner, None)
 
 
 def _readable(path: Path, kind: str) -> tuple[_File, tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -137,6 +138,8 @@ class VolumeWriter:
             raise VolumeError(f"'{name}' has {len(names)} components but {len(units)} units.")
         suffix = self._path.suffix.lower()
         _require_format(suffix, geometry)
+        if time is not None and not time.steps and math.isnan(time.value):
+            time = None  # the data do not say
         self._steps = 1 if time is None else max(1, len(time.steps))
         if self._steps > 1 and suffix not in NETCDF_SUFFIXES:
             raise VolumeError(

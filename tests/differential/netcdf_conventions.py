@@ -235,8 +235,8 @@ def _in_unpacked_units(known: dict[str, Any], bounds: np.dtype, reads_as: np.dty
     of scale factor and offset) and that is wider than the type of the stored numbers.
     """
     packing = [known[name].dtype for name in ("scale_factor", "add_offset") if name in known]
-    if not packing:
-        return False
+    if not packing or (known.get("scale_factor", 1), known.get("add_offset", 0)) == (1, 0):
+        return False  # or both units are the same
     widest = max(packing, key=_width)
     return bounds == widest and _width(widest) > _width(reads_as)
 
@@ -284,7 +284,8 @@ def _axis(dimension: Dimension) -> AxisMeaning:
 def _coordinate_numbers(coordinate: Coordinate) -> np.ndarray:
     """Return coordinates, of which none is missing (CF 2.5.1), unpacked."""
     known = {attribute[0]: attribute_value(attribute) for attribute in coordinate.attributes}
-    values = np.array(coordinate.stored, coordinate.dtype).astype(np.float64)
+    stored = np.array(coordinate.stored, coordinate.dtype)
+    values = stored.view(_sign(stored.dtype, known, *_bounds(known))).astype(np.float64)
     return values * np.float64(known.get("scale_factor", 1)) + np.float64(
         known.get("add_offset", 0)
     )
@@ -295,7 +296,7 @@ def _has_gap(coordinate: Coordinate) -> bool:
     known = {attribute[0]: attribute_value(attribute) for attribute in coordinate.attributes}
     values = np.array(coordinate.stored, coordinate.dtype)
     marks = [known[name] for name in ("_FillValue", "missing_value") if name in known]
-    if "_FillValue" not in known:
+    if "_FillValue" not in known and values.itemsize > 1:
         marks.append(values.dtype.type(fills_of(coordinate.dtype)))
     return any((values == mark).any() for mark in marks)
 

@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import xarray
 from netcdf_conventions import AxisMeaning, Meaning, Step, meaning_of
-from netcdf_files import SECOND, VARIABLE, write
+from netcdf_files import SECOND, write
 from netcdf_recipes import Recipe
 
+import amgsrn_core.volume.volume
 from amgsrn_core.errors import AmgsrnError
 from amgsrn_core.volume import Volume, open_series, open_volume
 
@@ -45,7 +47,7 @@ def differences(recipe: Recipe) -> list[Difference]:
     with tempfile.TemporaryDirectory() as folder:
         path = write(recipe, Path(folder) / "file.nc")
         found = list(_xarray_differs(recipe, meaning, path))
-        variables = [VARIABLE] if recipe.second is None else [VARIABLE, SECOND]
+        variables = [recipe.name] if recipe.second is None else [recipe.name, SECOND]
         names = [f"{recipe.group}/{variable}".strip("/") for variable in variables]
         with _told() as told:
             try:
@@ -105,8 +107,11 @@ def _values_differ(
     valid = np.ones(shape[1:], bool) if block.valid is None else block.valid
     yield from _block_differs(meaning, steps, block.values, valid)
     _, ny, nx = shape[1:]
-    for extent in [tuple(slice(*cut) for cut in cuts), *volume.slabs(4 * ny * nx)]:
-        part = volume.read(extent)
+    whole = (slice(None), slice(None), slice(None))
+    for extent in [tuple(slice(*cut) for cut in cuts), whole, *volume.slabs(4 * ny * nx)]:
+        # As small as the volume is, it is read in several pieces.
+        with mock.patch.object(amgsrn_core.volume.volume, "_PIECE_BYTES", 4 * ny * nx):
+            part = volume.read(extent)
         inside = np.ones(part.values.shape[1:], bool) if part.valid is None else part.valid
         if not np.array_equal(part.values, block.values[(slice(None), *extent)]):
             yield Difference("extent", f"values of {extent}")
@@ -224,6 +229,10 @@ def _series_differs(meaning: Meaning, path: Path, names: list[str]) -> Iterator[
     series = open_series(path, names)
     if len(times) == 1:
         return
+    for step, time in enumerate(times.tolist()):
+        found = open_volume(path, names, time).time
+        if found is None or found.index != step:
+            yield Difference("time by its value", f"{time} is step {found}, not {step}")
     order = np.argsort(times).tolist()
     indices = [volume.time and volume.time.index for volume in series]
     if indices != order:
@@ -281,9 +290,9 @@ def _told() -> Iterator[list[str]]:
 def _xarray_differs(recipe: Recipe, meaning: Meaning, path: Path) -> Iterator[Difference]:
     """Compare the two oracles, where xarray follows the conventions.
 
-    It knows no valid ranges (so neither bytes that they make unsigned) and no default fill value,
-    and it gives the sign of `_Unsigned` to fill values, but not to missing values nor in big-endian
-    variables.
+    It knows no valid ranges (so neither bytes that they make unsigned) and no default fill value.
+    It gives the sign of `_Unsigned` to fill values, but not to missing values nor in big-endian
+    variables. It looks for missing values after packed integers have become float32.
     """
     numbers = recipe.numbers
     types = {name: dtype for name, dtype, _ in numbers.attributes}
@@ -292,6 +301,8 @@ def _xarray_differs(recipe: Recipe, meaning: Meaning, path: Path) -> Iterator[Di
     if numbers.dtype != numbers.reads_as and (
         types.get("missing_value") == numbers.dtype or recipe.storage.endian == "big"
     ):
+        return
+    if meaning.fields[0].packed and numbers.dtype in ("i4", "u4", "i8", "u8"):
         return
     with warnings.catch_warnings():
         # Of several fill values, and of a sign that nothing needs.
@@ -303,7 +314,7 @@ def _xarray_differs(recipe: Recipe, meaning: Meaning, path: Path) -> Iterator[Di
             decode_times=False,
             decode_coords=False,
         ) as dataset:
-            values = dataset[VARIABLE].values
+            values = dataset[recipe.name].values
     field = meaning.fields[0]
     missing = field.missing & ~field.by_default
     if not np.array_equal(

@@ -10,7 +10,6 @@ from netcdf_recipes import Attribute, Coordinate, Numbers, Recipe
 
 from amgsrn_core.volume.netcdf_library import import_netcdf4
 
-VARIABLE = "v"
 SECOND = "w"
 
 
@@ -67,7 +66,7 @@ def write(recipe: Recipe, path: Path) -> Path:
         for name in _rivals(recipe):
             size = len(group.dimensions[name])
             group.createVariable(f"rival_{name}", "f8", (name,))[:] = 5.0 * np.arange(size)
-        _write_data(group, VARIABLE, recipe, recipe.numbers)
+        _write_data(group, recipe.name, recipe, recipe.numbers)
         if recipe.second is not None:
             _write_data(group, SECOND, recipe, recipe.second)
     return path
@@ -85,7 +84,7 @@ def _rivals(recipe: Recipe) -> list[str]:
     own = [
         d.name
         for d in recipe.dimensions
-        if d.coordinate is not None and d.coordinate.name == d.name
+        if d.coordinate is not None and (d.coordinate.name, d.coordinate.group) == (d.name, "")
     ]
     return own if recipe.rivals and not recipe.group else []
 

@@ -103,12 +103,13 @@ class Storage(_Brief):
 
 @dataclass(frozen=True, repr=False)
 class Recipe(_Brief):
-    """A file with a variable "v", and "w" where there is a `second`; `dimensions` in file order."""
+    """A file with a variable, and "w" where there is a `second`; `dimensions` in file order."""
 
     dimensions: tuple[Dimension, ...]
     numbers: Numbers = Numbers()
     kind: str = "NETCDF4"
     group: str = ""
+    name: str = "v"
     storage: Storage = Storage()
     other_coordinates: tuple[str, ...] = ()
     """Further words of the attribute `coordinates`: "scalar" is in the file, "unknown" is not."""
@@ -403,8 +404,12 @@ def _axis_numbers(
         values = values[::-1]
     elif order == "mixed" and size > 2:
         values = draw(st.permutations(values))
-    dtype = draw(st.sampled_from(["f8", "f4"] if plain else ["f8", "f4", "i4", "i2", "packed"]))
+    kinds = ["f8", "f4"] if plain else ["f8", "f4", "i4", "i2", "packed", "unsigned"]
+    dtype = draw(st.sampled_from(kinds))
     attributes: list[Attribute] = []
+    if dtype == "unsigned":
+        whole = [as_bits(100 + round(2 * (v - min(values))), "u1", "i1") for v in values]
+        return tuple(whole), "i1", [("_Unsigned", "str", "true")]
     if dtype == "packed":
         dtype = "i2"
         values = [round(2 * v) for v in values]
@@ -611,6 +616,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
         draw(numbers(types)) if in_focus["numbers"] else Numbers(seed=draw(st.integers(0, 9999))),
         kind,
         group,
+        draw(st.sampled_from(["v"] * 9 + ["v,w", "höhe", "a b.c"])),
         draw(_storage(kind, placed)),
         tuple(words),
         draw(numbers(types)) if second else None,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from amgsrn_core.errors import OutputError
 
@@ -22,6 +24,13 @@ _REASONS = {
     errno.ENOTDIR: "a part of its path is a file, not a folder",
     errno.ENAMETOOLONG: "the name is too long",
 }
+
+
+def json_text(values: Any, **options: Any) -> str:
+    """Return JSON in plain characters, and in escapes where a file name is not UTF-8."""
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False, **options)
+    # Python lets such a byte of a name stand as half a character, which cannot be written.
+    return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
 @contextlib.contextmanager

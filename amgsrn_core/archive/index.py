@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amgsrn_core import config
@@ -250,7 +251,7 @@ class ModelIndex:
             network=network,
             bricks=tuple(bricks) if bricks else (BrickRecord(extent=whole, ghosted=whole),),
             source=SourceRecord(
-                path=str(volume.source).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1],
+                path=Path(volume.source).name,
                 dtype=str(volume.source_dtype),
                 bytes=int(volume.source_nbytes),
                 variables=tuple(volume.variables),

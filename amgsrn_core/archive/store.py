@@ -33,7 +33,7 @@ from amgsrn_core.archive.mask import pack_mask, unpack_mask
 from amgsrn_core.archive.shapes import parameter_shapes
 from amgsrn_core.archive.tensor_file import TensorFile
 from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ChecksumError
-from amgsrn_core.output import reason, replacing
+from amgsrn_core.output import json_text, reason, replacing
 
 _INDEX_KEY = "amgsrn"
 _CHECKSUM_KEY = "amgsrn_sha256"
@@ -309,7 +309,7 @@ def _key(number: int, name: str) -> str:
 
 
 def _metadata(index: ModelIndex) -> dict[str, str]:
-    text = json.dumps(index.to_json(), ensure_ascii=False, allow_nan=False)
+    text = json_text(index.to_json())
     return {_INDEX_KEY: text, _CHECKSUM_KEY: _sha256_of_text(text)}
 
 

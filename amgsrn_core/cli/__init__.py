@@ -6,6 +6,7 @@ for PyTorch.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Read when PyTorch is loaded. Threads that wait by spinning slow training down several times
     # over as soon as another program wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    with contextlib.suppress(AttributeError):  # a file name need not be UTF-8
+        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     arguments = list(sys.argv[1:] if argv is None else argv)
     with reported(debug="--debug" in arguments) as result:
         result.status = run(parse(arguments))

@@ -6,7 +6,7 @@ import numpy as np
 
 from amgsrn_core.archive import ModelIndex
 from amgsrn_core.errors import ConfigurationError, VariableNotFoundError, VolumeError
-from amgsrn_core.volume import TimeAxis, Volume, open_volume
+from amgsrn_core.volume import GridGeometry, TimeAxis, Volume, open_volume
 from amgsrn_core.volume.times import TimeStep
 
 
@@ -39,6 +39,7 @@ def reference_volume(
             raise
         # Perhaps a file with another name for its only variable; else this lists the choices.
         volume = _open(path, None, time, index)
+    volume.geometry = _turned_to(volume.geometry, index.geometry)
     if volume.n_components != len(index.components):
         raise ConfigurationError(
             f"The model has {len(index.components)} component(s) ({', '.join(index.components)}), "
@@ -46,6 +47,20 @@ def reference_volume(
             f"({', '.join(volume.components)}); choose with --variable."
         )
     return volume
+
+
+def _turned_to(geometry: GridGeometry, known: GridGeometry) -> GridGeometry:
+    """Return a grid with longitudes that passed 0 turned to where a model has them.
+
+    Models of earlier versions have 360 to 380 degrees where 0 to 20 are read today.
+    """
+    axes = []
+    for axis, other in zip(geometry.axes, known.axes):
+        turns = round((other.coordinates[0] - axis.coordinates[0]) / 360.0)
+        apart = axis.wrap is not None and other.wrap is None and turns
+        axes.append(axis.shifted(360.0 * turns) if apart else axis)
+    z, y, x = axes
+    return GridGeometry((z, y, x), geometry.direction)
 
 
 def _has_times(axis: TimeAxis | None, known: TimeAxis) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Iterable
 from typing import Any
 
-from amgsrn_core.output import ensure_writable, replacing
+from amgsrn_core.output import ensure_writable, json_text, replacing
 
 
 def prepare_report(destination: str | None) -> None:
@@ -24,7 +23,7 @@ def write_report(
 
     `destination` is None (no JSON), "-" (JSON on standard output instead of the text), or a file.
     """
-    text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json_text(results, indent=2) + "\n"
     if destination == "-":
         sys.stdout.write(text)
         return

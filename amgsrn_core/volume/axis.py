@@ -13,6 +13,7 @@ from amgsrn_core.errors import VolumeError
 UNIFORM_TOLERANCE = 1e-3
 
 _TURN = 360.0
+_NEARLY_NOTHING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,11 +235,11 @@ def longitude_turn(values: np.ndarray) -> tuple[np.ndarray, float]:
     lowest = -_TURN / 2 if values.min() < 0 else 0.0
     if values.max() >= lowest + _TURN:
         # The file has 180 (360) instead of -180 (0).
-        lowest = float(np.nextafter(values.max() - _TURN, np.inf))
-    turned = np.unwrap(values, period=_TURN)
-    # To the bit: unwrap adds up the jumps.
-    turned = values + _TURN * np.round((turned - values) / _TURN)
-    return min((turned, turned - _TURN, turned + _TURN), key=_excess), lowest
+        lowest = float(values.max() - _TURN + _NEARLY_NOTHING)
+    # Whole turns, because unwrap's sums are rounded.
+    turns = np.round((np.unwrap(values, period=_TURN) - values) / _TURN)
+    choices = (values + _TURN * (turns + more) for more in (0, -1, 1))
+    return min(choices, key=_excess), lowest
 
 
 def _excess(longitudes: np.ndarray) -> float:

@@ -101,6 +101,10 @@ def tell_of_coordinates(variable: Any, without: list[str]) -> None:
             absent.append(name)
         elif len([size for size in found.shape if size > 1]) == 2 and is_numeric(found):
             flat.append((name, found.dimensions))
+    for name in without:
+        found = find_variable(variable.group(), name)
+        if found is not None and not is_numeric(found):
+            tell(variable, f"The coordinates '{name}' are no numbers; its samples are counted.")
     if absent:
         tell(
             variable,

@@ -123,14 +123,15 @@ def _refuse_unordered(name: str, axis: TimeAxis, steps: list[int]) -> None:
         return
     listed = ", ".join(problems[:_LISTED])
     more = len(problems) - _LISTED
+    if more > 0:
+        listed += f" and {more} more"
     good = sorted(first.values())
-    remedy = f", as in {','.join(map(str, good))}" if len(good) <= _LISTED else ""
+    remedy = "choose one step" if len(good) < 2 else "choose other steps"
+    if 2 <= len(good) <= _LISTED:
+        remedy += f", as in {','.join(map(str, good))}"
     raise VolumeError(
         f"A series of '{name}' needs a time of its own for each step, but in '{axis.name}' "
-        f"{listed}{f' and {more} more' if more > 0 else ''}; choose other steps{remedy}, or mend "
-        "the file."
-        if good
-        else f"No step of '{name}' has a time in '{axis.name}', so they are no series; choose one."
+        f"{listed}; {remedy}, or mend the file."
     )
 
 

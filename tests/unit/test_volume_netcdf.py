@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from sample_volumes import coordinate, field, ramp, write_netcdf
 
 from amgsrn_core.errors import VariableNotFoundError, VolumeError
-from amgsrn_core.volume import open_volume
+from amgsrn_core.volume import Axis, open_volume, write_volume
 from amgsrn_core.volume.netcdf_library import import_netcdf4
 
 
@@ -235,19 +236,111 @@ def test_longitudes_may_pass_the_date_line(tmp_path: Path) -> None:
             "v": field(ramp(2, 3, 4)),
         },
     )
-    assert open_volume(path).geometry.axes[2].coordinates.tolist() == [350, 355, 360, 365]
+    axis = open_volume(path).geometry.axes[2]
+    assert axis.coordinates.tolist() == [-10, -5, 0, 5]
+    assert axis.file_coordinates.tolist() == [350, 355, 0, 5]
 
 
-@pytest.mark.parametrize("useless", [[0, 0, 0], [0, 2, 1], [0, np.nan, 2], [0, 1, 9.96921e36]])
+@pytest.mark.parametrize(
+    ("stored", "world"),
+    [
+        ([5, 0, 355, 350], [-10, -5, 0, 5]),
+        ([170, 175, 180, -175], [170, 175, 180, 185]),
+        ([170, 175, -180, -175], [170, 175, 180, 185]),
+        ([-175, 180, 175, 170], [170, 175, 180, 185]),
+        ([180, 270, 0, 90], [-180, -90, 0, 90]),
+        ([270, 360, 90, 180], [-90, 0, 90, 180]),
+        ([10, 170, 350, 5], [10, 170, 350, 365]),
+        ([335.05, 359.95, 0.05, 44.95], [-24.95, -0.05, 0.05, 44.95]),
+        ([350, 355, 360, 365], [350, 355, 360, 365]),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_longitudes_come_back_as_they_were(
+    tmp_path: Path, stored: list[float], world: list[float], dtype: str
+) -> None:
+    lon = np.array(stored, dtype)
+    path = write_netcdf(
+        tmp_path / "a.nc",
+        {"x": (("x",), lon, {"units": "degrees_east"}), "v": field(ramp(2, 3, 4))},
+    )
+    volume = open_volume(path)
+    axis = volume.geometry.axes[2]
+    assert np.allclose(axis.coordinates, world, atol=1e-4)
+    assert np.array_equal(axis.file_coordinates, lon.astype("f8"))
+    assert Axis.from_json(json.loads(json.dumps(axis.to_json()))) == axis
+    write_volume(tmp_path / "b.nc", volume.read().values, volume.geometry)
+    with import_netcdf4().Dataset(str(tmp_path / "b.nc")) as dataset:
+        assert np.array_equal(dataset["x"][:], lon.astype("f8"))
+        assert np.array_equal(dataset["data"][:], ramp(2, 3, 4))
+    # Between the samples beside the jump, too.
+    finer = axis.resampled(2 * axis.size - 1).file_coordinates
+    assert np.allclose(finer[::2], lon)
+    lowest = -180 if lon.min() < 0 else 0
+    assert axis.wrap is None or (finer.min() >= lowest and finer.max() <= lowest + 360)
+
+
+@pytest.mark.parametrize(
+    ("useless", "reason"),
+    [
+        ([0, 0, 0], "not strictly monotonic"),
+        ([0, 2, 1], "not strictly monotonic"),
+        ([0, np.nan, 2], "missing at 1 of 3"),
+        ([0, 1, np.inf], "not all finite"),
+        ([0, 1, 9.96921e36], "missing at 1 of 3"),
+        ([0, 9.96921e36, 9.96921e36], "missing at 2 of 3"),
+    ],
+)
 def test_useless_coordinates_are_counted(
-    tmp_path: Path, useless: list[float], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, useless: list[float], reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_netcdf(
         tmp_path / "a.nc",
         {"y": coordinate("y", useless, missing_value=9.96921e36), "v": field(ramp(2, 3, 4))},
     )
     assert open_volume(path).geometry.axes[1].coordinates.tolist() == [0, 1, 2]
-    assert "'y' are not strictly monotonic" in caplog.text
+    assert f"'y' are {reason}" in caplog.text
+    assert open_volume(path).geometry.axes[1].size == 3
+    assert len(caplog.records) == 1  # once for each file, not for each step of a series
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"valid_min": -180.0, "valid_max": 180.0}, "valid range, -180 to 180"),
+        ({"valid_range": np.array([0.0, 90.0])}, "valid range, 0 to 90"),
+        ({"valid_max": 100.0}, "valid range, -inf to 100"),
+        ({"missing_value": 0.0}, "fill value, 0;"),
+        ({"_FillValue": 315.0}, "fill value, 315;"),
+        ({"missing_value": 1e20}, ""),
+    ],
+)
+def test_a_sloppy_valid_range_does_not_unmake_an_axis(
+    tmp_path: Path, attributes: dict[str, Any], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    lon = np.arange(8) * 45.0
+    path = write_netcdf(
+        tmp_path / "a.nc",
+        {
+            "x": coordinate("x", lon, units="degrees_east", **attributes),
+            "time": coordinate("time", lon, units="hours since 2000-01-01", **attributes),
+            "v": (("time", "z", "y", "x"), ramp(8, 2, 3, 8), {}),
+        },
+    )
+    volume = open_volume(path)
+    axis = volume.geometry.axes[2]
+    assert (axis.coordinates.tolist(), axis.units) == (lon.tolist(), "degrees_east")
+    assert volume.time is not None and volume.time.values == tuple(lon)
+    assert said in caplog.text and len(caplog.records) == (2 if said else 0)
+
+
+def test_a_packed_axis_with_a_sloppy_range(tmp_path: Path) -> None:
+    packed = {"scale_factor": 0.5, "add_offset": 10.0, "valid_range": np.array([0, 1], "i2")}
+    path = write_netcdf(
+        tmp_path / "a.nc",
+        {"y": (("y",), np.array([-1, 0, 1], "i2"), packed), "v": field(ramp(2, 3, 4))},
+    )
+    assert open_volume(path).geometry.axes[1].coordinates.tolist() == [9.5, 10, 10.5]
 
 
 def test_packed_coordinates(tmp_path: Path) -> None:
@@ -392,6 +485,176 @@ def test_valid_range_of_packed_numbers(tmp_path: Path) -> None:
     assert int(as_stored.read().valid.sum()) == 18
     unpacked = opened(tmp_path, stored, valid_range=np.array([30.0, 50.0]), **packed)
     assert unpacked.read().values[0][unpacked.read().valid].tolist() == [30, 40, 50]
+
+
+CLASSIC = "NETCDF3_CLASSIC"
+FULL = np.linspace(0, 1, 24).reshape(2, 3, 4)
+
+
+@pytest.mark.parametrize("kind", ["NETCDF4", CLASSIC])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4"])
+@pytest.mark.parametrize("bounds", ["valid_range", "valid_max", "both", "wider", "none"])
+def test_bounds_of_unsigned_numbers_are_stored_in_the_same_bits(
+    tmp_path: Path, dtype: str, kind: str, bounds: str
+) -> None:
+    top = np.iinfo(dtype).max
+    counts = np.round(FULL * (top - 6)).astype(dtype)
+    counts[0, 1, 2], counts[1, 0, 0] = top, top - 2  # the fill, and what is beyond the range
+    signed = dtype.replace("u", "i")
+    low, high = np.array([0, top - 6], dtype).view(signed)
+    attributes: dict[str, Any] = {
+        "valid_range": {"valid_range": np.array([low, high])},
+        "valid_max": {"valid_max": high},
+        "both": {"valid_min": low, "valid_max": high},
+        "wider": {"valid_range": np.array([0.0, float(top - 6)])},
+        "none": {},
+    }[bounds]
+    if kind == CLASSIC or dtype != "u4":
+        attributes["_FillValue"] = np.array(top, dtype).view(signed)[()]
+    else:
+        attributes["missing_value"] = np.array([-1], signed)
+    path = write_netcdf(
+        tmp_path / "a.nc",
+        {"v": field(counts.view(signed), _Unsigned="true", **attributes)},
+        kind,
+    )
+    volume = open_volume(path)
+    block = volume.read()
+    missing = counts == top if bounds == "none" else counts > top - 6
+    assert np.array_equal(~block.valid, missing)
+    assert np.array_equal(block.values[0][block.valid], counts[~missing].astype("f4"))
+    assert volume.source_dtype == np.dtype(dtype) and f"{top:g}" in volume.missing.meaning
+    if bounds != "none":
+        assert "-" not in volume.missing.meaning.replace("-inf", "").replace("e+", "")
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"valid_range": np.array([0, 255], "i2")},
+        {"valid_range": np.array([0.0, 255.0])},
+        {"valid_min": np.int16(0), "valid_max": np.int16(255)},
+        {"valid_max": np.int16(255)},
+    ],
+)
+def test_a_byte_with_a_range_to_255_is_unsigned(tmp_path: Path, attributes: dict) -> None:
+    counts = np.round(1 + FULL * 254).astype("u1")
+    path = write_netcdf(tmp_path / "a.nc", {"v": field(counts.view("i1"), **attributes)}, CLASSIC)
+    volume = open_volume(path)
+    block = volume.read()
+    assert block.valid is None and np.array_equal(block.values[0], counts)
+    assert volume.source_dtype == np.uint8
+    path = write_netcdf(
+        tmp_path / "b.nc",
+        {"v": field(counts.view("i1"), **attributes, _FillValue=np.int8(-1))},
+        CLASSIC,
+    )
+    volume = open_volume(path)
+    assert np.argwhere(~volume.read().valid).tolist() == [[1, 2, 3]]
+    assert volume.missing.fill_value == 255
+    packed = {"scale_factor": np.float32(0.5), "add_offset": np.float32(0)}
+    whole = {name: np.asarray(value).astype("i2") for name, value in attributes.items()}
+    path = write_netcdf(
+        tmp_path / "c.nc", {"v": field(counts.view("i1"), **whole, **packed)}, CLASSIC
+    )
+    assert np.array_equal(open_volume(path).read().values[0], counts / 2)
+
+
+def test_a_byte_with_a_range_of_signed_numbers_stays_signed(tmp_path: Path) -> None:
+    values = np.arange(-12, 12, dtype="i1").reshape(2, 3, 4)
+    for bounds in ([0, 127], [-128, 255], [0, 300], [-10, 10]):
+        low, high = bounds
+        block = opened(tmp_path, values, valid_range=np.array(bounds, "i2")).read()
+        valid = (values >= low) & (values <= high)
+        assert np.array_equal(valid.all() if block.valid is None else block.valid, valid) or (
+            block.valid is None and valid.all()
+        )
+        assert np.array_equal(block.values[0][valid], values[valid])
+
+
+def test_shorts_with_a_range_of_unsigned_numbers_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts = np.round(FULL * 65535).astype("u2")
+    volume = opened(tmp_path, counts.view("i2"), valid_range=np.array([0, 65535], "i4"))
+    assert np.array_equal(volume.read().values[0], counts) and volume.read().valid is None
+    assert "one of unsigned numbers" in caplog.text
+
+
+@pytest.mark.parametrize("said", ["false", "False"])
+def test_unsigned_false_means_signed(tmp_path: Path, said: str) -> None:
+    values = np.arange(-12, 12, dtype="i1").reshape(2, 3, 4)
+    for stored in (values, values.view("u1")):
+        volume = opened(tmp_path, stored, _Unsigned=said)
+        assert np.array_equal(volume.read().values[0], values)
+        assert volume.source_dtype == np.int8
+        filled = opened(
+            tmp_path, stored, _Unsigned=said, _FillValue=np.array(-12, "i1").view(stored.dtype)[()]
+        )
+        assert np.argwhere(~filled.read().valid).tolist() == [[0, 0, 0]]
+        assert filled.missing.fill_value == -12
+        bounds = np.array([-10, 10], "i1").view(stored.dtype)
+        ranged = opened(tmp_path, stored, _Unsigned=said, valid_range=bounds).read()
+        assert np.array_equal(ranged.valid, abs(values + 0.0) <= 10)
+
+
+@pytest.mark.parametrize("endian", ["little", "big"])
+def test_signs_of_either_byte_order(tmp_path: Path, endian: str) -> None:
+    counts = np.round(FULL * 65000).astype("u2")
+    stored = counts.view("i2")
+    stored = stored.astype(stored.dtype.newbyteorder(endian))
+    path = write_netcdf(
+        tmp_path / "a.nc",
+        {"v": field(stored, _Unsigned="true", valid_range=np.array([0, -6], "i2"))},
+        endian=endian,
+    )
+    assert np.array_equal(open_volume(path).read().values[0], counts)
+
+
+def test_never_written_unsigned_numbers_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    with import_netcdf4().Dataset(str(path), "w") as dataset:
+        for name, size in zip("zyx", (2, 3, 4)):
+            dataset.createDimension(name, size)
+        variable = dataset.createVariable("v", "i2", ("z", "y", "x"))
+        variable.setncattr("_Unsigned", "true")
+        variable[0] = np.arange(12).reshape(3, 4)
+    valid = open_volume(path).read().valid
+    assert valid[0].all() and not valid[1].any()
+
+
+def test_unpacked_bounds_do_not_cut_off_their_own_ends(tmp_path: Path) -> None:
+    # 65530 * float32(0.001) is a little more than float32(65.53).
+    counts = np.round(FULL * 65530).astype("u2")
+    packed = {"scale_factor": np.float32(0.001), "valid_range": np.array([0, 65.53], "f4")}
+    assert opened(tmp_path, counts, **packed).read().valid is None
+    packed["valid_range"] = np.array([0, 65.529], "f4")
+    assert np.argwhere(~opened(tmp_path, counts, **packed).read().valid).tolist() == [[1, 2, 3]]
+
+
+def test_bounds_of_the_wider_type_of_the_packing_are_unpacked(tmp_path: Path) -> None:
+    stored = ramp(2, 3, 4, dtype="i2")
+    volume = opened(
+        tmp_path, stored, scale_factor=np.int32(10), valid_range=np.array([30, 50], "i4")
+    )
+    assert volume.read().values[0][volume.read().valid].tolist() == [30, 40, 50]
+    volume = opened(
+        tmp_path,
+        stored,
+        scale_factor=10.0,
+        add_offset=0.0,
+        valid_min=np.int16(3),
+        valid_max=50.0,
+    )
+    assert volume.read().values[0][volume.read().valid].tolist() == [30, 40, 50]
+
+
+def test_a_missing_value_beyond_the_type_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    volume = opened(tmp_path, ramp(2, 3, 4, dtype="i1"), missing_value=np.int16(255))
+    assert volume.read().valid is None
+    assert "missing_value 255 of 'v' is beyond its type (int8)" in caplog.text
 
 
 def test_unsigned_bytes_in_classic_files(tmp_path: Path) -> None:

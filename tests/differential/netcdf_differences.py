@@ -35,10 +35,10 @@ class Difference:
         return f"{self.kind}: {self.detail}"
 
 
-def tolerance(values: np.ndarray) -> float:
-    """Return how far float32 may be from float64 values; the one place that says so."""
+def tolerance(values: np.ndarray, dtype: np.dtype) -> float:
+    """Return how far numbers of a type may be from float64 values; the one place that says so."""
     size = float(np.abs(values).max(initial=0.0))
-    return size * 2.0**-23
+    return size * float(np.finfo(dtype).eps)
 
 
 def differences(recipe: Recipe) -> list[Difference]:
@@ -96,7 +96,7 @@ def _values_differ(
     meaning: Meaning, volume: Volume, step: int, cuts: tuple[tuple[int, int], ...]
 ) -> Iterator[Difference]:
     steps = [component[step] for component in meaning.components]
-    if any(_is_infinite(each).any() for each in steps):
+    if any(_is_infinite(each, volume).any() for each in steps):
         yield from _must_refuse("infinite values", volume.read, "infinite")
         return
     block = volume.read()
@@ -141,16 +141,16 @@ def _block_differs(
     for field, step, got in zip(meaning.fields, steps, values):
         if missing.all():
             continue
-        wanted, got = step.values[~missing], got[~missing].astype(np.float64)
-        error = np.abs(got - wanted).max()
-        if error > (0.0 if field.fits_float32 else tolerance(wanted)):
+        wanted, got = step.values[~missing], got[~missing]
+        error = np.abs(got.astype(np.float64) - wanted).max()
+        if error > (0.0 if field.fits_float32 else tolerance(wanted, got.dtype)):
             yield Difference("values", f"differ by up to {error:g}; {got[:4]}, not {wanted[:4]}")
 
 
 def _check_differs(volume: Volume, steps: list[Step]) -> Iterator[Difference]:
     """Compare what a pass over all values says."""
     missing = np.any([step.missing for step in steps], axis=0)
-    kept = np.stack([step.values[~missing].astype(np.float32) for step in steps])
+    kept = np.stack([step.values[~missing].astype(_type_of(volume)) for step in steps])
     if missing.all():
         yield from _must_refuse("no value", volume.check, "no valid value")
     elif (kept.min(axis=1) == kept.max(axis=1)).all():
@@ -161,9 +161,14 @@ def _check_differs(volume: Volume, steps: list[Step]) -> Iterator[Difference]:
             yield Difference("summary", f"{summary.valid_count} of {summary.n_points}")
 
 
-def _is_infinite(step: Step) -> np.ndarray:
+def _is_infinite(step: Step, volume: Volume) -> np.ndarray:
     with np.errstate(over="ignore"):
-        return np.isinf(step.values.astype(np.float32)) & ~step.missing
+        return np.isinf(step.values.astype(_type_of(volume))) & ~step.missing
+
+
+def _type_of(volume: Volume) -> np.dtype:
+    """Return the type of the values that a volume gives."""
+    return getattr(volume, "dtype", np.dtype("f4"))
 
 
 def _axes_differ(meaning: Meaning, volume: Volume, told: list[str]) -> Iterator[Difference]:
@@ -240,7 +245,7 @@ def _series_differs(meaning: Meaning, path: Path, names: list[str]) -> Iterator[
         return
     for volume, step in zip(series, order):
         steps = [component[step] for component in meaning.components]
-        if any(_is_infinite(each).any() for each in steps):
+        if any(_is_infinite(each, volume).any() for each in steps):
             continue
         block = volume.read()
         valid = np.ones(volume.dims, bool) if block.valid is None else block.valid
@@ -325,5 +330,5 @@ def _xarray_differs(recipe: Recipe, meaning: Meaning, path: Path) -> Iterator[Di
     wanted, got = field.values[~missing], values[~missing].astype(np.float64)
     with np.errstate(invalid="ignore"):
         error = np.abs(got - wanted)[np.isfinite(wanted)].max(initial=0.0)
-    if error > tolerance(wanted[np.isfinite(wanted)]):
+    if error > tolerance(wanted[np.isfinite(wanted)], np.dtype("f4")):
         yield Difference("oracles: values", f"xarray {got[:4]}, not {wanted[:4]}")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from amgsrn_core.volume.netcdf_library import import_netcdf4
+from amgsrn_core.volume.netcdf_library import c_function, import_netcdf4
 
 _NAMES = {
     4: "szip",
@@ -42,10 +42,9 @@ _LAST_OF_HDF5 = 6
 
 def missing_filters(variable: Any) -> list[int]:
     """Return the numbers of the filters that a NetCDF variable needs and the library lacks."""
-    library = _library()
     count, numbers = ctypes.c_size_t(), (ctypes.c_uint * _MOST_FILTERS)()
-    inquire = getattr(library, "nc_inq_var_filter_ids", None)
-    if inquire is None or variable._grpid < 0:
+    inquire = c_function("nc_inq_var_filter_ids")
+    if inquire is None:
         return []
     # The number of filters first, so that the list cannot be too short for them.
     if inquire(variable._grpid, variable._varid, ctypes.byref(count), None) != 0:
@@ -76,7 +75,7 @@ def filters_in(path: Path) -> list[int]:
 
 def is_filter_known(number: int) -> bool:
     """Tell whether the library has a filter."""
-    inquire = getattr(_library(), "nc_inq_filter_avail", None)
+    inquire = c_function("nc_inq_filter_avail")
     if inquire is None:  # before NetCDF 4.9: only the filters of HDF5 itself are certain
         return number <= _LAST_OF_HDF5
     netcdf4 = import_netcdf4()
@@ -96,15 +95,6 @@ REMEDY = (
     "install it (`pip install hdf5plugin` has the usual ones) and name its folder in "
     "HDF5_PLUGIN_PATH"
 )
-
-
-def _library() -> Any:
-    """Return the C library that the netCDF4 module is linked to."""
-    netcdf4 = import_netcdf4()
-    try:
-        return ctypes.CDLL(netcdf4._netCDF4.__file__)
-    except (OSError, AttributeError):
-        return None
 
 
 def _filters_of_header(data: bytes, at: int) -> Iterator[int]:

@@ -26,7 +26,14 @@ from amgsrn_core.volume.hdf5_filters import (
     missing_filters,
 )
 from amgsrn_core.volume.netcdf_library import LOCK, import_netcdf4, library_path
-from amgsrn_core.volume.references import coordinate_of, tell, tell_of_coordinates, text, walk
+from amgsrn_core.volume.references import (
+    coordinate_of,
+    hidden_dimensions,
+    tell,
+    tell_of_coordinates,
+    text,
+    walk,
+)
 from amgsrn_core.volume.times import TimeStep, select_time
 from amgsrn_core.volume.volume import (
     Loaded,
@@ -211,6 +218,13 @@ def _require_complete(path: Path) -> None:
 
 def _layout(variable: Any) -> _Layout:
     """Find out which dimensions of a variable are z, y, x and time."""
+    hidden = hidden_dimensions(variable)
+    if hidden:
+        raise VolumeError(
+            f"'{variable.name}' has the dimension {hidden[0]} of a group above its own, which has "
+            "another of that name, and the netCDF4 package confuses them; rename one of them, for "
+            "example with: ncrename -d PATH,NAME FILE.nc."
+        )
     dimensions = list(variable.get_dims())
     coordinates = [coordinate_of(dim, variable) for dim in dimensions]
     kinds = [cf.axis_kind(dim, coord) for dim, coord in zip(dimensions, coordinates)]
@@ -306,7 +320,8 @@ def _axis(dimension: Any, coordinate: Any | None) -> Axis:
     if negated:
         world = 0.0 - world
     wrap = None
-    if np.isfinite(world).all() and not _is_monotonic(world) and units.lower().startswith("degree"):
+    angles = units.lower().startswith("deg") or "longitude" in text(coordinate, "standard_name")
+    if angles and np.isfinite(world).all() and not _is_monotonic(world):
         # Longitudes may jump where they pass 180 or 360 degrees.
         world, wrap = longitude_turn(world)
     problem = _problem(world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import re
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from amgsrn_core.errors import AmgsrnError
 
@@ -40,6 +42,14 @@ def import_netcdf4() -> ModuleType:
             f"NetCDF files need the netCDF4 package, which cannot be imported here ({error}); "
             "install it with: pip install netCDF4"
         ) from error
+
+
+def c_function(name: str) -> Any | None:
+    """Return a function of the C library that the netCDF4 module is linked to, or None."""
+    try:
+        return getattr(ctypes.CDLL(import_netcdf4()._netCDF4.__file__), name, None)
+    except (OSError, AttributeError):
+        return None
 
 
 @contextmanager

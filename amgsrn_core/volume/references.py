@@ -6,12 +6,15 @@ Reference: the NetCDF Climate and Forecast conventions 1.10, chapters 2.7 (group
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import logging
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+from amgsrn_core.volume.netcdf_library import c_function
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,18 @@ def identity(variable: Any) -> tuple[str, str]:
 def same_dimension(one: Any, other: Any) -> bool:
     """Tell whether two dimensions are the same: a group may have its own of a known name."""
     return one.name == other.name and one.group().path == other.group().path
+
+
+def hidden_dimensions(variable: Any) -> list[str]:
+    """Return dimensions of a variable that the netCDF4 module takes for others.
+
+    It finds them by their names: one of a group above is hidden by one of the variable's own group.
+    """
+    inquire = c_function("nc_inq_vardimid")
+    numbers = (ctypes.c_int * max(1, variable.ndim))()
+    if inquire is None or inquire(variable._grpid, variable._varid, numbers) != 0:
+        return []
+    return [dim.name for dim, at in zip(variable.get_dims(), numbers) if dim._dimid != at]
 
 
 def find_variable(group: Any, reference: str) -> Any | None:

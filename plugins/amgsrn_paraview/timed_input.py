@@ -33,6 +33,13 @@ def times_of(info: Any) -> tuple[float, ...]:
             "The input announces time steps without a time range; let its source set TIME_RANGE "
             "beside TIME_STEPS."
         )
+    for before, time in zip(times, times[1:]):
+        if not before < time:
+            raise ConfigurationError(
+                f"The input announces the time {time:g} after {before:g}; a series needs ascending "
+                "times, each once, so sort them in its source or train the current one (Time "
+                "Steps)."
+            )
     return times
 
 

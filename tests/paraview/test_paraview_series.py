@@ -103,13 +103,14 @@ def test_what_cannot_be_trained_is_one_sentence(trained):
     refusals = run.results["refusals"]
     assert "The input has no time steps" in refusals["untimed"]["message"]
     assert "set TIME_RANGE" in refusals["rangeless"]["message"]
+    assert "announces the time 2 after 2;" in refusals["repeated"]["message"]
     assert "Stopped before every time step was read" in refusals["aborted"]["message"]
     assert refusals["later"] == refusals["aborted"]  # another time is not "go on"
     assert refusals["after"]["state"] in ("starting", "training")
     broken = run.results["from_files"]["broken"]
     assert broken["message"].startswith("The input cannot be read at the time 2;")
     ours = {line for line in run.messages if "AMGSRN" in line}
-    assert len(ours) == 5  # these four, and the model that was not replaced
+    assert len(ours) == 6  # these five, and the model that was not replaced
 
 
 @pytest.mark.mpi

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sample_volumes import coordinate, field, ramp, write_netcdf
 
-from amgsrn_core.errors import VariableNotFoundError
+from amgsrn_core.errors import VariableNotFoundError, VolumeError
 from amgsrn_core.volume import Volume, open_volume
 from amgsrn_core.volume.netcdf_library import import_netcdf4
 from amgsrn_core.volume.references import find_variable
@@ -121,6 +121,19 @@ def test_a_group_has_dimensions_of_its_own(tmp_path: Path) -> None:
     timed = open_volume(path, "fine/a", 1)
     assert timed.time is not None and timed.time.values == (0, 1)
     assert np.array_equal(timed.read().values[0], ramp(2, 2, 5, 4)[1])
+
+
+def test_a_dimension_that_the_library_confuses_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    with import_netcdf4().Dataset(str(path), "w") as dataset:
+        dimensions = [dataset.createDimension(n, s) for n, s in zip("zyx", (2, 3, 6))]
+        group = dataset.createGroup("g")
+        group.createDimension("x", 4)
+        group.createVariable("v", "f4", dimensions)
+        dataset.createVariable("w", "f4", dimensions)[:] = ramp(2, 3, 6)
+    assert open_volume(path, "w").dims == (2, 3, 6)
+    with pytest.raises(VolumeError, match="'v' has the dimension x of a group above"):
+        open_volume(path, "g/v")
 
 
 def test_paths_tell_which_variables_describe_others(tmp_path: Path) -> None:

@@ -47,7 +47,10 @@ output.GetPointData().SetScalars(values)
 """
 
 
-def wave(announce=ANNOUNCE + "info.Set(e.TIME_RANGE(), [0.0, 5.0], 2)"):
+RANGED = ANNOUNCE + "info.Set(e.TIME_RANGE(), [0.0, 5.0], 2)"
+
+
+def wave(announce=RANGED):
     """Return a source of data that no file has."""
     source = pv.ProgrammableSource(
         OutputDataSetType="vtkImageData", Script=WAVE, ScriptRequestInformation=announce
@@ -186,6 +189,7 @@ def refusals():
     for key, source in (
         ("untimed", pv.Wavelet(WholeExtent=[-4, 4, -4, 4, -4, 4])),
         ("rangeless", wave(ANNOUNCE)),
+        ("repeated", wave(RANGED.replace("2.0,", "2.0, 2.0,"))),
     ):
         trainer, _ = trainer_of(source)
         trainer.UpdatePipeline()

@@ -318,7 +318,8 @@ class Decoder:
         outside = np.zeros(raw.shape, dtype=bool) if ranged else None
         # Slice by slice: the products are float64, the result need not be.
         for index, stored in enumerate(raw):
-            unpacked = stored * np.float64(self._scale) + self._offset
+            # NumPy 1 would multiply float32 by a number of double precision in float32.
+            unpacked = stored.astype(np.float64) * self._scale + self._offset
             values[index] = unpacked
             if outside is not None:
                 outside[index] = _is_outside(unpacked, self._unpacked_range)

@@ -649,6 +649,13 @@ def test_bounds_of_the_wider_type_of_the_packing_are_unpacked(tmp_path: Path) ->
     assert volume.read().values[0][volume.read().valid].tolist() == [30, 40, 50]
 
 
+def test_packed_floats_are_unpacked_in_double_precision(tmp_path: Path) -> None:
+    stored = np.random.default_rng(3).normal(0, 1e4, (8, 9, 10)).astype("f4")
+    packed = {"scale_factor": 0.3, "add_offset": 1234.567}
+    values = opened(tmp_path, stored, **packed).read().values[0]
+    assert np.array_equal(values.astype("f4"), (stored.astype("f8") * 0.3 + 1234.567).astype("f4"))
+
+
 def test_a_missing_value_beyond_the_type_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

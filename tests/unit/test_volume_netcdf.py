@@ -649,6 +649,31 @@ def test_bounds_of_the_wider_type_of_the_packing_are_unpacked(tmp_path: Path) ->
     assert volume.read().values[0][volume.read().valid].tolist() == [30, 40, 50]
 
 
+@pytest.mark.parametrize(
+    ("scale", "bounds", "dtype"),
+    [("f4", "f8", "i2"), ("f8", "f4", "i2"), ("i4", "f4", "i2"), ("f4", "i4", "i2")],
+)
+def test_bounds_of_another_type_than_the_packing_are_stored_numbers(
+    tmp_path: Path, scale: str, bounds: str, dtype: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    packed = {"scale_factor": np.array(10, scale)[()], "valid_range": np.array([3, 20], bounds)}
+    block = opened(tmp_path, ramp(2, 3, 4, dtype=dtype), **packed).read()
+    assert block.values[0][block.valid].tolist() == list(range(30, 210, 10))
+    # What is stored as whole numbers has seldom a range of others: that must not be silent.
+    assert ("valid_range of 'v'" in caplog.text) == (bounds[0] == "f")
+
+
+def test_floating_point_is_wider_than_whole_numbers(tmp_path: Path) -> None:
+    for dtype in ("i4", "i8"):
+        packed = {"scale_factor": np.float32(10), "valid_range": np.array([30, 50], "f4")}
+        block = opened(tmp_path, ramp(2, 3, 4, dtype=dtype), **packed).read()
+        assert block.values[0][block.valid].tolist() == [30, 40, 50]
+    # The wider of scale factor and offset is float32, not float64, which holds the values of both.
+    packed = {"scale_factor": np.int32(10), "add_offset": np.float32(0)}
+    block = opened(tmp_path, ramp(2, 3, 4), valid_range=np.array([3, 5], "f4"), **packed).read()
+    assert block.values[0][block.valid].tolist() == [30, 40, 50]
+
+
 def test_packed_floats_are_unpacked_in_double_precision(tmp_path: Path) -> None:
     stored = np.random.default_rng(3).normal(0, 1e4, (8, 9, 10)).astype("f4")
     packed = {"scale_factor": 0.3, "add_offset": 1234.567}

@@ -90,6 +90,8 @@ class _Parser(argparse.ArgumentParser):
     """Reports a wrong command line as an error like any other, in one sentence."""
 
     def error(self, message: str) -> NoReturn:
+        if message.endswith("expected one argument"):
+            message += " (one that begins with a dash as --OPTION=-VALUE)"
         raise UsageError(f"{message}; see `{self.prog} --help`.")
 
 

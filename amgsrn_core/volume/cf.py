@@ -371,7 +371,8 @@ class Decoder:
             _tell_of_stored_range(variable, name, dtype)
             if self._dtype.kind == "f":
                 # One with more digits than the data must not cut off the extreme itself.
-                bound = self._dtype.type(bound)
+                with np.errstate(over="ignore"):
+                    bound = self._dtype.type(bound)
             stored[side], unpacked[side] = self._as_meant(variable, name, bound), None
         return (stored[0], stored[1]), (unpacked[0], unpacked[1])
 
@@ -445,11 +446,15 @@ def _is_range_unsigned(variable: Any) -> bool:
         return False
     ends = {side: v for side, _, v, kind in _bounds(variable) if not _is_unpacked(variable, kind)}
     low, high = ends.get(0), ends.get(1)
-    if high is None or not np.iinfo(dtype).max < high <= np.iinfo(f"u{dtype.itemsize}").max:
+    if high is None or (low is not None and low < 0):
+        return False
+    beyond = np.iinfo(dtype).max < high <= np.iinfo(f"u{dtype.itemsize}").max
+    wrapped = low is not None and np.iinfo(dtype).min <= high < 0  # 255 as a byte: -1
+    if not (beyond or wrapped):
         return False
     if dtype.itemsize == 1:
-        return low is None or low >= 0
-    if low is None or low < 0:
+        return True
+    if low is None:
         return False
     tell(
         variable,

@@ -65,7 +65,8 @@ def library_path(path: Path) -> Iterator[str]:
         The file cannot be opened.
     """
     name = os.fspath(path)
-    if re.fullmatch(r"[^\\\ud800-\udfff]*", name) and not name[:1].isspace():
+    plain = re.fullmatch(r"[^\\\ud800-\udfff]*", name) and not name[:1].isspace()
+    if plain or os.name != "posix":
         yield name
         return
     descriptor = os.open(name, os.O_RDONLY)

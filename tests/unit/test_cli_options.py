@@ -73,6 +73,14 @@ def test_a_whole_text_is_tried_as_one_name_first(
     assert variables(given, str(make(tmp_path))) == chosen  # type: ignore[operator]
 
 
+def test_a_name_that_begins_with_a_dash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = str(netcdf_file(tmp_path))
+    assert main(["train", source, "-o", "a.amgsrn", "--variable", "-speed"]) == 2
+    assert "--OPTION=-VALUE" in capsys.readouterr().err
+    assert main(["train", source, "-o", str(tmp_path / "a.amgsrn"), "--variable=-speed"]) == 1
+    assert "There is no variable '-speed'" in capsys.readouterr().err
+
+
 def test_blanks_around_a_name_count_where_the_file_has_them(tmp_path: Path) -> None:
     assert variables([" edge "], str(vtk_file(tmp_path))) == (" edge ",)
     assert variables([" edge ,u"], str(vtk_file(tmp_path))) == (" edge ", "u")

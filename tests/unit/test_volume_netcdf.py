@@ -535,6 +535,8 @@ def test_bounds_of_unsigned_numbers_are_stored_in_the_same_bits(
         {"valid_range": np.array([0.0, 255.0])},
         {"valid_min": np.int16(0), "valid_max": np.int16(255)},
         {"valid_max": np.int16(255)},
+        {"valid_range": np.array([0, -1], "i1")},  # 255 as a byte
+        {"valid_min": np.int8(0), "valid_max": np.int8(-1)},
     ],
 )
 def test_a_byte_with_a_range_to_255_is_unsigned(tmp_path: Path, attributes: dict) -> None:
@@ -562,13 +564,11 @@ def test_a_byte_with_a_range_to_255_is_unsigned(tmp_path: Path, attributes: dict
 
 def test_a_byte_with_a_range_of_signed_numbers_stays_signed(tmp_path: Path) -> None:
     values = np.arange(-12, 12, dtype="i1").reshape(2, 3, 4)
-    for bounds in ([0, 127], [-128, 255], [0, 300], [-10, 10]):
+    for bounds in ([0, 127], [-128, 255], [0, 300], [-10, 10], [-10, -1]):
         low, high = bounds
         block = opened(tmp_path, values, valid_range=np.array(bounds, "i2")).read()
         valid = (values >= low) & (values <= high)
-        assert np.array_equal(valid.all() if block.valid is None else block.valid, valid) or (
-            block.valid is None and valid.all()
-        )
+        assert np.array_equal(np.ones_like(valid) if block.valid is None else block.valid, valid)
         assert np.array_equal(block.values[0][valid], values[valid])
 
 
@@ -576,8 +576,9 @@ def test_shorts_with_a_range_of_unsigned_numbers_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     counts = np.round(FULL * 65535).astype("u2")
-    volume = opened(tmp_path, counts.view("i2"), valid_range=np.array([0, 65535], "i4"))
-    assert np.array_equal(volume.read().values[0], counts) and volume.read().valid is None
+    for bounds in (np.array([0, 65535], "i4"), np.array([0, -1], "i2")):
+        volume = opened(tmp_path, counts.view("i2"), valid_range=bounds)
+        assert np.array_equal(volume.read().values[0], counts) and volume.read().valid is None
     assert "one of unsigned numbers" in caplog.text
 
 

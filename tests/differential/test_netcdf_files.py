@@ -17,6 +17,7 @@ EXAMPLES = os.environ.get("AMGSRN_EXAMPLES", "")
 
 
 @pytest.mark.differential
+@pytest.mark.timeout(0 if EXAMPLES else 600)
 @settings(
     max_examples=int(EXAMPLES or 500),
     derandomize=not EXAMPLES,

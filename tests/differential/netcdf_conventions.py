@@ -259,7 +259,10 @@ def _axis(dimension: Dimension) -> AxisMeaning:
     if texts.get("positive", "").lower() == "down":
         world = -world
     around = False
-    if not _is_monotonic(world) and texts.get("units", "").startswith("degree"):
+    turns = texts.get("units", "").startswith("degree") or "longitude" in texts.get(
+        "standard_name", ""
+    )
+    if turns and not _is_monotonic(world) and np.ptp(world) <= 360.0:
         turned = np.unwrap(world, period=360.0)
         around = _is_monotonic(turned)
         world = turned if around else world

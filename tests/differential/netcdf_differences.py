@@ -301,7 +301,7 @@ def _xarray_differs(recipe: Recipe, meaning: Meaning, path: Path) -> Iterator[Di
 
     It knows no valid ranges (so neither bytes that they make unsigned) and no default fill value.
     It gives the sign of `_Unsigned` to fill values, but not to missing values nor in big-endian
-    variables. It looks for missing values after packed integers have become float32.
+    variables. It looks for missing values after large integers have become floats.
     """
     numbers = recipe.numbers
     types = {name: dtype for name, dtype, _ in numbers.attributes}
@@ -311,7 +311,9 @@ def _xarray_differs(recipe: Recipe, meaning: Meaning, path: Path) -> Iterator[Di
         types.get("missing_value") == numbers.dtype or recipe.storage.endian == "big"
     ):
         return
-    if meaning.fields[0].packed and numbers.dtype in ("i4", "u4", "i8", "u8"):
+    if numbers.dtype in ("i8", "u8") or (
+        meaning.fields[0].packed and numbers.dtype in ("i4", "u4")
+    ):
         return
     with warnings.catch_warnings():
         # Of several fill values, and of a sign that nothing needs.

@@ -228,6 +228,21 @@ def test_levels_that_descend_downwards_keep_their_order(tmp_path: Path) -> None:
     assert np.array_equal(volume.read().values[0], ramp(3, 2, 2))
 
 
+def test_longitudes_jump_by_no_more_than_one_turn(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Nobody said that -9999 stands for none; it is no longitude all the same.
+    path = write_netcdf(
+        tmp_path / "a.nc",
+        {
+            "x": coordinate("x", [-9999, 10, 5, 0], units="degrees_east"),
+            "v": field(ramp(2, 3, 4)),
+        },
+    )
+    assert open_volume(path).geometry.axes[2].coordinates.tolist() == [0, 1, 2, 3]
+    assert "'x' are not strictly monotonic" in caplog.text
+
+
 def test_longitudes_may_pass_the_date_line(tmp_path: Path) -> None:
     path = write_netcdf(
         tmp_path / "a.nc",

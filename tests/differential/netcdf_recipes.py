@@ -456,11 +456,11 @@ def _space(
 
 
 @st.composite
-def _time(draw: st.DrawFn, size: int, plain: bool) -> Dimension:
-    """Draw a dimension of time."""
+def _time(draw: st.DrawFn, size: int, plain: bool, wide: bool) -> Dimension:
+    """Draw a dimension of time; `wide` where three others of several samples are beside it."""
     how = draw(st.sampled_from(["since", "since", "name", "axis", "standard_name", "ocean_time"]))
     if how == "name":
-        names = ["time", "Time", "TIME", "times"] + (["t"] if size > 1 else [])
+        names = ["time", "Time", "TIME", "times"] + (["t"] if wide and size > 1 else [])
         return Dimension("time", draw(st.sampled_from(names)), size)
     steps = [draw(st.sampled_from([1, 1, 6])) for _ in range(size)]
     values: list[Number] = np.cumsum(steps).tolist()
@@ -587,7 +587,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
     others: list[Dimension] = []
     if in_focus["time"] or draw(st.booleans()):
         steps = draw(st.sampled_from([1, 2, 3, 4] if in_focus["time"] else [1, 2]))
-        others.append(draw(_time(steps, not in_focus["time"])))
+        others.append(draw(_time(steps, not in_focus["time"], 1 not in sizes)))
     if in_focus["time"] or in_focus["axes"] or draw(st.sampled_from([False] * 4 + [True])):
         names_left = ["member", "tile"][: draw(st.integers(0, 2))]
         others += [draw(_extra(name)) for name in names_left]

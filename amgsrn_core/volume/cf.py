@@ -318,7 +318,8 @@ class Decoder:
         outside = np.zeros(raw.shape, dtype=bool) if ranged else None
         # Slice by slice: the products are float64, the result need not be.
         for index, stored in enumerate(raw):
-            unpacked = stored * np.float64(self._scale) + self._offset
+            # NumPy 1 would multiply float32 by a number of double precision in float32.
+            unpacked = stored.astype(np.float64) * self._scale + self._offset
             values[index] = unpacked
             if outside is not None:
                 outside[index] = _is_outside(unpacked, self._unpacked_range)
@@ -367,6 +368,7 @@ class Decoder:
                 inexact = 4 * _precision(variable, dtype) * (abs(bound) + abs(self._offset))
                 stored[side], unpacked[side] = None, bound + (inexact if side else -inexact)
                 continue
+            _tell_of_stored_range(variable, name, dtype)
             if self._dtype.kind == "f":
                 # One with more digits than the data must not cut off the extreme itself.
                 with np.errstate(over="ignore"):
@@ -482,11 +484,23 @@ def _is_unpacked(variable: Any, dtype: np.dtype) -> bool:
     in the units of the unpacked data; otherwise in those of the stored numbers.
     """
     packing = _packing_dtype(variable)
-    if packing is None:
-        return False
-    if dtype.kind == "f" and variable.dtype.kind in "iu":
-        return True
-    return dtype == packing and dtype.itemsize > variable.dtype.itemsize
+    return packing is not None and dtype == packing and _width(dtype) > _width(variable.dtype)
+
+
+def _width(dtype: np.dtype) -> tuple[bool, int]:
+    """Return what orders types by width: floating point is wider than any whole numbers."""
+    return dtype.kind == "f", dtype.itemsize
+
+
+def _tell_of_stored_range(variable: Any, name: str, dtype: np.dtype) -> None:
+    """Warn of a bound that is meant for whole stored numbers though it is a floating-point one."""
+    packing = _packing_dtype(variable)
+    if packing is not None and dtype.kind == "f" and variable.dtype.kind in "iu":
+        tell(
+            variable,
+            f"{name} of '{variable.name}' is {dtype} and not {packing}, as its packing is, and so "
+            "it is taken for one of the stored numbers (NetCDF Users Guide).",
+        )
 
 
 def _packing_dtype(variable: Any) -> np.dtype | None:
@@ -496,7 +510,7 @@ def _packing_dtype(variable: Any) -> np.dtype | None:
     if all(_numbers(variable, name) == [usual[name]] for name in given):
         return None
     types = [np.asarray(variable.getncattr(name)).dtype for name in given]
-    return np.result_type(*types) if all(dtype.kind in "iuf" for dtype in types) else None
+    return max(types, key=_width) if all(dtype.kind in "iuf" for dtype in types) else None
 
 
 def _precision(variable: Any, dtype: np.dtype) -> float:

@@ -321,8 +321,8 @@ def _axis(dimension: Any, coordinate: Any | None) -> Axis:
         world = 0.0 - world
     wrap = None
     angles = units.lower().startswith("deg") or "longitude" in text(coordinate, "standard_name")
-    if angles and np.isfinite(world).all() and not _is_monotonic(world):
-        # Longitudes may jump where they pass 180 or 360 degrees.
+    if angles and np.isfinite(world).all() and np.ptp(world) <= 360 and not _is_monotonic(world):
+        # Longitudes may jump where they pass 180 or 360 degrees, by one turn.
         world, wrap = longitude_turn(world)
     problem = _problem(world)
     if problem:

@@ -228,6 +228,21 @@ def test_levels_that_descend_downwards_keep_their_order(tmp_path: Path) -> None:
     assert np.array_equal(volume.read().values[0], ramp(3, 2, 2))
 
 
+def test_longitudes_jump_by_no_more_than_one_turn(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Nobody said that -9999 stands for none; it is no longitude all the same.
+    path = write_netcdf(
+        tmp_path / "a.nc",
+        {
+            "x": coordinate("x", [-9999, 10, 5, 0], units="degrees_east"),
+            "v": field(ramp(2, 3, 4)),
+        },
+    )
+    assert open_volume(path).geometry.axes[2].coordinates.tolist() == [0, 1, 2, 3]
+    assert "'x' are not strictly monotonic" in caplog.text
+
+
 def test_longitudes_may_pass_the_date_line(tmp_path: Path) -> None:
     path = write_netcdf(
         tmp_path / "a.nc",
@@ -648,6 +663,38 @@ def test_bounds_of_the_wider_type_of_the_packing_are_unpacked(tmp_path: Path) ->
         valid_max=50.0,
     )
     assert volume.read().values[0][volume.read().valid].tolist() == [30, 40, 50]
+
+
+@pytest.mark.parametrize(
+    ("scale", "bounds", "dtype"),
+    [("f4", "f8", "i2"), ("f8", "f4", "i2"), ("i4", "f4", "i2"), ("f4", "i4", "i2")],
+)
+def test_bounds_of_another_type_than_the_packing_are_stored_numbers(
+    tmp_path: Path, scale: str, bounds: str, dtype: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    packed = {"scale_factor": np.array(10, scale)[()], "valid_range": np.array([3, 20], bounds)}
+    block = opened(tmp_path, ramp(2, 3, 4, dtype=dtype), **packed).read()
+    assert block.values[0][block.valid].tolist() == list(range(30, 210, 10))
+    # What is stored as whole numbers has seldom a range of others: that must not be silent.
+    assert ("valid_range of 'v'" in caplog.text) == (bounds[0] == "f")
+
+
+def test_floating_point_is_wider_than_whole_numbers(tmp_path: Path) -> None:
+    for dtype in ("i4", "i8"):
+        packed = {"scale_factor": np.float32(10), "valid_range": np.array([30, 50], "f4")}
+        block = opened(tmp_path, ramp(2, 3, 4, dtype=dtype), **packed).read()
+        assert block.values[0][block.valid].tolist() == [30, 40, 50]
+    # The wider of scale factor and offset is float32, not float64, which holds the values of both.
+    packed = {"scale_factor": np.int32(10), "add_offset": np.float32(0)}
+    block = opened(tmp_path, ramp(2, 3, 4), valid_range=np.array([3, 5], "f4"), **packed).read()
+    assert block.values[0][block.valid].tolist() == [30, 40, 50]
+
+
+def test_packed_floats_are_unpacked_in_double_precision(tmp_path: Path) -> None:
+    stored = np.random.default_rng(3).normal(0, 1e4, (8, 9, 10)).astype("f4")
+    packed = {"scale_factor": 0.3, "add_offset": 1234.567}
+    values = opened(tmp_path, stored, **packed).read().values[0]
+    assert np.array_equal(values.astype("f4"), (stored.astype("f8") * 0.3 + 1234.567).astype("f4"))
 
 
 def test_a_missing_value_beyond_the_type_is_told(

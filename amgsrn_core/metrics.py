@@ -25,6 +25,9 @@ _TAPS = 11
 _SIGMA = 1.5
 _K1, _K2 = 0.01, 0.03
 
+# From so many ranges away from 0 on, SSIM works with differences.
+_FAR = 1e3
+
 # Voxels of one tile with its halo: 16 MiB for each float64 temporary, of which there are about ten.
 _TILE_VOXELS = 1 << 21
 
@@ -365,11 +368,19 @@ def _local_ssim(
 ) -> np.ndarray:
     """Return the SSIM of every window that lies inside the arrays [z, y, x]."""
     x, y = data.astype(np.float64), model.astype(np.float64)
+    # The variances of values far from 0 would drown in the squares of these.
+    level = float(x.flat[0])
+    level = level if np.isfinite(level) and abs(level) > _FAR * value_range else 0.0
+    x -= level
+    y -= level
     mean_x, mean_y = _filtered(x, windows), _filtered(y, windows)
     product = mean_x * mean_y
     covariance = _filtered(x * y, windows) - product
     squares = mean_x * mean_x + mean_y * mean_y
     variances = _filtered(x * x + y * y, windows) - squares
+    if level:
+        mean_x, mean_y = mean_x + level, mean_y + level
+        product, squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
     c1, c2 = (_K1 * value_range) ** 2, (_K2 * value_range) ** 2
     with np.errstate(invalid="ignore"):  # 0 / 0 in a constant field, which is excluded later
         luminance = (2.0 * product + c1) / (squares + c1)

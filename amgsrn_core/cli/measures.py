@@ -131,6 +131,7 @@ class Measures:
             name=name.replace("-", "_"),
             components=components or tuple(f"{part}_error" for part in reference.components),
             units="" if components else reference.units,
+            dtype=np.float32 if components else self._model.dtype,
         )
 
     def _write_table(
@@ -173,7 +174,7 @@ class _Histogram:
     COLUMNS = ("component", "from", "to", "reference", "model", "error_from", "error_to", "error")
 
     def __init__(self, minimum: np.ndarray, maximum: np.ndarray) -> None:
-        spans = np.maximum(maximum - minimum, np.finfo(np.float32).tiny)
+        spans = np.where(maximum > minimum, maximum - minimum, np.finfo(np.float32).tiny)
         self._values = [
             np.linspace(low, low + span, _BINS + 1) for low, span in zip(minimum, spans)
         ]

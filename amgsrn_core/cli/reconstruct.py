@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         units=index.units,
         missing=index.missing,
         time=index.time,
+        dtype=series.value_dtype,
     )
 
     from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once

@@ -175,7 +175,10 @@ class _Reporter:
 
         self.phases.setdefault(progress.phase, time.time())
         if time.monotonic() - self._written >= _STATUS_SECONDS or progress.phase == "saving":
-            span = progress.network
+            span = None
+            if progress.network is not None:
+                low, high = progress.network.value_range
+                span = (high - low).tolist()
             self._publish(
                 {
                     "phase": progress.phase,
@@ -183,7 +186,7 @@ class _Reporter:
                     "loss": None if progress.loss != progress.loss else progress.loss,
                     "seconds": progress.seconds,
                     "eta": progress.eta_seconds,
-                    "span": None if span is None else (span.maximum - span.minimum).tolist(),
+                    "span": span,
                 }
             )
         if leaving.is_set():

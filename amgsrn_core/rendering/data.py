@@ -10,6 +10,7 @@ from amgsrn_core.archive import ModelIndex
 from amgsrn_core.config import NetworkConfig, Triple, option
 from amgsrn_core.ensemble import NeuralVolume
 from amgsrn_core.macro_cells import voxel_cells
+from amgsrn_core.training.sampling import normalised_values
 from amgsrn_core.volume import Volume
 
 
@@ -29,7 +30,8 @@ def model_of_data(volume: Volume, device: str = "auto", *, backend: str = "auto"
     Parameters
     ----------
     volume : Volume
-        Read as a whole; the result takes about three times the memory of its values as float32.
+        Read as a whole; the result takes about three times the memory of its values as float32,
+        and for a while another two times where these are float64.
     device, backend : str
         See :meth:`NeuralVolume.open`.
 
@@ -45,13 +47,16 @@ def model_of_data(volume: Volume, device: str = "auto", *, backend: str = "auto"
     index = ModelIndex.of_volume(
         volume, summary.minimum.tolist(), summary.maximum.tolist(), network
     )
-    low, span = (
-        values.astype(np.float32)[:, None, None, None]
-        for values in (summary.minimum, summary.maximum - summary.minimum)
-    )
-    features = block.values
-    features -= low
-    features /= np.where(span > 0, span, 1)
+    if index.is_scaled_in_double or block.values.dtype != np.float32:
+        features = normalised_values(block, summary.minimum, summary.maximum)
+    else:
+        low, span = (
+            values.astype(np.float32)[:, None, None, None]
+            for values in (summary.minimum, summary.maximum - summary.minimum)
+        )
+        features = block.values
+        features -= low
+        features /= np.where(span > 0, span, 1)
     np.clip(features, 0, 1, out=features)  # missing voxels may hold anything
     state = {
         "feature_grids": features[None],

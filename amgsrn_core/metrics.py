@@ -64,6 +64,7 @@ class Metrics:
     For a volume with several components, `nrmse` is the root mean square of the components'
     NRMSE and `psnr` = -20 log10 `nrmse`, so that each counts by its own range; `ssim` is the
     components' mean, `rmse` their root mean square, `max_error` and `value_range` the largest.
+    What there is nothing to compute of, such as the PSNR of a constant field, is NaN.
     Constant components have no range and count in `rmse` and `max_error` only. With one component
     all of these are the usual definitions.
 
@@ -152,21 +153,25 @@ def compare(
     Raises
     ------
     VolumeError
-        When the reference is unusable, or no voxel has a value in both.
+        When the reference cannot be read, or no voxel has a value in both though one of them has
+        values.
     """
-    summary = reference.check()
+    summary = reference.survey()
     lows, highs = np.asarray(summary.minimum), np.asarray(summary.maximum)
+    if not summary.valid_count:
+        lows = highs = np.full(reference.n_components, math.nan)
     windows = _windows(reference.dims)
     halo = tuple(len(w) // 2 for w in windows) if with_ssim else (0, 0, 0)
     parts = list(bricks) or [reference.geometry.resolve()]
     errors = [_Errors(reference.n_components) for _ in parts]
     similarity = _Mean(reference.n_components)
-    missing = 0
+    missing, is_empty = 0, not summary.valid_count
     for core in _tiles(reference.dims, halo, tile_voxels):
         outer = _grown(core, halo, reference.dims)
         inner = _relative(core, outer)
         data, model = reference.read(outer), decode(outer)
         valid = _both(data.valid, model.valid)
+        is_empty = is_empty and model.valid is not None and not model.valid.any()
         if model.valid is not None:
             has_value = slice(None) if data.valid is None else data.valid[inner]
             missing += int(np.count_nonzero(~model.valid[inner][has_value]))
@@ -180,7 +185,7 @@ def compare(
             mask = None if valid is None else valid[inner]
             watch(core, data.values[(..., *inner)], model.values[(..., *inner)], mask)
     total = _Errors.sum(errors)
-    if not total.count:
+    if not total.count and not is_empty:
         raise VolumeError("The model and the volume have no voxel with a value in common.")
     return _metrics(reference, lows, highs, total, errors, similarity, missing)
 
@@ -313,7 +318,7 @@ def _metrics(
     ranges = highs - lows
     varied = ranges > 0
     rmse, ssims = total.rmse(), similarity.means()
-    nrmse = float(np.sqrt(np.mean((rmse[varied] / ranges[varied]) ** 2)))
+    nrmse = _root_mean_square(rmse[varied] / ranges[varied])
     per_component = tuple(
         ComponentMetrics(
             name=reference.components[c],
@@ -321,7 +326,7 @@ def _metrics(
             psnr=_psnr(float(rmse[c]), float(ranges[c])),
             ssim=float(ssims[c]),
             rmse=float(rmse[c]),
-            max_error=float(total.largest[c]),
+            max_error=float(total.largest[c]) if total.count else math.nan,
             nrmse=float(rmse[c] / ranges[c]) if varied[c] else math.nan,
             minimum=float(lows[c]),
             maximum=float(highs[c]),
@@ -330,9 +335,9 @@ def _metrics(
     )
     return Metrics(
         psnr=_psnr(nrmse, 1.0),
-        ssim=float(np.mean(ssims[varied])),
+        ssim=float(np.mean(ssims[varied])) if varied.any() else math.nan,
         rmse=_root_mean_square(rmse),
-        max_error=float(total.largest.max()),
+        max_error=float(total.largest.max()) if total.count else math.nan,
         nrmse=nrmse,
         value_range=float(ranges.max()),
         voxels=total.count,
@@ -354,7 +359,7 @@ def _brick_metrics(part: _Errors, ranges: np.ndarray) -> BrickMetrics:
 
 
 def _root_mean_square(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
+    return float(np.sqrt(np.mean(np.square(values)))) if len(values) else math.nan
 
 
 def _psnr(rmse: float, value_range: float) -> float:

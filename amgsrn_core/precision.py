@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from amgsrn_core.errors import VolumeError
+
 # Of a range this part may be lost to rounding: an error of 90 dB, which no network reaches.
 _ROUNDING = 1e-4
 
@@ -19,8 +21,8 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 Ranges = Iterable[tuple[Sequence[float], Sequence[float]]]
 """Lowest and highest values of each component, perhaps of several parts of the data."""
 
-SPANS = (1e-140, 1e140)
-"""Ranges between which the squares of errors are numbers of double precision."""
+# Spans whose squares are numbers of double precision, those of small errors included.
+_SPANS = (1e-140, 1e140)
 
 
 def type_of_numbers(source: Any) -> np.dtype:
@@ -54,6 +56,17 @@ def is_moderate(ranges: Ranges) -> bool:
     largest = [max(abs(a), abs(b)) for low, high in ranges for a, b in zip(low, high)]
     sizes = all(size == 0 or _MODERATE[0] <= size <= _MODERATE[1] for size in largest)
     return sizes and type_of_ranges(ranges) == np.float32
+
+
+def refuse_spans(names: Sequence[str], low: np.ndarray, high: np.ndarray) -> None:
+    """Raise VolumeError where components [C] span what errors cannot be computed of."""
+    for name, least, most in zip(names, low.tolist(), high.tolist()):
+        if least < most and not _SPANS[0] < most - least < _SPANS[1]:
+            raise VolumeError(
+                f"The values of '{name}' go from {least:g} to {most:g}. What can be learned spans "
+                f"{_SPANS[0]:g} to {_SPANS[1]:g}: mark what is no value as missing, or use other "
+                "units."
+            )
 
 
 def normalise(values: np.ndarray, low: float, high: float) -> np.ndarray:

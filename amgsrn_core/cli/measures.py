@@ -65,8 +65,9 @@ class Measures:
             if "error" in self._tests:
                 writer = stack.enter_context(self._writer("error"))
             if "histogram" in self._tests:
-                summary = reference.check()
-                self._histogram = _Histogram(summary.minimum, summary.maximum)
+                summary = reference.survey()
+                if summary.valid_count:
+                    self._histogram = _Histogram(summary.minimum, summary.maximum)
 
             def watch(
                 extent: Extent, data: np.ndarray, decoded: np.ndarray, valid: np.ndarray | None

@@ -17,7 +17,7 @@ from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import AmgsrnError, OutOfMemoryError, is_out_of_memory
 from amgsrn_core.macro_cells import network_cells
 from amgsrn_core.networks import SceneNetwork, initial_network, network_from_state
-from amgsrn_core.precision import is_moderate
+from amgsrn_core.precision import is_moderate, refuse_spans
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.compression import Packed, compressed
 from amgsrn_core.training.fit import FitResult, fit
@@ -118,6 +118,7 @@ def fit_brick(
     """
     inner = inner_voxels(record)
     low, high = value_range(block)
+    refuse_spans([f"component {number}" for number in range(len(low))], low, high)
     record = _ranged(record, low, high)
     nothing = FitResult(True, 0, 0.0, History())
     zeros = np.zeros(len(low))

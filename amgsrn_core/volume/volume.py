@@ -13,7 +13,7 @@ from typing import Any, Optional
 import numpy as np
 
 from amgsrn_core.errors import VolumeError
-from amgsrn_core.precision import SPANS, type_of_numbers
+from amgsrn_core.precision import refuse_spans, type_of_numbers
 from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
 
 logger = logging.getLogger(__name__)
@@ -296,7 +296,16 @@ class Volume(ABC):
         VolumeError
             No valid voxel, a field that is constant in all components, or infinite values.
         """
-        return self.summarise(self.read(extent) for extent in self.slabs())
+        summary = self.survey()
+        self.refuse_unfit(summary)
+        return summary
+
+    def survey(self) -> FieldSummary:
+        """Read everything once and return the value range, whatever it is."""
+        summary = FieldSummary.of_nothing(self.n_components)
+        for extent in self.slabs():
+            summary = summary.with_block(self.read(extent))
+        return summary
 
     def summarise(self, blocks: Iterable[Block]) -> FieldSummary:
         """Return the value range over blocks that together are the volume; see :meth:`check`."""
@@ -319,14 +328,7 @@ class Volume(ABC):
                 f"'{self.name}' is constant ({level} everywhere); "
                 "there is nothing to learn from it."
             )
-        for name, low, high in zip(self.components, summary.minimum, summary.maximum):
-            with np.errstate(over="ignore"):
-                span = float(high - low)
-            if span and not SPANS[0] < span < SPANS[1]:
-                raise VolumeError(
-                    f"The values of '{name}' span {span:g}; they can be learned where they span "
-                    f"{SPANS[0]:g} to {SPANS[1]:g}, so use other units."
-                )
+        refuse_spans(self.components, summary.minimum, summary.maximum)
 
     @abstractmethod
     def _load(self, extent: Extent) -> Iterator[Loaded]:

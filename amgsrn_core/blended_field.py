@@ -223,6 +223,8 @@ class BlendedField:
                 # A point occurs once for each of its bricks.
                 values[at] += weights * some
                 gradients[at] += weights[..., None] * slopes
+                if self._in_double:  # the gradients of all weights together are 0
+                    some = some - self._lows[0]
                 gradients[at] += some[..., None] * parts.gradients[part, None, :]
         return values, gradients
 

@@ -33,6 +33,8 @@ def in_view_units(
     largest = np.maximum(np.abs(low), np.abs(high))
     offset, factor = low, np.where(high > low, high - low, 1.0)
     number = 0
+    if settings.component == "magnitude" and len(low) == 1 and low[0] >= 0:
+        settings = dataclasses.replace(settings, component=0)
     if settings.component == "magnitude":
         offset, factor = np.zeros_like(low), np.full_like(low, largest.max() or 1.0)
     else:

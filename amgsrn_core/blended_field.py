@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
 import numpy as np
 import torch
@@ -32,6 +32,23 @@ _ROUTED_POINTS = 1 << 20
 _FEW_POINTS, _GROUP_BRICKS = 1 << 12, 64
 
 
+class RescaledBricks:
+    """The bricks of a model in the ranges that another index gives them."""
+
+    def __init__(self, bricks: Bricks, index: ModelIndex) -> None:
+        self._bricks, self._index = bricks, index
+
+    def __len__(self) -> int:
+        return len(self._bricks)
+
+    def __getitem__(self, number: int) -> LoadedBrick:
+        low, high = self._index.value_range(self._index.bricks[number])
+        return self._bricks[number].rescaled(np.array(low), np.array(high))
+
+
+Bricks = Union[BrickCache[LoadedBrick], CachePart[LoadedBrick], RescaledBricks]
+
+
 class BlendedField:
     """The field of some bricks of a volume, in its index space.
 
@@ -42,7 +59,7 @@ class BlendedField:
     ----------
     index : ModelIndex
         Of one time step.
-    bricks : BrickCache or CachePart
+    bricks : BrickCache, CachePart or RescaledBricks
         The bricks that `index` lists.
     device : torch.device
         Where they are.
@@ -50,20 +67,29 @@ class BlendedField:
         The CPU kernels, if they evaluate the bricks.
     numbers : sequence of int, optional
         Which bricks take part; default: all that have values.
+    in_double : bool, optional
+        Whether the bricks' values are float64; default: what `index` says.
 
     Attributes
     ----------
     numbers : ndarray of int
+    dtype : numpy.dtype
+        Of the values: float32 or float64.
     """
 
     def __init__(
         self,
         index: ModelIndex,
-        bricks: BrickCache[LoadedBrick] | CachePart[LoadedBrick],
+        bricks: Bricks,
         device: torch.device,
         kernels: KernelLibrary | None,
         numbers: Sequence[int] | np.ndarray | None = None,
+        in_double: bool | None = None,
     ) -> None:
+        if in_double is None:
+            in_double = index.is_scaled_in_double
+        self._in_double = in_double
+        self.dtype: np.dtype = np.dtype(np.float64 if in_double else np.float32)
         if numbers is None:
             present = ("network", "constant")
             numbers = [i for i, brick in enumerate(index.bricks) if brick.state in present]
@@ -75,8 +101,8 @@ class BlendedField:
         lasts = np.array([[s.stop - 1 for s in reversed(box)] for box in boxes], dtype=float)
         self._scales = 2.0 / (lasts - self._firsts)
         ranges = [index.value_range(index.bricks[i]) for i in self.numbers]
-        self._lows = np.array([low for low, _ in ranges], dtype=np.float32)
-        self._spans = np.array([high for _, high in ranges], dtype=np.float32) - self._lows
+        self._lows = np.array([low for low, _ in ranges], dtype=self.dtype)
+        self._spans = np.array([high for _, high in ranges], dtype=self.dtype) - self._lows
 
     def near(self, low: np.ndarray, high: np.ndarray) -> BlendedField:
         """Return the field of the bricks that reach into a box [3], [3]; itself if all do."""
@@ -86,7 +112,12 @@ class BlendedField:
         if chosen.all() or not chosen.any():
             return self
         return BlendedField(
-            self._index, self._bricks, self._device, self._kernels, self.numbers[chosen]
+            self._index,
+            self._bricks,
+            self._device,
+            self._kernels,
+            self.numbers[chosen],
+            self._in_double,
         )
 
     @property
@@ -95,7 +126,7 @@ class BlendedField:
         return _ROUTED_POINTS if len(self._bricks) > 1 else self._network_batch
 
     def values(self, points: np.ndarray) -> np.ndarray:
-        """Return the values, float32 [N, C], at one batch of points."""
+        """Return the values [N, C] at one batch of points."""
         return self._blended(points, len(self._index.components), None)
 
     def density(self, points: np.ndarray) -> np.ndarray:
@@ -103,10 +134,10 @@ class BlendedField:
         return self._blended(points, 1, lambda network, local: network.density(local)[:, None])
 
     def with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return values [N, C] and gradients [N, C, 3] by index at one batch of points, float32."""
+        """Return values [N, C] and gradients [N, C, 3] by index at one batch of points."""
         shape = (len(points), len(self._index.components))
-        values = np.full(shape, np.nan, dtype=np.float32)
-        gradients = np.full((*shape, 3), np.nan, dtype=np.float32)
+        values = np.full(shape, np.nan, dtype=self.dtype)
+        gradients = np.full((*shape, 3), np.nan, dtype=self.dtype)
         chosen, inside = self._inside(points)
         values[chosen], gradients[chosen] = self._differentiated(inside)
         return values, gradients
@@ -140,7 +171,8 @@ class BlendedField:
 
         The property None is the value.
         """
-        values = np.full((len(index), columns), np.nan, dtype=np.float32)
+        dtype = self.dtype if of is None else np.float32
+        values = np.full((len(index), columns), np.nan, dtype=dtype)
         chosen, points = self._inside(index)
         if not len(chosen) or not len(self.numbers):
             return values
@@ -172,8 +204,8 @@ class BlendedField:
         """
         components = len(self._index.components)
         shape = (len(points), components)
-        values = np.full(shape, np.nan, dtype=np.float32)
-        gradients = np.full((*shape, 3), np.nan, dtype=np.float32)
+        values = np.full(shape, np.nan, dtype=self.dtype)
+        gradients = np.full((*shape, 3), np.nan, dtype=self.dtype)
         if not len(points) or not len(self.numbers):
             return values, gradients
         parts = self._blend.parts(points, gradients=True)
@@ -191,6 +223,8 @@ class BlendedField:
                 # A point occurs once for each of its bricks.
                 values[at] += weights * some
                 gradients[at] += weights[..., None] * slopes
+                if self._in_double:  # the gradients of all weights together are 0
+                    some = some - self._lows[0]
                 gradients[at] += some[..., None] * parts.gradients[part, None, :]
         return values, gradients
 
@@ -208,7 +242,7 @@ class BlendedField:
         `bricks` are the positions of those that occur among the present ones, `starts` where the
         points of each begin, and where those of the last end.
         """
-        result = np.empty((len(points), columns), dtype=np.float32)
+        result = np.empty((len(points), columns), dtype=self.dtype if of is None else np.float32)
         most, few = self._network_batch, len(points) < _FEW_POINTS * len(bricks)
         for group in ranges(len(bricks), _GROUP_BRICKS if few else 1):
             rows = slice(starts[group.start], starts[group.stop])
@@ -232,12 +266,16 @@ class BlendedField:
     ) -> np.ndarray:
         """Return values [M, C] of several bricks in one call."""
         assert self._kernels is not None
-        values = evaluate_many(
-            self._kernels,
-            [brick.argument for brick in bricks if brick.argument is not None],
-            torch.from_numpy(starts.astype(np.int64)),
-            torch.from_numpy(local),
-        ).numpy()
+        values = (
+            evaluate_many(
+                self._kernels,
+                [brick.argument for brick in bricks if brick.argument is not None],
+                torch.from_numpy(starts.astype(np.int64)),
+                torch.from_numpy(local),
+            )
+            .numpy()
+            .astype(self.dtype, copy=False)
+        )
         repeats = np.diff(starts)
         values *= np.repeat(self._spans[numbers], repeats, axis=0)
         values += np.repeat(self._lows[numbers], repeats, axis=0)

@@ -178,7 +178,8 @@ class _Cells:
         begin, end = np.floor(reach[:, 0] * 2.0) / 2.0, np.ceil(reach[:, 1] * 2.0) / 2.0
         self._tables, sizes, low, high = [], [], [], []
         for axis in range(3):
-            cuts = np.unique(np.concatenate([begin[:, axis], end[:, axis]]))
+            # To the volume's faces, which the bricks that have values need not reach.
+            cuts = np.unique(np.concatenate([[0.0, last[axis]], begin[:, axis], end[:, axis]]))
             halves = np.arange(2 * int(last[axis]) + 1) * 0.5
             table = np.searchsorted(cuts, halves, side="right") - 1
             self._tables.append(np.clip(table, 0, max(len(cuts) - 2, 0)).astype(np.int32))

@@ -13,8 +13,14 @@ import torch
 
 from amgsrn_core.archive import Archive, ModelIndex
 from amgsrn_core.backends import backend_name, native_library
-from amgsrn_core.blended_field import BlendedField, BrickNetwork, ranges
-from amgsrn_core.brick_cache import BrickCache, CachePart
+from amgsrn_core.blended_field import (
+    BlendedField,
+    BrickNetwork,
+    Bricks,
+    RescaledBricks,
+    ranges,
+)
+from amgsrn_core.brick_cache import BrickCache
 from amgsrn_core.devices import select_device
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.loaded_brick import LoadedBrick
@@ -53,6 +59,8 @@ class NeuralVolume:
         Where the networks are evaluated.
     backend : str
         What evaluates them: "torch", or "native" for the CPU kernels.
+    dtype : numpy.dtype
+        Of the values: float64 where float32 would lose what the networks know, else float32.
 
     Examples
     --------
@@ -84,7 +92,9 @@ class NeuralVolume:
 
         def load(number: int) -> LoadedBrick:
             step, record = of_step(number // each), index.bricks[number]
-            return LoadedBrick.of_state(step, record, states(number), self.device, self.backend)
+            return LoadedBrick.of_state(
+                step, record, states(number), self.device, self.backend, index.is_scaled_in_double
+            )
 
         self._all = BrickCache(len(index.bricks), load, LoadedBrick.size, memory_limit)
         self._kernels = native_library(backend, self.device, index.network.encoder)
@@ -95,11 +105,18 @@ class NeuralVolume:
     def _go_to(self, step: int) -> None:
         """Make the field of a time step."""
         self.step = step
+        self._in_units: dict[bytes, NeuralVolume] = {}
         self.index = self.series.at(step)
-        self._bricks: BrickCache[LoadedBrick] | CachePart[LoadedBrick] = self._all
+        self._bricks: Bricks = self._all
         if self.series.steps > 1:
             self._bricks = self._all.part(self.series.bricks_of(step))
-        self._field = BlendedField(self.index, self._bricks, self.device, self._kernels)
+        self._field = BlendedField(
+            self.index,
+            self._bricks,
+            self.device,
+            self._kernels,
+            in_double=self.series.is_scaled_in_double,
+        )
 
     def at(self, step: int) -> NeuralVolume:
         """Return the field of another time step of a series.
@@ -137,8 +154,35 @@ class NeuralVolume:
         if field is self._field:
             return self
         part = copy.copy(self)
-        part._field = field
+        part._field, part._in_units = field, {}
         return part
+
+    def in_units(self, offset: np.ndarray, factor: np.ndarray) -> NeuralVolume:
+        """Return this time step's field, always the same one, in other units, for renderers.
+
+        Both share the bricks in memory.
+
+        Parameters
+        ----------
+        offset, factor : float64 array [C]
+            A value v of a component becomes (v - offset) / factor; float32 has to hold these.
+        """
+        key = np.stack([offset, factor]).tobytes()
+        if key not in self._in_units:
+            other = copy.copy(self)
+            other.index = other.series = self.index.in_units(offset, factor)
+            other._bricks = RescaledBricks(self._bricks, other.index)
+            other._field = BlendedField(
+                other.index,
+                other._bricks,
+                self.device,
+                self._kernels,
+                self._field.numbers,
+                in_double=False,
+            )
+            other._in_units = {}
+            self._in_units[key] = other
+        return self._in_units[key]
 
     @classmethod
     def open(
@@ -212,6 +256,11 @@ class NeuralVolume:
         return self.index.units
 
     @property
+    def dtype(self) -> np.dtype:
+        """Type of the values: float32 or float64."""
+        return self.series.value_dtype
+
+    @property
     def geometry(self) -> GridGeometry:
         """The grid of the data that the model replaces."""
         return self.index.geometry
@@ -231,11 +280,11 @@ class NeuralVolume:
 
         Returns
         -------
-        float32 array [N, C]
+        array of `dtype` [N, C]
             NaN where the point is outside the volume or its nearest voxel is missing.
         """
         points = _checked_points(points)
-        values = np.empty((len(points), len(self.components)), dtype=np.float32)
+        values = np.empty((len(points), len(self.components)), dtype=self.dtype)
         for part in ranges(len(points), self._field.batch):
             index = self.geometry.world_to_index(points[part])
             values[part] = self._field.values(index)
@@ -250,7 +299,7 @@ class NeuralVolume:
             Columns x, y, z; 0 is the first sample of an axis, n - 1 the last.
         """
         points = _checked_points(points)
-        values = np.empty((len(points), len(self.components)), dtype=np.float32)
+        values = np.empty((len(points), len(self.components)), dtype=self.dtype)
         for part in ranges(len(points), self._field.batch):
             values[part] = self._field.values(points[part])
         return values
@@ -265,14 +314,14 @@ class NeuralVolume:
 
         Returns
         -------
-        values : float32 array [N, C]
+        values : array of `dtype` [N, C]
             As :meth:`sample` returns them.
-        gradients : float32 array [N, C, 3]
+        gradients : float32 or float64 array [N, C, 3]
             Change of each component per world unit along x, y, z; NaN where the value is.
         """
         points = _checked_points(points)
-        values = np.empty((len(points), len(self.components)), dtype=np.float32)
-        gradients = np.empty((*values.shape, 3), dtype=np.float32)
+        values = np.empty((len(points), len(self.components)), dtype=self.dtype)
+        gradients = np.empty((*values.shape, 3), dtype=self._field.dtype)
         for part in ranges(len(points), self._field.batch):
             index = self.geometry.world_to_index(points[part])
             values[part], slopes = self._field.with_gradient(index)
@@ -295,11 +344,11 @@ class NeuralVolume:
         ------
         extent : tuple of slices (z, y, x)
         block : Block
-            Values float32 [C, z, y, x], 0 where invalid, and which are valid.
+            Values of `dtype` [C, z, y, x], 0 where invalid, and which are valid.
         """
         geometry = geometry or self.geometry
         nz, ny, nx = geometry.dims
-        layers = max(1, max_bytes // (4 * len(self.components) * ny * nx))
+        layers = max(1, max_bytes // (self.dtype.itemsize * len(self.components) * ny * nx))
         for start in range(0, nz, layers):
             extent = (slice(start, min(start + layers, nz)), slice(0, ny), slice(0, nx))
             yield extent, self.reconstruct_block(geometry, extent)
@@ -308,7 +357,7 @@ class NeuralVolume:
         self, geometry: GridGeometry | None = None, extent: Extent | None = None
     ) -> Block:
         """Return the field on a part of a grid; see :meth:`reconstruct`."""
-        return self._on_grid(geometry or self.geometry, extent, self._field.values)
+        return self._on_grid(geometry or self.geometry, extent, self._field.values, self.dtype)
 
     def density_block(
         self, geometry: GridGeometry | None = None, extent: Extent | None = None
@@ -318,7 +367,8 @@ class NeuralVolume:
         It tells how much grid resolution the network has placed there, and is known inside the
         whole volume.
         """
-        return self._on_grid(geometry or self.geometry, extent, self._field.density)
+        density = self._field.density
+        return self._on_grid(geometry or self.geometry, extent, density, np.dtype(np.float32))
 
     def feature_corners(self) -> np.ndarray:
         """Return the corners of all feature grids in the world, float64 [bricks, G, 8, 3].
@@ -352,6 +402,11 @@ class NeuralVolume:
         geometry = preview_geometry(self.geometry, max_points)
         return geometry, self.reconstruct_block(geometry)
 
+    @property
+    def has_values(self) -> bool:
+        """Whether any brick has values."""
+        return len(self._field.numbers) > 0
+
     def bricks(self) -> Iterator[BrickNetwork]:
         """Yield the bricks that have values, for renderers; who keeps them keeps them in memory."""
         return self._field.networks()
@@ -361,13 +416,14 @@ class NeuralVolume:
         geometry: GridGeometry,
         extent: Extent | None,
         evaluate: Callable[[np.ndarray], np.ndarray],
+        dtype: np.dtype,
     ) -> Block:
         grid = GridPoints(self.geometry, geometry, geometry.resolve(extent))
         values: np.ndarray | None = None
         for part in ranges(grid.count, self._field.batch):
             batch = evaluate(grid.index(part))
             if values is None:
-                values = np.empty((batch.shape[1], grid.count), dtype=np.float32)
+                values = np.empty((batch.shape[1], grid.count), dtype=dtype)
             values[:, part] = batch.T
         assert values is not None  # an extent is never empty
         values = values.reshape(-1, *grid.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ class LoadedBrick:
         Codes of the macro-cells, where the file has them; see :mod:`amgsrn_core.archive.cells`.
     argument : Network or None
         The network for the CPU kernels, if they evaluate it.
+    scale : pair of float64 arrays [C] or None
+        The lowest values and the ranges that the network's outputs, then 0 to 1, are scaled by in
+        double precision; None where the network does that itself.
     """
 
     network: SceneNetwork
@@ -41,6 +44,7 @@ class LoadedBrick:
     valid: np.ndarray | None
     cells: np.ndarray | None
     argument: Network | None = None
+    scale: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
     def of_state(
@@ -50,9 +54,18 @@ class LoadedBrick:
         state: dict[str, np.ndarray],
         device: torch.device,
         backend: str,
+        in_double: bool | None = None,
     ) -> LoadedBrick:
-        """Make a brick of its record and the tensors that its file has."""
-        low, high = (torch.tensor(v, dtype=torch.float32) for v in index.value_range(record))
+        """Make a brick of its record and the tensors that its file has.
+
+        `in_double` is `index.is_scaled_in_double` unless another is given.
+        """
+        bounds = np.array(index.value_range(record), dtype=np.float64)
+        scale = None
+        if index.is_scaled_in_double if in_double is None else in_double:
+            scale = bounds[0], bounds[1] - bounds[0]
+            bounds = np.stack([np.zeros_like(scale[1]), np.where(scale[1] > 0, 1.0, 0.0)])
+        low, high = (torch.tensor(v, dtype=torch.float32) for v in bounds)
         if record.state == "constant":
             network = constant_network(low)
             backend = "torch" if backend == "tcnn" else backend  # for which it is too narrow
@@ -68,7 +81,12 @@ class LoadedBrick:
             valid=_without_holes(state.get("mask"), index, record),
             cells=state.get("macro_cells"),
             argument=network.kernel_argument(),
+            scale=scale,
         )
+
+    def rescaled(self, low: np.ndarray, high: np.ndarray) -> LoadedBrick:
+        """Return the brick with outputs in another range, [C] to [C], that float32 holds."""
+        return replace(self, network=self.network.with_range(low, high), scale=None)
 
     def is_valid(self, points: np.ndarray) -> np.ndarray | None:
         """Return whether the nearest voxel of each point has a value; None when all have."""
@@ -92,7 +110,9 @@ class LoadedBrick:
         known = self.is_valid(points)
         if known is None or known.all():
             return self._evaluate(local, of)
-        values = np.full((len(points), columns), np.nan, dtype=np.float32)
+        scaled = of is None and self.scale is not None
+        dtype = np.float64 if scaled else np.float32
+        values = np.full((len(points), columns), np.nan, dtype=dtype)
         if known.any():
             values[known] = self._evaluate(local[known], of)
         return values
@@ -102,6 +122,9 @@ class LoadedBrick:
         local = torch.from_numpy(self.local(points)).to(self.network.minimum.device)
         values, gradients = (result.cpu().numpy() for result in self.network.with_gradient(local))
         gradients = gradients * (2.0 / (self.last - self.first)).astype(np.float32)
+        if self.scale is not None:
+            low, span = self.scale
+            values, gradients = values * span + low, gradients * span[:, None]
         known = self.is_valid(points)
         if known is not None:
             values[~known], gradients[~known] = np.nan, np.nan
@@ -116,7 +139,11 @@ class LoadedBrick:
         with torch.inference_mode():
             points = torch.from_numpy(local).to(self.network.minimum.device)
             values = self.network(points) if of is None else of(self.network, points)
-            return values.cpu().numpy()
+            values = values.cpu().numpy()
+        if of is not None or self.scale is None:
+            return values
+        low, span = self.scale
+        return values * span + low
 
     def feature_corners(self) -> np.ndarray:
         """Return the corners of the feature grids [G, 8, 3] in the volume's index space."""

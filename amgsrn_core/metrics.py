@@ -25,6 +25,9 @@ _TAPS = 11
 _SIGMA = 1.5
 _K1, _K2 = 0.01, 0.03
 
+# From so many ranges away from 0 on, SSIM works with differences.
+_FAR = 1e3
+
 # Voxels of one tile with its halo: 16 MiB for each float64 temporary, of which there are about ten.
 _TILE_VOXELS = 1 << 21
 
@@ -61,6 +64,7 @@ class Metrics:
     For a volume with several components, `nrmse` is the root mean square of the components'
     NRMSE and `psnr` = -20 log10 `nrmse`, so that each counts by its own range; `ssim` is the
     components' mean, `rmse` their root mean square, `max_error` and `value_range` the largest.
+    What there is nothing to compute of, such as the PSNR of a constant field, is NaN.
     Constant components have no range and count in `rmse` and `max_error` only. With one component
     all of these are the usual definitions.
 
@@ -149,21 +153,25 @@ def compare(
     Raises
     ------
     VolumeError
-        When the reference is unusable, or no voxel has a value in both.
+        When the reference cannot be read, or no voxel has a value in both though one of them has
+        values.
     """
-    summary = reference.check()
+    summary = reference.survey()
     lows, highs = np.asarray(summary.minimum), np.asarray(summary.maximum)
+    if not summary.valid_count:
+        lows = highs = np.full(reference.n_components, math.nan)
     windows = _windows(reference.dims)
     halo = tuple(len(w) // 2 for w in windows) if with_ssim else (0, 0, 0)
     parts = list(bricks) or [reference.geometry.resolve()]
     errors = [_Errors(reference.n_components) for _ in parts]
     similarity = _Mean(reference.n_components)
-    missing = 0
+    missing, is_empty = 0, not summary.valid_count
     for core in _tiles(reference.dims, halo, tile_voxels):
         outer = _grown(core, halo, reference.dims)
         inner = _relative(core, outer)
         data, model = reference.read(outer), decode(outer)
         valid = _both(data.valid, model.valid)
+        is_empty = is_empty and model.valid is not None and not model.valid.any()
         if model.valid is not None:
             has_value = slice(None) if data.valid is None else data.valid[inner]
             missing += int(np.count_nonzero(~model.valid[inner][has_value]))
@@ -177,7 +185,7 @@ def compare(
             mask = None if valid is None else valid[inner]
             watch(core, data.values[(..., *inner)], model.values[(..., *inner)], mask)
     total = _Errors.sum(errors)
-    if not total.count:
+    if not total.count and not is_empty:
         raise VolumeError("The model and the volume have no voxel with a value in common.")
     return _metrics(reference, lows, highs, total, errors, similarity, missing)
 
@@ -310,7 +318,7 @@ def _metrics(
     ranges = highs - lows
     varied = ranges > 0
     rmse, ssims = total.rmse(), similarity.means()
-    nrmse = float(np.sqrt(np.mean((rmse[varied] / ranges[varied]) ** 2)))
+    nrmse = _root_mean_square(rmse[varied] / ranges[varied])
     per_component = tuple(
         ComponentMetrics(
             name=reference.components[c],
@@ -318,7 +326,7 @@ def _metrics(
             psnr=_psnr(float(rmse[c]), float(ranges[c])),
             ssim=float(ssims[c]),
             rmse=float(rmse[c]),
-            max_error=float(total.largest[c]),
+            max_error=float(total.largest[c]) if total.count else math.nan,
             nrmse=float(rmse[c] / ranges[c]) if varied[c] else math.nan,
             minimum=float(lows[c]),
             maximum=float(highs[c]),
@@ -327,9 +335,9 @@ def _metrics(
     )
     return Metrics(
         psnr=_psnr(nrmse, 1.0),
-        ssim=float(np.mean(ssims[varied])),
+        ssim=float(np.mean(ssims[varied])) if varied.any() else math.nan,
         rmse=_root_mean_square(rmse),
-        max_error=float(total.largest.max()),
+        max_error=float(total.largest.max()) if total.count else math.nan,
         nrmse=nrmse,
         value_range=float(ranges.max()),
         voxels=total.count,
@@ -351,7 +359,7 @@ def _brick_metrics(part: _Errors, ranges: np.ndarray) -> BrickMetrics:
 
 
 def _root_mean_square(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
+    return float(np.sqrt(np.mean(np.square(values)))) if len(values) else math.nan
 
 
 def _psnr(rmse: float, value_range: float) -> float:
@@ -365,11 +373,19 @@ def _local_ssim(
 ) -> np.ndarray:
     """Return the SSIM of every window that lies inside the arrays [z, y, x]."""
     x, y = data.astype(np.float64), model.astype(np.float64)
+    # The variances of values far from 0 would drown in the squares of these.
+    level = float(x.flat[0])
+    level = level if np.isfinite(level) and abs(level) > _FAR * value_range else 0.0
+    x -= level
+    y -= level
     mean_x, mean_y = _filtered(x, windows), _filtered(y, windows)
     product = mean_x * mean_y
     covariance = _filtered(x * y, windows) - product
     squares = mean_x * mean_x + mean_y * mean_y
     variances = _filtered(x * x + y * y, windows) - squares
+    if level:
+        mean_x, mean_y = mean_x + level, mean_y + level
+        product, squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
     c1, c2 = (_K1 * value_range) ** 2, (_K2 * value_range) ** 2
     with np.errstate(invalid="ignore"):  # 0 / 0 in a constant field, which is excluded later
         luminance = (2.0 * product + c1) / (squares + c1)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from amgsrn_core import config
 from amgsrn_core.archive.fields import Fields, number_to_json
@@ -18,6 +21,7 @@ from amgsrn_core.errors import (
     ConfigurationError,
     VolumeError,
 )
+from amgsrn_core.precision import is_moderate, type_of_ranges
 from amgsrn_core.volume.geometry import Extent, GridGeometry
 from amgsrn_core.volume.volume import MissingValues, TimeAxis
 
@@ -331,6 +335,60 @@ class ModelIndex:
         if brick.value_minimum:
             return brick.value_minimum, brick.value_maximum
         return self.value_minimum, self.value_maximum
+
+    @functools.cached_property
+    def value_dtype(self) -> np.dtype:
+        """Type of the field's values: float64 where float32 would lose what the networks know."""
+        return type_of_ranges(self._ranges)
+
+    @functools.cached_property
+    def is_scaled_in_double(self) -> bool:
+        """Whether float32 is for parts of a range only, and values are computed in float64."""
+        return not is_moderate(self._ranges)
+
+    @functools.cached_property
+    def _ranges(self) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+        """The ranges of the whole and, of a series, of each time step."""
+        ranges = [(self.value_minimum, self.value_maximum)]
+        for step in range(self.steps) if self.steps > 1 else ():
+            ranges.append(self._range_of([self.bricks[number] for number in self.bricks_of(step)]))
+        return ranges
+
+    @functools.cached_property
+    def own_range(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Lowest and highest value of each component in the bricks, as far as these tell."""
+        return self._range_of(self.bricks)
+
+    def _range_of(
+        self, bricks: Sequence[BrickRecord]
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        known = [self.value_range(b) for b in bricks if b.state in ("network", "constant")]
+        if not known:
+            return self.value_minimum, self.value_maximum
+        low, high = np.min([low for low, _ in known], axis=0), np.max([h for _, h in known], axis=0)
+        return tuple(low.tolist()), tuple(high.tolist())
+
+    def in_units(self, offset: np.ndarray, factor: np.ndarray) -> ModelIndex:
+        """Return the index with each value v of a component as (v - offset [C]) / factor [C]."""
+
+        def rescaled(values: tuple[float, ...]) -> tuple[float, ...]:
+            return tuple(((np.array(values) - offset) / factor).tolist())
+
+        bricks = [
+            dataclasses.replace(
+                brick,
+                value_minimum=rescaled(brick.value_minimum),
+                value_maximum=rescaled(brick.value_maximum),
+            )
+            if brick.value_minimum
+            else brick
+            for brick in self.bricks
+        ]
+        return self.replace(
+            value_minimum=rescaled(self.value_minimum),
+            value_maximum=rescaled(self.value_maximum),
+            bricks=tuple(bricks),
+        )
 
     def network_of(self, brick: BrickRecord) -> NetworkConfig:
         """Return the configuration of a brick's network."""

@@ -12,7 +12,15 @@ from amgsrn_core.archive import Archive, ModelIndex, read_index, verify_archive
 from amgsrn_core.archive.index import BrickRecord
 from amgsrn_core.backends import backend_name
 from amgsrn_core.cli.options import model_step
-from amgsrn_core.cli.report import decibels, duration, figure, prepare_report, size, write_report
+from amgsrn_core.cli.report import (
+    decibels,
+    duration,
+    figure,
+    interval,
+    prepare_report,
+    size,
+    write_report,
+)
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError
 from amgsrn_core.output import ensure_writable, replacing
@@ -102,7 +110,7 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
     for name, units, low, high in zip(
         index.components, index.units, index.value_minimum, index.value_maximum
     ):
-        yield f"range of {name}", f"{low:g} to {figure(high, units, digits=6)}"
+        yield f"range of {name}", interval(low, high, units)
     if index.missing is not None and any(brick.masked for brick in index.bricks):
         yield "missing voxels", index.missing.meaning
     if index.time is not None and index.steps > 1:

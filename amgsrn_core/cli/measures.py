@@ -73,8 +73,9 @@ class Measures:
             if "error" in self._tests:
                 writer = stack.enter_context(self._writer("error"))
             if "histogram" in self._tests:
-                summary = reference.check()
-                self._histogram = _Histogram(summary.minimum, summary.maximum)
+                summary = reference.survey()
+                if summary.valid_count:
+                    self._histogram = _Histogram(summary.minimum, summary.maximum)
 
             def watch(
                 extent: Extent, data: np.ndarray, decoded: np.ndarray, valid: np.ndarray | None
@@ -140,6 +141,7 @@ class Measures:
             units="" if components else reference.units,
             made_by=self._made_by,
             force=self._force,
+            dtype=np.float32 if components else self._model.dtype,
         )
 
     def _write_table(
@@ -198,7 +200,7 @@ class _Histogram:
     COLUMNS = ("component", "from", "to", "reference", "model", "error_from", "error_to", "error")
 
     def __init__(self, minimum: np.ndarray, maximum: np.ndarray) -> None:
-        spans = np.maximum(maximum - minimum, np.finfo(np.float32).tiny)
+        spans = np.where(maximum > minimum, maximum - minimum, np.finfo(np.float32).tiny)
         self._values = [
             np.linspace(low, low + span, _BINS + 1) for low, span in zip(minimum, spans)
         ]

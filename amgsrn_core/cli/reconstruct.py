@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         time=index.time,
         made_by=mark_of("reconstruct", arguments.model),
         force=arguments.force,
+        dtype=series.value_dtype,
     )
 
     from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once

@@ -55,6 +55,15 @@ def figure(value: float | None, unit: str = "", digits: int = 4) -> str:
     return text if unit in ("", "1") else f"{text} {unit}"
 
 
+def interval(low: float, high: float, unit: str = "") -> str:
+    """Return a range for people, with as many digits as tell its ends apart."""
+    digits = 6
+    if high > low:
+        spare = math.log10(max(abs(low), abs(high))) - math.log10(high - low)
+        digits = min(17, digits + max(0, math.ceil(spare) - 1))
+    return f"{low:.{digits}g} to {figure(high, unit, digits=digits)}"
+
+
 def decibels(value: float | None) -> str:
     """Return a PSNR for people."""
     if value is None or math.isnan(value):

@@ -135,7 +135,8 @@ def _rows(results: dict[str, Any], metrics: Metrics, volume: Volume) -> Iterator
                 f"PSNR {decibels(part.psnr)}, RMSE {figure(part.rmse, part.units)}, "
                 f"max error {figure(part.max_error, part.units)}",
             )
-    yield "voxels", f"{metrics.voxels:,}"
+    nothing = "" if metrics.voxels else ": neither the volume nor the model has a value"
+    yield "voxels", f"{metrics.voxels:,}{nothing}"
     if metrics.missing_voxels:
         yield "missing", f"{metrics.missing_voxels:,} voxels have a value only in the volume"
     yield "size", f"{size(results['compressed_bytes'])}, {figure(results['ratio'], digits=3)} : 1"

@@ -25,7 +25,7 @@ def of_network(volume: Volume, progress: Progress, storage: StorageConfig) -> Li
     """Show the one network that is being trained."""
     network, history = progress.network, progress.history
     assert network is not None and history is not None
-    low, high = network.minimum.cpu().numpy(), network.maximum.cpu().numpy()
+    low, high = network.value_range
     index = model_index(volume, low, high, network.config, storage)
     state = network.state_arrays()
     if progress.valid is not None:

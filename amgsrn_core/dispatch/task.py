@@ -194,7 +194,10 @@ class _Reporter:
     def __call__(self, progress: Progress) -> Command:
         self.phases.setdefault(progress.phase, time.time())
         if time.monotonic() - self._written >= _STATUS_SECONDS or progress.phase == "saving":
-            span = progress.network
+            span = None
+            if progress.network is not None:
+                low, high = progress.network.value_range
+                span = (high - low).tolist()
             self._publish(
                 {
                     "phase": progress.phase,
@@ -202,7 +205,7 @@ class _Reporter:
                     "loss": None if progress.loss != progress.loss else progress.loss,
                     "seconds": progress.seconds,
                     "eta": progress.eta_seconds,
-                    "span": None if span is None else (span.maximum - span.minimum).tolist(),
+                    "span": span,
                 }
             )
         return self.answer()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -44,6 +45,9 @@ class SceneNetwork(nn.Module):
         The CPU kernels' view of the network, where these are used.
     decode : callable
         :func:`amgsrn_core.networks.decode`, or its twin by tiny-cuda-nn.
+    value_range : two ndarrays of float64 [C]
+        `minimum` and `maximum`, or the data's range where these are 0 and 1 in its place because
+        float32 does not hold it.
     """
 
     minimum: Tensor
@@ -62,6 +66,7 @@ class SceneNetwork(nn.Module):
         )
         self.register_buffer("minimum", minimum.to(torch.float32), persistent=False)
         self.register_buffer("maximum", maximum.to(torch.float32), persistent=False)
+        self.value_range = minimum.cpu().double().numpy(), maximum.cpu().double().numpy()
         self.evaluator: Evaluator | None = None
         self.decode: Callable[[Tensor, Sequence[Tensor]], Tensor] = reference.decode
 
@@ -85,6 +90,16 @@ class SceneNetwork(nn.Module):
             from amgsrn_core.networks.fused import FusedDecoder
 
             self.decode = FusedDecoder(self.config, len(self.minimum))
+
+    def with_range(self, minimum: np.ndarray, maximum: np.ndarray) -> SceneNetwork:
+        """Return a network with these parameters, and with outputs in another range [C], [C]."""
+        twin = copy.copy(self)
+        twin.value_range = minimum, maximum
+        twin._buffers = {
+            name: torch.tensor(value, dtype=torch.float32, device=self.minimum.device)
+            for name, value in (("minimum", minimum), ("maximum", maximum))
+        }
+        return twin
 
     def normalised(self, points: Tensor) -> Tensor:
         """Return values [N, C] with 0 at each output's minimum and 1 at its maximum."""

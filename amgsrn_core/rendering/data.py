@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amgsrn_core.archive import ModelIndex
+from amgsrn_core.archive import BrickRecord, ModelIndex
 from amgsrn_core.config import NetworkConfig, Triple, option
 from amgsrn_core.ensemble import NeuralVolume
 from amgsrn_core.macro_cells import voxel_cells
-from amgsrn_core.volume import Volume
+from amgsrn_core.training.sampling import normalised_values
+from amgsrn_core.volume import Block, FieldSummary, Volume
 
 
 @dataclass(frozen=True)
@@ -29,29 +30,36 @@ def model_of_data(volume: Volume, device: str = "auto", *, backend: str = "auto"
     Parameters
     ----------
     volume : Volume
-        Read as a whole; the result takes about three times the memory of its values as float32.
+        Read as a whole; the result takes about three times the memory of its values as float32,
+        and for a while another two times where these are float64.
     device, backend : str
         See :meth:`NeuralVolume.open`.
 
     Raises
     ------
     VolumeError
-        When the volume cannot be read, or has no value or only one.
+        When the volume cannot be read.
     """
     block = volume.read()
-    summary = volume.summarise([block])
+    summary = FieldSummary.of_nothing(volume.n_components).with_block(block)
+    if not summary.valid_count or (summary.minimum == summary.maximum).all():
+        return _without_network(volume, block, summary, device, backend)
+    volume.refuse_unfit(summary)
     count = volume.n_components
     network = _Voxels(grids=1, features=count, grid_shape=volume.dims, layers=1, width=count)
     index = ModelIndex.of_volume(
         volume, summary.minimum.tolist(), summary.maximum.tolist(), network
     )
-    low, span = (
-        values.astype(np.float32)[:, None, None, None]
-        for values in (summary.minimum, summary.maximum - summary.minimum)
-    )
-    features = block.values
-    features -= low
-    features /= np.where(span > 0, span, 1)
+    if index.is_scaled_in_double or block.values.dtype != np.float32:
+        features = normalised_values(block, summary.minimum, summary.maximum)
+    else:
+        low, span = (
+            values.astype(np.float32)[:, None, None, None]
+            for values in (summary.minimum, summary.maximum - summary.minimum)
+        )
+        features = block.values
+        features -= low
+        features /= np.where(span > 0, span, 1)
     np.clip(features, 0, 1, out=features)  # missing voxels may hold anything
     state = {
         "feature_grids": features[None],
@@ -63,3 +71,17 @@ def model_of_data(volume: Volume, device: str = "auto", *, backend: str = "auto"
     if block.valid is not None:
         state["mask"] = block.valid
     return NeuralVolume(index, [state], path=volume.source, device=device, backend=backend)
+
+
+def _without_network(
+    volume: Volume, block: Block, summary: FieldSummary, device: str, backend: str
+) -> NeuralVolume:
+    """Return the field of a volume that has one value or none."""
+    whole = volume.geometry.resolve()
+    level = tuple(summary.minimum.tolist()) if summary.valid_count else ()
+    state = "constant" if level else "empty"
+    record = BrickRecord(whole, whole, state=state, value_minimum=level, value_maximum=level)
+    level = level or (0.0,) * volume.n_components
+    index = ModelIndex.of_volume(volume, level, level, NetworkConfig(), [record])
+    tensors = {} if block.valid is None else {"mask": block.valid}
+    return NeuralVolume(index, [tensors], path=volume.source, device=device, backend=backend)

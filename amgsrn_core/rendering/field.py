@@ -65,6 +65,8 @@ class NeuralField:
 
     def gradients(self, points: Tensor, select: Select) -> Tensor:
         """Return float32 [N, 3], 0 where there is no value; see :class:`Field`."""
+        if not self._bricks:
+            return points.new_zeros(points.shape).float()
 
         def evaluate(part: Tensor) -> Tensor:
             with torch.enable_grad():

@@ -82,7 +82,9 @@ def make_marcher(
         )
     # PyTorch is imported when something is rendered.
     from amgsrn_core.backends import native_library
+    from amgsrn_core.rendering.units import in_view_units
 
+    volume, transfer, settings = in_view_units(volume, transfer, settings)
     on_cuda = volume.device.type == "cuda"
     library = None
     if backend != "nerfacc":

@@ -50,10 +50,12 @@ class NativeMarcher:
     ) -> None:
         self._geometry = volume.geometry
         self._settings = settings
-        self._model = _model(library, volume)
         self._kept: list[np.ndarray] = []
+        self._look: Look | None = None
         nothing = settings.blend == "isosurface" and not settings.isovalues
-        self._look = None if nothing or transfer.is_empty else self._make_look(transfer)
+        if volume.has_values and not (nothing or transfer.is_empty):
+            self._model = _model(library, volume)
+            self._look = self._make_look(transfer)
 
     def march(self, rays: Rays) -> np.ndarray:
         """Return colours float32 [N, 4], multiplied with the opacity; see Marcher."""

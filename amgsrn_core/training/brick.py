@@ -17,6 +17,7 @@ from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import AmgsrnError, OutOfMemoryError, is_out_of_memory
 from amgsrn_core.macro_cells import network_cells
 from amgsrn_core.networks import SceneNetwork, initial_network, network_from_state
+from amgsrn_core.precision import is_moderate, refuse_spans
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.compression import Packed, compressed
 from amgsrn_core.training.fit import FitResult, fit
@@ -119,6 +120,7 @@ def fit_brick(
     """
     inner = inner_voxels(record)
     low, high = value_range(block)
+    refuse_spans([f"component {number}" for number in range(len(low))], low, high)
     record = _ranged(record, low, high)
     nothing = FitResult(True, 0, 0.0, History())
     zeros = np.zeros(len(low))
@@ -251,13 +253,17 @@ def _start(
     """Prepare the data (in place) and a network whose grids are placed on it, or a known one."""
     host = training.data_device == "cpu"
     data = prepare(block, low, high, torch.device("cpu") if host else device)
-    minimum, maximum = (torch.tensor(v, dtype=torch.float32) for v in (low, high))
+    outputs = low, high
+    if not is_moderate([(low.tolist(), high.tolist())]):
+        outputs = np.zeros_like(low), (high > low).astype(np.float64)
+    minimum, maximum = (torch.tensor(v, dtype=torch.float32) for v in outputs)
     if known is None:
         model = initial_network(network, minimum, maximum, training.seed)
         place_grids(model.transforms, data, training.placement)
     else:
         model = network_from_state(network, known.state, minimum, maximum)
         _rescale(model, known, high - low)
+    model.value_range = low, high
     model.to(device).use_backend(training.backend)
     return model, data
 

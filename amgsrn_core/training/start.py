@@ -29,13 +29,14 @@ class StartingNetwork:
         """Return the range that the network is to be scaled by for values from `low` to `high`.
 
         Its own, because another one shifts everything that it has learned; a wider one where the
-        values would leave what macro-cells can express.
+        values would leave what macro-cells can express; theirs where they have moved so far that a
+        range of both would be mostly empty.
         """
         margin = _MARGIN * (self.maximum - self.minimum)
-        return (
-            np.where(low < self.minimum - margin, low, self.minimum),
-            np.where(high > self.maximum + margin, high, self.maximum),
-        )
+        least = np.where(low < self.minimum - margin, low, self.minimum)
+        most = np.where(high > self.maximum + margin, high, self.maximum)
+        has_moved = most - least > 2.0 * np.maximum(self.maximum - self.minimum, high - low)
+        return np.where(has_moved, low, least), np.where(has_moved, high, most)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from amgsrn_core.errors import VariableNotFoundError, VolumeError
+from amgsrn_core.precision import type_of_numbers, type_of_packed
 from amgsrn_core.volume.references import (
     coordinate_of,
     find_variable,
@@ -272,6 +273,13 @@ class Decoder:
         return self._dtype
 
     @property
+    def value_dtype(self) -> np.dtype:
+        """Type that holds the values: float32 or float64."""
+        if self.is_packed:
+            return type_of_packed(self._dtype, self._scale, self._offset)
+        return type_of_numbers(self._dtype)
+
+    @property
     def meaning(self) -> str:
         """What marks a voxel as missing, for people."""
         parts = []
@@ -304,16 +312,17 @@ class Decoder:
             return None
         return float(values[0])
 
-    def decode(self, raw: np.ndarray, dtype: Any = np.float32) -> Loaded:
+    def decode(self, raw: np.ndarray, dtype: Any = None) -> Loaded:
         """Return values and where they are missing (None: nowhere) of an array of stored numbers.
 
-        Numbers that were not packed keep their type; the others become `dtype`.
+        Numbers that were not packed keep their type; the others become `dtype`, by default that
+        which holds them.
         """
         raw = self._with_sign(raw)
         missing = self._find_missing(raw)
         if not self.is_packed:
             return raw, missing
-        values = np.empty(raw.shape, dtype=dtype)
+        values = np.empty(raw.shape, dtype=dtype or self.value_dtype)
         ranged = self._unpacked_range != _ENDLESS
         outside = np.zeros(raw.shape, dtype=bool) if ranged else None
         # Slice by slice: the products are float64, the result need not be.

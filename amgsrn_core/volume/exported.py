@@ -1,8 +1,8 @@
 """Volumes as a folder of plain arrays: how a program hands one to another process.
 
-``values.npy`` is float32 [C, z, y, x], ``valid.npy`` bool [z, y, x] (only when something is
-missing), ``volume.json`` everything else. Reading maps the arrays, so that only what is used is
-ever in memory.
+``values.npy`` is float32 or float64 [C, z, y, x], ``valid.npy`` bool [z, y, x] (only when
+something is missing), ``volume.json`` everything else. Reading maps the arrays, so that only what
+is used is ever in memory.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def open_exported(
             )
         geometry = GridGeometry.from_json(description["geometry"])
         components = [str(name) for name in description["components"]]
-        values = _map(directory / _VALUES, (len(components), *geometry.dims), np.float32)
+        shape = (len(components), *geometry.dims)
+        values = _map(directory / _VALUES, shape, np.float32, np.float64)
         valid = _map(directory / _VALID, geometry.dims, np.bool_) if description["masked"] else None
         steps = description["time"]
         volume = ArrayVolume(
@@ -94,6 +95,7 @@ def open_exported(
             units=[str(unit) for unit in description["units"]],
             geometry=geometry,
             source_dtype=np.dtype(str(description["dtype"])),
+            dtype=values.dtype,
             missing=MissingValues.from_json(description["missing"]),
             time=None if steps is None else TimeAxis.from_json(steps),
             source=str(description["source"]),
@@ -120,10 +122,10 @@ def _write_arrays(
     """Write both arrays; return whether anything is missing."""
     is_masked = False
     with open(values_path, "wb") as values_file, open(valid_path, "wb") as valid_file:
-        offset = _write_header(values_file, (volume.n_components, *volume.dims), np.float32)
+        offset = _write_header(values_file, (volume.n_components, *volume.dims), volume.dtype)
         arrays: list[ArrayFile] = []
         for _ in volume.components:
-            arrays.append(ArrayFile(values_file, offset, volume.dims, 4))
+            arrays.append(ArrayFile(values_file, offset, volume.dims, volume.dtype.itemsize))
             offset = arrays[-1].end
         mask = ArrayFile(
             valid_file, _write_header(valid_file, volume.dims, np.bool_), volume.dims, 1
@@ -165,16 +167,16 @@ def _describe(volume: Volume, is_masked: bool) -> dict[str, Any]:
     }
 
 
-def _map(path: Path, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def _map(path: Path, shape: tuple[int, ...], *dtypes: Any) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise VolumeError(
             f"'{path}' cannot be read; it is missing or damaged ({error})."
         ) from error
-    if array.shape != shape or array.dtype != dtype:
+    if array.shape != shape or array.dtype not in dtypes:
+        wanted = " or ".join(str(np.dtype(dtype)) for dtype in dtypes)
         raise VolumeError(
-            f"'{path}' holds {array.dtype} {list(array.shape)} instead of "
-            f"{np.dtype(dtype)} {list(shape)}."
+            f"'{path}' holds {array.dtype} {list(array.shape)} instead of {wanted} {list(shape)}."
         )
     return array

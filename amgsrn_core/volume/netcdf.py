@@ -69,6 +69,7 @@ def open_netcdf(
             units=[text(item.variable, "units") for item in chosen],
             geometry=GridGeometry(layouts[0].axes),
             source_dtype=np.result_type(*(decoder.source_dtype for decoder in decoders)),
+            dtype=np.result_type(*(decoder.value_dtype for decoder in decoders)),
             missing=MissingValues(
                 " | ".join(dict.fromkeys(decoder.meaning for decoder in decoders)),
                 decoders[0].fill_value,

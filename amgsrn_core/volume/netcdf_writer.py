@@ -25,7 +25,7 @@ _NEARLY_NOTHING = 1 << 20
 
 
 class NetCDFOutput:
-    """A NetCDF-4 file with one float32 variable per component."""
+    """A NetCDF-4 file with one variable per component, float32 or float64."""
 
     def __init__(
         self,
@@ -38,14 +38,16 @@ class NetCDFOutput:
         missing: MissingValues,
         time: TimeAxis | None,
         made_by: str,
+        dtype: np.dtype,
     ) -> None:
         self._path = path
         self._geometry = geometry
         self._has_time = time is not None
         fill = missing.fill_value
-        self._fill = np.float32(np.nan if fill is None else fill)
+        with np.errstate(over="ignore"):
+            self._fill = dtype.type(np.nan if fill is None else fill)
         if not np.isfinite(self._fill):
-            self._fill = np.float32(np.nan)
+            self._fill = dtype.type(np.nan)
         netcdf4 = import_netcdf4()
         taken: set[str] = set()
         with self._library():
@@ -62,7 +64,7 @@ class NetCDFOutput:
             self._variables = []
             for component, unit in zip(components, units):
                 variable = self._dataset.createVariable(
-                    _legal(component, taken), "f4", dimensions, fill_value=self._fill
+                    _legal(component, taken), dtype, dimensions, fill_value=self._fill
                 )
                 variable.set_auto_maskandscale(False)
                 variable.long_name = component
@@ -116,7 +118,7 @@ class NetCDFOutput:
             missing |= ~valid
         stored = values.copy()
         # A value that happens to be the fill value moves by the least possible amount.
-        toward = np.float32(1.0 if self._fill == 0 else 0.0)
+        toward = stored.dtype.type(1.0 if self._fill == 0 else 0.0)
         stored[stored == self._fill] = np.nextafter(self._fill, toward)
         stored[missing] = self._fill
         return stored

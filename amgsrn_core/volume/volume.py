@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 import math
 import zlib
 from abc import ABC, abstractmethod
@@ -14,12 +15,18 @@ from typing import Any, Optional
 import numpy as np
 
 from amgsrn_core.errors import VolumeError
+from amgsrn_core.precision import refuse_spans, type_of_numbers
 from amgsrn_core.volume.fill_values import FillSearch, matches, written
 from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
+
+logger = logging.getLogger(__name__)
 
 _SLAB_BYTES = 64 << 20
 _PIECE_BYTES = 16 << 20
 _LAYER_BYTES = 256 << 20
+
+# Whole numbers up to here are numbers of double precision, too.
+_EXACT = 1 << 53
 
 Loaded = tuple[np.ndarray, Optional[np.ndarray]]
 """Values [z, y, x] of one component, and where they are missing (bool) or None."""
@@ -31,7 +38,7 @@ class Block:
 
     Attributes
     ----------
-    values : ndarray of float32, shape [C, z, y, x], C-contiguous
+    values : ndarray of float32 or float64, shape [C, z, y, x], C-contiguous
         0 where invalid.
     valid : ndarray of bool, shape [z, y, x], or None
         None when every voxel is valid. A voxel is valid only if all its components are.
@@ -197,6 +204,9 @@ class Volume(ABC):
         Where the samples lie.
     source_dtype : numpy.dtype
         Type of the numbers in the source.
+    dtype : numpy.dtype
+        Type of the values that are read, float32 or float64: the same for every extent, and in
+        every process.
     missing : MissingValues
         How the source marks voxels without a value.
     time : TimeAxis or None
@@ -220,6 +230,7 @@ class Volume(ABC):
         units: Sequence[str] | str,
         geometry: GridGeometry,
         source_dtype: Any,
+        dtype: Any = None,
         missing: MissingValues | None = None,
         time: TimeAxis | None = None,
         source: str = "memory",
@@ -230,6 +241,8 @@ class Volume(ABC):
         self.units = (units,) * len(self.components) if isinstance(units, str) else tuple(units)
         self.geometry = geometry
         self.source_dtype = np.dtype(source_dtype)
+        self.dtype = type_of_numbers(source_dtype) if dtype is None else np.dtype(dtype)
+        self._has_told = False
         self.missing = missing or MissingValues()
         self.time = time
         self.source = source
@@ -290,11 +303,11 @@ class Volume(ABC):
         """
         nz, ny, nx = shape = extent_shape(extent := self.geometry.resolve(extent))
         try:
-            values = np.empty((self.n_components, *shape), dtype=np.float32)
+            values = np.empty((self.n_components, *shape), dtype=self.dtype)
             valid = None
             # In pieces, so that besides the result only one piece is ever in memory.
             bottom, top = extent[0].start, extent[0].stop
-            slice_bytes = ny * nx * max(4, self.source_dtype.itemsize)
+            slice_bytes = ny * nx * max(self.dtype.itemsize, self.source_dtype.itemsize)
             budget = self._budget(slice_bytes, _PIECE_BYTES)
             for start, stop in self._z_ranges(bottom, top, slice_bytes, budget):
                 inner = slice(start - bottom, stop - bottom)
@@ -315,11 +328,11 @@ class Volume(ABC):
     def slabs(self, max_bytes: int | None = None) -> Iterator[Extent]:
         """Yield extents that cover the volume from bottom to top: z ranges, full y and x.
 
-        Each holds at most `max_bytes` of float32 values, or a single slice if that is larger.
+        Each holds at most `max_bytes` of values, or a single slice if that is larger.
         The default is 64 MiB, more where the file stores thicker layers together.
         """
         nz, ny, nx = self.dims
-        slice_bytes = ny * nx * 4 * self.n_components
+        slice_bytes = ny * nx * self.dtype.itemsize * self.n_components
         if max_bytes is None:
             max_bytes = self._budget(slice_bytes, _SLAB_BYTES)
         for start, stop in self._z_ranges(0, nz, slice_bytes, max_bytes):
@@ -333,7 +346,16 @@ class Volume(ABC):
         VolumeError
             No valid voxel, a field that is constant in all components, or infinite values.
         """
-        return self.summarise(self.read(extent) for extent in self.slabs())
+        summary = self.survey()
+        self.refuse_unfit(summary)
+        return summary
+
+    def survey(self) -> FieldSummary:
+        """Read everything once and return the value range, whatever it is."""
+        summary = FieldSummary.of_nothing(self.n_components)
+        for extent in self.slabs():
+            summary = summary.with_block(self.read(extent))
+        return summary
 
     def summarise(self, blocks: Iterable[Block]) -> FieldSummary:
         """Return the value range over blocks that together are the volume; see :meth:`check`."""
@@ -351,11 +373,12 @@ class Volume(ABC):
                 f"({self.missing.meaning})."
             )
         if (summary.minimum == summary.maximum).all():
-            level = ", ".join(f"{value:g}" for value in summary.minimum)
+            level = ", ".join(f"{value:.10g}" for value in summary.minimum)
             raise VolumeError(
                 f"'{self.name}' is constant ({level} everywhere); "
                 "there is nothing to learn from it."
             )
+        refuse_spans(self.components, summary.minimum, summary.maximum)
 
     @abstractmethod
     def _load(self, extent: Extent) -> Iterator[Loaded]:
@@ -383,25 +406,50 @@ class Volume(ABC):
         for component, (values, missing) in enumerate(self._masked(extent)):
             with np.errstate(over="ignore", invalid="ignore"):
                 out[component] = values
+            self._tell_rounding(component, values, missing)
             finite = np.isfinite(out[component])
             if not finite.all():
                 infinite = np.isinf(out[component])
                 if missing is not None:
                     infinite &= ~missing
                 if infinite.any():
-                    self._refuse_infinite(component, extent, infinite)
+                    self._refuse_infinite(component, extent, infinite, values)
                 missing = ~finite if missing is None else missing | ~finite
             if missing is not None:
                 bad = missing if bad is None else bad | missing
         return bad if bad is not None and bad.any() else None
 
-    def _refuse_infinite(self, component: int, extent: Extent, where: np.ndarray) -> None:
-        first = np.argwhere(where)[0] + [part.start for part in extent]
-        z, y, x = first.tolist()
-        raise VolumeError(
-            f"'{self.components[component]}' has infinite values (or values beyond float32), the "
-            f"first at index z={z}, y={y}, x={x}; mark them as missing (NaN or _FillValue)."
+    def _refuse_infinite(
+        self, component: int, extent: Extent, where: np.ndarray, values: np.ndarray
+    ) -> None:
+        first = np.argwhere(where)[0]
+        z, y, x = (first + [part.start for part in extent]).tolist()
+        kind = (
+            "infinite values" if np.isinf(values[tuple(first)]) else f"values beyond {self.dtype}"
         )
+        raise VolumeError(
+            f"'{self.components[component]}' has {kind}, the first at index z={z}, y={y}, x={x}; "
+            "mark them as missing (NaN or _FillValue)."
+        )
+
+    def _tell_rounding(
+        self, component: int, values: np.ndarray, missing: np.ndarray | None
+    ) -> None:
+        """Say once that there are whole numbers which double precision rounds."""
+        if self._has_told or values.dtype.kind not in "iu" or values.dtype.itemsize < 8:
+            return
+        large = values > _EXACT
+        if values.dtype.kind == "i":
+            large |= values < -_EXACT
+        if missing is not None:
+            large &= ~missing
+        if large.any():
+            self._has_told = True
+            logger.warning(
+                "'%s' has whole numbers beyond 2^53, such as %d; double precision rounds them.",
+                self.components[component],
+                values[large][0],
+            )
 
     def _z_ranges(
         self, start: int, end: int, slice_bytes: int, max_bytes: int

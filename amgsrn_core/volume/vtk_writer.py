@@ -21,7 +21,7 @@ from amgsrn_core.volume.vtk_layout import raw_data_tag
 
 
 class VTKOutput:
-    """Image data (.vti) or a rectilinear grid (.vtr) with one float32 point array."""
+    """Image data (.vti) or a rectilinear grid (.vtr) with one point array, float32 or float64."""
 
     def __init__(
         self,
@@ -34,20 +34,21 @@ class VTKOutput:
         missing: MissingValues,
         time: TimeAxis | None,
         made_by: str,
+        dtype: np.dtype,
     ) -> None:
         # VTK's files have room for neither units nor fill values: NaN marks what is missing.
         del units, missing
         coordinates = []
         if path.suffix.lower() == ".vtr":
             coordinates = [axis.coordinates for axis in reversed(geometry.axes)]
-        n_bytes = 4 * geometry.n_points * len(components)
-        header = _header(geometry, name, components, time, coordinates, made_by)
+        item_bytes = dtype.itemsize * len(components)
+        header = _header(geometry, name, components, time, dtype, coordinates, made_by)
         self._file = open(path, "wb")  # noqa: SIM115 (closed by close or abandon)
         self._file.write(header)
         for values in coordinates:
             self._file.write(np.uint64(values.nbytes).tobytes() + values.tobytes())
-        self._file.write(np.uint64(n_bytes).tobytes())
-        self._array = ArrayFile(self._file, self._file.tell(), geometry.dims, 4 * len(components))
+        self._file.write(np.uint64(item_bytes * geometry.n_points).tobytes())
+        self._array = ArrayFile(self._file, self._file.tell(), geometry.dims, item_bytes)
 
     def write(
         self, extent: Extent, values: np.ndarray, valid: np.ndarray | None, step: int = 0
@@ -55,7 +56,9 @@ class VTKOutput:
         """Write values [C, z, y, x] of a resolved extent; there is only one time step."""
         interleaved = np.moveaxis(values, 0, -1)
         if valid is not None:
-            interleaved = np.where(valid[..., np.newaxis], interleaved, np.float32(np.nan))
+            interleaved = np.where(
+                valid[..., np.newaxis], interleaved, interleaved.dtype.type(np.nan)
+            )
         self._array.write(extent, interleaved)
 
     def close(self) -> None:
@@ -75,6 +78,7 @@ def _header(
     name: str,
     components: tuple[str, ...],
     time: TimeAxis | None,
+    dtype: np.dtype,
     coordinates: list[np.ndarray],
     made_by: str,
 ) -> bytes:
@@ -116,7 +120,7 @@ def _header(
     role = "Vectors" if len(components) == 3 else "Scalars"
     lines += [
         f"      <PointData {role}={_quoted(name)}>",
-        f'        <DataArray type="Float32" Name={_quoted(name)}'
+        f'        <DataArray type="Float{8 * dtype.itemsize}" Name={_quoted(name)}'
         f' NumberOfComponents="{len(components)}"{names} format="appended" offset="{offset}"/>',
         "      </PointData>",
         "    </Piece>",

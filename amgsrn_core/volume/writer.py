@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import shutil
@@ -15,6 +16,7 @@ import numpy as np
 
 from amgsrn_core.errors import OutputError, VolumeError
 from amgsrn_core.output import ensure_writable, replacing
+from amgsrn_core.precision import type_of_ranges
 from amgsrn_core.replacement import NETCDF_SUFFIXES, VOLUME, VTK_SUFFIXES, guard
 from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
 from amgsrn_core.volume.memory import component_names
@@ -38,6 +40,7 @@ def write_volume(
     time: TimeAxis | None = None,
     made_by: str = "library",
     force: bool = False,
+    dtype: Any = None,
 ) -> Path:
     """Write a volume at once; the arguments are those of :class:`VolumeWriter`.
 
@@ -48,6 +51,9 @@ def write_volume(
         `components` unless the field is scalar.
     valid : ndarray of bool, shape [z, y, x], optional
         False where an array has no value.
+    dtype : float32 or float64, optional
+        Default: float32, but float64 for arrays of which float32 would lose more than 1e-4 of their
+        range, and for streams whose first block is float64.
 
     Examples
     --------
@@ -66,7 +72,13 @@ def write_volume(
             )
         if components is None:
             components = component_names(name, len(values))
+        dtype = dtype or _type_of(values, valid)
         data = [(geometry.resolve(), Block(values, valid))]
+    elif dtype is None:
+        data = iter(data)
+        if (first := next(data, None)) is not None:
+            dtype = getattr(first[1], "values", first[1]).dtype
+            data = itertools.chain([first], data)
     with VolumeWriter(
         path,
         geometry,
@@ -77,6 +89,7 @@ def write_volume(
         time=time,
         made_by=made_by,
         force=force,
+        dtype=np.float64 if dtype == np.float64 else np.float32,
     ) as writer:
         for extent, block in data:
             writer.write(extent, block)
@@ -109,6 +122,8 @@ class VolumeWriter:
         A mark for the file, whose first word tells who may replace it without being asked.
     force : bool, default: False
         Replace a volume that somebody else made.
+    dtype : float32 or float64, default: float32
+        Type of the numbers in the file.
 
     Raises
     ------
@@ -137,8 +152,10 @@ class VolumeWriter:
         time: TimeAxis | None = None,
         made_by: str = "library",
         force: bool = False,
+        dtype: Any = np.float32,
     ) -> None:
         self._path = Path(path)
+        self._dtype = np.dtype(dtype)
         self._geometry = geometry
         names = (name,) if components is None else tuple(components)
         if not names:
@@ -162,6 +179,7 @@ class VolumeWriter:
             "missing": missing or MissingValues(),
             "time": time,
             "made_by": made_by,
+            "dtype": self._dtype,
         }
         self._kind = NetCDFOutput if suffix in NETCDF_SUFFIXES else VTKOutput
         self._stack = contextlib.ExitStack()
@@ -216,12 +234,13 @@ class VolumeWriter:
                 f"The block's validity mask has the shape {list(valid.shape)} "
                 f"instead of {list(shape[1:])}."
             )
-        self._output.write(extent, values.astype(np.float32, copy=False), valid, step)
+        self._output.write(extent, values.astype(self._dtype, copy=False), valid, step)
         self._written += int(np.prod(shape[1:]))
 
     def _require_space(self) -> None:
         """Raise OutputError now if the values cannot fit on the disk later."""
-        needed = 4 * self._steps * self._geometry.n_points * len(self._arguments["components"])
+        item_bytes = self._dtype.itemsize * len(self._arguments["components"])
+        needed = item_bytes * self._steps * self._geometry.n_points
         free = shutil.disk_usage(self._path.resolve().parent).free
         if free < needed:
             raise OutputError(
@@ -248,6 +267,19 @@ class VolumeWriter:
                 f"Only {self._written} of {wanted} samples were written to "
                 f"'{self._path}'; nothing was kept."
             )
+
+
+def _type_of(values: np.ndarray, valid: np.ndarray | None) -> np.dtype:
+    """Return the type that holds an array [C, z, y, x]."""
+    if values.dtype.kind != "f":
+        values = values.astype(np.float64)
+    kept = np.isfinite(values) if valid is None else np.isfinite(values) & valid
+    low, high = (
+        extreme(values, axis=(1, 2, 3), where=kept, initial=start).astype(float)
+        for extreme, start in ((np.min, np.inf), (np.max, -np.inf))
+    )
+    known = low <= high
+    return type_of_ranges([(low[known].tolist(), high[known].tolist())])
 
 
 def _require_format(suffix: str, geometry: GridGeometry) -> None:

@@ -33,6 +33,7 @@ from amgsrn_core.dispatch import PREVIEW_POINTS, JobStatus, LiveResult, Training
 from amgsrn_core.dispatch.status import LEASE_SECONDS
 from amgsrn_core.errors import AmgsrnError, OutputError, TrainingError
 from amgsrn_core.output import ensure_writable, reason
+from amgsrn_core.precision import type_of_ranges
 from amgsrn_core.training.outcome import stopped_text
 from amgsrn_core.training.stop_file import stopped_since
 from amgsrn_core.volume import Block, GridGeometry, Volume, volume_from_vtk
@@ -436,7 +437,8 @@ def untrained(geometry: GridGeometry, minimum: np.ndarray, maximum: np.ndarray) 
 
     One corner has the maximum, so that a colour map that is made now has the data's range.
     """
-    values = np.empty((len(minimum), *geometry.dims), dtype=np.float32)
+    dtype = type_of_ranges([(minimum.tolist(), maximum.tolist())])
+    values = np.empty((len(minimum), *geometry.dims), dtype=dtype)
     values[:] = minimum.reshape(-1, 1, 1, 1)
     values[:, -1, -1, -1] = maximum
     return Block(values)

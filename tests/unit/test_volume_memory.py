@@ -26,7 +26,7 @@ def test_a_scalar_array() -> None:
     assert volume.geometry.bounds == (0, 3, 0, 4, 0, 3)
     assert volume.source_nbytes == 24 * 8
     block = volume.read()
-    assert (block.values.dtype, block.values.shape, block.valid) == (np.float32, (1, 2, 3, 4), None)
+    assert (block.values.dtype, block.values.shape, block.valid) == (np.float64, (1, 2, 3, 4), None)
     assert np.array_equal(block.values[0], values)
 
 

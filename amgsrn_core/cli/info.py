@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from amgsrn_core.archive import Archive, ModelIndex, read_index, verify_archive
+from amgsrn_core.archive.fields import number_to_json
 from amgsrn_core.archive.index import BrickRecord
 from amgsrn_core.backends import backend_name
 from amgsrn_core.cli.options import model_step
@@ -72,7 +73,7 @@ def describe(index: ModelIndex, path: str) -> dict[str, Any]:
         "missing": values["missing"],
         "time": values["time"],
         "steps": index.steps,
-        "times": list(index.times),
+        "times": [number_to_json(time) for time in index.times],
         "bricks": len(index.bricks),
         "per_brick": values["bricks"],
         "network": values["network"],

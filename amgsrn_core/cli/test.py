@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from amgsrn_core.archive import read_index
+from amgsrn_core.archive.fields import number_to_json
 from amgsrn_core.cli.measures import Measures
 from amgsrn_core.cli.options import model_step, names
 from amgsrn_core.cli.parser import DEFAULT_TESTS, TESTS
@@ -49,14 +50,14 @@ def run(arguments: argparse.Namespace) -> int:
     ).at(step)
     with display("testing") as shown:
         measures = Measures(model, volume, tests, folder, shown)
-        metrics = measures.compare()
+        metrics = measures.compare(arguments.anyway)
         extra = measures.extra()
     compressed = os.path.getsize(arguments.model)
     results = {
         "model": os.fspath(arguments.model),
         "against": os.fspath(arguments.against),
         "variable": index.name,
-        "time": index.times[0] if index.times else None,
+        "time": number_to_json(index.times[0]) if index.times else None,
         **metrics.to_json(),
         "compressed_bytes": compressed,
         "ratio": index.source.bytes / compressed,
@@ -89,7 +90,7 @@ def _folder(arguments: argparse.Namespace) -> Path:
 def _rows(results: dict[str, Any], metrics: Metrics, volume: Volume) -> Iterator[tuple[str, str]]:
     yield "variable", results["variable"]
     if results["time"] is not None:
-        yield "time", figure(results["time"])
+        yield "time", figure(float(results["time"]))
     yield "PSNR", decibels(metrics.psnr)
     if results["ssim"] is not None:
         yield "SSIM", figure(metrics.ssim)

@@ -149,7 +149,8 @@ def _encoder(network: NetworkConfig) -> str:
         return f"dense grid of {shape} x {network.features} with {terms} positional octaves"
     if network.encoder == "hash":
         low, high = network.hash_base_resolution, network.hash_max_resolution
-        return f"hash grid of {network.grids} levels from {low} to {high} x {network.features}"
+        levels = f"hash grid of {network.grids} levels from {low} to {high} x {network.features}"
+        return levels if network.hash_scheme == "tiny-cuda-nn" else f"{levels} (the original's)"
     return f"{network.grids} grids of {shape} x {network.features}"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import os
 import subprocess
@@ -18,6 +17,7 @@ from amgsrn_core.archive import SourceRecord, write_archive
 from amgsrn_core.cli import main, options, parser
 from amgsrn_core.cli.reconstruct import grid
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.config import options as option_fields
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.volume import (
     Axis,
@@ -29,7 +29,7 @@ from amgsrn_core.volume import (
 )
 
 CONFIGURATIONS = (NetworkConfig, TrainingConfig, StorageConfig)
-FIELDS = [field for kind in CONFIGURATIONS for field in dataclasses.fields(kind)]
+FIELDS = [field for kind in CONFIGURATIONS for field in option_fields(kind)]
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from sample_models import (
     write_two_bricks,
 )
 
-from amgsrn_core.archive import BrickRecord, parameter_shapes, read_index, write_archive
+from amgsrn_core.archive import BrickRecord, parameter_shapes, write_archive
 from amgsrn_core.archive.compression import Numbers, pack, pack_differences, rounded
 from amgsrn_core.archive.compression import _quantise as quantised
 from amgsrn_core.archive.store import _checksum, _sha256_of_text
@@ -506,10 +506,9 @@ def use(path: Path) -> list[AmgsrnError]:
             complaints.append(error)
             return None
 
-    if attempt(lambda: read_index(path)) is None:
-        return complaints
     with contextlib.redirect_stdout(io.StringIO()):
-        attempt(lambda: run(_info(path)))
+        if attempt(lambda: run(_info(path))) is None:
+            return complaints
     attempt(lambda: verify_archive(path))
     model = attempt(lambda: NeuralVolume.open(path, "cpu"))
     if model is None:
@@ -543,8 +542,8 @@ def _look(model: Any) -> None:
     model.reconstruct_block(model.geometry.resampled((3, 4, 5)))
     low, high = model.index.value_minimum[0], model.index.value_maximum[0]
     ramp = np.linspace(0, 1, 16)[:, None] * np.array([1.0, 1.0, 1.0, 0.2])
-    camera = Camera.orbit(model.geometry.bounds, width=4, height=4)
+    camera = Camera.orbit(model.geometry.bounds, width=3, height=3)
     # As many samples along a ray whatever the volume claims to be.
-    density = min(1.0, max(1e-3, 16.0 / max(model.geometry.dims)))
+    density = min(1.0, max(1e-3, 8.0 / max(model.geometry.dims)))
     settings = RenderSettings(samples_per_voxel=density)
     render(model, camera, TransferFunction(low, high, ramp), settings)

@@ -58,8 +58,8 @@ class GridGeometry:
             object.__setattr__(self, "axes", axes)
             object.__setattr__(self, "direction", direction)
             # Finite coordinates may be so far apart that their distance is not.
-            low, high = np.reshape(self.bounds, (3, 2)).T
-            if not np.isfinite(high - low).all():
+            sizes = [axis.coordinates[-1] - axis.coordinates[0] for axis in reversed(axes)]
+            if not np.isfinite(np.abs(direction) @ sizes + np.abs(self.origin)).all():
                 raise VolumeError("The box of a volume must have a finite size.")
 
     @classmethod

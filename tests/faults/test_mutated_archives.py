@@ -93,6 +93,18 @@ def test_impossible_claims_are_refused(tmp_path, intact, change, words):
     assert use(path)
 
 
+def stretched(index):
+    index["geometry"]["direction"][2] = [2.0**32] * 3
+
+
+def test_a_direction_that_stretches_a_volume_beyond_all_samples_is_told(tmp_path, intact):
+    path = tmp_path / "model.amgsrn"
+    for kind in ("plain", "imported"):  # drawn by the kernels, where they are built, and by PyTorch
+        path.write_bytes(changed(intact[kind], stretched))
+        (complaint,) = use(path)
+        assert "samples; use fewer samples per voxel" in str(complaint)
+
+
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e400"])
 def test_numbers_that_are_not_finite_are_no_json(tmp_path, intact, text):
     parts = Parts.of(intact["plain"])

@@ -17,6 +17,10 @@ from amgsrn_core.memory import physical_memory
 
 ENCODERS = ("adaptive", "dense", "hash")
 
+HASH_SCHEMES = ("tiny-cuda-nn", "original")
+"""Which nodes a hash grid has and where it stores them: as tiny-cuda-nn does, or as the original
+code did in PyTorch; see :mod:`amgsrn_core.hash_levels`."""
+
 BACKENDS = ("auto", "torch", "native", "tcnn")
 """`auto` is `native` on a CPU that has the kernels, else `torch`. `tcnn` is `torch` with
 tiny-cuda-nn's decoder, in half precision."""
@@ -87,9 +91,16 @@ def _check(field: dataclasses.Field[Any], value: Any, default: Any) -> None:
         raise ConfigurationError(f"{name} must be {kind}, not {value!r}.")
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
     if low is not None and value < low:
-        raise ConfigurationError(f"{name} must be at least {low:g}, not {value:g}.")
+        raise ConfigurationError(f"{name} must be at least {low:g}, not {_shown(value)}.")
     if high is not None and value > high:
-        raise ConfigurationError(f"{name} must be at most {high:g}, not {value:g}.")
+        raise ConfigurationError(f"{name} must be at most {high:g}, not {_shown(value)}.")
+
+
+def _shown(value: float) -> str:
+    try:
+        return f"{value:g}"
+    except OverflowError:  # a whole number beyond the range of float
+        return "a number of hundreds of digits"
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,23 @@ class NetworkConfig(Checked):
     )
     layers: int = option(2, "hidden layers of the decoder", minimum=1, maximum=8)
     width: int = option(64, "neurons per hidden layer", minimum=1, maximum=1024)
+
+    # No options: what is trained here has these values, and only imported networks have others.
+    hash_scheme: str = HASH_SCHEMES[0]
+    biases: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hash_scheme not in HASH_SCHEMES:
+            raise ConfigurationError(
+                f"hash-scheme must be one of {', '.join(HASH_SCHEMES)}, not {self.hash_scheme!r}."
+            )
+        if not isinstance(self.biases, bool):
+            raise ConfigurationError(f"biases must be true or false, not {self.biases!r}.")
+        if self.encoder != "hash" and (self.biases or self.hash_scheme != HASH_SCHEMES[0]):
+            raise ConfigurationError(
+                "Only networks with a hash grid have biases or another hash scheme."
+            )
 
     @property
     def inputs(self) -> int:
@@ -405,10 +433,17 @@ class DispatchConfig(Checked):
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """Return a configuration as plain JSON types."""
+    """Return a configuration as plain JSON types.
+
+    A field that is no option is left out where it has its default: without it, programs that do not
+    know it go on reading what does not need it.
+    """
+    known = {field.name for field in options(type(config))}
     return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in dataclasses.asdict(config).items()
+        field.name: list(value) if isinstance(value, tuple) else value
+        for field in dataclasses.fields(config)
+        for value in (getattr(config, field.name),)
+        if field.name in known or value != field.default
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 
@@ -22,7 +23,7 @@ from amgsrn_core.blended_field import (
 )
 from amgsrn_core.brick_cache import BrickCache
 from amgsrn_core.devices import select_device
-from amgsrn_core.errors import VolumeError
+from amgsrn_core.errors import ArchiveError, VolumeError
 from amgsrn_core.loaded_brick import LoadedBrick
 from amgsrn_core.volume import Block, Extent, GridGeometry
 from amgsrn_core.volume.grid_points import GridPoints
@@ -85,6 +86,7 @@ class NeuralVolume:
         self.checksum = checksum
         self.device = select_device(device)
         self.backend = backend_name(self.device, backend, index.network.encoder)
+        _refuse_gaps(index, path)
         states = bricks if callable(bricks) else bricks.__getitem__
 
         of_step = functools.lru_cache(maxsize=2)(index.at)
@@ -432,6 +434,21 @@ class NeuralVolume:
             return Block(values, None)
         values[:, missing] = 0
         return Block(values, ~missing)
+
+
+def _refuse_gaps(index: ModelIndex, path: str) -> None:
+    """Raise unless the bricks of each step have as many voxels as the volume.
+
+    Without this a few bytes of a damaged file would claim a volume of any size.
+    """
+    each = len(index.bricks) // index.steps
+    for first in range(0, len(index.bricks), each):
+        voxels = sum(brick.own_voxels for brick in index.bricks[first : first + each])
+        if voxels != math.prod(index.dims):
+            raise ArchiveError(
+                f"The model file {path} cannot be used: its bricks have {voxels:,} voxels, but its "
+                f"volume has {math.prod(index.dims):,}; copy the file again, or train again."
+            )
 
 
 def _checked_points(points: np.ndarray) -> np.ndarray:

@@ -1,8 +1,10 @@
 """Levels of a multi-resolution hash grid: how fine each is, and where its features are stored.
 
 The scheme is that of Müller et al., "Instant Neural Graphics Primitives with a Multiresolution
-Hash Encoding", ACM TOG 2022, section 3, in the details of its implementation tiny-cuda-nn, whose
-models are imported: float32 arithmetic, tables rounded up to multiples of 8, coarse levels dense.
+Hash Encoding", ACM TOG 2022, section 3, in the details of one of two implementations whose models
+are imported. tiny-cuda-nn: float32 arithmetic, tables rounded up to multiples of 8, coarse levels
+dense, samples half a cell inside. The original code's NGP in PyTorch: N cells from face to face
+with N rounded down, every level hashed into a table of full size, and nothing outside the box.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ class HashLevel:
 
     Attributes
     ----------
-    scale : float
-        Cells along an axis; a point x in [0, 1] lies at x * scale + 1/2 among the nodes.
+    scale, offset : float
+        Cells along an axis; a point x in [0, 1] lies at x * scale + offset among the nodes.
     first, entries : int
         Where its table begins among those of all levels, and its size.
     strides : tuple of int
@@ -34,9 +36,12 @@ class HashLevel:
     first: int
     entries: int
     strides: tuple[int, ...]
+    offset: float = 0.5
 
 
-def hash_levels(count: int, log2_size: int, base: int, finest: int) -> tuple[HashLevel, ...]:
+def hash_levels(
+    count: int, log2_size: int, base: int, finest: int, scheme: str = "tiny-cuda-nn"
+) -> tuple[HashLevel, ...]:
     """Return the levels of a hash grid, coarsest first.
 
     Parameters
@@ -46,9 +51,16 @@ def hash_levels(count: int, log2_size: int, base: int, finest: int) -> tuple[Has
     log2_size : int
         A table has at most 2^log2_size entries.
     base, finest : int
-        Nodes along an axis of the first and the last level.
+        Nodes along an axis of the first and the last level; cells in the original's scheme.
+    scheme : {"tiny-cuda-nn", "original"}
     """
     growth = math.exp((math.log(finest) - math.log(base)) / max(count - 1, 1))
+    if scheme == "original":
+        entries = 1 << log2_size
+        cells = [math.floor(np.float32(base * growth**number)) for number in range(count)]
+        return tuple(
+            HashLevel(float(n), i * entries, entries, (), 0.0) for i, n in enumerate(cells)
+        )
     octaves = np.log2(np.float32(growth))
     levels: list[HashLevel] = []
     first = 0

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Callable
 import numpy as np
 
 from amgsrn_core.errors import VolumeError
+from amgsrn_core.overlap import difference, refuse_stranger, voxels_inside
 
 if TYPE_CHECKING:
-    from amgsrn_core.volume import Block, Extent, Volume
+    from amgsrn_core.volume import Block, Extent, GridGeometry, Volume
 
     Decode = Callable[[Extent], Block]
     Watch = Callable[[Extent, np.ndarray, np.ndarray, "np.ndarray | None"], None]
@@ -122,6 +123,8 @@ def compare(
     with_ssim: bool = True,
     watch: Watch | None = None,
     tile_voxels: int = _TILE_VOXELS,
+    geometry: GridGeometry | None = None,
+    anyway: bool = False,
 ) -> Metrics:
     """Compare a model with the volume that it stands for.
 
@@ -145,6 +148,12 @@ def compare(
         write an error volume.
     tile_voxels : int
         Upper bound of a tile's size with its halo.
+    geometry : GridGeometry, optional
+        Of the data that the model was trained on: a reference that lies elsewhere is then refused
+        before anything is decoded, and the message says where both are.
+    anyway : bool, default: False
+        Also measure where less than half of the reference's valid voxels have a value in the
+        model, which then is hardly the model of this volume.
 
     Returns
     -------
@@ -153,10 +162,17 @@ def compare(
     Raises
     ------
     VolumeError
-        When the reference cannot be read, or no voxel has a value in both though one of them has
-        values.
+        When the reference cannot be read, or hardly any voxel has a value in both (`anyway`: none)
+        though one of them has values.
     """
     summary = reference.survey()
+    name = f"'{reference.name}'" if reference.source == "memory" else reference.source
+    place = name, reference.geometry, geometry
+    advice = ", or measure what there is anyway (--anyway)"
+    if geometry is not None and not anyway:
+        inside = voxels_inside(reference.geometry, geometry)
+        if inside is not None:
+            refuse_stranger(*place, min(inside, summary.valid_count), summary.valid_count, advice)
     lows, highs = np.asarray(summary.minimum), np.asarray(summary.maximum)
     if not summary.valid_count:
         lows = highs = np.full(reference.n_components, math.nan)
@@ -185,8 +201,13 @@ def compare(
             mask = None if valid is None else valid[inner]
             watch(core, data.values[(..., *inner)], model.values[(..., *inner)], mask)
     total = _Errors.sum(errors)
+    if not anyway:
+        refuse_stranger(*place, total.count, total.count + missing, advice)
     if not total.count and not is_empty:
-        raise VolumeError("The model and the volume have no voxel with a value in common.")
+        raise VolumeError(
+            "The model and the volume have no voxel with a value in common: "
+            f"{difference(reference.geometry, geometry)}; name the data that it was trained on."
+        )
     return _metrics(reference, lows, highs, total, errors, similarity, missing)
 
 

@@ -53,7 +53,7 @@ def small_brick(index: ModelIndex, seed: int = 0, mask: bool = False) -> dict[st
     random = np.random.default_rng(seed)
     shapes = parameter_shapes(index.network, len(index.components))
     brick = {name: random.normal(0, 0.3, shape).astype("f4") for name, shape in shapes.items()}
-    brick["transforms"] = np.tile(np.eye(3, 4, dtype="f4"), (index.network.grids, 1, 1))
+    brick["transforms"] = np.tile(np.eye(3, 4, dtype="f4"), (shapes["transforms"][0], 1, 1))
     brick["history"] = np.array([[0, 1.0], [10, 0.25]])
     if mask:
         brick["mask"] = random.random(index.bricks[0].ghosted_dims) > 0.3

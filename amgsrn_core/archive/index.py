@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from amgsrn_core.volume.volume import Volume
 
 FORMAT_NAME = "amgsrn"
-FORMAT_VERSION = (1, 2)
+FORMAT_VERSION = (1, 3)
 
 BRICK_STATES = ("network", "constant", "empty", "missing")
 """A brick is a network; or needs none, because it has one value, or none at all; or was not
@@ -41,6 +41,9 @@ Domain = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 # A volume with more samples along one axis is not plausible; an index that claims so is damaged.
 _LONGEST_AXIS = 10_000_000
+
+# Fields are evaluated in float32.
+_LARGEST_VALUE = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -211,16 +214,15 @@ class ModelIndex:
         for name in ("units", "value_minimum", "value_maximum"):
             if len(getattr(self, name)) != count:
                 raise ArchiveError(f"'{name}' does not have one entry for each component")
-        for low, high in zip(self.value_minimum, self.value_maximum):
-            if not -float("inf") < low <= high < float("inf"):
-                raise ArchiveError("'value_minimum' and 'value_maximum' are not a finite range")
+        if not _is_range(self.value_minimum, self.value_maximum):
+            raise ArchiveError("'value_minimum' and 'value_maximum' are not a finite range")
         if not self.bricks:
             raise ArchiveError("'bricks' is empty")
         for brick in self.bricks:
             lows, highs = brick.value_minimum, brick.value_maximum
             if len(lows) != len(highs) or len(lows) not in (0, count):
                 raise ArchiveError("a brick's value range does not have one entry per component")
-            if not all(-math.inf < a <= b < math.inf for a, b in zip(lows, highs)):
+            if not _is_range(lows, highs):
                 raise ArchiveError("a brick's value range is not finite")
             if brick.state == "constant" and lows != highs:
                 raise ArchiveError("a constant brick has more than one value")
@@ -461,6 +463,14 @@ class ModelIndex:
             storage=_storage(fields, version),
             history_columns=fields.texts("history_columns"),
         )
+
+
+def _is_range(lows: Sequence[float], highs: Sequence[float]) -> bool:
+    """Return whether each low is at most its high, both and their distance within float32."""
+    return all(
+        low <= high and max(abs(low), abs(high), high - low) <= _LARGEST_VALUE
+        for low, high in zip(lows, highs)
+    )
 
 
 def _version(fields: Fields) -> tuple[int, int]:

@@ -22,7 +22,8 @@ def parameter_shapes(network: NetworkConfig, outputs: int) -> dict[str, tuple[in
     dict
         `feature_grids` [G, C, D, H, W] (hash: [entries, C]), `transforms` [G, 3, 4] (others than
         adaptive: the identity [1, 3, 4]) and the decoder's matrices `decoder.0.weight`
-        [width, inputs], ..., `decoder.<layers>.weight` [outputs, width].
+        [width, inputs], ..., `decoder.<layers>.weight` [outputs, width]; where the network has
+        biases, also `decoder.0.bias` [width] and so on.
     """
     grids = network.grids if network.encoder == "adaptive" else 1
     shapes: dict[str, tuple[int, ...]] = {
@@ -35,6 +36,8 @@ def parameter_shapes(network: NetworkConfig, outputs: int) -> dict[str, tuple[in
     widths = [network.inputs, *[network.width] * network.layers, outputs]
     for layer, (before, after) in enumerate(zip(widths, widths[1:])):
         shapes[f"decoder.{layer}.weight"] = (after, before)
+        if network.biases:
+            shapes[f"decoder.{layer}.bias"] = (after,)
     return shapes
 
 
@@ -45,4 +48,5 @@ def levels_of(network: NetworkConfig) -> tuple[HashLevel, ...]:
         network.hash_log2_size,
         network.hash_base_resolution,
         network.hash_max_resolution,
+        network.hash_scheme,
     )

@@ -348,13 +348,21 @@ def _read_index(file: Any) -> ModelIndex:
     if text is None:
         raise ArchiveError("it is a safetensors file, but not one that amgsrn wrote")
     try:
-        values = json.loads(text)
+        values = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise ArchiveError("its index is not JSON") from error
     index = ModelIndex.from_json(values)  # first, because a newer version explains itself
     if metadata.get(_CHECKSUM_KEY) != _sha256_of_text(text):
         raise ChecksumError("its index differs from its checksum; copy the file again")
     return index
+
+
+def _finite(text: str) -> float:
+    """Return a number of the index; one that is not finite is spelled as a text there."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def _stored_tensors(

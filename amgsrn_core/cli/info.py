@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from amgsrn_core.archive import Archive, ModelIndex, read_index, verify_archive
+from amgsrn_core.archive.fields import number_to_json
 from amgsrn_core.archive.index import BrickRecord
 from amgsrn_core.backends import backend_name
 from amgsrn_core.cli.options import model_step
@@ -80,7 +81,7 @@ def describe(index: ModelIndex, path: str) -> dict[str, Any]:
         "missing": values["missing"],
         "time": values["time"],
         "steps": index.steps,
-        "times": list(index.times),
+        "times": [number_to_json(time) for time in index.times],
         "bricks": len(index.bricks),
         "per_brick": values["bricks"],
         "network": values["network"],
@@ -156,7 +157,8 @@ def _encoder(network: NetworkConfig) -> str:
         return f"dense grid of {shape} x {network.features} with {terms} positional octaves"
     if network.encoder == "hash":
         low, high = network.hash_base_resolution, network.hash_max_resolution
-        return f"hash grid of {network.grids} levels from {low} to {high} x {network.features}"
+        levels = f"hash grid of {network.grids} levels from {low} to {high} x {network.features}"
+        return levels if network.hash_scheme == "tiny-cuda-nn" else f"{levels} (the original's)"
     return f"{network.grids} grids of {shape} x {network.features}"
 
 

@@ -62,8 +62,11 @@ class Measures:
         self._histogram: _Histogram | None = None
         self._files: list[str] = []
 
-    def compare(self) -> Metrics:
-        """Compare every voxel once, and write the error volume and the histogram on the way."""
+    def compare(self, anyway: bool = False) -> Metrics:
+        """Compare every voxel once, and write the error volume and the histogram on the way.
+
+        `anyway`: see :func:`amgsrn_core.metrics.compare`.
+        """
         model, reference = self._model, self._reference
         same_grid = model.geometry.dims == reference.dims
         done = 0
@@ -95,6 +98,8 @@ class Measures:
                 bricks=[brick.extent for brick in model.index.bricks] if same_grid else (),
                 with_ssim="ssim" in self._tests,
                 watch=watch,
+                geometry=model.geometry,
+                anyway=anyway,
             )
 
     def extra(self) -> dict[str, Any]:

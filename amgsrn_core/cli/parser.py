@@ -252,6 +252,12 @@ def _add_test(commands: argparse._SubParsersAction[_Parser]) -> None:
         "; default: the model's, of a series its first",
     )
     parser.add_argument(
+        "--anyway",
+        action="store_true",
+        help="also measure where less than half of the volume's voxels have a value in the model, "
+        "so that it hardly is the model of this volume",
+    )
+    parser.add_argument(
         "--tests",
         metavar="NAME,...",
         action="append",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from amgsrn_core.archive import read_index
+from amgsrn_core.archive.fields import number_to_json
 from amgsrn_core.cli.measures import Measures, output_files
 from amgsrn_core.cli.options import model_step, names, variables
 from amgsrn_core.cli.parser import DEFAULT_TESTS, TESTS
@@ -56,14 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
         measures = Measures(
             model, volume, tests, folder, shown, mark_of("test", arguments.model), arguments.force
         )
-        metrics = measures.compare()
+        metrics = measures.compare(arguments.anyway)
         extra, failure = _extra(measures)
     compressed = os.path.getsize(arguments.model)
     results = {
         "model": os.fspath(arguments.model),
         "against": os.fspath(arguments.against),
         "variable": index.name,
-        "time": index.times[0] if index.times else None,
+        "time": number_to_json(index.times[0]) if index.times else None,
         **metrics.to_json(),
         "compressed_bytes": compressed,
         "ratio": index.source.bytes / compressed,
@@ -119,7 +120,7 @@ def _refuse_files(
 def _rows(results: dict[str, Any], metrics: Metrics, volume: Volume) -> Iterator[tuple[str, str]]:
     yield "variable", results["variable"]
     if results["time"] is not None:
-        yield "time", figure(results["time"])
+        yield "time", figure(float(results["time"]))
     yield "PSNR", decibels(metrics.psnr)
     if results["ssim"] is not None:
         yield "SSIM", figure(metrics.ssim)

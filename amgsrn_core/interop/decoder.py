@@ -89,3 +89,14 @@ def matrices_from_layers(tensors: Mapping[str, np.ndarray], layers: int) -> list
 def layer_names(layers: int) -> list[str]:
     """Return the names of a decoder's matrices in the original."""
     return [f"decoder.{i}.linear.weight" for i in range(layers)] + [f"decoder.{layers}.weight"]
+
+
+def biased_layer_names(layers: int) -> list[tuple[str, str]]:
+    """Return the names of each layer's matrix and biases in the original's NGP of PyTorch."""
+    names = [f"decoder.{i}.layer.0" for i in range(layers)] + [f"decoder.{layers}"]
+    return [(f"{name}.weight", f"{name}.bias") for name in names]
+
+
+def table_names(levels: int) -> list[str]:
+    """Return the names of the hash tables there."""
+    return [f"hash_grid.feature_grid.{i}.weight" for i in range(levels)]

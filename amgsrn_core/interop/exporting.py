@@ -14,7 +14,12 @@ import numpy as np
 from amgsrn_core.archive import Archive, BrickRecord, ModelIndex, parameter_shapes
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError, OutputError
-from amgsrn_core.interop.decoder import layer_names, list_from_matrices
+from amgsrn_core.interop.decoder import (
+    biased_layer_names,
+    layer_names,
+    list_from_matrices,
+    table_names,
+)
 from amgsrn_core.output import reason
 
 _MODELS = {"adaptive": "APMGSRN", "dense": "fVSRN", "hash": "NGP"}
@@ -122,6 +127,12 @@ def _write_network(
 
 def _tensors(network: NetworkConfig, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     matrices = [state[f"decoder.{i}.weight"] for i in range(network.layers + 1)]
+    if network.hash_scheme == "original":
+        parts = np.split(state["feature_grids"], network.grids)
+        found = dict(zip(table_names(network.grids), parts))
+        for number, (weight, bias) in enumerate(biased_layer_names(network.layers)):
+            found[weight], found[bias] = matrices[number], state[f"decoder.{number}.bias"]
+        return found
     if network.encoder == "hash":
         tables = state["feature_grids"].ravel()
         return {"model.params": np.concatenate([list_from_matrices(matrices), tables])}

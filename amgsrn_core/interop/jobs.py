@@ -6,7 +6,6 @@ what each option becomes.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import json
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from amgsrn_core.config import BrickConfig, NetworkConfig, TrainingConfig
+from amgsrn_core.config import options as declared
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.output import reason
 
@@ -321,6 +321,8 @@ def _test(
     tests = list(dict.fromkeys(_TESTS[test] for test in wanted if test in _TESTS))
     if tests:
         data = training[1] if training else _find(_source(folders.models, name), places)
+        if commands:
+            commands[0] += ["--volume", str(data)]  # without it the model would lie elsewhere
         commands.append(
             [
                 *("test", str(model), "--against", str(data), "--tests", ",".join(tests)),
@@ -400,7 +402,7 @@ def _plain(value: Any) -> Any:
 def _changed(config: Any) -> list[str]:
     """Return the command-line options that make this configuration."""
     words = []
-    for option in dataclasses.fields(config):
+    for option in declared(type(config)):
         value = getattr(config, option.name)
         if value is True:
             words.append(f"--{option.name.replace('_', '-')}")

@@ -13,10 +13,12 @@ from amgsrn_core.archive import parameter_shapes
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError, ConfigurationError
 from amgsrn_core.interop.decoder import (
+    biased_layer_names,
     layer_names,
     list_size,
     matrices_from_layers,
     matrices_from_list,
+    table_names,
 )
 from amgsrn_core.interop.options import Options
 
@@ -51,6 +53,8 @@ def network_from_tensors(options: Options, tensors: Tensors) -> Network:
         config, state, used = _dense(options, tensors)
     elif "model.params" in tensors:
         config, state, used = _hash(options, tensors)
+    elif any(name.startswith("hash_grid.") for name in tensors):
+        config, state, used = _own_hash(options, tensors)
     else:
         raise ArchiveError(
             f"it is a {options.values.get('model', 'model')} with the tensors "
@@ -142,6 +146,38 @@ def _hash(options: Options, tensors: Tensors) -> tuple[NetworkConfig, Any, set[s
         **_decoder(matrices),
     }
     return config, state, {"model.params"}
+
+
+def _own_hash(options: Options, tensors: Tensors) -> tuple[NetworkConfig, Any, set[str]]:
+    """Return an NGP of the original's own, in PyTorch: a table a level, layers with biases."""
+    config = _config(
+        options,
+        encoder="hash",
+        grids=options.fields.integer("n_grids"),
+        hash_scheme="original",
+        biases=True,
+        **{name: options.fields.integer(name) for name in _HASH_OPTIONS},
+    )
+    names = table_names(config.grids)
+    layers = biased_layer_names(config.layers)
+    used = {*names, *(name for pair in layers for name in pair)}
+    if missing := sorted(used - set(tensors)):
+        raise ArchiveError(f"it lacks the tensor '{missing[0]}', which its options ask for")
+    shape = (1 << config.hash_log2_size, config.features)
+    for name in names:
+        if tensors[name].shape != shape:
+            raise ArchiveError(
+                f"its options ask for '{name}' with the shape {list(shape)}, but the checkpoint "
+                f"has {list(tensors[name].shape)}"
+            )
+    state = {
+        "feature_grids": np.concatenate([tensors[name] for name in names]),
+        "transforms": _IDENTITY,
+    }
+    for number, (weight, bias) in enumerate(layers):
+        state[f"decoder.{number}.weight"] = tensors[weight]
+        state[f"decoder.{number}.bias"] = tensors[bias]
+    return config, state, used
 
 
 def _transforms(tensors: Tensors) -> tuple[np.ndarray, set[str]]:

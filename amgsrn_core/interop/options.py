@@ -88,6 +88,8 @@ class Options:
         if not isinstance(values, dict):
             raise ArchiveError(f"{path} is not a JSON object.")
         for name, supported in _SUPPORTED.items():
+            if name == "use_bias" and values.get("model") == "NGP":
+                continue  # which does not look at it: its layers have biases or have not
             if values.get(name, supported) != supported:
                 raise ArchiveError(
                     f"{path} has {name} = {json.dumps(values[name])}; only models with "

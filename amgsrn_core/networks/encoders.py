@@ -16,6 +16,9 @@ from amgsrn_core.hash_levels import HashLevel
 _PRIMES = (1, 2654435761, 805459861)
 _LOW_BITS = 0xFFFFFFFF
 
+# Local coordinates of a point on a face may be rounded beyond it.
+_ROUNDING = 1e-5
+
 
 def positional_terms(points: Tensor, count: int) -> Tensor:
     """Return sines and cosines of the coordinates in octaves.
@@ -39,7 +42,9 @@ def positional_terms(points: Tensor, count: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)
 
 
-def hash_encode(points: Tensor, tables: Tensor, levels: Sequence[HashLevel]) -> Tensor:
+def hash_encode(
+    points: Tensor, tables: Tensor, levels: Sequence[HashLevel], scheme: str = "tiny-cuda-nn"
+) -> Tensor:
     """Sample every level of a hash grid trilinearly at the points.
 
     Parameters
@@ -49,16 +54,22 @@ def hash_encode(points: Tensor, tables: Tensor, levels: Sequence[HashLevel]) -> 
     tables : Tensor [entries, F]
         The tables of all levels, one after the other.
     levels : sequence of HashLevel
+    scheme : {"tiny-cuda-nn", "original"}
+        In the original's, features outside the brick are 0.
 
     Returns
     -------
     Tensor [N, levels * F]
         Level-major.
     """
+    inside = None
+    if scheme == "original":
+        inside = (points.abs() <= 1.0 + _ROUNDING).all(dim=1, keepdim=True)
+        points = points.clamp(-1.0, 1.0)
     unit = (points + 1.0) * 0.5
     features = []
     for level in levels:
-        position = unit * level.scale + 0.5
+        position = unit * level.scale + level.offset
         node = position.floor()
         upper = position - node
         weights = torch.stack([1.0 - upper, upper])
@@ -69,7 +80,8 @@ def hash_encode(points: Tensor, tables: Tensor, levels: Sequence[HashLevel]) -> 
             weight = weights[x, :, 0] * weights[y, :, 1] * weights[z, :, 2]
             total = total + weight[:, None] * functional.embedding(_entry(corner, level), tables)
         features.append(total)
-    return torch.cat(features, dim=1)
+    joined = torch.cat(features, dim=1)
+    return joined if inside is None else joined * inside
 
 
 def _entry(corner: tuple[Tensor, Tensor, Tensor], level: HashLevel) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from amgsrn_core.archive.shapes import levels_of, parameter_shapes
 from amgsrn_core.backends import native_library
 from amgsrn_core.config import NetworkConfig
-from amgsrn_core.errors import ArchiveError
+from amgsrn_core.errors import ArchiveError, ConfigurationError
 from amgsrn_core.kernels.inference import Evaluator
 from amgsrn_core.kernels.loader import Network
 from amgsrn_core.networks import reference
@@ -40,7 +40,8 @@ class SceneNetwork(nn.Module):
     feature_grids : Parameter [G, F, D, H, W], of a hash grid [entries, F]
     transforms : Parameter [G, 3, 4]
         Of other encoders than adaptive: the identity, [1, 3, 4].
-    decoder : ModuleList of Linear without bias
+    decoder : ModuleList of Linear
+        Without biases, unless the configuration has them.
     evaluator : Evaluator or None
         The CPU kernels' view of the network, where these are used.
     decode : callable
@@ -62,7 +63,7 @@ class SceneNetwork(nn.Module):
         self._levels = levels_of(config) if config.encoder == "hash" else ()
         sizes = [config.inputs, *[config.width] * config.layers, len(minimum)]
         self.decoder = nn.ModuleList(
-            nn.Linear(before, after, bias=False) for before, after in zip(sizes, sizes[1:])
+            nn.Linear(before, after, bias=config.biases) for before, after in zip(sizes, sizes[1:])
         )
         self.register_buffer("minimum", minimum.to(torch.float32), persistent=False)
         self.register_buffer("maximum", maximum.to(torch.float32), persistent=False)
@@ -74,6 +75,11 @@ class SceneNetwork(nn.Module):
     def weights(self) -> list[Tensor]:
         """The decoder's matrices [out, in], first layer first."""
         return [layer.weight for layer in self.decoder]  # type: ignore[misc]
+
+    @property
+    def biases(self) -> list[Tensor]:
+        """The decoder's biases [out], first layer first; none in most networks."""
+        return [layer.bias for layer in self.decoder if layer.bias is not None]  # type: ignore[misc]
 
     def use_backend(self, backend: str) -> None:
         """Choose what evaluates the network where no gradients are asked for.
@@ -87,6 +93,10 @@ class SceneNetwork(nn.Module):
         self.evaluator = None if library is None else Evaluator(library)
         self.decode = reference.decode
         if backend == "tcnn":
+            if self.config.biases:
+                raise ConfigurationError(
+                    "Backend tcnn has no decoder with biases, as this network's; use backend auto."
+                )
             from amgsrn_core.networks.fused import FusedDecoder
 
             self.decode = FusedDecoder(self.config, len(self.minimum))
@@ -107,7 +117,13 @@ class SceneNetwork(nn.Module):
             return self.evaluator.normalised(
                 points.contiguous(), self.feature_grids, self.transforms, self.weights
             )
-        return self.decode(self.encode(points, self.transforms), self.weights)
+        return self.decoded(self.encode(points, self.transforms))
+
+    def decoded(self, features: Tensor) -> Tensor:
+        """Return what :meth:`normalised` does, from the decoder's inputs [N, inputs]."""
+        if self.config.biases:
+            return reference.decode(features, self.weights, self.biases)
+        return self.decode(features, self.weights)
 
     def encode(self, points: Tensor, transforms: Tensor) -> Tensor:
         """Return the decoder's inputs [N, inputs] at brick-local points [N, 3].
@@ -119,7 +135,7 @@ class SceneNetwork(nn.Module):
     def encode_with(self, points: Tensor, feature_grids: Tensor, transforms: Tensor) -> Tensor:
         """Return what :meth:`encode` would if the feature grids were the given ones."""
         if self._levels:
-            return hash_encode(points, feature_grids, self._levels)
+            return hash_encode(points, feature_grids, self._levels, self.config.hash_scheme)
         features = reference.encode(points, feature_grids, transforms)
         if self.config.encoder == "dense":
             terms = positional_terms(points, self.config.positional_terms)
@@ -181,6 +197,8 @@ def initial_network(
             network.transforms.add_(TRANSFORM_NOISE * noise)
         for weight in network.weights:
             nn.init.xavier_normal_(weight, generator=random)
+        for bias in network.biases:
+            bias.zero_()
     return network
 
 

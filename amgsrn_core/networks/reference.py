@@ -71,22 +71,27 @@ def encode(points: Tensor, feature_grids: Tensor, transforms: Tensor) -> Tensor:
     return sampled.reshape(grids * channels, len(points)).t()
 
 
-def decode(features: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """Apply the decoder: a bias-free MLP with ReLU between its layers and a linear output.
+def decode(
+    features: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor] | None = None
+) -> Tensor:
+    """Apply the decoder: an MLP with ReLU between its layers and a linear output.
 
     Parameters
     ----------
     features : Tensor [N, G * C]
     weights : sequence of Tensor [out, in]
+    biases : sequence of Tensor [out], optional
+        Of every layer; only some imported networks have any.
 
     Returns
     -------
     Tensor [N, outputs]
         Normalised values: 0 is the field's minimum, 1 its maximum.
     """
-    for weight in weights[:-1]:
-        features = functional.relu(functional.linear(features, weight))
-    return functional.linear(features, weights[-1])
+    added: Sequence[Tensor | None] = biases or [None] * len(weights)
+    for weight, bias in zip(weights[:-1], added):
+        features = functional.relu(functional.linear(features, weight, bias))
+    return functional.linear(features, weights[-1], added[-1])
 
 
 def values_and_gradients(

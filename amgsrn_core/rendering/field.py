@@ -142,7 +142,7 @@ class _Brick:
 
     def _decoded(self, local: Tensor) -> Tensor:
         network = self._network
-        values = network.decode(network.encode(local, network.transforms), network.weights)
+        values = network.decoded(network.encode(local, network.transforms))
         return values * (network.maximum - network.minimum) + network.minimum
 
 

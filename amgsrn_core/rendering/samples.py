@@ -6,9 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.rendering.camera import Rays
 from amgsrn_core.rendering.settings import RenderSettings
 from amgsrn_core.volume.geometry import GridGeometry
+
+# Along the longest axis that a volume may have that is more than one a voxel.
+_MOST_SAMPLES = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +45,13 @@ class Samples:
 
     @classmethod
     def on_rays(cls, rays: Rays, geometry: GridGeometry, settings: RenderSettings) -> Samples:
-        """Place the samples of rays through a volume."""
+        """Place the samples of rays through a volume.
+
+        Raises
+        ------
+        ConfigurationError
+            A ray would have more than 2^24 samples, which no picture needs.
+        """
         step = settings.step(geometry)
         near, far = visible_range(rays, geometry, settings)
         if settings.jitter:
@@ -55,6 +65,12 @@ class Samples:
         missed = ~(near < far)
         first[missed] = end[missed] = 0
         count = np.maximum(end - first, 0)
+        most = count.max(initial=0)
+        if not most <= _MOST_SAMPLES:
+            raise ConfigurationError(
+                f"A ray through the volume would have {most:.3g} samples; use fewer samples per "
+                "voxel, or check where the volume's axes lie."
+            )
         return cls(near, far, first.astype(np.int64), count.astype(np.int64), offset, step)
 
 

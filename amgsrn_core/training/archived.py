@@ -19,6 +19,7 @@ from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.loaded_brick import LoadedBrick
 from amgsrn_core.macro_cells import network_cells
 from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.overlap import refuse_stranger, voxels_inside
 from amgsrn_core.replacement import MODEL, guard
 from amgsrn_core.spare import write_or_keep
 from amgsrn_core.training.brick import inner_voxels, memory_errors
@@ -26,6 +27,7 @@ from amgsrn_core.training.compression import compressed
 from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.quality import FitQuality, measure
 from amgsrn_core.training.sampling import TrainingData, prepare
+from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.volume import Block, Volume
 
 _POINTS = 1 << 18
@@ -76,6 +78,9 @@ def compress_model(
     ConfigurationError
         The model is compressed already, does not say how good it is (and there is no reference), is
         of a kind that cannot be compressed, or the reference is on another grid.
+    VolumeError
+        Less than half of the reference's valid voxels are the model's: it lies elsewhere, or other
+        ones are missing.
     OutputError
         `output` cannot be written, or is a model that is kept.
     """
@@ -85,6 +90,8 @@ def compress_model(
     with Archive(path) as archive:
         index = archive.index
         _check(index, os.fspath(path), reference is None)
+        if reference is not None:
+            _refuse_other(reference(0), index)
         place = select_device(device)
         training = _training(index, str(place), backend)
         records, states, errors = [], [], _Errors()
@@ -106,6 +113,9 @@ def compress_model(
                 records.append(record)
                 states.append(state)
                 observer(number + 1, len(index.bricks))
+    if reference is not None:
+        name = f"'{reference(0).name}'"
+        refuse_stranger(name, index.geometry, index.geometry, errors.common, errors.known)
     config = {**index.training.config}
     config.pop("fingerprint", None)
     if errors.voxels and (reference is not None or isinstance(config.get("psnr"), float)):
@@ -146,15 +156,21 @@ def _training(index: ModelIndex, device: str, backend: str) -> TrainingConfig:
 
 
 class _Errors:
-    """Sum of the errors that count for the model's PSNR: of all bricks, or only what was added."""
+    """Sum of the errors that count for the model's PSNR: of all bricks, or only what was added.
+
+    Also how many voxels have a value in the data (`known`), and in both (`common`).
+    """
 
     def __init__(self) -> None:
         self.squares, self.voxels = 0.0, 0
+        self.common = self.known = 0
 
     def add(self, brick: _Brick) -> None:
         """Add a brick's."""
         self.squares += brick.error * brick.count
         self.voxels += brick.count
+        self.common += brick.common
+        self.known += brick.known
 
 
 class _Brick:
@@ -179,11 +195,14 @@ class _Brick:
         self._training, self._has_data = training, reference is not None
         loaded = LoadedBrick.of_state(index, record, state, device, training.backend)
         self._network = loaded.network
+        self.common = self.known = 0
         if reference is None:
             self._data = _decoded(self._network, record, state.get("mask"))
         else:
             step = number // max(1, len(index.bricks) // index.steps)
-            self._data = _read(reference(step), index, record, low, high, device)
+            block = _read(reference(step), index, record)
+            self._count_common(block.valid, state.get("mask"))
+            self._data = prepare(block, low, high, device)
         self.error, self.count = 0.0, 0
 
     def compressed(
@@ -226,6 +245,13 @@ class _Brick:
         cells = network_cells(network, record, self._index.dims, self._state.get("mask"))
         return record, {**packed, **kept, "macro_cells": coarser_cells(cells)}
 
+    def _count_common(self, data: np.ndarray | None, model: np.ndarray | None) -> None:
+        """Count the voxels that have a value in the data, and in both."""
+        whole = np.ones(self._record.ghosted_dims, dtype=bool)
+        known = whole if data is None else data
+        self.known = int(np.count_nonzero(known))
+        self.common = int(np.count_nonzero(known & (whole if model is None else model)))
+
     def _measured(self) -> tuple[float, FitQuality]:
         quality = measure(self._network, self._data, inner_voxels(self._record))
         return float((quality.squares * self._weights).mean() / quality.count), quality
@@ -248,18 +274,22 @@ def _decoded(network: SceneNetwork, record: BrickRecord, valid: np.ndarray | Non
     return prepare(block, np.zeros(components), np.ones(components), device)
 
 
-def _read(
-    volume: Volume,
-    index: ModelIndex,
-    record: BrickRecord,
-    low: np.ndarray,
-    high: np.ndarray,
-    device: torch.device,
-) -> TrainingData:
+def _read(volume: Volume, index: ModelIndex, record: BrickRecord) -> Block:
     """Return the data of a brick."""
+    _refuse_other(volume, index)
+    return volume.read(record.ghosted)
+
+
+def _refuse_other(volume: Volume, index: ModelIndex) -> None:
+    """Raise unless a volume has the model's voxels, as far as its grid tells."""
     if volume.dims != index.dims:
         raise ConfigurationError(
             f"The volume '{volume.name}' has {list(volume.dims)} voxels and the model "
             f"{list(index.dims)}; name the data that it was trained on."
         )
-    return prepare(volume.read(record.ghosted), low, high, device)
+    if index.geometry == GridGeometry.uniform(index.dims):
+        return  # it counts in voxels, as imported models do, and lies nowhere
+    inside = voxels_inside(volume.geometry, index.geometry)
+    if inside is not None:
+        count = volume.geometry.n_points
+        refuse_stranger(f"'{volume.name}'", volume.geometry, index.geometry, inside, count)

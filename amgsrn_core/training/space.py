@@ -94,7 +94,7 @@ def mask_bytes(bricks: Iterable[BrickRecord]) -> int:
 
 def exported_bytes(volume: Volume) -> Bytes:
     """Return the bytes of a volume that is written to a folder for other processes."""
-    values = 4 * volume.n_components * volume.geometry.n_points
+    values = volume.dtype.itemsize * volume.n_components * volume.geometry.n_points
     return Bytes(values, values + volume.geometry.n_points + _INDEX)
 
 

@@ -65,7 +65,7 @@ class TorchStep:
         self._optimiser.zero_grad()
         self._mover.zero_grad()
         transforms = network.transforms if by_gradient else network.transforms.detach()
-        values = network.decode(network.encode(local, transforms), network.weights)
+        values = network.decoded(network.encode(local, transforms))
         errors = (values - target).square().mean(1)
         loss = errors.mean()
         if self._is_regularised:

@@ -51,11 +51,16 @@ class GridGeometry:
         direction = np.array(self.direction, dtype=np.float64)
         if direction.shape != (3, 3) or not np.isfinite(direction).all():
             raise VolumeError("The direction of a volume must be a finite 3 x 3 matrix.")
-        if abs(np.linalg.det(direction)) < 1e-12:
-            raise VolumeError("The direction matrix of a volume must be invertible.")
-        direction.flags.writeable = False
-        object.__setattr__(self, "axes", axes)
-        object.__setattr__(self, "direction", direction)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if not 1e-12 <= abs(np.linalg.det(direction)) < np.inf:
+                raise VolumeError("The direction matrix of a volume must be invertible.")
+            direction.flags.writeable = False
+            object.__setattr__(self, "axes", axes)
+            object.__setattr__(self, "direction", direction)
+            # Finite coordinates may be so far apart that their distance is not.
+            sizes = [axis.coordinates[-1] - axis.coordinates[0] for axis in reversed(axes)]
+            if not np.isfinite(np.abs(direction) @ sizes + np.abs(self.origin)).all():
+                raise VolumeError("The box of a volume must have a finite size.")
 
     @classmethod
     def uniform(
@@ -226,7 +231,7 @@ class GridGeometry:
         try:
             z, y, x = (Axis.from_json(axis) for axis in values["axes"])
             return cls((z, y, x), np.array(values["direction"], dtype=np.float64))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             if isinstance(error, VolumeError):
                 raise
             raise VolumeError(f"The description of a geometry is damaged ({error}).") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import os
 import subprocess
@@ -18,6 +17,7 @@ from amgsrn_core.archive import SourceRecord, write_archive
 from amgsrn_core.cli import main, options, parser
 from amgsrn_core.cli.reconstruct import grid
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.config import options as option_fields
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.volume import (
     Axis,
@@ -29,7 +29,7 @@ from amgsrn_core.volume import (
 )
 
 CONFIGURATIONS = (NetworkConfig, TrainingConfig, StorageConfig)
-FIELDS = [field for kind in CONFIGURATIONS for field in dataclasses.fields(kind)]
+FIELDS = [field for kind in CONFIGURATIONS for field in option_fields(kind)]
 
 
 @pytest.fixture
@@ -293,6 +293,34 @@ def test_a_reference_with_another_name_for_its_only_variable_will_do(capsys, tmp
     block = NeuralVolume.open(path, "cpu").reconstruct_block()
     write_volume(data, block.values, GridGeometry.uniform((6, 7, 8)), name="other")
     assert run_json(capsys, "test", path, "--against", data, "--json")["max_error"] < 1e-5
+
+
+def test_a_volume_that_is_not_the_models_is_refused_unless_asked_for_anyway(capsys, tmp_path):
+    path, data, report = (tmp_path / name for name in ("m.amgsrn", "d.nc", "r.json"))
+    write_small_model(path, dims=(10, 12, 14))
+    values = np.random.default_rng(0).random((10, 12, 14)).astype("f4")
+    write_volume(data, values, GridGeometry.uniform((10, 12, 14), (0.0, 0.0, 0.0), (7.0, 9.0, 1.0)))
+    command = ["test", str(path), "--against", str(data), "--json", str(report)]
+    folder = tmp_path / "results"
+    assert main([*command, "--tests", "psnr,error", "--output-dir", str(folder)]) == 1
+    told = capsys.readouterr().err
+    assert "for 40 of the 1,680 voxels" in told and "x 0 to 91" in told and "--anyway" in told
+    assert told.count("\n") == 1
+    assert not report.exists() and not list(folder.iterdir())
+    assert main([*command, "--anyway"]) == 0
+    assert json.loads(report.read_text())["voxels"] == 40
+
+
+def test_a_coarser_and_a_finer_volume_of_the_same_box_are_measured(capsys, tmp_path):
+    path, data = tmp_path / "m.amgsrn", tmp_path / "d.nc"
+    write_small_model(path, dims=(10, 12, 14))
+    model = NeuralVolume.open(path, "cpu")
+    for shape in ((5, 7, 6), (19, 23, 27)):
+        geometry = model.geometry.resampled(shape)
+        write_volume(data, model.reconstruct_block(geometry).values, geometry)
+        result = run_json(capsys, "test", path, "--against", data, "--json")
+        assert result["voxels"] == np.prod(shape)
+        assert result["max_error"] < 1e-4
 
 
 def test_reconstruction_comes_back_on_the_axes_of_the_data(capsys, tmp_path, ocean):

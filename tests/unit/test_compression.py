@@ -179,7 +179,7 @@ def test_only_compressed_files_need_a_newer_reader(tmp_path):
     plain = small_index().to_json()
     assert plain["storage"] == {"dtype": "float32"}
     packed = small_index().replace(storage=COMPRESS).to_json()
-    assert packed["version"] == [1, 2]
+    assert packed["version"] == [1, 3]
     assert packed["storage"]["compress"] is True
 
 
@@ -425,6 +425,36 @@ def test_a_model_is_compressed_with_its_data_at_hand(tmp_path, capsys):
     write_volume(other, waves(9), GridGeometry.uniform((9, 9, 9)))
     assert main([*command, str(other)]) == 1
     assert "name the data that it was trained on" in capsys.readouterr().err
+
+
+def test_a_model_is_compressed_with_its_own_data_only(tmp_path, capsys):
+    there = GridGeometry.uniform((20, 20, 20), (5.0, 0.0, 0.0), (0.5, 0.5, 0.5))
+    index = small_index((20, 20, 20), network=SIZE, geometry=there)
+    path, data = tmp_path / "m.amgsrn", tmp_path / "d.vti"
+    state = {**small_brick(index), **parameters(), "mask": np.ones((20, 20, 20), bool)}
+    state["mask"][:15] = False
+    write_archive(path, index, [state])
+    command = ["compress", str(path), "-o", str(tmp_path / "s.amgsrn"), "--device", "cpu"]
+    command += ["--compress-finetune", "0", "--against", str(data)]
+    write_volume(data, waves(), GridGeometry.uniform((20, 20, 20)))
+    assert main(command) == 1
+    told = capsys.readouterr().err
+    assert "spans x 5 to 14.5" in told and "the volume x 0 to 19" in told
+    write_volume(data, waves(), there)  # without the mask
+    assert main(command) == 1
+    assert "for 2,000 of the 8,000 voxels" in capsys.readouterr().err
+    assert not (tmp_path / "s.amgsrn").exists()
+    write_volume(data, waves(), there, valid=state["mask"])
+    assert main(command) == 0
+
+
+def test_a_model_that_counts_in_voxels_is_compressed_with_its_data_anywhere(tmp_path):
+    index = small_index((20, 20, 20), network=SIZE)
+    path, data = tmp_path / "m.amgsrn", tmp_path / "d.vti"
+    write_archive(path, index, [{**small_brick(index), **parameters()}])
+    write_volume(data, waves(), GridGeometry.uniform((20, 20, 20), (5.0, 0.0, 0.0)))
+    command = ["compress", str(path), "-o", str(tmp_path / "s.amgsrn"), "--device", "cpu"]
+    assert main([*command, "--compress-finetune", "0", "--against", str(data)]) == 0
 
 
 def test_a_model_that_does_not_know_its_quality_needs_the_data(tmp_path, capsys):

@@ -212,6 +212,7 @@ def test_all_are_the_models_of_this_file_and_those_that_are_there(place):
     assert [job.name for job in jobs] == ["train wave", "test wave", "test wave2", "test wind"]
     assert [job.needs is jobs[0] for job in jobs[1:]] == [True, False, False]
     assert [command[0] for command in jobs[3].commands] == ["import", "test"]
+    assert jobs[3].commands[0][-2:] == ["--volume", "Data/wind.nc"]  # or it would lie elsewhere
     against = jobs[2].commands[0]
     assert against[against.index("--against") + 1] == "Data/data.nc"
 

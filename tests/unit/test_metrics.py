@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.metrics import compare, psnr, ssim
-from amgsrn_core.volume import Block, volume_from_array
+from amgsrn_core.volume import Block, GridGeometry, volume_from_array
 
 
 def field(shape=(14, 17, 19), seed=0, noise=0.1):
@@ -216,7 +216,72 @@ def test_ssim_can_be_left_out():
 def test_nothing_in_common_is_an_error():
     a, b = field()
     with pytest.raises(VolumeError, match="no voxel"):
-        compare(volume_from_array(a), model(b[None], np.zeros(a.shape, bool)))
+        compare(volume_from_array(a), model(b[None], np.zeros(a.shape, bool)), anyway=True)
+
+
+def test_a_volume_that_hardly_is_the_models_is_refused():
+    a, b = field((10, 12, 14))
+    known = np.zeros(a.shape, bool)
+    known[:4] = True
+    with pytest.raises(VolumeError, match=r"672 of the 1,680 voxels .* 'data'.*--anyway") as caught:
+        compare(volume_from_array(a), model(b[None], known))
+    assert str(caught.value).endswith(".")
+    result = compare(volume_from_array(a), model(b[None], known), anyway=True)
+    assert (result.voxels, result.missing_voxels) == (672, 1008)
+    assert result.rmse == pytest.approx(np.sqrt(np.mean((a[:4] - b[:4]) ** 2, dtype="f8")))
+    known[:5] = True  # half of them
+    assert compare(volume_from_array(a), model(b[None], known)).voxels == 840
+
+
+def test_only_voxels_with_a_value_count_for_what_is_in_common():
+    a, b = field((10, 12, 14))
+    known = np.zeros(a.shape, bool)
+    known[:2] = True
+    result = compare(volume_from_array(a, valid=known), model(b[None], known))
+    assert (result.voxels, result.missing_voxels) == (336, 0)
+    with pytest.raises(VolumeError, match=r"none of the 1,344 voxels.*other voxels are missing"):
+        compare(
+            volume_from_array(a, valid=~known),
+            model(b[None], known),
+            geometry=GridGeometry.uniform(a.shape),
+        )
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ({"origin": (100.0, 0.0, 0.0)}, r"spans x 0 to 13, .*, and the volume x 100 to 113, "),
+        ({"spacing": (1000.0, 1.0, 1.0)}, r"the volume x 0 to 13000, y 0 to 11, z 0 to 9;"),
+        ({"spacing": (1e3,) * 3, "units": "m"}, r"x is in km there and in m here, .*x 0 to 13 km"),
+    ],
+    ids=["elsewhere", "larger", "other units"],
+)
+def test_a_volume_in_another_place_is_refused_before_anything_is_decoded(place, reason):
+    a, _ = field((10, 12, 14))
+    own = GridGeometry.uniform(a.shape, units="km" if "units" in place else "")
+
+    def decode(extent):
+        raise AssertionError("decoded")
+
+    with pytest.raises(VolumeError, match=reason):
+        volume = volume_from_array(a, geometry=GridGeometry.uniform(a.shape, **place))
+        compare(volume, decode, geometry=own)
+
+
+def test_other_directions_are_told():
+    a, b = field((10, 12, 14))
+    turned = GridGeometry.uniform(a.shape, direction=np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1]]))
+    with pytest.raises(VolumeError, match="other directions"):
+        compare(volume_from_array(a), model(b[None], np.zeros(a.shape, bool)), geometry=turned)
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 7), (20, 24, 28)], ids=["coarser", "finer"])
+def test_another_grid_in_the_same_box_is_measured(shape):
+    a, b = field(shape)
+    geometry = GridGeometry.uniform((10, 12, 14)).resampled(shape)
+    volume = volume_from_array(a, geometry=geometry)
+    result = compare(volume, model(b[None]), geometry=GridGeometry.uniform((10, 12, 14)))
+    assert result.voxels == a.size
 
 
 def test_only_tiles_are_ever_decoded():

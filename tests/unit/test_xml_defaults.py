@@ -18,6 +18,7 @@ from amgsrn_core.config import (
     SeriesConfig,
     StorageConfig,
     TrainingConfig,
+    options,
 )
 from amgsrn_core.rendering import RenderSettings
 from amgsrn_core.rendering.marcher import BACKENDS
@@ -38,7 +39,7 @@ PUBLIC = (
     "AMGSRNReconstruction",
 )
 OPTIONS = [
-    *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(NetworkConfig)),
+    *((field, re.sub("_", " ", field.name)) for field in options(NetworkConfig)),
     *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(TrainingConfig)),
     *(
         (field, "storage type" if field.name == "dtype" else re.sub("_", " ", field.name))

@@ -32,13 +32,9 @@ from amgsrn_core.dispatch.places import executor_for
 from amgsrn_core.dispatch.runner import Policy, Runner
 from amgsrn_core.dispatch.tally import Tally, voxels
 from amgsrn_core.dispatch.task import BrickTask, train_brick
-from amgsrn_core.errors import (
-    DivergedError,
-    NoRoomError,
-    OutOfMemoryError,
-    TrainingError,
-)
+from amgsrn_core.errors import DivergedError, NoRoomError, TrainingError
 from amgsrn_core.training.claim import claim
+from amgsrn_core.training.easing import eased
 from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.training.progress import (
@@ -72,7 +68,6 @@ _log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 60.0
 _CLUSTER_WINDOW = 1024  # bricks at a time where the number of workers may change
-_SMALLEST_BATCH = 64
 _ROOM_SECONDS = 5.0
 
 
@@ -236,7 +231,7 @@ class _Run:
         def again(task: BrickTask, error: BaseException) -> BrickTask | None:
             if isinstance(error, NoRoomError):
                 self._full.add(left.index(task.number))
-            return _again(task, error)
+            return _again(self._training, task, error)
 
         policy = Policy(
             sign=self._sign,
@@ -422,6 +417,7 @@ class _Run:
                 state=part.record.state,
                 loss=error,
                 seconds=part.training.seconds,
+                device=part.training.config.get("device"),
                 phases=part.training.config.get("phases"),
             )
 
@@ -445,21 +441,13 @@ class _Run:
         return tuple(found)
 
 
-def _again(task: BrickTask, error: BaseException) -> BrickTask | None:
-    """Return how to try a brick again: with half the batch, in float32, or at half the rate."""
-    training = task.training
+def _again(planned: TrainingConfig, task: BrickTask, error: BaseException) -> BrickTask | None:
+    """Return how to try a brick again, see :func:`amgsrn_core.training.easing.eased`."""
     task.parts.forget_status(task.number)
-    if isinstance(error, OutOfMemoryError):
-        if training.batch <= _SMALLEST_BATCH:
-            return None
-        training = dataclasses.replace(training, batch=max(_SMALLEST_BATCH, training.batch // 2))
-    elif isinstance(error, DivergedError):
+    if isinstance(error, DivergedError):
         task.parts.forget_checkpoint(task.number)  # of the training that went wrong
-        if training.precision != "float32":
-            training = dataclasses.replace(training, precision="float32")
-        else:
-            training = dataclasses.replace(training, learning_rate=training.learning_rate / 2)
-    return dataclasses.replace(task, training=training)
+    training = eased(task.training, planned, error)
+    return None if training is None else dataclasses.replace(task, training=training)
 
 
 def _stopped(run: _Run | None, output: Path, stop: StopFile) -> TrainingOutcome:

@@ -45,3 +45,9 @@ def eased(
             return change(training, precision="float32")
         return change(training, learning_rate=training.learning_rate / 2)
     return training
+
+
+def changes(before: TrainingConfig, after: TrainingConfig) -> str:
+    """Return which options differ, and how, for people: "batch 512, data_device cpu"."""
+    first, second = dataclasses.asdict(before), dataclasses.asdict(after)
+    return ", ".join(f"{name} {value}" for name, value in second.items() if value != first[name])

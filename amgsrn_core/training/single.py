@@ -18,13 +18,20 @@ from amgsrn_core.archive import BrickRecord, verify_archive, write_archive
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
 from amgsrn_core.devices import select_device
 from amgsrn_core.dispatch.parts import PartsFolder, finish, saving
-from amgsrn_core.errors import ArchiveError, NoRoomError, ResumeError
+from amgsrn_core.errors import (
+    ArchiveError,
+    DivergedError,
+    NoRoomError,
+    OutOfMemoryError,
+    ResumeError,
+)
 from amgsrn_core.memory import physical_memory
 from amgsrn_core.output import replacing
 from amgsrn_core.spare import kept_elsewhere
-from amgsrn_core.training.brick import fit_brick, memory_errors, value_range
+from amgsrn_core.training.brick import FittedBrick, fit_brick, memory_errors, value_range
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.claim import claim, finished
+from amgsrn_core.training.easing import changes, eased
 from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.training.progress import Command, Observer, Progress, Stopped, ask
@@ -45,6 +52,7 @@ from amgsrn_core.workspace import workspace
 _log = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 1.0
+_TRIES = 3
 
 
 def train_single(
@@ -139,19 +147,23 @@ def _train(
             room.require(is_new=not parts.has_work())  # else memory is what is short
         checkpoints = CheckpointFile(parts.checkpoint(0), fingerprint, room.watch)
         parts.make_brick(0)
-        fitted = fit_brick(
-            block,
-            record,
-            volume.dims,
-            network,
-            training,
-            device,
-            start=start,
-            storage=storage,
-            checkpoints=checkpoints,
-            observer=observer,
-            records=Records(training, output, volume.geometry, record),
-        )
+
+        def fit(values: Block, tried: TrainingConfig) -> FittedBrick:
+            return fit_brick(
+                values,
+                record,
+                volume.dims,
+                network,
+                tried,
+                device,
+                start=start,
+                storage=storage,
+                checkpoints=checkpoints,
+                observer=observer,
+                records=Records(tried, output, volume.geometry, record),
+            )
+
+        fitted, training = _fitted(fit, volume, block, training, parts)
         result = fitted.result
         history = result.history.array()
         if not result.completed:
@@ -178,6 +190,37 @@ def _train(
         )
         finish(folder)
     return TrainingOutcome(output, True, psnr, result.seconds, history)
+
+
+def _fitted(
+    fit: Callable[[Block, TrainingConfig], FittedBrick],
+    volume: Volume,
+    block: Block,
+    planned: TrainingConfig,
+    parts: PartsFolder,
+) -> tuple[FittedBrick, TrainingConfig]:
+    """Fit a network; where that fails for want of memory or precision, try with less or more of it.
+
+    Returns how it was trained in the end, too.
+    """
+    training = planned
+    for _ in range(_TRIES):
+        try:
+            return fit(block, training), training
+        except (OutOfMemoryError, DivergedError) as error:
+            easier = eased(training, planned, error)
+            if easier is None or not _may_help(training, error):
+                raise
+            if isinstance(error, DivergedError):
+                parts.forget_checkpoint(0)  # of the training that went wrong
+            _log.warning("%s Trying again with %s.", error, changes(training, easier))
+        training, block = easier, volume.read()  # the values were overwritten
+    return fit(block, training), training
+
+
+def _may_help(training: TrainingConfig, error: Exception) -> bool:
+    """Return whether to try on without being asked: a rate that diverges is whoever chose it's."""
+    return isinstance(error, OutOfMemoryError) or training.backend == "tcnn"
 
 
 def _write(

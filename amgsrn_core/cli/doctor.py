@@ -252,7 +252,8 @@ def _tcnn() -> Finding:
 
     config = NetworkConfig(grids=5, features=4)
     try:
-        apart = difference(FusedDecoder(config, 3), config, 3, torch.device("cuda"))
+        device = torch.device("cuda")
+        apart = difference(FusedDecoder(config, 3, device), config, 3, device)
     except AmgsrnError as error:
         return Finding("tiny-cuda-nn", OK, f"not used ({error})")
     except RuntimeError as error:

@@ -84,7 +84,7 @@ class SceneNetwork(nn.Module):
         if backend == "tcnn":
             from amgsrn_core.networks.fused import FusedDecoder
 
-            self.decode = FusedDecoder(self.config, len(self.minimum))
+            self.decode = FusedDecoder(self.config, len(self.minimum), self.minimum.device)
 
     def normalised(self, points: Tensor) -> Tensor:
         """Return values [N, C] with 0 at each output's minimum and 1 at its maximum."""

@@ -27,7 +27,7 @@ from amgsrn_core.backends import native_library
 from amgsrn_core.config import TrainingConfig
 from amgsrn_core.kernels.nodes import inside, nodes_from_grids
 from amgsrn_core.kernels.training import GradientKernel, draw
-from amgsrn_core.networks import SceneNetwork, decode
+from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.training.checkpoint import Checkpoint
 from amgsrn_core.training.optimisers import (
     Adam,
@@ -433,7 +433,8 @@ def _gradients(network: SceneNetwork, data: TrainingData, config: TrainingConfig
         local, target = local.to(transforms.device), target.to(transforms.device)
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in (grids, *weights)]
-            values = decode(network.encode_with(local, leaves[0], transforms), leaves[1:])
+            # By the network's own decoder, as what it is measured with.
+            values = network.decode(network.encode_with(local, leaves[0], transforms), leaves[1:])
             loss = (values - target).square().mean()
             by_grids, *by_weights = torch.autograd.grad(loss, leaves)
         return loss.detach(), by_grids, by_weights

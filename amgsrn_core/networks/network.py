@@ -16,6 +16,7 @@ from amgsrn_core.kernels.inference import Evaluator
 from amgsrn_core.kernels.loader import Network
 from amgsrn_core.networks import reference
 from amgsrn_core.networks.encoders import hash_encode, positional_terms
+from amgsrn_core.networks.products import products
 
 # Both from the paper: features start as almost nothing, maps as a slightly perturbed identity.
 FEATURE_INIT = 1e-4
@@ -92,7 +93,8 @@ class SceneNetwork(nn.Module):
             return self.evaluator.normalised(
                 points.contiguous(), self.feature_grids, self.transforms, self.weights
             )
-        return self.decode(self.encode(points, self.transforms), self.weights)
+        with products():
+            return self.decode(self.encode(points, self.transforms), self.weights)
 
     def encode(self, points: Tensor, transforms: Tensor) -> Tensor:
         """Return the decoder's inputs [N, inputs] at brick-local points [N, 3].

@@ -33,12 +33,15 @@ class Operators(TorchDispatchMode):
         Those that are not views: what a GPU is asked to start, at the least.
     waits : Counter
         Those that make the host wait for a device.
+    mixed : Counter
+        Those that were given tensors of several devices, other than copies.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.count: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
+        self.mixed: Counter[str] = Counter()
         self.kernels = 0
         self._sizes: list[int] = []
 
@@ -52,6 +55,8 @@ class Operators(TorchDispatchMode):
         copies = name in ("aten::_to_copy", "aten::copy_") and _blocks(name, given, kwargs)
         if name in _SYNCS or masks or copies:
             self.waits[name] += 1
+        if len({t.device.type for t in given}) > 1 and name != "aten::copy_":
+            self.mixed[name] += 1
         result = function(*args, **kwargs)
         if not _is_view(function):
             self.kernels += name not in ("aten::empty", "aten::empty_like", "aten::empty_strided")

@@ -155,5 +155,10 @@ def _determinants(matrices: Tensor) -> Tensor:
     if matrices.device.type == "cpu":
         return torch.linalg.det(matrices)
     # Elsewhere that is a factorisation by a library, which not every device has.
+    return triple_products(matrices)
+
+
+def triple_products(matrices: Tensor) -> Tensor:
+    """Return the determinants [G] of matrices [G, 3, 3], as products of their rows."""
     x, y, z = matrices.unbind(1)
     return (torch.linalg.cross(x, y) * z).sum(1)

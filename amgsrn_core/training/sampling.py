@@ -88,7 +88,7 @@ class PointSampler:
     def __init__(self, data: TrainingData, batch: int, seed: int) -> None:
         device = data.values.device
         self._data, self._seed = data, seed
-        self._random = torch.Generator(device=device)
+        self._random: torch.Generator | None = None
         nx, ny, nz = data.cell_shape
         total = nx * ny * nz if data.cells is None else len(data.cells)
         edges = torch.arange(batch + 1, device=device) * total // batch
@@ -113,6 +113,9 @@ class PointSampler:
 
         The first three are the place inside a cell (x, y, z), the last chooses the cell.
         """
+        # Made where it is asked for: not every device has one.
+        if self._random is None:
+            self._random = torch.Generator(device=self._first.device)
         self._random.manual_seed((self._seed * 1_000_003 + int(number)) % 2**63)
         return torch.rand((len(self._first), 4), generator=self._random, device=self._first.device)
 

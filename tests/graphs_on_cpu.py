@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from operators import Operators
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten
 
 Work = Callable[[], None]
@@ -23,10 +24,12 @@ class RecordedGraphs:
     ----------
     warmed, captured, replayed : int
         How often what was done.
+    kernels : int
+        How many operators that are not views the last graph has.
     """
 
     def __init__(self) -> None:
-        self.warmed = self.captured = self.replayed = 0
+        self.warmed = self.captured = self.replayed = self.kernels = 0
 
     def warm_up(self, work: Work) -> None:
         self.warmed += 1
@@ -34,14 +37,16 @@ class RecordedGraphs:
 
     def capture(self, work: Work) -> Work:
         self.captured += 1
-        recording = _Recording()
-        with recording:
+        recording, operators = _Recording(), Operators()
+        with recording, operators:
             work()
+        self.kernels = operators.kernels
         recording.put_back()
 
         def replay() -> None:
             self.replayed += 1
-            recording.replay()
+            with _disable_current_modes():  # who watches PyTorch sees nothing of a graph either
+                recording.replay()
 
         return replay
 

@@ -19,15 +19,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import tcnn_on_cpu
 from tcnn_on_cpu import FIELDS, losses
 
+KINDS = ("reference", "nudged", "float32", "half")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--iterations", type=int, default=200)
     parser.add_argument("--batch", type=int, default=65536)
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     options = parser.parse_args()
     for name in FIELDS:
         row = [name]
-        for kind in ("reference", "float32", "half"):
+        for kind in options.kinds:
             tcnn_on_cpu.largest_sum = 0.0
             found = losses(name, kind, options.batch, options.iterations)
             last = torch.tensor(found[-max(1, options.iterations // 10) :]).mean()

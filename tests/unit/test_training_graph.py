@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import types
 
 import numpy as np
 import pytest
@@ -11,8 +13,11 @@ from graphs_on_cpu import RecordedGraphs
 
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.networks import initial_network
+from amgsrn_core.training import Command, step
 from amgsrn_core.training.batches import DataBatches, HostBatches
+from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.draws import HashedNumbers, _scrambled, _signed
+from amgsrn_core.training.fit import fit
 from amgsrn_core.training.graph_step import GraphStep
 from amgsrn_core.training.optimisers import Adam
 from amgsrn_core.training.sampling import HashedSampler, PointSampler, TrainingData
@@ -81,7 +86,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(kind):
     network, data, config = case(kind)
     step = GraphStep(network, data, config, RecordedGraphs())
     whole = run(step, 0, 24)
-    for stop in (2, 6, 12, 18):
+    for stop in (6, 12):
         network, data, config = case(kind)
         first = GraphStep(network, data, config, RecordedGraphs())
         losses = run(first, 0, stop)
@@ -105,6 +110,46 @@ def test_a_step_that_is_restored_forgets_its_graph():
     network.load_state_dict(parameters)
     step.restore(saved)
     assert run(step, 3, 7) == expected
+
+
+def test_a_run_with_graphs_is_stopped_and_continued(monkeypatch, tmp_path):
+    network, data, config = case("adaptive")
+    config = dataclasses.replace(config, iterations=60, checkpoint_seconds=0.0)
+    made = []
+
+    def make_step(*parts):
+        made.append(RecordedGraphs())
+        return GraphStep(*parts, made[-1])
+
+    monkeypatch.setattr("amgsrn_core.training.fit.make_step", make_step)
+    monkeypatch.setattr("amgsrn_core.training.fit._PATIENCE_SECONDS", 0.0)
+    whole = fit(network, data, config)
+    expected = network.state_arrays()
+    file = CheckpointFile(tmp_path / "run", "fingerprint")
+    for stop in (11, 30, 61):
+        network, data, _ = case("adaptive")
+
+        def observer(progress, stop=stop):
+            return Command.STOP if progress.iteration >= stop else Command.CONTINUE
+
+        result = fit(network, data, config, checkpoints=file, observer=observer)
+    assert result.completed and sum(graphs.replayed for graphs in made[1:]) > 30
+    for name, value in network.state_arrays().items():
+        np.testing.assert_array_equal(value, expected[name])
+    np.testing.assert_array_equal(result.history.array(), whole.history.array())
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "kind"),
+    [("auto", "cuda:1", "graph"), ("torch", "cuda:1", "plain"), ("tcnn", "cuda", "plain")],
+)
+def test_graphs_are_for_backend_auto_on_cuda(monkeypatch, backend, device, kind):
+    monkeypatch.setattr(step, "GraphStep", lambda *_: "graph")
+    monkeypatch.setattr(step, "TorchStep", lambda *_: "plain")
+    network = types.SimpleNamespace(
+        minimum=types.SimpleNamespace(device=torch.device(device)), config=NetworkConfig()
+    )
+    assert step.make_step(network, None, TrainingConfig(backend=backend)) == kind
 
 
 class Failing(RecordedGraphs):
@@ -207,9 +252,9 @@ def twin(seed: int, number: int, count: int) -> np.ndarray:
         return z ^ (z >> np.uint64(31))
 
     with np.errstate(over="ignore"):
-        start = scrambled(np.array([seed], np.uint64) * golden) + np.uint64(number)
-        steps = np.arange(1, 2 * count + 1, dtype=np.uint64) * golden
-        hashed = scrambled(scrambled(start) + steps)
+        start = scrambled(np.array([seed], np.uint64) * golden)
+        places = np.arange(1, 2 * count + 1, dtype=np.uint64) + (np.uint64(number) << np.uint64(33))
+        hashed = scrambled(start + places * golden)
     halves = np.stack([hashed >> np.uint64(40), (hashed >> np.uint64(8)) & np.uint64(0xFFFFFF)], 1)
     return halves.reshape(count, 4).astype(np.float32) * np.float32(2.0**-24)
 
@@ -231,6 +276,7 @@ def test_random_numbers_are_even_and_know_nothing_of_each_other():
     expected = numbers.numel() / 64
     assert ((counts - expected) ** 2 / expected).sum() < 64 + 5 * np.sqrt(2 * 64)
     columns = [numbers[..., k].reshape(-1) for k in range(4)]
+    columns += [numbers.roll(k, 0)[..., 0].reshape(-1) for k in (2, 16)]
     columns += [numbers.roll(1, 0)[..., 0].reshape(-1), numbers.roll(1, 1)[..., 0].reshape(-1)]
     columns.append(HashedNumbers(8, 4096, CPU).batch(torch.tensor(3))[:, 0].repeat(64))
     apart = torch.corrcoef(torch.stack(columns)).fill_diagonal_(0.0)

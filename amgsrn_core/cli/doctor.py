@@ -207,7 +207,13 @@ def _torch() -> Iterator[Finding]:
         yield Finding("devices", OK, ", ".join(["cpu", *devices]))
     yield _backend(devices[0] if devices else "cpu")
     if torch.cuda.is_available():
-        yield _tcnn()
+        from amgsrn_core.cli.gpu_training import check_graph, check_tcnn
+
+        yield check_graph(torch.device("cuda"))
+        tcnn = _tcnn()
+        yield tcnn
+        if tcnn.detail.startswith("agrees"):
+            yield check_tcnn(torch.device("cuda"))
 
 
 def _mps() -> Iterator[Finding]:

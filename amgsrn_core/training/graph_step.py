@@ -92,6 +92,11 @@ class GraphStep(TorchStep):
     config : TrainingConfig
     graphs : Graphs, optional
         Default: CUDA's.
+
+    Attributes
+    ----------
+    failure : str
+        Why no graph could be captured; "" as long as none has failed.
     """
 
     def __init__(
@@ -113,6 +118,7 @@ class GraphStep(TorchStep):
         self._moving = False
         self._replay: Work | None = None
         self._warm = 0
+        self.failure = ""
 
     def _batches_of(self, data: TrainingData) -> Batches:
         config = self._config
@@ -166,8 +172,8 @@ class GraphStep(TorchStep):
         try:
             return graphs.capture(self._work)
         except RuntimeError as error:
-            reason = str(error).strip().split("\n")[0]
-            _log.warning("Training goes on without a CUDA graph, and slower: %s", reason)
+            self.failure = str(error).strip().split("\n")[0]
+            _log.warning("Training goes on without a CUDA graph, and slower: %s", self.failure)
             self._graphs = None
             return None
 

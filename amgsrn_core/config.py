@@ -17,8 +17,8 @@ from amgsrn_core.memory import physical_memory
 ENCODERS = ("adaptive", "dense", "hash")
 
 BACKENDS = ("auto", "torch", "native", "tcnn")
-"""`auto` is `native` on a CPU that has the kernels, else `torch`. `tcnn` is `torch` with
-tiny-cuda-nn's decoder, in half precision."""
+"""`auto` is `native` on a CPU that has the kernels, else `torch`, which on CUDA trains with CUDA
+graphs then. `tcnn` is `torch` with tiny-cuda-nn's decoder, in half precision."""
 
 Triple = tuple[int, int, int]
 # Float32 data of a brick, its mask, what training adds, and as much again for everything else.
@@ -167,8 +167,8 @@ class TrainingConfig(Checked):
     )
     precision: str = option(
         "float32",
-        "numbers that the decoder multiplies in training: float32, or bfloat16 with float32 sums "
-        "on processors that are faster with them (fast)",
+        "numbers that the decoder multiplies in training: float32, or bfloat16 (NVIDIA GPUs: "
+        "TF32) with float32 sums where that is faster (fast)",
         choices=("float32", "fast"),
     )
     tv: float = option(

@@ -67,9 +67,11 @@ class CudaGraphs:
     def capture(self, work: Work) -> Work:
         """Return what repeats the work."""
         graph = torch.cuda.CUDAGraph()
-        # Another thread may pin memory meanwhile, which is refused otherwise.
+        # The stream of before comes back even where PyTorch fails to end a capture. Another thread
+        # may pin memory meanwhile, which would spoil a capture of all threads.
         with (
             torch.cuda.device(self._device),
+            torch.cuda.stream(torch.cuda.current_stream(self._device)),
             torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
         ):
             work()

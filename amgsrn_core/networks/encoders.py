@@ -14,8 +14,9 @@ from amgsrn_core.hash_levels import HashLevel
 # A node's hash: its coordinates times these primes, joined by exclusive or (Müller et al.).
 _PRIMES = (1, 2654435761, 805459861)
 _LOW_BITS = 0xFFFFFFFF
-# Points looked up at a time: 128 corners each, of which numbers, weights and features are kept.
-_POINTS = 1 << 16
+# Points looked up at a time, with some 128 corners each: each part has a gradient of all tables.
+# Without gradients, so few that a processor's cache keeps them.
+_POINTS, _CACHED_POINTS = 1 << 16, 1 << 13
 
 
 def positional_terms(points: Tensor, count: int) -> Tensor:
@@ -59,7 +60,9 @@ def hash_encode(points: Tensor, tables: Tensor, levels: Sequence[HashLevel]) -> 
     Tensor [N, levels * F]
         Level-major.
     """
-    parts = [_hash_encode(part, tables, tuple(levels)) for part in points.split(_POINTS)]
+    cached = points.device.type == "cpu" and not torch.is_grad_enabled()
+    size = _CACHED_POINTS if cached else _POINTS
+    parts = [_hash_encode(part, tables, tuple(levels)) for part in points.split(size)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

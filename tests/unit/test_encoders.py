@@ -236,5 +236,9 @@ def test_hash_tables_have_the_gradients_of_their_corners():
 def test_many_points_are_encoded_in_parts_with_the_same_result(monkeypatch):
     network, points = random_network(HASH), random_points()
     whole = network.encode(points, network.transforms)
-    monkeypatch.setattr("amgsrn_core.networks.encoders._POINTS", 64)
+    for name in ("_POINTS", "_CACHED_POINTS"):
+        monkeypatch.setattr(f"amgsrn_core.networks.encoders.{name}", 64)
     assert torch.equal(network.encode(points, network.transforms), whole)
+    with torch.no_grad():
+        assert torch.equal(network.encode(points, network.transforms), whole)
+        assert network.encode(points[:0], network.transforms).shape == (0, HASH.inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -17,6 +18,10 @@ from amgsrn_core.training.sampling import (
     cubic_targets,
     linear_targets,
 )
+
+# So many batches may be on their way to a GPU: with a CUDA graph the host is hundreds of iterations
+# ahead of it, and each batch on its way keeps pinned memory.
+_LEAD = 4
 
 
 class Batches(Protocol):
@@ -72,6 +77,7 @@ class HostBatches:
         self._plain = DataBatches(data, sampler, config)
         # One thread alone uses the sampler, whose generator has a state.
         self._thread = ThreadPoolExecutor(1, "batches")
+        self._sent: deque[torch.cuda.Event] = deque()
         self._next: tuple[int, Future[tuple[Tensor, Tensor]]] | None = None
 
     def draw(self, number: int | Tensor) -> tuple[Tensor, Tensor]:
@@ -82,10 +88,21 @@ class HostBatches:
         self._next = number + 1, self._thread.submit(self._on_host, number + 1)
         points, targets = drawn.result()
         # From pinned memory: the host does not wait for the copy, which keeps that memory.
-        return (
+        there = (
             points.to(self._device, non_blocking=True),
             targets.to(self._device, non_blocking=True),
         )
+        if self._device.type == "cuda":
+            self._wait_for_an_earlier_one()
+        return there
+
+    def _wait_for_an_earlier_one(self) -> None:
+        """Keep the lead over the GPU within `_LEAD` batches, so that it always has some to do."""
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(self._device))
+        self._sent.append(event)
+        if len(self._sent) > _LEAD:
+            self._sent.popleft().synchronize()
 
     def _on_host(self, number: int) -> tuple[Tensor, Tensor]:
         if self._library is None:

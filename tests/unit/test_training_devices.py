@@ -147,6 +147,24 @@ def test_the_next_batch_is_drawn_while_this_one_is_used():
     assert begun[:2] == [(0, False), (1, False)]
 
 
+def test_the_host_is_only_a_few_batches_ahead_of_a_gpu(monkeypatch):
+    sent, waited = [], []
+
+    class Event:
+        def record(self, stream):
+            sent.append(self)
+
+        def synchronize(self):
+            waited.append(self)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    ahead, _ = batches("auto")
+    for _ in range(10):
+        ahead._wait_for_an_earlier_one()
+    assert waited == sent[:6]
+
+
 def test_determinants_are_those_of_lapack():
     maps = torch.randn(20, 3, 4, dtype=torch.float64, requires_grad=True)
     found = reference.triple_products(maps[:, :, :3])

@@ -22,8 +22,8 @@ HASH_SCHEMES = ("tiny-cuda-nn", "original")
 code did in PyTorch; see :mod:`amgsrn_core.hash_levels`."""
 
 BACKENDS = ("auto", "torch", "native", "tcnn")
-"""`auto` is `native` on a CPU that has the kernels, else `torch`. `tcnn` is `torch` with
-tiny-cuda-nn's decoder, in half precision."""
+"""`auto` is `native` on a CPU that has the kernels, else `torch`, which on CUDA trains with CUDA
+graphs then. `tcnn` is `torch` with tiny-cuda-nn's decoder, in half precision."""
 
 _FILL_WORDS = ("auto", "known", "none")
 
@@ -198,8 +198,8 @@ class TrainingConfig(Checked):
     )
     precision: str = option(
         "float32",
-        "numbers that the decoder multiplies in training: float32, or bfloat16 with float32 sums "
-        "on processors that are faster with them (fast)",
+        "numbers that the decoder multiplies in training: float32, or bfloat16 (NVIDIA GPUs: "
+        "TF32) with float32 sums where that is faster (fast)",
         choices=("float32", "fast"),
     )
     tv: float = option(

@@ -208,7 +208,13 @@ def _torch() -> Iterator[Finding]:
         yield Finding("devices", OK, ", ".join(["cpu", *devices]))
     yield _backend(devices[0] if devices else "cpu")
     if torch.cuda.is_available():
-        yield _tcnn()
+        from amgsrn_core.cli.gpu_training import check_graph, check_tcnn
+
+        yield check_graph(torch.device("cuda"))
+        tcnn = _tcnn()
+        yield tcnn
+        if tcnn.detail.startswith("agrees"):
+            yield check_tcnn(torch.device("cuda"))
 
 
 def _mps() -> Iterator[Finding]:
@@ -253,7 +259,8 @@ def _tcnn() -> Finding:
 
     config = NetworkConfig(grids=5, features=4)
     try:
-        apart = difference(FusedDecoder(config, 3), config, 3, torch.device("cuda"))
+        device = torch.device("cuda")
+        apart = difference(FusedDecoder(config, 3, device), config, 3, device)
     except AmgsrnError as error:
         return Finding("tiny-cuda-nn", OK, f"not used ({error})")
     except RuntimeError as error:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from amgsrn_core.hash_levels import HashLevel
@@ -15,6 +14,9 @@ from amgsrn_core.hash_levels import HashLevel
 # A node's hash: its coordinates times these primes, joined by exclusive or (Müller et al.).
 _PRIMES = (1, 2654435761, 805459861)
 _LOW_BITS = 0xFFFFFFFF
+# Points looked up at a time, with some 128 corners each: each part has a gradient of all tables.
+# Without gradients, so few that a processor's cache keeps them.
+_POINTS, _CACHED_POINTS = 1 << 16, 1 << 13
 
 # Local coordinates of a point on a face may be rounded beyond it.
 _ROUNDING = 1e-5
@@ -47,6 +49,9 @@ def hash_encode(
 ) -> Tensor:
     """Sample every level of a hash grid trilinearly at the points.
 
+    All corners of all levels are looked up at once, so that there is one gradient of the tables;
+    of very many points, part by part.
+
     Parameters
     ----------
     points : Tensor [N, 3]
@@ -66,26 +71,57 @@ def hash_encode(
     if scheme == "original":
         inside = (points.abs() <= 1.0 + _ROUNDING).all(dim=1, keepdim=True)
         points = points.clamp(-1.0, 1.0)
-    unit = (points + 1.0) * 0.5
-    features = []
-    for level in levels:
-        position = unit * level.scale + level.offset
-        node = position.floor()
-        upper = position - node
-        weights = torch.stack([1.0 - upper, upper])
-        nodes = torch.stack([node, node + 1.0]).long()
-        total = torch.zeros(len(points), tables.shape[1], dtype=tables.dtype, device=tables.device)
-        for z, y, x in itertools.product((0, 1), repeat=3):
-            corner = (nodes[x, :, 0], nodes[y, :, 1], nodes[z, :, 2])
-            weight = weights[x, :, 0] * weights[y, :, 1] * weights[z, :, 2]
-            total = total + weight[:, None] * functional.embedding(_entry(corner, level), tables)
-        features.append(total)
-    joined = torch.cat(features, dim=1)
+    cached = points.device.type == "cpu" and not torch.is_grad_enabled()
+    size = _CACHED_POINTS if cached else _POINTS
+    parts = [_hash_encode(part, tables, tuple(levels)) for part in points.split(size)]
+    joined = parts[0] if len(parts) == 1 else torch.cat(parts)
     return joined if inside is None else joined * inside
 
 
-def _entry(corner: tuple[Tensor, Tensor, Tensor], level: HashLevel) -> Tensor:
-    """Return where the features of nodes are stored among all tables."""
-    x, y, z = (node * factor for node, factor in zip(corner, level.strides or _PRIMES))
-    place = x + y + z if level.strides else x ^ y ^ z
-    return level.first + (place & _LOW_BITS) % level.entries
+def _hash_encode(points: Tensor, tables: Tensor, levels: tuple[HashLevel, ...]) -> Tensor:
+    scales, offsets, first, entries, factors, dense = _constants(
+        levels, points.device, points.dtype
+    )
+    position = (points + 1.0)[:, None] * 0.5 * scales + offsets
+    node = position.floor()
+    upper = position - node
+    nodes = torch.stack([node, node + 1.0], 3).long() * factors
+    # Tables that hold every node are those of the coarsest levels.
+    place = torch.cat([_joined(nodes[:, :dense], torch.add), _joined(nodes[:, dense:], _xor)], 1)
+    entry = first + (place & _LOW_BITS) % entries
+    weight = _joined(torch.stack([1.0 - upper, upper], 3), torch.mul)
+    found = tables.index_select(0, entry.reshape(-1)).view(*entry.shape, tables.shape[1])
+    return (weight[..., None] * found).sum(2).flatten(1)
+
+
+def _joined(ends: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Join a cell's two numbers along x, y, z, [N, levels, 3, 2], to those of its corners.
+
+    These are [N, levels, 8], x fastest.
+    """
+    x, y, z = ends.unbind(2)
+    both = join(y[..., None], x[..., None, :]).flatten(2)
+    return join(z[..., None], both[..., None, :]).flatten(2)
+
+
+def _xor(one: Tensor, other: Tensor) -> Tensor:
+    return one ^ other
+
+
+@functools.lru_cache(maxsize=16)
+def _constants(
+    levels: tuple[HashLevel, ...], device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, int]:
+    """Return scales, offsets, tables' beginnings and sizes, nodes' factors, and how many are dense.
+
+    They are kept on the device: to bring them there would wait for it each time.
+    """
+    with torch.inference_mode(False):
+        scales = torch.tensor([[level.scale] for level in levels], dtype=dtype, device=device)
+        offsets = torch.tensor([[level.offset] for level in levels], dtype=dtype, device=device)
+        first = torch.tensor([[level.first] for level in levels], device=device)
+        entries = torch.tensor([[level.entries] for level in levels], device=device)
+        strides = [level.strides or _PRIMES for level in levels]
+        factors = torch.tensor(strides, device=device)[:, :, None]
+    dense = sum(bool(level.strides) for level in levels)
+    return scales, offsets, first, entries, factors, dense

@@ -7,6 +7,7 @@ Tracing", ACM TOG 40(4), 2021, section 4.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,9 @@ from amgsrn_core.networks import reference
 
 _WIDTHS = (16, 32, 64, 128)
 _BLOCK = 16
+# What the sizes of an output's gradients add up to over a batch when they go into tiny-cuda-nn,
+# which takes them times 128: a weight's gradient is at most that times the largest activation.
+_SUM = 16.0
 
 
 class FusedDecoder:
@@ -30,6 +34,8 @@ class FusedDecoder:
     ----------
     config : NetworkConfig
     outputs : int
+    device : torch.device
+        The GPU that computes, or the CPU.
 
     Raises
     ------
@@ -37,30 +43,25 @@ class FusedDecoder:
         tiny-cuda-nn is not installed, or has no kernel for this width.
     """
 
-    def __init__(self, config: NetworkConfig, outputs: int) -> None:
+    def __init__(self, config: NetworkConfig, outputs: int, device: torch.device) -> None:
         if config.width not in _WIDTHS:
             raise ConfigurationError(
                 f"Backend tcnn has decoders of width {', '.join(map(str, _WIDTHS))}, not "
                 f"{config.width}; use backend auto."
             )
-        try:
-            import tinycudann
-        except (ImportError, OSError) as error:  # its own error where it finds no GPU is an OSError
-            raise ConfigurationError(
-                f"Backend tcnn needs tiny-cuda-nn, which cannot be imported ({error}); install its "
-                "PyTorch extension (docs/gpu.md) or use backend auto."
-            ) from error
-        self._network = tinycudann.Network(
-            config.inputs,
-            outputs,
-            {
-                "otype": "FullyFusedMLP",
-                "activation": "ReLU",
-                "output_activation": "None",
-                "n_neurons": config.width,
-                "n_hidden_layers": config.layers,
-            },
-        )
+        # Import and module take the current GPU, which elsewhere they would start up as well.
+        with _current(device):
+            self._network = _tinycudann().Network(
+                config.inputs,
+                outputs,
+                {
+                    "otype": "FullyFusedMLP",
+                    "activation": "ReLU",
+                    "output_activation": "None",
+                    "n_neurons": config.width,
+                    "n_hidden_layers": config.layers,
+                },
+            )
 
     def __call__(self, features: Tensor, weights: Sequence[Tensor]) -> Tensor:
         """Return float32 values [N, outputs] for features [N, inputs]."""
@@ -68,10 +69,29 @@ class FusedDecoder:
         return values
 
 
+def _tinycudann() -> Any:
+    try:
+        import tinycudann
+    # Where it finds no GPU its own error is an OSError; earlier versions raise a NameError where
+    # they were not built for this one.
+    except (ImportError, OSError, NameError) as error:
+        raise ConfigurationError(
+            f"Backend tcnn needs tiny-cuda-nn, which cannot be imported ({error}); install its "
+            "PyTorch extension (docs/gpu.md) or use backend auto."
+        ) from error
+    return tinycudann
+
+
+def _current(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Make a GPU the current one."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
 class _Decode(torch.autograd.Function):
     """Runs a network of tiny-cuda-nn with given weights, and keeps gradients within half's range.
 
-    Half numbers end at 6e-8, and gradients of a mean over a batch are smaller.
+    Half numbers go from 6e-8 to 65504. Gradients of a mean over a batch are smaller; those of the
+    weights, which are sums over the batch and are half as well, can be larger: see `_SUM`.
     """
 
     @staticmethod
@@ -86,7 +106,8 @@ class _Decode(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         (gradient,) = gradients
-        scale = gradient.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
+        largest = gradient.abs().sum(0).amax()
+        scale = (largest / _SUM).clamp(min=torch.finfo(torch.float32).tiny)
         with torch.cuda.device_of(gradient):
             found = torch.autograd.grad(
                 ctx.output, ctx.inputs, (gradient / scale).to(ctx.output.dtype), retain_graph=True

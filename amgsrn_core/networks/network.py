@@ -17,6 +17,7 @@ from amgsrn_core.kernels.inference import Evaluator
 from amgsrn_core.kernels.loader import Network
 from amgsrn_core.networks import reference
 from amgsrn_core.networks.encoders import hash_encode, positional_terms
+from amgsrn_core.networks.products import products
 
 # Both from the paper: features start as almost nothing, maps as a slightly perturbed identity.
 FEATURE_INIT = 1e-4
@@ -99,7 +100,7 @@ class SceneNetwork(nn.Module):
                 )
             from amgsrn_core.networks.fused import FusedDecoder
 
-            self.decode = FusedDecoder(self.config, len(self.minimum))
+            self.decode = FusedDecoder(self.config, len(self.minimum), self.minimum.device)
 
     def with_range(self, minimum: np.ndarray, maximum: np.ndarray) -> SceneNetwork:
         """Return a network with these parameters, and with outputs in another range [C], [C]."""
@@ -117,7 +118,8 @@ class SceneNetwork(nn.Module):
             return self.evaluator.normalised(
                 points.contiguous(), self.feature_grids, self.transforms, self.weights
             )
-        return self.decoded(self.encode(points, self.transforms))
+        with products():
+            return self.decoded(self.encode(points, self.transforms))
 
     def decoded(self, features: Tensor) -> Tensor:
         """Return what :meth:`normalised` does, from the decoder's inputs [N, inputs]."""

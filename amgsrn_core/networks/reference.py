@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from amgsrn_core.networks.products import products
+
 # The paper's soft box exp(-1/2 sum local^20): nearly 1 inside [-1,1]^3, nearly 0 outside.
 DENSITY_POWER = 20
 # float32 overflows at |t|^20 > 1e38; beyond 8 the density is exactly 0 anyway, and clamping first
@@ -36,7 +38,8 @@ def transform_points(points: Tensor, transforms: Tensor) -> Tensor:
     Tensor [G, N, 3]
     """
     linear, shift = transforms[:, :, :3], transforms[:, None, :, 3]
-    return torch.baddbmm(shift, points.expand(len(transforms), -1, -1), linear.transpose(1, 2))
+    with products():
+        return torch.baddbmm(shift, points.expand(len(transforms), -1, -1), linear.transpose(1, 2))
 
 
 def encode(points: Tensor, feature_grids: Tensor, transforms: Tensor) -> Tensor:
@@ -121,7 +124,7 @@ def values_and_gradients(
 
 def differentiated(evaluate: Callable[[Tensor], Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
     """Return a field's values [N, outputs] at points [N, 3], and gradients [N, outputs, 3]."""
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), products():
         points = points.detach().clone().requires_grad_()
         values = evaluate(points)
         gradients = [
@@ -147,5 +150,20 @@ def feature_density(points: Tensor, transforms: Tensor) -> Tensor:
     """
     local = transform_points(points, transforms).clamp(-DENSITY_CLAMP, DENSITY_CLAMP)
     box = torch.exp(-0.5 * local.pow(DENSITY_POWER).sum(-1))
-    scale = torch.linalg.det(transforms[:, :, :3]) / (2.0 * math.pi) ** 1.5
-    return scale @ box
+    scale = _determinants(transforms[:, :, :3]) / (2.0 * math.pi) ** 1.5
+    with products():
+        return scale @ box
+
+
+def _determinants(matrices: Tensor) -> Tensor:
+    """Return the determinants [G] of matrices [G, 3, 3]."""
+    if matrices.device.type == "cpu":
+        return torch.linalg.det(matrices)
+    # Elsewhere that is a factorisation by a library, which not every device has.
+    return triple_products(matrices)
+
+
+def triple_products(matrices: Tensor) -> Tensor:
+    """Return the determinants [G] of matrices [G, 3, 3], as products of their rows."""
+    x, y, z = matrices.unbind(1)
+    return (torch.linalg.cross(x, y) * z).sum(1)

@@ -27,7 +27,9 @@ from amgsrn_core.backends import native_library
 from amgsrn_core.config import TrainingConfig
 from amgsrn_core.kernels.nodes import inside, nodes_from_grids
 from amgsrn_core.kernels.training import GradientKernel, draw
-from amgsrn_core.networks import SceneNetwork, decode
+from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.networks.products import products
+from amgsrn_core.training.batches import Batches, batches_for
 from amgsrn_core.training.checkpoint import Checkpoint
 from amgsrn_core.training.optimisers import (
     Adam,
@@ -36,12 +38,7 @@ from amgsrn_core.training.optimisers import (
     restore_optimiser,
 )
 from amgsrn_core.training.rounding import Rounding, Steps
-from amgsrn_core.training.sampling import (
-    PointSampler,
-    TrainingData,
-    cubic_targets,
-    linear_targets,
-)
+from amgsrn_core.training.sampling import PointSampler, TrainingData
 
 # The share of the iterations before numbers are rounded for good, into how many rounds at most the
 # others are divided, how long one must be, and in how many groups it rounds.
@@ -419,27 +416,14 @@ class Finetuning:
 
 def _gradients(network: SceneNetwork, data: TrainingData, config: TrainingConfig) -> Gradients:
     """Return what computes gradients at points of their own, with the configured backend."""
-    sampler = PointSampler(data, config.batch, (config.seed + 1) % 2**31)
+    seed = (config.seed + 1) % 2**31
     library = native_library(config.backend, network.minimum.device, network.config.encoder)
-    cubic = config.targets == "cubic"
     transforms = network.transforms.detach()
-
-    def by_torch(
-        number: int, grids: Tensor, weights: list[Tensor]
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        index, local = sampler.draw(number)
-        target = cubic_targets(data.values, index) if cubic else linear_targets(data.values, local)
-        # The values may be in the computer's memory (`data_device`).
-        local, target = local.to(transforms.device), target.to(transforms.device)
-        with torch.enable_grad():
-            leaves = [leaf.detach().requires_grad_() for leaf in (grids, *weights)]
-            values = decode(network.encode_with(local, leaves[0], transforms), leaves[1:])
-            loss = (values - target).square().mean()
-            by_grids, *by_weights = torch.autograd.grad(loss, leaves)
-        return loss.detach(), by_grids, by_weights
-
     if library is None:
-        return by_torch
+        batches = batches_for(transforms.device, data, config, seed)
+        return _by_torch(network, transforms, batches, config)
+    sampler = PointSampler(data, config.batch, seed)
+    cubic = config.targets == "cubic"
     shape = network.feature_grids.shape
     kernel = GradientKernel(
         library, shape, torch.get_num_threads(), fast=config.precision == "fast"
@@ -460,3 +444,22 @@ def _gradients(network: SceneNetwork, data: TrainingData, config: TrainingConfig
         return torch.tensor(loss), by_grids, by_weights
 
     return by_kernels
+
+
+def _by_torch(
+    network: SceneNetwork, transforms: Tensor, batches: Batches, config: TrainingConfig
+) -> Gradients:
+    def gradients(
+        number: int, grids: Tensor, weights: list[Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        points, targets = batches.draw(number)
+        with torch.enable_grad(), products(fast=config.precision == "fast"):
+            leaves = [leaf.detach().requires_grad_() for leaf in (grids, *weights)]
+            features = network.encode_with(points, leaves[0], transforms)
+            # By the network's own decoder, as what it is measured with.
+            values = network.decode(features, leaves[1:])
+            loss = (values - targets).square().mean()
+            by_grids, *by_weights = torch.autograd.grad(loss, leaves)
+        return loss.detach(), by_grids, by_weights
+
+    return gradients

@@ -31,7 +31,8 @@ class Adam:
     Parameters
     ----------
     groups : list of dict
-        Parameters as `params`; each group has a learning rate `lr` of its own.
+        Parameters as `params`; each group has a learning rate `lr` of its own: a number, or a
+        tensor [] beside its parameters, which a CUDA graph reads anew each time.
     decay : two floats
         Of the means of gradients and of their squares.
 
@@ -61,17 +62,17 @@ class Adam:
             if parameters:
                 self._update(parameters, group["lr"])
 
-    def _update(self, parameters: list[Tensor], rate: float) -> None:
+    def _update(self, parameters: list[Tensor], rate: float | Tensor) -> None:
         states = [self.state.setdefault(p, {}) for p in parameters]
         for parameter, state in zip(parameters, states):
             if not state:
                 state["step"] = torch.zeros((), device=parameter.device)
                 state["exp_avg"] = torch.zeros_like(parameter)
                 state["exp_avg_sq"] = torch.zeros_like(parameter)
-            state["step"] += 1
         means, squares, steps = (
             [state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")
         )
+        torch._foreach_add_(steps, 1)
         gradients = [p.grad for p in parameters if p.grad is not None]
         first, second = self._decay
         try:
@@ -99,7 +100,7 @@ def _plain_update(
     parameter: Tensor,
     gradient: Tensor,
     state: dict[str, Tensor],
-    rate: float,
+    rate: float | Tensor,
     decay: tuple[float, float],
 ) -> None:
     first, second = decay

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from amgsrn_core.archive.compression import BANDS, coarseness, cosine_matrix, frequency_bands
 from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.networks.products import products
 
 # Below this mean size of rounded numbers the estimate of their entropy grows no steeper.
 _SMALLEST = 0.02
@@ -125,5 +126,6 @@ class Rounding:
     def _transformed(self, values: Tensor, inverse: bool) -> Tensor:
         for axis, matrix in enumerate(self._matrices, start=2):
             other = matrix if inverse else matrix.t()
-            values = torch.tensordot(values, other, dims=([axis], [0])).movedim(-1, axis)
+            with products():
+                values = torch.tensordot(values, other, dims=([axis], [0])).movedim(-1, axis)
         return values.contiguous()

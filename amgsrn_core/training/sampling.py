@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from amgsrn_core.networks.products import products
 from amgsrn_core.precision import normalise
+from amgsrn_core.training.draws import HashedNumbers
 from amgsrn_core.volume.volume import Block
 
 # Points interpolated at a time: their 64 neighbours each then stay in a processor's cache.
@@ -113,7 +115,7 @@ class PointSampler:
     def __init__(self, data: TrainingData, batch: int, seed: int) -> None:
         device = data.values.device
         self._data, self._seed = data, seed
-        self._random = torch.Generator(device=device)
+        self._random: torch.Generator | None = None
         nx, ny, nz = data.cell_shape
         total = nx * ny * nz if data.cells is None else len(data.cells)
         edges = torch.arange(batch + 1, device=device) * total // batch
@@ -121,7 +123,7 @@ class PointSampler:
         self._length = (edges[1:] - edges[:-1]).clamp(min=1)
         self._last_index = torch.tensor([nx, ny, nz], dtype=torch.float32, device=device)
 
-    def draw(self, number: int) -> tuple[Tensor, Tensor]:
+    def draw(self, number: int | Tensor) -> tuple[Tensor, Tensor]:
         """Return batch ``number``: voxel indices [N, 3] (x, y, z) and local points [N, 3]."""
         uniform = self.uniform(number)
         nx, ny, _ = self._data.cell_shape
@@ -133,13 +135,31 @@ class PointSampler:
         index = corner + uniform[:, :3]
         return index, index * (2.0 / self._last_index) - 1.0
 
-    def uniform(self, number: int) -> Tensor:
+    def uniform(self, number: int | Tensor) -> Tensor:
         """Return the random numbers of batch ``number``, [N, 4] in [0, 1).
 
         The first three are the place inside a cell (x, y, z), the last chooses the cell.
         """
-        self._random.manual_seed((self._seed * 1_000_003 + number) % 2**63)
+        # Made where it is asked for: not every device has one.
+        if self._random is None:
+            self._random = torch.Generator(device=self._first.device)
+        self._random.manual_seed((self._seed * 1_000_003 + int(number)) % 2**63)
         return torch.rand((len(self._first), 4), generator=self._random, device=self._first.device)
+
+
+class HashedSampler(PointSampler):
+    """Draws the batch whose number stands on the device, int64 []; see :mod:`.draws`.
+
+    The host does not have to know the number, and a CUDA graph can count on.
+    """
+
+    def __init__(self, data: TrainingData, batch: int, seed: int) -> None:
+        super().__init__(data, batch, seed)
+        self._numbers = HashedNumbers(seed, batch, data.values.device)
+
+    def uniform(self, number: int | Tensor) -> Tensor:
+        """Return the random numbers of a batch, [N, 4] in [0, 1)."""
+        return self._numbers.batch(torch.as_tensor(number, device=self._first.device))
 
 
 def linear_targets(values: Tensor, local: Tensor) -> Tensor:
@@ -180,8 +200,9 @@ def _cubic(values: Tensor, index: Tensor) -> Tensor:
     columns = []
     for component in values:
         gathered = component.reshape(-1).take(flat).view(count, 16, 4)
-        along_x = torch.bmm(gathered, wx[:, :, None])
-        columns.append(torch.bmm(weights.view(count, 1, 16), along_x).view(count))
+        with products():
+            along_x = torch.bmm(gathered, wx[:, :, None])
+            columns.append(torch.bmm(weights.view(count, 1, 16), along_x).view(count))
     return torch.stack(columns, 1)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from amgsrn_core.backends import native_library
 from amgsrn_core.config import TrainingConfig
 from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.training.graph_step import GraphStep
 from amgsrn_core.training.native_step import NativeStep
 from amgsrn_core.training.sampling import TrainingData
 from amgsrn_core.training.schedule import Rates
@@ -55,8 +56,11 @@ def make_step(network: SceneNetwork, data: TrainingData, config: TrainingConfig)
     The data may stay in the computer's memory (`data_device`) where the network is elsewhere.
     """
     library = native_library(config.backend, network.minimum.device, network.config.encoder)
-    if config.precision == "fast" and (library is None or not library.has_fast):
+    on_cuda = network.minimum.device.type == "cuda"
+    if config.precision == "fast" and not (on_cuda or (library is not None and library.has_fast)):
         _say_that_nothing_is_faster()
     if library is not None:
         return NativeStep(library, network, data, config)
+    if on_cuda and config.backend == "auto":
+        return GraphStep(network, data, config)
     return TorchStep(network, data, config)

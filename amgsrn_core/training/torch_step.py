@@ -9,6 +9,8 @@ from torch import Tensor
 
 from amgsrn_core.config import TrainingConfig
 from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.networks.products import products
+from amgsrn_core.training.batches import Batches, batches_for
 from amgsrn_core.training.motion import density_loss
 from amgsrn_core.training.optimisers import (
     MOVER_BETAS,
@@ -18,12 +20,7 @@ from amgsrn_core.training.optimisers import (
     restore_optimiser,
 )
 from amgsrn_core.training.regularisation import is_regularised, penalty
-from amgsrn_core.training.sampling import (
-    PointSampler,
-    TrainingData,
-    cubic_targets,
-    linear_targets,
-)
+from amgsrn_core.training.sampling import TrainingData
 from amgsrn_core.training.schedule import Rates
 
 
@@ -40,10 +37,10 @@ class TorchStep:
     """
 
     def __init__(self, network: SceneNetwork, data: TrainingData, config: TrainingConfig) -> None:
-        self._network, self._data, self._config = network, data, config
-        self._sampler = PointSampler(data, config.batch, config.seed)
-        self._is_regularised = is_regularised(network.config, config)
+        self._network, self._config = network, config
         self._device = network.minimum.device
+        self._batches = self._batches_of(data)
+        self._is_regularised = is_regularised(network.config, config)
         groups: list[dict[str, Any]] = [
             {"params": [network.feature_grids]},
             {"params": network.weights},
@@ -53,32 +50,38 @@ class TorchStep:
 
     def descend(self, iteration: int, rate: Rates) -> Tensor:
         """Do one iteration; return the mean squared error before it."""
-        index, local = self._sampler.draw(iteration)
-        if self._config.targets == "cubic":
-            target = cubic_targets(self._data.values, index)
-        else:
-            target = linear_targets(self._data.values, local)
-        local, target = local.to(self._device), target.to(self._device)
-        network = self._network
-        moves = rate.transforms > 0.0 and network.config.encoder == "adaptive"
-        by_gradient = moves and self._config.motion == "gradient"
+        points, targets = self._batches.draw(iteration)
+        features, decoder = self._optimiser.param_groups
+        features["lr"], decoder["lr"] = rate.features, rate.decoder
+        self._mover.param_groups[0]["lr"] = rate.transforms
+        return self._learn(points, targets, self._moves(rate))
+
+    def _batches_of(self, data: TrainingData) -> Batches:
+        return batches_for(self._device, data, self._config, self._config.seed)
+
+    def _moves(self, rate: Rates) -> bool:
+        return rate.transforms > 0.0 and self._network.config.encoder == "adaptive"
+
+    def _learn(self, points: Tensor, targets: Tensor, moves: bool) -> Tensor:
+        """Update the parameters at the optimisers' rates; return the mean squared error."""
+        network, config = self._network, self._config
+        by_gradient = moves and config.motion == "gradient"
         self._optimiser.zero_grad()
         self._mover.zero_grad()
         transforms = network.transforms if by_gradient else network.transforms.detach()
-        values = network.decoded(network.encode(local, transforms))
-        errors = (values - target).square().mean(1)
-        loss = errors.mean()
-        if self._is_regularised:
-            loss = loss + penalty(network.feature_grids, self._config.tv, self._config.l1)
-        loss.backward()
+        with products(fast=config.precision == "fast"):
+            values = network.decoded(network.encode(points, transforms))
+            errors = (values - targets).square().mean(1)
+            loss = errors.mean()
+            if self._is_regularised:
+                loss = loss + penalty(network.feature_grids, config.tv, config.l1)
+            loss.backward()
         errors = errors.detach()
         if moves and not by_gradient:
-            density_loss(local, network.transforms, errors).backward()
-        features, decoder = self._optimiser.param_groups
-        features["lr"], decoder["lr"] = rate.features, rate.decoder
+            with products():
+                density_loss(points, network.transforms, errors).backward()
         self._optimiser.step()
         if moves:
-            self._mover.param_groups[0]["lr"] = rate.transforms
             self._mover.step()
         return errors.mean()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,11 @@ from amgsrn_core.networks import encode, feature_density, initial_network
 from amgsrn_core.rendering import RenderSettings, render
 from amgsrn_core.rendering.nerf import is_available
 from amgsrn_core.training import Command, Progress, train
-from amgsrn_core.training.sampling import cubic_targets
+from amgsrn_core.training.draws import HashedNumbers
+from amgsrn_core.training.graph_step import GraphStep
+from amgsrn_core.training.sampling import TrainingData, cubic_targets
+from amgsrn_core.training.schedule import Rates
+from amgsrn_core.training.step import make_step
 
 pytestmark = [
     pytest.mark.cuda,
@@ -82,6 +87,56 @@ def test_too_large_a_batch_is_one_clear_sentence(tmp_path: Path) -> None:
     config = TrainingConfig(iterations=2, batch=1 << 28, device="cuda")
     with pytest.raises(TrainingError, match="smaller batch"):
         train(volume_from_array(blob()), tmp_path / "m.amgsrn", NetworkConfig(), config)
+
+
+def test_hashed_numbers_are_those_of_the_cpu() -> None:
+    on_gpu, on_cpu = (
+        HashedNumbers(5, 1000, torch.device(kind)).batch(torch.tensor(77, device=kind)).cpu()
+        for kind in ("cuda", "cpu")
+    )
+    assert torch.equal(on_gpu, on_cpu)
+
+
+@pytest.mark.parametrize("motion", ["gradient", "density", "none"])
+@pytest.mark.parametrize("encoder", ["adaptive", "dense", "hash"])
+@pytest.mark.parametrize("where", ["cuda", "cpu"])
+def test_an_iteration_is_captured_and_repeated(encoder: str, motion: str, where: str) -> None:
+    class WithoutGraphs:
+        def warm_up(self, work) -> None:
+            work()
+
+        def capture(self, work):
+            return work
+
+    losses = []
+    for graphs in (None, WithoutGraphs()):
+        size = dataclasses.replace(SIZE, encoder=encoder, hash_log2_size=10)
+        network = initial_network(size, torch.zeros(1), torch.ones(1), seed=1).cuda()
+        data = TrainingData(torch.from_numpy(blob())[None].to(where), None)
+        config = TrainingConfig(batch=4096, motion=motion, device="cuda")
+        step = GraphStep(network, data, config, graphs)
+        found = []
+        for iteration in range(40):
+            moving = 1e-3 if motion != "none" and iteration < 20 else 0.0
+            found.append(step.descend(iteration, Rates(1e-2, 3e-3, moving)))
+        losses.append(torch.stack(found).cpu())
+        assert not step.failure
+    assert losses[0][-1] < 0.5 * losses[0][0]
+    torch.testing.assert_close(*losses, rtol=0.02, atol=1e-5)
+
+
+def test_an_iteration_with_a_graph_never_waits() -> None:
+    network = initial_network(SIZE, torch.zeros(1), torch.ones(1), seed=1).cuda()
+    data = TrainingData(torch.from_numpy(blob())[None].cuda(), None)
+    step = make_step(network, data, TrainingConfig(batch=4096, device="cuda"))
+    for iteration in range(6):
+        step.descend(iteration, Rates(1e-2, 3e-3, 1e-3))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for iteration in range(6, 12):
+            step.descend(iteration, Rates(1e-2 / iteration, 3e-3, 1e-3))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("backend", ["torch", "nerfacc"])

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from operators import Operators
 from sample_models import small_index
 
 from amgsrn_core import NeuralVolume
@@ -19,7 +20,6 @@ from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.networks import SceneNetwork, encode, network_from_state
 from amgsrn_core.rendering import RenderSettings, TransferFunction, make_marcher
 from amgsrn_core.rendering.field import NeuralField
-from amgsrn_core.rendering.reference import TorchMarcher
 from amgsrn_core.training import train
 from amgsrn_core.volume import volume_from_array
 
@@ -202,4 +202,42 @@ def test_any_encoder_is_rendered_as_its_samples(config):
     assert np.allclose(values.numpy(), model.sample(points), atol=1e-2)
     transfer = TransferFunction(0.0, 10.0, np.ones((2, 4), np.float32))
     marcher = make_marcher(model, transfer, RenderSettings())
-    assert isinstance(marcher, TorchMarcher)
+    assert marcher.backend == "blocks"  # the kernels have no such encoder
+
+
+def test_a_hash_grid_is_looked_up_once_and_has_one_gradient():
+    network, points = random_network(HASH), random_points()
+    with Operators() as operators:
+        network.encode(points, network.transforms).square().mean().backward()
+    found = operators.count
+    assert found["aten::index_select"] == 1 and found["aten::index_add"] == 1
+    # A dense gradient for every level would be as many zeroed tables.
+    assert operators.outputs_of_size(network.feature_grids.numel()) <= 2
+
+
+def test_hash_tables_have_the_gradients_of_their_corners():
+    network = random_network(HASH).double()
+    points = random_points(60).double()
+    weights = torch.rand(60, HASH.inputs, dtype=torch.float64)
+    (network.encode(points, network.transforms) * weights).sum().backward()
+    tables = network.feature_grids.detach().numpy()
+    rng = np.random.default_rng(0)
+    for entry in rng.choice(np.flatnonzero(network.feature_grids.grad.abs().sum(1)), 5):
+        changed = tables.copy()
+        changed[entry, 0] += 1.0
+        slope = sum(
+            w @ (np.array(naive_hash(p, changed, HASH)) - naive_hash(p, tables, HASH))
+            for p, w in zip(points.numpy(), weights.numpy())
+        )
+        assert network.feature_grids.grad[entry, 0] == pytest.approx(slope, rel=1e-4)
+
+
+def test_many_points_are_encoded_in_parts_with_the_same_result(monkeypatch):
+    network, points = random_network(HASH), random_points()
+    whole = network.encode(points, network.transforms)
+    for name in ("_POINTS", "_CACHED_POINTS"):
+        monkeypatch.setattr(f"amgsrn_core.networks.encoders.{name}", 64)
+    assert torch.equal(network.encode(points, network.transforms), whole)
+    with torch.no_grad():
+        assert torch.equal(network.encode(points, network.transforms), whole)
+        assert network.encode(points[:0], network.transforms).shape == (0, HASH.inputs)

@@ -59,14 +59,31 @@ def is_moderate(ranges: Ranges) -> bool:
 
 
 def refuse_spans(names: Sequence[str], low: np.ndarray, high: np.ndarray) -> None:
-    """Raise VolumeError where components [C] span what errors cannot be computed of."""
-    for name, least, most in zip(names, low.tolist(), high.tolist()):
-        if least < most and not _SPANS[0] < most - least < _SPANS[1]:
+    """Raise VolumeError where components [C] span what errors cannot be computed of.
+
+    One that spans too little is refused if there is no other to learn, see :func:`flattened`.
+    """
+    spans = high - low
+    too_large = spans >= _SPANS[1]
+    too_small = (spans > 0) & (spans <= _SPANS[0])
+    learned = (spans > 0) & ~too_small
+    for name, least, most, refused in zip(
+        names, low.tolist(), high.tolist(), too_large | (too_small & ~learned.any())
+    ):
+        if refused:
             raise VolumeError(
                 f"The values of '{name}' go from {least:g} to {most:g}. What can be learned spans "
                 f"{_SPANS[0]:g} to {_SPANS[1]:g}: mark what is no value as missing, or use other "
                 "units."
             )
+
+
+def flattened(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the highest values [C], the lowest where a component spans too little to be learned.
+
+    That may be so in some bricks of a volume, far from where its values are large.
+    """
+    return np.where(high - low <= _SPANS[0], low, high)
 
 
 def normalise(values: np.ndarray, low: float, high: float) -> np.ndarray:

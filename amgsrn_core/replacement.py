@@ -159,8 +159,10 @@ def mark_of(command: str, model: str | os.PathLike[str]) -> str:
     """Return the mark of what a command makes from a model."""
     from amgsrn_core.archive import Archive
 
+    # A file's name may be bytes that are no text, which no attribute can hold.
+    name = os.fsencode(Path(model).name).decode(errors="backslashreplace")
     with Archive(model) as archive:
-        return f"{command} of {Path(model).name}, sha256 of its index {archive.checksum}"
+        return f"{command} of {name}, sha256 of its index {archive.checksum}"
 
 
 def _refuse_suffix(path: str | os.PathLike[str], target: Path, kind: Kind) -> None:

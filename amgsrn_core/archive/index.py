@@ -42,8 +42,9 @@ Domain = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 # A volume with more samples along one axis is not plausible; an index that claims so is damaged.
 _LONGEST_AXIS = 10_000_000
 
-# Fields are evaluated in float32.
-_LARGEST_VALUE = float(np.finfo(np.float32).max)
+# No number of a volume that can be learned is larger (see amgsrn_core.precision), and neither is
+# anything that is made of a few such.
+_LARGEST_VALUE = 1e160
 
 
 @dataclass(frozen=True)
@@ -466,7 +467,7 @@ class ModelIndex:
 
 
 def _is_range(lows: Sequence[float], highs: Sequence[float]) -> bool:
-    """Return whether each low is at most its high, both and their distance within float32."""
+    """Return whether each low is at most its high, both and their distance plausible numbers."""
     return all(
         low <= high and max(abs(low), abs(high), high - low) <= _LARGEST_VALUE
         for low, high in zip(lows, highs)

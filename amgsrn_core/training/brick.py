@@ -24,7 +24,7 @@ from amgsrn_core.errors import (
 )
 from amgsrn_core.macro_cells import network_cells
 from amgsrn_core.networks import SceneNetwork, initial_network, network_from_state
-from amgsrn_core.precision import is_moderate, refuse_spans
+from amgsrn_core.precision import flattened, is_moderate, refuse_spans
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.compression import Packed, compressed
 from amgsrn_core.training.fit import FitResult, fit
@@ -127,6 +127,7 @@ def fit_brick(
     """
     inner = inner_voxels(record)
     low, high = value_range(block)
+    high = flattened(low, high)
     refuse_spans([f"component {number}" for number in range(len(low))], low, high)
     record = _ranged(record, low, high)
     nothing = FitResult(True, 0, 0.0, History())

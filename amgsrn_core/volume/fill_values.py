@@ -100,7 +100,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class FillSearch:
-    """What a pass over values, float32, has found of numbers that may be fill values.
+    """What a pass over values has found of numbers that may be fill values.
 
     Attributes
     ----------
@@ -188,20 +188,25 @@ def written(value: float) -> str:
 def matches(values: np.ndarray, wanted: Sequence[float]) -> np.ndarray:
     """Return where an array has one of some values: floating-point numbers as float32."""
     found = np.zeros(values.shape, dtype=bool)
-    single = values
-    if values.dtype.kind == "f" and values.dtype.itemsize > 4:
-        with np.errstate(over="ignore", invalid="ignore"):
-            single = values.astype(np.float32)
+    single = _single(values)
     for value in wanted:
         with np.errstate(over="ignore"):
             rounded = np.float32(value)
         if values.dtype.kind == "f" and np.isfinite(rounded):
             found |= single == rounded
         elif value in KNOWN:  # an integer beyond 1e19, such as 2^64 - 2
-            found |= values.astype(np.float32) == rounded
+            found |= single.astype(np.float32) == rounded
         else:
             found |= values == value
     return found
+
+
+def _single(values: np.ndarray) -> np.ndarray:
+    """Return floating-point numbers as float32, whole ones as they are."""
+    if values.dtype.kind != "f":
+        return values
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values.astype(np.float32, copy=False)
 
 
 def _look(values: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -214,10 +219,10 @@ def _look(values: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.
         return known, ends
     low, high = values.min(), values.max()
     if max(-low, high) >= _SMALLEST_KNOWN:
-        large = values[np.abs(values) >= _SMALLEST_KNOWN]
+        large = _single(values[np.abs(values) >= _SMALLEST_KNOWN])
         known[:] = [np.count_nonzero(large == each) for each in _KNOWN]
         if known.any():
-            values = values[~np.isin(values, _KNOWN)]
+            values = values[~np.isin(_single(values), _KNOWN)]
             if not values.size:
                 return known, ends
             low, high = values.min(), values.max()

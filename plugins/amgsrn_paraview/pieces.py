@@ -13,6 +13,7 @@ import numpy as np
 from vtkmodules.vtkCommonDataModel import vtkImageData
 
 from amgsrn_core.errors import ConfigurationError, VolumeError
+from amgsrn_core.precision import refuse_spans
 from amgsrn_core.volume import Extent, FieldSummary, GridGeometry, Volume, volume_from_vtk
 from amgsrn_core.volume.pieces import PieceVolume
 from amgsrn_core.volume.vtk_data import DUPLICATE, MISSING, ghost_marks, grid_geometry
@@ -158,6 +159,7 @@ def join(
         raise VolumeError(
             f"'{first.name}' is constant or has no valid value; there is nothing to learn from it."
         )
+    refuse_spans(first.components, low, high)
     nothing = (slice(0, 0),) * 3
     return PieceVolume(
         volume,

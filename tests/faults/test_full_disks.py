@@ -206,7 +206,7 @@ def test_space_that_gets_short_is_told_in_time(
 ) -> None:
     def leave_little() -> None:
         filler = fill(disk)
-        os.truncate(filler, filler.stat().st_size - (20 << 10))
+        os.truncate(filler, filler.stat().st_size - (40 << 10))
 
     observer = At("training", leave_little)
     config = TrainingConfig(iterations=300, batch=2048, device="cpu", checkpoint_seconds=1e-6)

@@ -12,8 +12,10 @@ import torch
 from sample_volumes import field, write_netcdf
 from test_cli_render import read_png
 
-from amgsrn_core import NeuralVolume, open_volume, volume_from_array
+from amgsrn_core import NeuralVolume, open_volume, train, volume_from_array
 from amgsrn_core.cli import main
+from amgsrn_core.config import BrickConfig, DispatchConfig, NetworkConfig, TrainingConfig
+from amgsrn_core.errors import VolumeError
 from amgsrn_core.precision import is_moderate, type_of_packed, type_of_ranges
 from amgsrn_core.rendering import RenderSettings, TransferFunction, make_marcher
 from amgsrn_core.rendering.camera import Camera
@@ -335,3 +337,27 @@ def test_training_data_leave_no_double_behind(dtype):
     assert np.shares_memory(block.values, data.values.numpy())
     known = data.values.numpy()[0][valid]
     assert (known.min(), known.max()) == pytest.approx((0, 1), abs=1e-6)
+
+
+def test_bricks_far_from_large_values_are_no_reason_to_refuse_any(tmp_path):
+    z, y, x = np.meshgrid(*[np.linspace(0.0, 1.0, 12)] * 3, indexing="ij")
+    values = np.exp(-1500.0 * x) * (1.0 + y + z)  # from 3 to 0
+    volume = volume_from_array(values, name="far")
+    config = TrainingConfig(iterations=40, batch=256, device="cpu")
+    network = NetworkConfig(grids=2, grid_shape=(4, 4, 4), width=16)
+    bricks, dispatch = BrickConfig(bricks=(1, 1, 3)), DispatchConfig(workers=1)
+    train(volume, tmp_path / "m.amgsrn", network, config, bricks=bricks, dispatch=dispatch)
+    model = NeuralVolume.open(tmp_path / "m.amgsrn", "cpu")
+    assert [brick.state for brick in model.index.bricks] == ["network", "constant", "constant"]
+    assert np.abs(model.reconstruct_block().values[0][..., 6:]).max() < 1e-100
+
+
+def test_a_component_that_hardly_varies_does_not_spoil_the_others(tmp_path):
+    z, y, x = np.meshgrid(*[np.linspace(0.0, 1.0, 8)] * 3, indexing="ij")
+    volume = volume_from_array(np.stack([x + y, 1e-200 * z]), name="v", components=("a", "b"))
+    config = TrainingConfig(iterations=40, batch=256, device="cpu")
+    train(volume, tmp_path / "m.amgsrn", NetworkConfig(grids=2, grid_shape=(4,) * 3), config)
+    model = NeuralVolume.open(tmp_path / "m.amgsrn", "cpu")
+    assert np.abs(model.reconstruct_block().values[1]).max() < 1e-150
+    with pytest.raises(VolumeError, match="'b' go from 0 to 1e-200"):
+        volume_from_array(1e-200 * z, name="b").check()

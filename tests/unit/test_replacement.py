@@ -32,7 +32,7 @@ DIMS = (6, 7, 8)
 # Options that hold a text which is no file; any other option with a text must be declared.
 NO_FILES = {
     *("variable", "time", "tests", "device", "devices", "threads", "component", "data"),
-    *("distance", "isovalues"),
+    *("distance", "fill_values", "isovalues"),
 }
 
 

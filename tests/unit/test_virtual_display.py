@@ -25,8 +25,10 @@ LAUNCH = """
 import signal, sys
 from amgsrn_core.cli import main, virtual_display
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+for name in sys.argv[2].split():  # and what nohup starts ignores this
+    signal.signal(getattr(signal, name), signal.SIG_DFL)
 virtual_display._GRACE_SECONDS = float(sys.argv[1])
-sys.exit(main(["pvserver", *sys.argv[2:]]))
+sys.exit(main(["pvserver", *sys.argv[3:]]))
 """
 SLEEP = "while True: time.sleep(0.1)"
 DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -41,13 +43,13 @@ class Launched:
         self.environment, self.mark = marked({**bare, "PARAVIEW_HOME": str(folder)})
         self.process: subprocess.Popen[str] | None = None
 
-    def command(self, script: str, grace: float) -> list[str]:
+    def command(self, script: str, grace: float, heeded: str = "SIGHUP SIGQUIT") -> list[str]:
         (self._folder / "bin").mkdir(exist_ok=True)
         for name in PROGRAMS:
             program = self._folder / "bin" / name
             program.write_text(f"#!{sys.executable}\nimport os, signal, sys, time\n{script}\n")
             program.chmod(0o755)
-        return [sys.executable, "-c", LAUNCH, str(grace)]
+        return [sys.executable, "-c", LAUNCH, str(grace), heeded]
 
     def start(self, script: str, grace: float = 60.0, first: str = "up") -> Launched:
         """Start a script, which says "up" when it is there; see what it says."""
@@ -158,7 +160,7 @@ def test_displays_that_start_together_are_different(tmp_path):
 
 def test_an_ignored_hang_up_stays_ignored(launched):
     command = launched.command(
-        UP + "sys.exit(signal.getsignal(signal.SIGHUP) != signal.SIG_IGN)", 9
+        UP + "sys.exit(signal.getsignal(signal.SIGHUP) != signal.SIG_IGN)", 9, heeded=""
     )
     result = subprocess.run(["nohup", *command], env=launched.environment, capture_output=True)
     assert result.returncode == 0, result.stderr
@@ -198,6 +200,8 @@ def test_a_terminal_reaches_the_program_once(launched):
     command = launched.command(script, 60)
     child, terminal = pty.fork()
     if child == 0:
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)  # a shell cannot heed what it was told to ignore
         shell = shutil.which("bash") or "/bin/sh"
         os.execve(shell, [shell, "--norc", "-i"], {**launched.environment, "PS1": "$ "})
     said = Terminal(terminal)

@@ -537,7 +537,7 @@ def test_bounds_of_unsigned_numbers_are_stored_in_the_same_bits(
     block = volume.read()
     missing = counts == top if bounds == "none" else counts > top - 6
     assert np.array_equal(~block.valid, missing)
-    assert np.array_equal(block.values[0][block.valid], counts[~missing].astype("f4"))
+    assert np.array_equal(block.values[0][block.valid], counts[~missing].astype(volume.dtype))
     assert volume.source_dtype == np.dtype(dtype) and f"{top:g}" in volume.missing.meaning
     if bounds != "none":
         assert "-" not in volume.missing.meaning.replace("-inf", "").replace("e+", "")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Sequence
 
 import torch
 
-from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.errors import ConfigurationError, DeviceError, first_sentence, is_out_of_memory
+from amgsrn_core.local_rank import local_rank
+
+_log = logging.getLogger(__name__)
 
 _COMPLETE = ("cpu", "cuda")
 """Kinds of devices that have every operator of PyTorch."""
@@ -17,7 +22,8 @@ def select_device(name: str | torch.device = "auto", *, training: bool = False) 
 
     "auto" is cuda where there is one; else mps for a training, if it has the operators for that;
     else the CPU. Models are evaluated on the CPU rather than with mps, because its kernels are fast
-    and rendering needs double precision, which mps lacks.
+    and rendering needs double precision, which mps lacks. Of several CUDA devices, each rank of a
+    parallel program takes its own, see :func:`amgsrn_core.local_rank.local_rank`.
 
     Parameters
     ----------
@@ -27,22 +33,96 @@ def select_device(name: str | torch.device = "auto", *, training: bool = False) 
 
     Raises
     ------
+    DeviceError
+        When there is no such device here, or PyTorch cannot compute on it.
     ConfigurationError
-        When there is no such device here, or it lacks an operator.
+        When it lacks an operator.
     """
     if str(name) == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        device = _own_cuda_device() or torch.device("cpu")
         mps = torch.device("mps")
-        if name == "cpu" and training and torch.backends.mps.is_available():
-            name = "cpu" if missing_operator(mps, training=True) else mps
+        if device.type == "cpu" and training and torch.backends.mps.is_available():
+            device = device if missing_operator(mps, training=True) else mps
+        return device
+    device = _usable(name)
+    require_operators(device, training=training)
+    return device
+
+
+def cuda_devices() -> list[torch.device]:
+    """Return the CUDA devices that this PyTorch has code for; each other one is logged.
+
+    It is told from their properties, so that no memory is taken on any of them.
+    """
+    if not torch.cuda.is_available():
+        return []
+    found = []
+    built = torch.cuda.get_arch_list()
+    for number in range(torch.cuda.device_count()):
+        capability = torch.cuda.get_device_capability(number)
+        if has_code_for(capability, built):
+            found.append(torch.device("cuda", number))
+        else:
+            _log.warning(
+                "cuda:%d (%s) is left out: PyTorch %s has no code for its compute capability "
+                "%d.%d; install a PyTorch that has.",
+                number,
+                torch.cuda.get_device_name(number),
+                torch.__version__,
+                *capability,
+            )
+    return found
+
+
+def has_code_for(capability: tuple[int, int], built: Sequence[str]) -> bool:
+    """Tell whether a PyTorch that was built for some architectures runs on a CUDA device.
+
+    Machine code ("sm_86") runs on devices of the same major version that are as new or newer; PTX
+    ("compute_90") is compiled by the driver for every newer one. CUDA C++ programming guide,
+    chapter 3.1, "Compilation with NVCC".
+    """
+    for name in built:
+        kind, _, digits = name.partition("_")
+        digits = digits.rstrip("af")
+        if not digits.isdecimal():
+            continue
+        major, minor = divmod(int(digits), 10)
+        if kind == "sm" and major == capability[0] and minor <= capability[1]:
+            return True
+        if kind == "compute" and (major, minor) <= capability:
+            return True
+    # A build for AMD's GPUs names them otherwise, and one that names nothing says nothing.
+    return not any(name.startswith(("sm_", "compute_")) for name in built)
+
+
+def _own_cuda_device() -> torch.device | None:
+    """Return the CUDA device of this process that works, from its own on; None without any."""
+    found = cuda_devices()
+    first = (local_rank() or 0) % len(found) if found else 0
+    for device in found[first:] + found[:first]:
+        try:
+            return _usable(device)
+        except DeviceError as error:
+            _log.warning("%s", error)
+    return None
+
+
+def _usable(name: str | torch.device) -> torch.device:
+    """Return a device on which PyTorch has computed something."""
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        # An empty tensor would need memory, but no kernel.
+        (torch.ones(2, device=device) + 1).sum().item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigurationError(
-            f"There is no device {str(name)!r} here; use auto, cpu, cuda, cuda:N or mps."
+        if is_out_of_memory(error):
+            raise DeviceError(
+                f"The device {str(name)!r} has no memory left ({first_sentence(error)}); end the "
+                "programs that use it, or choose another device."
+            ) from error
+        raise DeviceError(
+            f"There is no device {str(name)!r} here that PyTorch {torch.__version__} can use "
+            f"({first_sentence(error)}); use auto, cpu, cuda, cuda:N or mps."
         ) from error
-    require_operators(device, training=training)
     return device
 
 

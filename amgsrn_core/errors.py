@@ -71,12 +71,53 @@ class WorkerLostError(TrainingError):
     """The process that trained a brick has died, or did not answer any more."""
 
 
-_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+class DeviceError(ConfigurationError):
+    """A device cannot be used here: there is none of that name, or PyTorch cannot compute on it."""
+
+
+class DeviceLostError(WorkerLostError):
+    """A GPU failed in a way after which this process cannot use it any more."""
+
+
+# The words of PyTorch, of cuBLAS, and of tiny-cuda-nn, which asks CUDA's driver for memory itself.
+_MEMORY_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "alloc_failed",
+    "error_out_of_memory",
+    "erroroutofmemory",
+    "errormemoryallocation",
+)
+_DEVICE_WORDS = ("cuda error", "hip error", "cuda driver error")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory ran out; torch's CPU allocator says so in a plain RuntimeError."""
-    if isinstance(error, MemoryError):
-        return True
+    """Tell whether memory ran out: the computer's or a GPU's.
+
+    PyTorch's allocator for the CPU says so in a plain RuntimeError, and so do cuBLAS and
+    tiny-cuda-nn.
+    """
+    return isinstance(error, MemoryError) or _says(error, _MEMORY_WORDS)
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Tell whether a GPU failed (illegal access, ECC error, time-out of a kernel).
+
+    After most such errors its context is dead: every further call in this process fails as well.
+    """
+    if is_out_of_memory(error):
+        return False
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return "AcceleratorError" in names or _says(error, _DEVICE_WORDS)
+
+
+def first_sentence(error: BaseException) -> str:
+    """Return the first sentence of what an error says, without its full stop; else its name."""
+    text = str(error).strip().split("\n")[0].split(". ")[0].strip().rstrip(".")
+    return text or type(error).__name__
+
+
+def _says(error: BaseException, words: tuple[str, ...]) -> bool:
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in text for words in _MEMORY_WORDS)
+    return isinstance(error, RuntimeError) and any(each in text for each in words)

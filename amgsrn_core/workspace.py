@@ -54,7 +54,7 @@ def workspace(output: str | os.PathLike[str]) -> Iterator[Path]:
     handle = _open_lock(folder)
     try:
         # Whoever held the lock may have removed the folder just before we opened its file.
-        if not _lock(handle) or not _is_current(handle, folder / _LOCK):
+        if not try_lock(handle) or not _is_current(handle, folder / _LOCK):
             raise ResumeError(
                 f"Another process is training {output} right now; wait for it, stop it, or name "
                 "another output."
@@ -97,7 +97,7 @@ def clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lock(handle: int) -> bool:
+def try_lock(handle: int) -> bool:
     """Take the lock of an open file without waiting; the system frees it when a process dies."""
     try:
         import fcntl

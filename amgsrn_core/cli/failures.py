@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from amgsrn_core.errors import AmgsrnError, is_out_of_memory
+from amgsrn_core.errors import AmgsrnError, first_sentence, is_device_lost, is_out_of_memory
 from amgsrn_core.output import reason
 
 
@@ -76,6 +76,8 @@ def explain(error: BaseException) -> tuple[int, str]:
             "There is not enough memory for this; use a smaller --batch, a smaller network, or "
             "another --device."
         )
+    if is_device_lost(error):
+        return 1, f"The GPU failed ({first_sentence(error)}); start it again, or use --device cpu."
     if isinstance(error, ModuleNotFoundError):
         return 1, f"The Python package {error.name} is missing; `amgsrn doctor` says how to repair."
     if isinstance(error, OSError):

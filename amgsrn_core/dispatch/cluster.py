@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.errors import ConfigurationError, DeviceLostError
 
 _log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 20
 _RESTART_SECONDS = 60
+_DEVICE_LOST = 75
 
 
 @contextlib.contextmanager
@@ -84,7 +85,7 @@ class ClusterExecutor(Executor):
         with self._lock:
             if self._client.status in ("closed", "closing"):
                 self._client = self._connect()
-            remote = self._client.submit(fn, *args, pure=False, **kwargs)
+            remote = self._client.submit(_call, fn, *args, pure=False, **kwargs)
         self._remote[future] = remote
         remote.add_done_callback(functools.partial(_pass_on, future))
         return future
@@ -106,6 +107,15 @@ class ClusterExecutor(Executor):
         """Leave the cluster, which goes on; calls that nobody waits for are dropped."""
         with contextlib.suppress(Exception):
             self._client.close(timeout=5)
+
+
+def _call(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Do a call on a worker; a worker whose GPU is lost ends, and the call goes to another one."""
+    try:
+        return fn(*args, **kwargs)
+    except DeviceLostError:
+        _log.exception("This worker's process ends, because its GPU cannot be used any more")
+        os._exit(_DEVICE_LOST)  # a nanny starts another one
 
 
 def _pass_on(future: Future[Any], remote: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import pickle
 import queue
 import subprocess
@@ -21,6 +23,10 @@ _HEADER = 8
 _LOG_TAIL_BYTES = 2000
 _END_SECONDS = 20.0
 
+RESULT, ERROR, LAST, UNUSABLE = "result", "error", "last", "unusable"
+"""Kinds of a worker's answers: a result; an error; the last error of a process, whose GPU is lost;
+an error after which the place is given up, because its device cannot be used."""
+
 _Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
@@ -38,7 +44,8 @@ class LocalExecutor(Executor):
     Unlike ``ProcessPoolExecutor`` it needs nothing of the program that uses it (inside ParaView
     that is no Python interpreter), and a worker that dies fails its own call only, with
     :class:`~amgsrn_core.errors.WorkerLostError`. Workers end when this process does, however that
-    ends.
+    ends. A place whose device cannot be used is given up as long as there is another one; its call
+    is done there.
 
     Parameters
     ----------
@@ -50,13 +57,18 @@ class LocalExecutor(Executor):
 
     def __init__(self, places: Sequence[Place], log: Path | None = None) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._workers = [_Worker(place, self._jobs, log) for place in places]
+        self._lock = threading.Lock()
+        self._given_up: set[int] = set()
+        self._workers = [
+            _Worker(place, self._jobs, log, functools.partial(self._may_give_up, number))
+            for number, place in enumerate(places)
+        ]
         self._closed = False
 
     @property
     def capacity(self) -> int:
         """How many calls run at a time."""
-        return len(self._workers)
+        return len(self._workers) - len(self._given_up)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run ``fn(*args, **kwargs)`` in a worker; what goes in and out must pickle."""
@@ -94,12 +106,27 @@ class LocalExecutor(Executor):
             for worker in self._workers:
                 worker.thread.join()
 
+    def _may_give_up(self, number: int) -> bool:
+        """Give a worker up, unless it is the last one, or others have ended already."""
+        with self._lock:
+            if self.capacity <= 1 or self._closed:
+                return False
+            self._given_up.add(number)
+            return True
+
 
 class _Worker:
     """A process, and the thread that hands calls to it."""
 
-    def __init__(self, place: Place, jobs: queue.SimpleQueue[_Job | None], log: Path | None):
+    def __init__(
+        self,
+        place: Place,
+        jobs: queue.SimpleQueue[_Job | None],
+        log: Path | None,
+        may_give_up: Callable[[], bool],
+    ) -> None:
         self._place, self._jobs, self._log = place, jobs, log
+        self._may_give_up = may_give_up
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self.current: Future[Any] | None = None
@@ -121,15 +148,20 @@ class _Worker:
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
             future, *call = job
-            if not future.set_running_or_notify_cancel():
+            # It runs already where another worker has passed it on.
+            if not future.running() and not future.set_running_or_notify_cancel():
                 continue
             self.current = future
             try:
                 kind, value = self._call(call)
             except BaseException as error:
-                kind, value = "error", error
+                kind, value = ERROR, error
             self.current = None
-            if kind == "result":
+            if kind == UNUSABLE and self._may_give_up():
+                logging.getLogger(__name__).warning("A worker less: %s", value)
+                self._jobs.put(job)
+                break
+            if kind == RESULT:
                 future.set_result(value)
             else:
                 future.set_exception(value)
@@ -153,8 +185,10 @@ class _Worker:
         if answer is None:
             code = self._reap()
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            return "error", WorkerLostError(f"A worker process {how}{self._last_words()}.")
+            return ERROR, WorkerLostError(f"A worker process {how}{self._last_words()}.")
         kind, value = pickle.loads(answer)
+        if kind == LAST:  # or the next call would meet a process that is about to end
+            self._reap()
         return kind, value
 
     def _running(self) -> subprocess.Popen[bytes]:

@@ -13,8 +13,8 @@ from types import FrameType
 from typing import IO
 
 from amgsrn_core.dispatch.leaving import leaving
-from amgsrn_core.dispatch.local import receive, send
-from amgsrn_core.errors import TrainingError
+from amgsrn_core.dispatch.local import ERROR, LAST, RESULT, UNUSABLE, receive, send
+from amgsrn_core.errors import DeviceError, DeviceLostError, TrainingError
 
 
 def main() -> int:
@@ -31,24 +31,30 @@ def main() -> int:
     os.dup2(2, 1)  # whatever prints must not end up between the results
     threading.Thread(target=_listen, args=(incoming, calls), daemon=True).start()
     while (message := calls.get()) is not None and not leaving.is_set():
+        kind, answer = _answer(message)
         try:
-            send(results, _answer(message))
+            send(results, answer)
         except BrokenPipeError:  # nobody waits for it any more
+            break
+        if kind == LAST:
             break
     return 0
 
 
-def _answer(message: bytes) -> bytes:
+def _answer(message: bytes) -> tuple[str, bytes]:
+    """Do a call; return what kind of answer there is, and the answer."""
     try:
         function, arguments, options = pickle.loads(message)
-        return pickle.dumps(("result", function(*arguments, **options)))
+        return RESULT, pickle.dumps((RESULT, function(*arguments, **options)))
     except Exception as error:
         logging.exception("A call failed")
+        kind = LAST if isinstance(error, DeviceLostError) else ERROR
+        kind = UNUSABLE if isinstance(error, DeviceError) else kind
         try:
-            pickle.loads(answer := pickle.dumps(("error", error)))
-            return answer
+            pickle.loads(answer := pickle.dumps((kind, error)))
+            return kind, answer
         except Exception:  # an exception of a class that does not pickle
-            return pickle.dumps(("error", TrainingError(f"{type(error).__name__}: {error}")))
+            return kind, pickle.dumps((kind, TrainingError(f"{type(error).__name__}: {error}")))
 
 
 def _listen(pipe: IO[bytes], calls: queue.SimpleQueue[bytes | None]) -> None:

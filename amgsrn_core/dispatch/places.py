@@ -58,16 +58,22 @@ def places(device: str, workers: int, bricks: int) -> list[Place]:
     bricks : int
         There are no more workers than bricks.
     """
-    devices = [name.strip() for name in device.split(",") if name.strip()] or ["auto"]
+    devices = device_names(device)
     if devices == ["auto"]:
         devices = _all_devices()
-    found = [Place(name) for name in devices if name != "cpu"]
+    gpus = [name for name in devices if name != "cpu"][:bricks]
+    cores, count = available_cores(), 0
     if "cpu" in devices:
-        cores = available_cores()
         memory = max(1, physical_memory() // _WORKER_BYTES)
-        count = min(workers or min(cores, memory), bricks)
-        found += [Place("cpu", max(1, cores // count))] * count
-    return found[:bricks]
+        count = min(workers or min(cores, memory), bricks - len(gpus))
+    # A worker on a GPU needs cores as well: to read, to draw points and to find macro-cells.
+    threads = max(1, cores // max(1, len(gpus) + count))
+    return [Place(name, threads) for name in [*gpus, *["cpu"] * count]]
+
+
+def device_names(text: str) -> list[str]:
+    """Return the names in a list of devices, "cuda:0,cuda:1"; ["auto"] where there is none."""
+    return [name.strip() for name in text.split(",") if name.strip()] or ["auto"]
 
 
 def available_cores() -> int:
@@ -81,10 +87,6 @@ def _all_devices() -> list[str]:
     """Return every GPU, or the CPU; without loading PyTorch where there is none."""
     if sys.platform == "linux" and not any(os.path.exists(sign) for sign in _GPU_SIGNS):
         return ["cpu"]
-    import torch
+    from amgsrn_core.devices import cuda_devices, select_device
 
-    from amgsrn_core.devices import select_device
-
-    if torch.cuda.is_available():
-        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    return [select_device("auto", training=True).type]
+    return [str(device) for device in cuda_devices()] or [select_device("auto", training=True).type]

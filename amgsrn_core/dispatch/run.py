@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -31,12 +32,9 @@ from amgsrn_core.dispatch.runner import Policy, Runner
 from amgsrn_core.dispatch.status import STOP_FILE
 from amgsrn_core.dispatch.tally import Tally, voxels
 from amgsrn_core.dispatch.task import BrickTask, train_brick
-from amgsrn_core.errors import (
-    DivergedError,
-    OutOfMemoryError,
-    TrainingError,
-)
+from amgsrn_core.errors import DivergedError, TrainingError
 from amgsrn_core.training.claim import claim
+from amgsrn_core.training.easing import eased
 from amgsrn_core.training.history import History, psnr_of
 from amgsrn_core.training.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.training.progress import (
@@ -57,7 +55,6 @@ _log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 60.0
 _CLUSTER_WINDOW = 1024  # bricks at a time where the number of workers may change
-_SMALLEST_BATCH = 64
 
 
 def train_bricks(
@@ -177,7 +174,7 @@ class _Run:
         policy = Policy(
             sign=self._sign,
             progress=lambda task: float(self._parts.read_status(task.number).get("iteration", 0)),
-            again=_again,
+            again=functools.partial(_again, self._training),
             note=note,
             retries=self._dispatch.retries,
             stall_seconds=60.0 * self._dispatch.stall_minutes,
@@ -331,6 +328,7 @@ class _Run:
                 state=part.record.state,
                 loss=error,
                 seconds=part.training.seconds,
+                device=part.training.config.get("device"),
                 phases=part.training.config.get("phases"),
             )
 
@@ -354,21 +352,13 @@ class _Run:
         return tuple(found)
 
 
-def _again(task: BrickTask, error: BaseException) -> BrickTask | None:
-    """Return how to try a brick again: with half the batch, in float32, or at half the rate."""
-    training = task.training
+def _again(planned: TrainingConfig, task: BrickTask, error: BaseException) -> BrickTask | None:
+    """Return how to try a brick again, see :func:`amgsrn_core.training.easing.eased`."""
     task.parts.forget_status(task.number)
-    if isinstance(error, OutOfMemoryError):
-        if training.batch <= _SMALLEST_BATCH:
-            return None
-        training = dataclasses.replace(training, batch=max(_SMALLEST_BATCH, training.batch // 2))
-    elif isinstance(error, DivergedError):
+    if isinstance(error, DivergedError):
         task.parts.forget_checkpoint(task.number)  # of the training that went wrong
-        if training.precision != "float32":
-            training = dataclasses.replace(training, precision="float32")
-        else:
-            training = dataclasses.replace(training, learning_rate=training.learning_rate / 2)
-    return dataclasses.replace(task, training=training)
+    training = eased(task.training, planned, error)
+    return None if training is None else dataclasses.replace(task, training=training)
 
 
 @contextlib.contextmanager

@@ -89,14 +89,15 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
     parts.make_brick(task.number)
     reporter = _Reporter(task)
     # PyTorch is loaded here, while others may be reading already.
-    from amgsrn_core.devices import select_device
+    from amgsrn_core.dispatch.own_device import own_device
     from amgsrn_core.training.brick import fit_brick, memory_errors
     from amgsrn_core.training.checkpoint import CheckpointFile
     from amgsrn_core.training.outcome import model_index, training_record
     from amgsrn_core.training.records import Records
     from amgsrn_core.workspace import model_of
 
-    device = select_device(os.environ.get(DEVICE_VARIABLE) or task.training.device, training=True)
+    device = own_device(os.environ.get(DEVICE_VARIABLE) or task.training.device)
+    reporter.device = str(device)
     with memory_errors(task.training, device):
         if volume is None:
             volume = _opened(json.dumps(task.source, sort_keys=True))
@@ -137,7 +138,12 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
     about = training_record(
         task.training, task.fingerprint, fitted.result.seconds, fitted.result.iterations_done
     )
-    about.config.update(squares=fitted.squares.tolist(), count=fitted.count, phases=reporter.phases)
+    about.config.update(
+        squares=fitted.squares.tolist(),
+        count=fitted.count,
+        phases=reporter.phases,
+        device=reporter.device,
+    )
     index = model_index(volume, low, high, task.network, task.storage)
     index = index.replace(bricks=(record,), training=about)
     write_archive(parts.done(task.number), index, [fitted.state])
@@ -163,6 +169,7 @@ class _Reporter:
         self._written = -math.inf
         self._beats = 0
         self.phases: dict[str, float] = {}  # when each began, in seconds since 1970
+        self.device = ""
         self.beat("starting")
 
     def beat(self, phase: str) -> None:
@@ -193,6 +200,12 @@ class _Reporter:
 
     def _publish(self, values: dict[str, Any]) -> None:
         self._beats += 1
-        values.update(beat=self._beats, pid=os.getpid(), run=self._task.run, phases=self.phases)
+        values.update(
+            beat=self._beats,
+            pid=os.getpid(),
+            run=self._task.run,
+            phases=self.phases,
+            device=self.device,
+        )
         self._parts.write_status(self._task.number, values)
         self._written = time.monotonic()

@@ -14,7 +14,14 @@ import torch
 from amgsrn_core.archive import BrickRecord
 from amgsrn_core.archive.cells import coarser_cells
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
-from amgsrn_core.errors import AmgsrnError, OutOfMemoryError, is_out_of_memory
+from amgsrn_core.errors import (
+    AmgsrnError,
+    DeviceLostError,
+    OutOfMemoryError,
+    first_sentence,
+    is_device_lost,
+    is_out_of_memory,
+)
 from amgsrn_core.macro_cells import network_cells
 from amgsrn_core.networks import SceneNetwork, initial_network, network_from_state
 from amgsrn_core.training.checkpoint import CheckpointFile
@@ -214,11 +221,18 @@ def value_range(block: Block) -> tuple[np.ndarray, np.ndarray]:
 
 @contextlib.contextmanager
 def memory_errors(training: TrainingConfig, device: torch.device) -> Iterator[None]:
-    """Say in a sentence that memory ran out, and what helps."""
+    """Say in a sentence that memory ran out, or that a GPU failed, and what helps."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, AmgsrnError) or not is_out_of_memory(error):
+        if isinstance(error, AmgsrnError):
+            raise
+        if is_device_lost(error):
+            raise DeviceLostError(
+                f"The device {device} failed ({first_sentence(error)}); start the training again "
+                "in a new process, which continues where its last checkpoint was."
+            ) from error
+        if not is_out_of_memory(error):
             raise
         raise OutOfMemoryError(
             f"There is not enough memory on {device}; use a smaller batch (it is "

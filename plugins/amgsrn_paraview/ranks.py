@@ -12,9 +12,7 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import VTK_ID_TYPE, VTK_UNSIGNED_CHAR, vtkDataArray
 from vtkmodules.vtkParallelCore import vtkMultiProcessController
 
-# Where Open MPI and MPICH tell how many ranks are on this computer.
-_LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
-_LOCAL_NUMBERS = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
+from amgsrn_core import local_rank as launcher
 
 # The first rank speaks about once a second; the others sleep in between, because waiting in MPI
 # keeps a core busy that the training needs.
@@ -44,7 +42,7 @@ def share_cores() -> None:
         return
     import torch
 
-    here = next((int(os.environ[name]) for name in _LOCAL_RANKS if name in os.environ), ranks())
+    here = launcher.local_size() or ranks()
     # A rank that is bound to some cores may not use more than these.
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     torch.set_num_threads(max(1, min(allowed or 1, (os.cpu_count() or 1) // here)))
@@ -52,7 +50,8 @@ def share_cores() -> None:
 
 def local_rank() -> int:
     """Return this process's number among the ranks on this computer."""
-    return next((int(os.environ[n]) for n in _LOCAL_NUMBERS if n in os.environ), rank())
+    number = launcher.local_rank()
+    return rank() if number is None else number
 
 
 def share(message: Any) -> list[Any]:

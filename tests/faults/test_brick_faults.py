@@ -271,7 +271,7 @@ def test_a_failed_brick_is_tried_again_with_what_may_help(tmp_path, error, name,
     )
     task.parts.make_brick(0)
     task.parts.checkpoint(0).write_text("state")
-    again = _again(task, error)
+    again = _again(task.training, task, error)
     assert again is not None and getattr(again.training, name) == expected
     # A diverged network must not be continued.
     assert task.parts.checkpoint(0).exists() != isinstance(error, DivergedError)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from brick_runs import same, source, train_waves, whole
 
+from amgsrn_core.dispatch.cluster import cluster_executor
 from amgsrn_core.dispatch.interpreter import worker_environment
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.training import Command, Progress
@@ -177,6 +178,28 @@ def test_stopping_reaches_the_cluster(whole, source, cluster, tmp_path):
     assert begun
     assert train_waves(source, output).completed  # on this computer now
     assert same(output, whole)
+
+
+def test_a_worker_ends_with_its_gpu(tmp_path):
+    (tmp_path / "dask").mkdir()
+    cluster = Cluster(tmp_path / "dask", nanny=True)
+    program = f"""
+import os, pathlib
+from amgsrn_core.errors import DeviceLostError
+mark = pathlib.Path({str(tmp_path)!r}, "mark-" + str(os.getpid()))
+mark.touch()
+if list(mark.parent.glob("mark-*")) == [mark]:
+    raise DeviceLostError("The device cuda:0 failed (CUDA error: an illegal memory access).")
+"""
+    try:
+        with cluster_executor(cluster.address) as executor:
+            # The call is done by another process, and the one whose GPU is lost is gone.
+            assert executor.submit(exec, program, {}).result(DEADLINE) is None
+        pids = [int(path.name[5:]) for path in tmp_path.glob("mark-*")]
+        assert len(pids) == 2
+        assert sum(os.path.exists(f"/proc/{pid}") for pid in pids) == 1
+    finally:
+        cluster.close()
 
 
 def test_no_scheduler_is_said_at_once(source, tmp_path, monkeypatch):

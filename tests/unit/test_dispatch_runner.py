@@ -19,7 +19,13 @@ from amgsrn_core.dispatch.events import EventLog
 from amgsrn_core.dispatch.local import LocalExecutor, Place
 from amgsrn_core.dispatch.places import available_cores, places
 from amgsrn_core.dispatch.runner import Policy, Runner
-from amgsrn_core.errors import ConfigurationError, OutputError, WorkerLostError
+from amgsrn_core.errors import (
+    ConfigurationError,
+    DeviceError,
+    DeviceLostError,
+    OutputError,
+    WorkerLostError,
+)
 
 
 @pytest.fixture
@@ -61,6 +67,59 @@ def test_a_worker_that_dies_fails_its_own_call_and_is_replaced(tmp_path: Path) -
         while executor.pids():
             time.sleep(0.01)
         assert executor.submit(abs, -2).result(60) == 2
+
+
+# Workers import nothing of the tests, so these are programs: each leaves a file that tells where it
+# was done, and fails as on a device that cannot be used, or that is lost.
+UNUSABLE = """
+import os, pathlib, time, uuid
+from amgsrn_core.errors import DeviceError
+place = os.environ["AMGSRN_DEVICE"]
+pathlib.Path(folder, f"{place}-{uuid.uuid4()}").touch()
+if place != "cpu":
+    raise DeviceError(f"There is no device {place} here.")
+time.sleep(0.1)
+"""
+LOST = """
+import os, pathlib
+from amgsrn_core.errors import DeviceLostError
+mark = pathlib.Path(folder, str(os.getpid()))
+mark.touch()
+if list(mark.parent.iterdir()) == [mark]:
+    raise DeviceLostError("The device cuda:0 failed (CUDA error: an illegal memory access).")
+"""
+
+
+def test_a_place_whose_device_cannot_be_used_is_given_up(tmp_path: Path, caplog: Any) -> None:
+    program = UNUSABLE, {"folder": str(tmp_path)}
+    with LocalExecutor([Place("cuda:7", 1), Place("cpu", 1)]) as executor:
+        while len(executor.pids()) < 2:
+            time.sleep(0.01)
+        calls = []
+        while not list(tmp_path.glob("cuda:7-*")):  # it may start later than the other one
+            calls += [executor.submit(exec, *program) for _ in range(4)]
+            assert calls[-1].result(60) is None
+        assert all(call.result(60) is None for call in calls)
+        # The worker that is always free would have taken, and failed, most of them.
+        assert len(list(tmp_path.glob("cuda:7-*"))) == 1 and executor.capacity == 1
+        assert len(list(tmp_path.glob("cpu-*"))) == len(calls)
+        assert "no device cuda:7" in caplog.text
+
+
+def test_the_last_place_is_not_given_up(tmp_path: Path) -> None:
+    with LocalExecutor([Place("cuda:7", 1)]) as executor:
+        for _ in range(2):
+            with pytest.raises(DeviceError, match="no device cuda:7"):
+                executor.submit(exec, UNUSABLE, {"folder": str(tmp_path)}).result(60)
+
+
+def test_a_process_ends_with_its_gpu_and_fails_one_call_only(tmp_path: Path) -> None:
+    with LocalExecutor([Place("cuda:0", 1)]) as executor:
+        calls = [executor.submit(exec, LOST, {"folder": str(tmp_path)}) for _ in range(6)]
+        with pytest.raises(DeviceLostError, match="illegal memory access"):
+            calls[0].result(60)
+        assert [call.result(60) for call in calls[1:]] == [None] * 5
+        assert len(list(tmp_path.iterdir())) == 2  # the process that failed, and its successor
 
 
 def test_a_call_that_hangs_can_be_ended(executor: LocalExecutor) -> None:
@@ -216,6 +275,18 @@ def test_a_worker_without_a_sign_of_life_is_given_up() -> None:
         assert time.monotonic() - start < 30
 
 
+@pytest.mark.parametrize(("error", "tries"), [(DeviceError, 3), (ConfigurationError, 1)])
+def test_another_device_may_do_what_this_one_cannot(error: Any, tries: int) -> None:
+    calls: list[int] = []
+
+    def function(task: int) -> str:
+        calls.append(task)
+        raise error("no such device")
+
+    go(function, [0], retries=2)
+    assert len(calls) == tries
+
+
 def test_an_executor_that_refuses_is_asked_again() -> None:
     class Away(ThreadPoolExecutor):
         refused = 0
@@ -231,13 +302,17 @@ def test_an_executor_that_refuses_is_asked_again() -> None:
         assert runner.run(lambda: True) and runner.done == {0, 1}
 
 
+SHARE = max(1, available_cores() // 2)  # of the cores, for each of two workers
+
+
 @pytest.mark.parametrize(
     ("device", "workers", "bricks", "expected"),
     [
-        ("cuda:0,cuda:2", 0, 9, [("cuda:0", 0), ("cuda:2", 0)]),
-        ("cuda:0,cuda:2", 0, 1, [("cuda:0", 0)]),
-        ("mps", 3, 9, [("mps", 0)]),
-        ("cpu", 2, 9, [("cpu", max(1, available_cores() // 2))] * 2),
+        ("cuda:0,cuda:2", 0, 9, [("cuda:0", SHARE), ("cuda:2", SHARE)]),
+        ("cuda:0,cuda:2", 0, 1, [("cuda:0", available_cores())]),
+        ("mps", 3, 9, [("mps", available_cores())]),
+        ("cuda:1,cpu", 1, 9, [("cuda:1", SHARE), ("cpu", SHARE)]),
+        ("cpu", 2, 9, [("cpu", SHARE)] * 2),
         ("cpu", 5, 3, [("cpu", max(1, available_cores() // 3))] * 3),
     ],
 )

@@ -46,7 +46,8 @@ DEFAULT_TESTS = ("psnr", "ssim")
 _BACKEND_WORDS: dict[tuple[str, ...], str] = {
     BACKENDS: "the CPU kernels (native), PyTorch (torch), PyTorch with tiny-cuda-nn's decoder "
     "(tcnn)",
-    MARCHERS: "the CPU kernels (native), PyTorch (torch), nerfacc on CUDA (nerfacc)",
+    MARCHERS: "the CPU kernels (native), PyTorch that skips empty space (blocks), the same with "
+    "nerfacc on CUDA (nerfacc), PyTorch at every sample (torch)",
 }
 
 _PARAVIEW = {

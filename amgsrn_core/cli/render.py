@@ -124,7 +124,7 @@ def _of_data(arguments: argparse.Namespace, path: str) -> tuple[GridGeometry, Ma
 
 def _networks(arguments: argparse.Namespace) -> str:
     """Return what evaluates the networks where something else than marching asks for them."""
-    return "auto" if arguments.backend == "nerfacc" else str(arguments.backend)
+    return {"nerfacc": "auto", "blocks": "torch"}.get(arguments.backend, str(arguments.backend))
 
 
 def _data(arguments: argparse.Namespace) -> str:

@@ -9,6 +9,7 @@ import importlib
 from typing import Any
 
 _EXPORTS = {
+    "CallCost": "amgsrn_core.rendering.cost",
     "Camera": "amgsrn_core.rendering.camera",
     "Marcher": "amgsrn_core.rendering.marcher",
     "ProgressiveImage": "amgsrn_core.rendering.image",

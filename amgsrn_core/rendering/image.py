@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amgsrn_core.rendering.camera import Camera
+from amgsrn_core.rendering.cost import CallCost
 from amgsrn_core.rendering.marcher import Marcher, make_marcher
 
 if TYPE_CHECKING:
@@ -24,10 +25,7 @@ _COARSEST = 8
 _FIRST_RAYS, _MOST_RAYS, _FEWEST_RAYS = 1 << 10, 1 << 15, 1 << 7
 
 # A GPU is busy with many only.
-_MOST_RAYS_OF_CUDA = 1 << 16
-
-# Share of the greatest expense per ray that is still expected after each call.
-_MEMORY = 0.995
+_FIRST_RAYS_OF_CUDA, _MOST_RAYS_OF_CUDA = 1 << 14, 1 << 16
 
 # Consecutive rays come from square tiles of the image, because neighbours need the same data.
 _TILE = 64
@@ -85,16 +83,18 @@ class ProgressiveImage:
     camera : Camera
     depth : float32 array [height * width], optional
         Window depth of opaque things; see :meth:`Camera.rays`.
-    seconds_per_ray : float, default: 0.0
-        What to expect of the most expensive rays, if that is known.
+    cost : CallCost, optional
+        What to expect of a call, if that is known.
 
     Attributes
     ----------
     rgba : float32 array [height, width, 4]
         The image so far, bottom row first; pixels that are still missing repeat a neighbour's
         colour, and are transparent before the first call.
-    seconds_per_ray : float
-        What the most expensive rays took lately, which tells how many there is time for.
+    cost : CallCost
+        What the calls took lately, which tells how many rays there is time for.
+    calls : int
+        How often the marcher was called.
     """
 
     def __init__(
@@ -102,15 +102,18 @@ class ProgressiveImage:
         marcher: Marcher,
         camera: Camera,
         depth: np.ndarray | None = None,
-        seconds_per_ray: float = 0.0,
+        cost: CallCost | None = None,
     ) -> None:
         self._marcher = marcher
         self._camera = camera
         self._depth = depth
-        self._most_rays = _MOST_RAYS_OF_CUDA if marcher.backend == "nerfacc" else _MOST_RAYS
+        on_cuda = marcher.device.startswith("cuda")
+        self._first_rays = _FIRST_RAYS_OF_CUDA if on_cuda else _FIRST_RAYS
+        self._most_rays = _MOST_RAYS_OF_CUDA if on_cuda else _MOST_RAYS
         self._order = _PixelOrder(camera.width, camera.height)
         self._done = 0
-        self.seconds_per_ray = seconds_per_ray
+        self.cost = cost or CallCost()
+        self.calls = 0
         self.rgba = np.zeros((camera.height, camera.width, 4), dtype=np.float32)
 
     @property
@@ -139,10 +142,14 @@ class ProgressiveImage:
                 self._march(self._most_rays)
             return self.fraction
         end = time.perf_counter() + budget_seconds
-        rays = _FIRST_RAYS
+        rays = self._first_rays
+        if self.cost.per_ray:
+            # At least so many that they take as long as the call by itself, if there is time.
+            rays = max(rays, int(self.cost.fixed / self.cost.per_ray))
+            rays = max(_FEWEST_RAYS, min(rays, int(self.cost.rays_within(budget_seconds))))
         while self.fraction < 1.0:
             self._march(rays)
-            affordable = (end - time.perf_counter()) / self.seconds_per_ray
+            affordable = self.cost.rays_within(end - time.perf_counter())
             if affordable < _FEWEST_RAYS:
                 break
             # Never more than twice as many as before: costs differ over the image.
@@ -153,10 +160,8 @@ class ProgressiveImage:
         stride, pixels = self._order.take(count)
         start = time.perf_counter()
         colours = self._marcher.march(self._camera.rays(pixels, self._depth))
-        seconds = (time.perf_counter() - start) / len(pixels)
-        # What is behind an empty region may be as expensive as what was before it. A few rays say
-        # little, because other programs delay them; so expenses are forgotten, but slowly.
-        self.seconds_per_ray = max(seconds, _MEMORY * self.seconds_per_ray)
+        self.cost.note(len(pixels), time.perf_counter() - start)
+        self.calls += 1
         self._paint(stride, pixels, colours)
         self._done += len(pixels)
 

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from amgsrn_core.rendering.settings import RenderSettings
     from amgsrn_core.rendering.transfer import TransferFunction
 
-BACKENDS = ("auto", "torch", "native", "nerfacc")
-"""The dense reference, the CPU kernels, nerfacc on CUDA, or (`auto`) the fastest that works on the
-volume's device. nerfacc composites; other blend modes on CUDA are the reference's."""
+BACKENDS = ("auto", "torch", "blocks", "native", "nerfacc")
+"""The dense reference, blocks of steps in PyTorch, the CPU kernels, blocks with nerfacc on CUDA, or
+(`auto`) the fastest that works on the volume's device. Blocks composite; other blend modes without
+the kernels are the reference's."""
 
 
 class Marcher(Protocol):
@@ -26,9 +27,12 @@ class Marcher(Protocol):
     ----------
     backend : str
         The implementation's name, for people.
+    device : str
+        Where it computes: "cpu", "cuda:0".
     """
 
     backend: str
+    device: str
 
     def march(self, rays: Rays) -> np.ndarray:
         """Return the colours of rays.
@@ -60,7 +64,7 @@ def make_marcher(
     volume : NeuralVolume
     transfer : TransferFunction
     settings : RenderSettings
-    backend : {"auto", "torch", "native", "nerfacc"}, default: "auto"
+    backend : {"auto", "torch", "blocks", "native", "nerfacc"}, default: "auto"
 
     Raises
     ------
@@ -83,9 +87,8 @@ def make_marcher(
     # PyTorch is imported when something is rendered.
     from amgsrn_core.backends import native_library
 
-    on_cuda = volume.device.type == "cuda"
     library = None
-    if backend != "nerfacc":
+    if backend in ("auto", "torch", "native"):
         library = native_library(backend, volume.device, volume.index.network.encoder)
     if library is not None:
         from amgsrn_core.rendering.native import NativeMarcher
@@ -95,17 +98,30 @@ def make_marcher(
     from amgsrn_core.rendering.reference import TorchMarcher
 
     field = NeuralField.of_volume(volume)
-    if backend == "nerfacc" or (backend == "auto" and on_cuda):
-        from amgsrn_core.rendering.nerf import NerfaccMarcher, is_available
+    has_operators = backend in ("auto", "nerfacc") and _has_operators(volume)
+    if backend == "nerfacc" and not has_operators:
+        raise ConfigurationError(
+            f"nerfacc's CUDA operators are not there for the device {volume.device}; build them "
+            "with `amgsrn doctor --build`, or use backend auto."
+        )
+    if backend == "torch" or settings.blend != "composite":
+        return TorchMarcher(field, transfer, settings)
+    from amgsrn_core.rendering.macro_cells import MacroCells
 
-        if not on_cuda or not is_available():
-            if backend == "nerfacc":
-                raise ConfigurationError(
-                    f"nerfacc needs CUDA and its compiler, nvcc, for the device "
-                    f"{volume.device}; use backend auto."
-                )
-        elif settings.blend == "composite":
-            from amgsrn_core.rendering.macro_cells import MacroCells
+    cells = MacroCells.of_volume(volume)
+    if has_operators:
+        from amgsrn_core.rendering.nerf import NerfaccMarcher
 
-            return NerfaccMarcher(field, MacroCells.of_volume(volume), transfer, settings)
-    return TorchMarcher(field, transfer, settings)
+        return NerfaccMarcher(field, cells, transfer, settings)
+    from amgsrn_core.rendering.blocks import BlockMarcher
+
+    return BlockMarcher(field, cells, transfer, settings)
+
+
+def _has_operators(volume: NeuralVolume) -> bool:
+    """Return whether nerfacc's operators can march through a volume."""
+    if volume.device.type != "cuda":
+        return False
+    from amgsrn_core.rendering import nerfacc_operators
+
+    return nerfacc_operators.load()

@@ -40,6 +40,7 @@ class NativeMarcher:
     """
 
     backend = "native"
+    device = "cpu"
 
     def __init__(
         self,

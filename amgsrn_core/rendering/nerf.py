@@ -1,154 +1,71 @@
-"""The CUDA marcher: nerfacc skips empty macro-cells, packs the samples and composites them."""
+"""The block marcher with nerfacc's CUDA operator, which walks through occupied cells only."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-
 import numpy as np
 import torch
-from nerfacc import OccGridEstimator, accumulate_along_rays, render_weight_from_alpha
+from nerfacc.grid import traverse_grids
 from torch import Tensor
 
-from amgsrn_core.rendering.camera import Rays
-from amgsrn_core.rendering.field import Field, is_even
-from amgsrn_core.rendering.macro_cells import MacroCells
-from amgsrn_core.rendering.reference import Look, cut_steps
-from amgsrn_core.rendering.samples import Samples, axis_rays
-from amgsrn_core.rendering.settings import RenderSettings
-from amgsrn_core.rendering.transfer import TransferFunction
+from amgsrn_core.rendering.blocks import STEPS, BlockMarcher, Bundle
+from amgsrn_core.rendering.field import is_even
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import GridGeometry
-
-# Rays are marched so many samples at a time, and those that have become opaque are left behind.
-_SAMPLES = 64
-
-# Rays that are marched together, for their samples to fit into about 1 GiB.
-_RAYS = 1 << 17
 
 # Boxes of an occupancy grid over an uneven axis, per macro-cell of it.
 _BOXES_PER_CELL = 4
 
-_Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""From numbers of rays to samples: which of these rays, ascending, and which step."""
 
+class NerfaccMarcher(BlockMarcher):
+    """A :class:`BlockMarcher` that does not look at the steps in empty cells at all.
 
-def is_available() -> bool:
-    """Return whether nerfacc's CUDA operators are here; they are compiled on their first use."""
-    if not torch.cuda.is_available():
-        return False
-    from nerfacc.cuda import _backend
+    nerfacc computes in float32 and has lengths of its own: it leaves a cell by 1e-6, and nothing is
+    farther than 1e10. Therefore it gets lengths in steps, from the middle of the volume on,
+    whatever the world's units and origin are.
 
-    return _backend._C is not None
-
-
-class NerfaccMarcher:
-    """Composites a field along rays; the twin of rendering.reference.TorchMarcher.
-
-    Parameters
-    ----------
-    field : Field
-    cells : MacroCells
-    transfer : TransferFunction
-    settings : RenderSettings
-        With the blend mode "composite".
+    It needs :func:`amgsrn_core.rendering.nerfacc_operators.load`.
     """
 
     backend = "nerfacc"
 
-    def __init__(
-        self,
-        field: Field,
-        cells: MacroCells,
-        transfer: TransferFunction,
-        settings: RenderSettings,
-    ) -> None:
-        self._field, self._settings = field, settings
-        self._look = Look(field, transfer, settings)
-        occupied = cells.occupied(transfer, settings.component)
-        self._is_empty = self._look.is_empty or not occupied.any()
-        self._estimator = occupancy_grid(occupied, cells.edge, field.geometry).to(field.device)
-        self._estimator.eval()
+    def _prepare(self, occupied: np.ndarray, edge: int) -> None:
+        boxes, low, high = occupancy_grid(occupied, edge, self._field.geometry)
+        self._step = self._settings.step(self._field.geometry)
+        self._centre = torch.tensor(0.5 * (low + high), device=self._field.device)
+        bounds = np.concatenate([low - high, high - low]) / (2.0 * self._step)
+        self._bounds = torch.tensor(bounds[None], dtype=torch.float32, device=self._field.device)
+        self._boxes = torch.from_numpy(boxes[None]).to(self._field.device)
 
-    def march(self, rays: Rays) -> np.ndarray:
-        """Return colours float32 [N, 4], multiplied with the opacity; see Marcher."""
-        image = np.zeros((len(rays), 4), dtype=np.float32)
-        if not self._is_empty:
-            samples = Samples.on_rays(rays, self._field.geometry, self._settings)
-            chosen = np.flatnonzero(samples.count)
-            with torch.no_grad():
-                for start in range(0, len(chosen), _RAYS):
-                    part = chosen[start : start + _RAYS]
-                    image[part] = self._march(_Bundle(rays, samples, part, self._field))
-        return image
-
-    def _march(self, bundle: _Bundle) -> np.ndarray:
-        count = len(bundle.counts)
-        rgba = torch.zeros((count, 4), device=self._field.device)
-        last = bundle.counts - 1
-        # The first and the last step of a ray may be cut, with their middle outside the grid.
-        self._add(bundle, rgba, last >= 0, lambda numbers: (_each(numbers), 0 * last[numbers]))
-        for first in range(1, int(last.max()), _SAMPLES):
-            alive = last > first
-            if not (alive & (rgba[:, 3] <= self._settings.opacity_limit)).any():
-                break
-            self._add(bundle, rgba, alive, functools.partial(self._samples, bundle, first))
-        self._add(bundle, rgba, last > 0, lambda numbers: (_each(numbers), last[numbers]))
-        return rgba.clamp(max=1.0).cpu().numpy()
-
-    def _add(self, bundle: _Bundle, rgba: Tensor, alive: Tensor, samples: _Sampler) -> None:
-        """Composite samples of those rays behind what is there, unless that hides them."""
-        alive = alive & (rgba[:, 3] <= self._settings.opacity_limit)
-        (numbers,) = alive.nonzero(as_tuple=True)
-        if not len(numbers):
-            return
-        rays, steps = samples(numbers)
-        weights, colours = self._weights(bundle, numbers, rays, steps, rgba[:, 3])
-        n = len(numbers)
-        rgba[numbers, :3] += accumulate_along_rays(weights, colours, rays, n)
-        rgba[numbers, 3] += accumulate_along_rays(weights, None, rays, n)[:, 0]
-
-    def _samples(self, bundle: _Bundle, first: int, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the samples in occupied cells: which of the rays `numbers`, and which step."""
-        step, counts = bundle.step, bundle.counts[numbers] - 1
-        begin = torch.full_like(counts, first, dtype=torch.float32) * step
-        end = counts.clamp(max=first + _SAMPLES).float() * step
-        rays, starts, ends = self._estimator.sampling(
-            bundle.origins[numbers],
-            bundle.directions[numbers],
-            t_min=begin,
-            t_max=end,
-            render_step_size=step,
+    def _used(self, bundle: Bundle, numbers: Tensor, first: int) -> Tensor:
+        """Return which steps of a block may show something, bool [n, STEPS]."""
+        last = bundle.counts[numbers] - 1
+        begin = torch.full_like(last, first, dtype=torch.float32)
+        _, samples, _ = traverse_grids(
+            ((bundle.starts[numbers] - self._centre) / self._step).float(),
+            bundle.directions[numbers].float(),
+            self._boxes,
+            self._bounds,
+            near_planes=begin,
+            far_planes=last.clamp(max=first + STEPS).float(),
+            step_size=1.0,
         )
+        used = torch.zeros((len(numbers), STEPS), dtype=torch.bool, device=numbers.device)
         # nerfacc adds up steps in float32; the whole number is what was meant.
-        steps = ((starts + ends) * (0.5 / step) - 0.5).round().long()
-        return rays, steps
-
-    def _weights(
-        self, bundle: _Bundle, numbers: Tensor, rays: Tensor, steps: Tensor, opacity: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return how much each sample adds to its ray, and its colour."""
-        points, share = bundle.points(numbers[rays], steps)
-        colours, alphas = self._look.colours(self._look.values(points))
-        alphas = 1.0 - (1.0 - alphas) ** share
-        if self._settings.shade:
-            (seen,) = (alphas > 0).nonzero(as_tuple=True)
-            directions = bundle.world_directions[numbers[rays[seen]]]
-            colours[seen] = self._look.lit(colours[seen], points[seen], directions)
-        before = 1.0 - opacity[numbers][rays]
-        weights, transmittance = render_weight_from_alpha(
-            alphas, ray_indices=rays, n_rays=len(numbers), prefix_trans=before
-        )
-        visible = transmittance > 1.0 - self._settings.opacity_limit
-        return weights.where(visible, weights.new_zeros(())), colours
+        columns = (samples.vals - 0.5).round().long() - first
+        inside = (columns >= 0) & (columns < STEPS)
+        used[samples.ray_indices[inside], columns[inside]] = True
+        # The first and the last step of a ray may be cut, with their middle outside the grid.
+        if first == 0:
+            used[:, 0] = True
+        (ending,) = (last < first + STEPS).nonzero(as_tuple=True)
+        used[ending, last[ending] - first] = True
+        return used
 
 
-def _each(numbers: Tensor) -> Tensor:
-    return torch.arange(len(numbers), device=numbers.device)
-
-
-def occupancy_grid(occupied: np.ndarray, edge: int, geometry: GridGeometry) -> OccGridEstimator:
-    """Return macro-cells as nerfacc's grid, which is even in axis coordinates.
+def occupancy_grid(
+    occupied: np.ndarray, edge: int, geometry: GridGeometry
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return macro-cells as a grid that is even in axis coordinates, as nerfacc has them.
 
     Parameters
     ----------
@@ -157,6 +74,12 @@ def occupancy_grid(occupied: np.ndarray, edge: int, geometry: GridGeometry) -> O
         Voxels along a cell.
     geometry : GridGeometry
         On an uneven axis a box of the grid is occupied where any cell that it touches is.
+
+    Returns
+    -------
+    boxes : bool array [x, y, z]
+    low, high : float64 array [3]
+        Corners of the grid, x, y, z in axis coordinates.
     """
     boxes, low, high = occupied, [], []
     for dimension, axis in enumerate(geometry.axes):
@@ -169,9 +92,7 @@ def occupancy_grid(occupied: np.ndarray, edge: int, geometry: GridGeometry) -> O
         low.append(float(ends[0]))
         high.append(float(ends[1]))
     boxes = np.ascontiguousarray(boxes.transpose(2, 1, 0))
-    grid = OccGridEstimator([*reversed(low), *reversed(high)], list(boxes.shape))
-    grid.binaries = torch.from_numpy(boxes)[None]
-    return grid
+    return boxes, np.array(low[::-1]), np.array(high[::-1])
 
 
 def _on_even_boxes(occupied: np.ndarray, dimension: int, axis: Axis, edge: int) -> np.ndarray:
@@ -184,30 +105,3 @@ def _on_even_boxes(occupied: np.ndarray, dimension: int, axis: Axis, edge: int) 
     found = np.take(before, last + 1, dimension) - np.take(before, first, dimension)
     result: np.ndarray = found > 0
     return result
-
-
-class _Bundle:
-    """Some rays on a device, in axis coordinates, moved to where their samples begin."""
-
-    def __init__(self, rays: Rays, samples: Samples, chosen: np.ndarray, field: Field) -> None:
-        def on_device(array: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
-            return torch.tensor(array, dtype=dtype, device=field.device)
-
-        origins, directions = axis_rays(rays[chosen], field.geometry)
-        begin = (samples.first[chosen] + samples.offset[chosen] - 0.5) * samples.step
-        starts = origins + begin[:, None] * directions
-        self.step = samples.step
-        self.counts = on_device(samples.count[chosen], torch.int64)
-        self.origins, self.directions = on_device(starts), on_device(directions)
-        self.world_directions = on_device(rays.directions[chosen])
-        self._near, self._far = (
-            on_device(limit[chosen] - begin, torch.float64) for limit in (samples.near, samples.far)
-        )
-        self._starts = on_device(starts, torch.float64)
-        self._directions = on_device(directions, torch.float64)
-
-    def points(self, rays: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """Return samples, float64 [N, 3] in axis coordinates, and what of their steps is seen."""
-        distance = (steps + 0.5).double() * self.step
-        distance, share = cut_steps(distance, self.step, self._near[rays], self._far[rays])
-        return self._starts[rays] + distance[:, None] * self._directions[rays], share

@@ -32,6 +32,7 @@ class TorchMarcher:
     backend = "torch"
 
     def __init__(self, field: Field, transfer: TransferFunction, settings: RenderSettings) -> None:
+        self.device = str(field.device)
         self._field = field
         self._settings = settings
         self._transfer = transfer
@@ -108,9 +109,13 @@ class Look:
         self._lights = torch.tensor(settings.unit_lights(), dtype=torch.float32).to(field.device)
         self.is_empty = transfer.is_empty or (blend == "isosurface" and not settings.isovalues)
 
+    def index(self, points: Tensor) -> Tensor:
+        """Map points, float64 [N, 3] in axis coordinates, to the volume's index space."""
+        return self._map.index(points)
+
     def values(self, points: Tensor) -> Tensor:
         """Return what is seen of the field, float32 [N], at points [N, 3] in axis coordinates."""
-        return self._select(self._field.values(self._map.index(points)))
+        return self._select(self._field.values(self.index(points)))
 
     def colours(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return colours [..., 3] and opacities [...]; transparent where a value is NaN."""

@@ -19,7 +19,7 @@ from amgsrn_paraview.explanation import explain
 if TYPE_CHECKING:
     from amgsrn_core.archive import ModelIndex
     from amgsrn_core.ensemble import NeuralVolume
-    from amgsrn_core.rendering import RenderSettings, TransferFunction
+    from amgsrn_core.rendering import CallCost, RenderSettings, TransferFunction
 
 Request = dict[str, Any]
 """What a picture depends on; but for the texts and the depth all are tuples of floats.
@@ -122,7 +122,8 @@ class _Painter:
         self._generation = -1
         self._rough: _Picture | None = None
         self._sharp: _Picture | None = None
-        self._pixel_seconds = 0.0  # that each ray of the last rough picture took
+        # What the last rough picture took for each ray, and beside the rays.
+        self._pixel_seconds = self._fixed_seconds = 0.0
 
     def paint(
         self, generation: int, interactive: bool, budget: float | None, request: Request
@@ -146,20 +147,26 @@ class _Painter:
 
     def _begin(self, request: Request) -> _Picture:
         """Return a sharp picture without any ray, which expects what the rough one's took."""
-        known = self._rough.image.seconds_per_ray / _ROUGH_DENSITY if self._rough else 0.0
-        return _Picture(request, seconds_per_ray=known)
+        from amgsrn_core.rendering import CallCost
+
+        if self._rough is None:
+            return _Picture(request)
+        known = self._rough.image.cost
+        return _Picture(request, cost=CallCost(known.per_ray / _ROUGH_DENSITY, known.fixed))
 
     def _sketch(self, budget: float, request: Request) -> _Picture:
         """Return a picture with as many rays as there is time for."""
         width, height = _size(request)
         pixels = _MOST_PIXELS / 2.0
         if self._pixel_seconds:
-            pixels = math.sqrt(self._pixel_seconds * width * height / budget)
+            left = max(budget - self._fixed_seconds, 0.1 * budget)
+            pixels = math.sqrt(self._pixel_seconds * width * height / left)
         pixels = max(request["image_reduction"][0], min(pixels, _MOST_PIXELS))
         picture = _Picture(request, pixels, _ROUGH_DENSITY)
         picture.advance(2 * budget)
         done = picture.image.fraction * picture.image.rgba[..., 0].size
-        self._pixel_seconds = picture.seconds / max(1.0, done)
+        self._fixed_seconds = picture.image.calls * picture.image.cost.fixed
+        self._pixel_seconds = (picture.seconds - self._fixed_seconds) / max(1.0, done)
         return picture
 
 
@@ -171,7 +178,7 @@ class _Picture:
         request: Request,
         pixels: float = 1.0,
         density: float = 1.0,
-        seconds_per_ray: float = 0.0,
+        cost: CallCost | None = None,
     ) -> None:
         from amgsrn_core.rendering import Camera, ProgressiveImage, make_marcher
 
@@ -184,7 +191,7 @@ class _Picture:
         width, height = (math.ceil(size / pixels) for size in _size(request))
         camera = Camera(width, height, np.array(request["world_to_clip"]).reshape(4, 4))
         depth = _depth(request, width, height)
-        self.image = ProgressiveImage(self._marcher, camera, depth, seconds_per_ray)
+        self.image = ProgressiveImage(self._marcher, camera, depth, cost)
         self.seconds = time.perf_counter() - start
 
     def advance(self, budget: float | None) -> None:

@@ -1,4 +1,7 @@
-"""The CUDA marcher, with nerfacc's CUDA operators replaced by PyTorch, against the reference."""
+"""Marching in blocks, in plain PyTorch and by nerfacc's operators, against the reference.
+
+nerfacc's CUDA operators are replaced by PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import pytest
 from rendering_cases import camera_at, models, parallel_camera, transfer_for
 
 from amgsrn_core.rendering import RenderSettings, TransferFunction, make_marcher
+from amgsrn_core.rendering.blocks import BlockMarcher
 from amgsrn_core.rendering.field import NeuralField
 from amgsrn_core.rendering.macro_cells import MacroCells
 from amgsrn_core.rendering.nerf import NerfaccMarcher, occupancy_grid
@@ -23,18 +27,32 @@ def operators(monkeypatch):
     nerfacc_on_cpu.install(monkeypatch)
 
 
-def marcher_for(volume, transfer, settings) -> NerfaccMarcher:
-    return NerfaccMarcher(NeuralField(volume), MacroCells.of_volume(volume), transfer, settings)
+@pytest.fixture(params=[BlockMarcher, NerfaccMarcher], ids=["blocks", "nerfacc"])
+def kind_of_marcher(request):
+    return request.param
 
 
-def check(volume, camera, transfer, settings):
-    rays = camera.rays()
-    image = marcher_for(volume, transfer, settings).march(rays)
-    expected = make_marcher(volume, transfer, settings, "torch").march(rays)
-    assert expected[:, 3].max() > 0.05
-    # Where a ray ends hangs on the last bit.
-    assert np.quantile(np.abs(image - expected), 0.999) < 1e-4
-    assert np.abs(image - expected).max() < 0.02
+@pytest.fixture
+def marcher_for(kind_of_marcher):
+    def make(volume, transfer, settings) -> BlockMarcher:
+        cells = MacroCells.of_volume(volume)
+        return kind_of_marcher(NeuralField(volume), cells, transfer, settings)
+
+    return make
+
+
+@pytest.fixture
+def check(marcher_for):
+    def compare(volume, camera, transfer, settings):
+        rays = camera.rays()
+        image = marcher_for(volume, transfer, settings).march(rays)
+        expected = make_marcher(volume, transfer, settings, "torch").march(rays)
+        assert expected[:, 3].max() > 0.05
+        # Where a ray ends hangs on the last bit.
+        assert np.quantile(np.abs(image - expected), 0.999) < 1e-6
+        assert np.abs(image - expected).max() < 0.02
+
+    return compare
 
 
 def high_pass(volume) -> TransferFunction:
@@ -46,7 +64,7 @@ def high_pass(volume) -> TransferFunction:
 
 
 @pytest.mark.parametrize("kind", ["plain", "uneven", "turned", "masked", "vectors", "bricks"])
-def test_it_agrees_with_the_reference(volumes, kind):
+def test_it_agrees_with_the_reference(volumes, check, kind):
     volume = volumes[kind]
     check(volume, camera_at(volume), high_pass(volume), RenderSettings(samples_per_voxel=3.0))
 
@@ -60,18 +78,18 @@ def test_it_agrees_with_the_reference(volumes, kind):
         RenderSettings(unit_distance=0.2, opacity_limit=0.8, samples_per_voxel=20.0),
     ],
 )
-def test_it_agrees_with_other_settings(volumes, settings):
+def test_it_agrees_with_other_settings(volumes, check, settings):
     volume = volumes["plain"]
     check(volume, camera_at(volume), high_pass(volume), settings)
 
 
-def test_parallel_rays_and_a_camera_inside(volumes):
+def test_parallel_rays_and_a_camera_inside(volumes, check):
     volume = volumes["plain"]
     for camera in (parallel_camera(volume), camera_at(volume, zoom=0.1, view_angle=70.0)):
         check(volume, camera, high_pass(volume), RenderSettings())
 
 
-def test_empty_cells_are_not_evaluated(volumes):
+def test_empty_cells_are_not_evaluated(volumes, kind_of_marcher):
     volume = volumes["plain"]
 
     class Counting(NeuralField):
@@ -85,13 +103,13 @@ def test_empty_cells_are_not_evaluated(volumes):
     field, cells = Counting(volume), MacroCells.of_volume(volume)
     cells.minima[:], cells.maxima[:] = np.inf, -np.inf
     try:
-        image = NerfaccMarcher(field, cells, transfer, RenderSettings()).march(camera.rays())
+        image = kind_of_marcher(field, cells, transfer, RenderSettings()).march(camera.rays())
         assert not image.any() and Counting.points == 0
         cells.minima[..., :1], cells.maxima[..., :1] = -np.inf, np.inf  # one layer along x
-        NerfaccMarcher(field, cells, transfer, RenderSettings()).march(camera.rays())
+        kind_of_marcher(field, cells, transfer, RenderSettings()).march(camera.rays())
         partly, Counting.points = Counting.points, 0
         cells.minima[:], cells.maxima[:] = -np.inf, np.inf
-        NerfaccMarcher(field, cells, transfer, RenderSettings()).march(camera.rays())
+        kind_of_marcher(field, cells, transfer, RenderSettings()).march(camera.rays())
         assert 0 < partly < 0.6 * Counting.points
     finally:
         from amgsrn_core.rendering import macro_cells
@@ -99,23 +117,36 @@ def test_empty_cells_are_not_evaluated(volumes):
         del macro_cells._known[volume]
 
 
-def test_opaque_rays_are_left_behind(volumes):
+def test_opaque_rays_are_left_behind(volumes, marcher_for):
     volume = volumes["plain"]
     transfer = TransferFunction(-100, 100, [[1, 1, 1, 1]] * 2)
     image = marcher_for(volume, transfer, RenderSettings()).march(camera_at(volume).rays())
     assert set(np.unique(image[:, 3])) == {0.0, 1.0}
 
 
+def test_pytorch_skips_empty_space_where_there_is_nothing_faster(volumes):
+    volume = volumes["plain"]
+    transfer, surface = high_pass(volume), RenderSettings(blend="isosurface", isovalues=(0.1,))
+    made = {
+        "blocks": make_marcher(volume, transfer, RenderSettings(), "blocks"),
+        "torch": make_marcher(volume, transfer, RenderSettings(), "torch"),
+        "other": make_marcher(volume, transfer, surface, "blocks"),
+    }
+    assert {name: marcher.backend for name, marcher in made.items()} == {
+        "blocks": "blocks",
+        "torch": "torch",
+        "other": "torch",
+    }
+
+
 def test_an_uneven_axis_keeps_what_its_cells_show(volumes):
     geometry = volumes["uneven"].geometry
     random = np.random.default_rng(0)
     occupied = random.random((2, 2, 3)) > 0.5
-    grid = occupancy_grid(occupied, 4, geometry)
+    boxes, low, high = occupancy_grid(occupied, 4, geometry)
     index = random.random((2000, 3)) * (np.array(geometry.dims[::-1]) - 1)
     x, y, z = np.minimum(index // 4, np.array(occupied.shape[::-1]) - 1).astype(int).T
-    box = grid.aabbs[0].numpy()
-    place = (geometry.index_to_world(index) - box[:3]) / (box[3:] - box[:3])
-    cells = (place * np.array(grid.binaries.shape[1:])).astype(int)
-    found = grid.binaries[0].numpy()[tuple(cells.T)]
+    place = (geometry.index_to_world(index) - low) / (high - low)
+    found = boxes[tuple((place * boxes.shape).astype(int).T)]
     assert found[occupied[z, y, x]].all()
-    assert not grid.binaries.all()
+    assert not boxes.all()

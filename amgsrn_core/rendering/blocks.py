@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from amgsrn_core.rendering.camera import Rays
-from amgsrn_core.rendering.field import Field
+from amgsrn_core.rendering.field import Field, is_even
 from amgsrn_core.rendering.macro_cells import MacroCells
 from amgsrn_core.rendering.reference import Look, cut_steps
 from amgsrn_core.rendering.samples import Samples, axis_rays
@@ -71,8 +71,7 @@ class BlockMarcher:
         """Keep which macro-cells, bool [z, y, x] of `edge` voxels, may show something."""
         self._occupied = torch.from_numpy(occupied).to(self._field.device)
         self._edge = edge
-        size = [n - 1 for n in reversed(occupied.shape)]
-        self._last_cell = torch.tensor(size, device=self._field.device)
+        self._is_even = all(is_even(axis) for axis in self._field.geometry.axes)
 
     def _used(self, bundle: Bundle, numbers: Tensor, first: int) -> Tensor:
         """Return which steps of a block may show something, bool [n, STEPS].
@@ -86,13 +85,30 @@ class BlockMarcher:
             First step of the block.
         """
         steps = torch.arange(first, first + STEPS, device=numbers.device)
-        used = steps < bundle.counts[numbers, None]
-        rays, columns = used.nonzero(as_tuple=True)
-        points, _ = bundle.points(numbers[rays], steps[columns])
-        cells = (self._look.index(points) / self._edge).long().clamp(min=0)
-        x, y, z = cells.minimum(self._last_cell).unbind(1)
-        used[rays, columns] = self._occupied[z, y, x]
-        return used
+        starts, moves = bundle.starts[numbers], bundle.step * bundle.directions[numbers]
+        if self._is_even:
+            # The index is a straight line along the ray, too.
+            begin = self._look.index(starts)
+            slope = self._look.index(starts + moves) - begin
+            index = [
+                torch.addcmul(c[:, None], steps + 0.5, m[:, None])
+                for c, m in zip(begin.unbind(1), slope.unbind(1))
+            ]
+        else:
+            middles = starts[:, None] + (steps[:, None] + 0.5) * moves[:, None]
+            flat = self._look.index(middles.flatten(0, 1))
+            index = [column.view(len(numbers), STEPS) for column in flat.unbind(1)]
+        x, y, z = (
+            (column * (1.0 / self._edge)).long().clamp_(0, size - 1)
+            for column, size in zip(index, reversed(self._occupied.shape))
+        )
+        used = self._occupied[z, y, x]
+        last = bundle.counts[numbers] - 1
+        # A step that is cut has its sample elsewhere, perhaps in another cell.
+        if first == 0:
+            used[:, 0] = True
+        used |= steps == last[:, None]
+        return used & (steps <= last[:, None])
 
     def _march(self, bundle: Bundle) -> np.ndarray:
         rgba = torch.zeros((len(bundle.counts), 4), device=self._field.device)

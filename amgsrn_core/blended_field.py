@@ -7,27 +7,21 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from amgsrn_core.archive import BrickRecord, ModelIndex
 from amgsrn_core.blending import Blend
 from amgsrn_core.brick_cache import BrickCache, CachePart
+from amgsrn_core.device_field import FACE_TOLERANCE, DeviceField
 from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.inference import evaluate_many
 from amgsrn_core.loaded_brick import LoadedBrick, Property
 from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.point_batches import ROUTED_POINTS, PointBatches, network_points
 
-# Points of one evaluation. On a CPU larger batches fall out of the cache and are slower; a GPU
-# needs many to be busy. Both shrink for wide networks, to about 256 MiB (CPU) of temporaries.
-# The CPU kernels need no temporaries, and order scattered points the better the more there are.
-CPU_POINTS, KERNEL_POINTS, _GPU_POINTS = 1 << 14, 1 << 17, 1 << 18
-_BATCH_BYTES = 256 << 20
+# Kinds of devices on which points are routed and blended, too. Others take only the networks'.
+DEVICES = ("cuda",)
 
-# A point this fraction of a cell outside the volume still counts as on its face: world coordinates
-# arrive rounded.
-_FACE_TOLERANCE = 1e-3
-
-# Points whose bricks are looked up together: many, so that each of many bricks gets some.
-_ROUTED_POINTS = 1 << 20
 # Bricks with fewer points than this on average are evaluated several at a time.
 _FEW_POINTS, _GROUP_BRICKS = 1 << 12, 64
 
@@ -54,6 +48,8 @@ class BlendedField:
     Attributes
     ----------
     numbers : ndarray of int
+    on_device : DeviceField or None
+        The same field of tensors on the device, where that has double precision and is not the CPU.
     """
 
     def __init__(
@@ -77,11 +73,24 @@ class BlendedField:
         ranges = [index.value_range(index.bricks[i]) for i in self.numbers]
         self._lows = np.array([low for low, _ in ranges], dtype=np.float32)
         self._spans = np.array([high for _, high in ranges], dtype=np.float32) - self._lows
+        self._network_batch = network_points(index.network, device, by_kernels=kernels is not None)
+        self._gradient_batches = PointBatches(self._network_batch, device)
+        self.on_device: DeviceField | None = None
+        if device.type in DEVICES:
+            self.on_device = DeviceField(
+                index.dims,
+                self._blend,
+                self._firsts,
+                lasts,
+                lambda place: self._bricks[self.numbers[place]],
+                [index.network],
+                device,
+            )
 
     def near(self, low: np.ndarray, high: np.ndarray) -> BlendedField:
         """Return the field of the bricks that reach into a box [3], [3]; itself if all do."""
         begin, end = self._blend.reach[:, 0], self._blend.reach[:, 1]
-        reached = (begin <= high + _FACE_TOLERANCE) & (end >= low - _FACE_TOLERANCE)
+        reached = (begin <= high + FACE_TOLERANCE) & (end >= low - FACE_TOLERANCE)
         chosen = reached.all(axis=1)
         if chosen.all() or not chosen.any():
             return self
@@ -92,7 +101,18 @@ class BlendedField:
     @property
     def batch(self) -> int:
         """How many points to evaluate together."""
-        return _ROUTED_POINTS if len(self._bricks) > 1 else self._network_batch
+        if self.on_device is not None:
+            return ROUTED_POINTS
+        return ROUTED_POINTS if len(self._bricks) > 1 else self._network_batch
+
+    def tensor(self, points: Tensor, columns: int, of: Property | None) -> Tensor:
+        """Return a property of the networks [N, columns] at points on the device.
+
+        The property None is the value. See `on_device`.
+        """
+        assert self.on_device is not None
+        with torch.inference_mode():
+            return self.on_device.evaluated(points, of or SceneNetwork.forward, columns)
 
     def values(self, points: np.ndarray) -> np.ndarray:
         """Return the values, float32 [N, C], at one batch of points."""
@@ -100,7 +120,7 @@ class BlendedField:
 
     def density(self, points: np.ndarray) -> np.ndarray:
         """Return the feature density, float32 [N, 1], at one batch of points."""
-        return self._blended(points, 1, lambda network, local: network.density(local)[:, None])
+        return self._blended(points, 1, density)
 
     def with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return values [N, C] and gradients [N, C, 3] by index at one batch of points, float32."""
@@ -126,20 +146,14 @@ class BlendedField:
                 self._blend.halves[place],
             )
 
-    @property
-    def _network_batch(self) -> int:
-        network = self._index.network
-        per_point = 4 * (network.grids * (3 + 2 * network.features) + 3 * network.width)
-        most = CPU_POINTS if self._device.type == "cpu" else _GPU_POINTS
-        if self._kernels is not None:
-            most = KERNEL_POINTS
-        return max(256, min(most, _BATCH_BYTES // per_point))
-
     def _blended(self, index: np.ndarray, columns: int, of: Property | None) -> np.ndarray:
         """Return a property of the networks [N, columns], blended, NaN where there is none.
 
         The property None is the value.
         """
+        if self.on_device is not None:
+            there = torch.from_numpy(np.ascontiguousarray(index, dtype=np.float64))
+            return self.tensor(there.to(self._device), columns, of).cpu().numpy()
         values = np.full((len(index), columns), np.nan, dtype=np.float32)
         chosen, points = self._inside(index)
         if not len(chosen) or not len(self.numbers):
@@ -183,15 +197,16 @@ class BlendedField:
         bricks, starts = parts.starts()
         for number, first, last in zip(self.numbers[bricks], starts, starts[1:]):
             brick = self._bricks[number]
-            for start in range(first, last, self._network_batch):
-                part = slice(start, min(start + self._network_batch, last))
-                at = parts.points[part]
-                some, slopes = brick.with_gradient(points[at])
-                weights = parts.weights[part, None]
-                # A point occurs once for each of its bricks.
-                values[at] += weights * some
-                gradients[at] += weights[..., None] * slopes
-                gradients[at] += some[..., None] * parts.gradients[part, None, :]
+            at = parts.points[first:last]
+            batches = self._gradient_batches.run(
+                len(at), lambda p: brick.with_gradient(points[at[p]])
+            )
+            some, slopes = (np.concatenate(arrays) for arrays in zip(*batches))
+            weights = parts.weights[first:last, None]
+            # A point occurs once for each of its bricks.
+            values[at] += weights * some
+            gradients[at] += weights[..., None] * slopes
+            gradients[at] += some[..., None] * parts.gradients[first:last, None, :]
         return values, gradients
 
     def _of_parts(
@@ -246,10 +261,15 @@ class BlendedField:
     def _inside(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return which points [N, 3] lie inside the volume, and those points."""
         last = np.array(self._index.dims[::-1], dtype=np.float64) - 1
-        inside = np.all((index >= -_FACE_TOLERANCE) & (index <= last + _FACE_TOLERANCE), axis=1)
+        inside = np.all((index >= -FACE_TOLERANCE) & (index <= last + FACE_TOLERANCE), axis=1)
         chosen = np.flatnonzero(inside)
         points = np.clip(index[chosen], 0, last)
         return chosen, points
+
+
+def density(network: SceneNetwork, local: Tensor) -> Tensor:
+    """Return the feature density [N, 1], a :data:`Property`."""
+    return network.density(local)[:, None]
 
 
 class BrickNetwork(NamedTuple):

@@ -19,7 +19,7 @@ from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.networks import SceneNetwork, encode, network_from_state
 from amgsrn_core.rendering import RenderSettings, TransferFunction, make_marcher
 from amgsrn_core.rendering.field import NeuralField
-from amgsrn_core.rendering.reference import TorchMarcher
+from amgsrn_core.rendering.blocks import BlockMarcher
 from amgsrn_core.training import train
 from amgsrn_core.volume import volume_from_array
 
@@ -202,4 +202,4 @@ def test_any_encoder_is_rendered_as_its_samples(config):
     assert np.allclose(values.numpy(), model.sample(points), atol=1e-2)
     transfer = TransferFunction(0.0, 10.0, np.ones((2, 4), np.float32))
     marcher = make_marcher(model, transfer, RenderSettings())
-    assert isinstance(marcher, TorchMarcher)
+    assert isinstance(marcher, BlockMarcher)

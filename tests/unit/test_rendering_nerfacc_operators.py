@@ -66,9 +66,7 @@ def test_operators_that_are_there_are_what_nerfacc_uses(toolkit, monkeypatch):
 
 def test_a_build_that_fails_says_why_and_may_be_tried_again(toolkit):
     for _ in range(2):
-        with pytest.raises(
-            ConfigurationError, match=r"cannot be built \(.+\).* do without"
-        ):
+        with pytest.raises(ConfigurationError, match=r"cannot be built \(.+\).* do without"):
             nerfacc_operators.build(60)
     assert (toolkit / "calls").exists()
 

@@ -111,7 +111,9 @@ class BlendedField:
         The property None is the value. See `on_device`.
         """
         assert self.on_device is not None
-        with torch.inference_mode():
+        with (
+            torch.no_grad()
+        ):  # in inference mode a brick that is loaded could not be differentiated
             return self.on_device.evaluated(points, of or SceneNetwork.forward, columns)
 
     def values(self, points: np.ndarray) -> np.ndarray:
@@ -198,15 +200,21 @@ class BlendedField:
         for number, first, last in zip(self.numbers[bricks], starts, starts[1:]):
             brick = self._bricks[number]
             at = parts.points[first:last]
-            batches = self._gradient_batches.run(
-                len(at), lambda p: brick.with_gradient(points[at[p]])
-            )
-            some, slopes = (np.concatenate(arrays) for arrays in zip(*batches))
+            some, slopes = self._of_brick_with_gradient(brick, points[at])
             weights = parts.weights[first:last, None]
             # A point occurs once for each of its bricks.
             values[at] += weights * some
             gradients[at] += weights[..., None] * slopes
             gradients[at] += some[..., None] * parts.gradients[first:last, None, :]
+        return values, gradients
+
+    def _of_brick_with_gradient(
+        self, brick: LoadedBrick, points: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        results = self._gradient_batches.run(
+            len(points), lambda part: brick.with_gradient(points[part])
+        )
+        values, gradients = (np.concatenate(arrays) for arrays in zip(*results))
         return values, gradients
 
     def _of_parts(

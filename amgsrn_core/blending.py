@@ -16,14 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from amgsrn_core.archive import BrickRecord
 from amgsrn_core.volume.geometry import Extent
-
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amgsrn_core.blended_field import BrickNetwork
 from amgsrn_core.blending import Blend
 from amgsrn_core.device_field import DeviceField
 from amgsrn_core.ensemble import NeuralVolume

@@ -18,8 +18,8 @@ from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.networks import SceneNetwork, encode, network_from_state
 from amgsrn_core.rendering import RenderSettings, TransferFunction, make_marcher
-from amgsrn_core.rendering.field import NeuralField
 from amgsrn_core.rendering.blocks import BlockMarcher
+from amgsrn_core.rendering.field import NeuralField
 from amgsrn_core.training import train
 from amgsrn_core.volume import volume_from_array
 

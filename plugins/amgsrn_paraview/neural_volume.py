@@ -103,8 +103,9 @@ def render(
         A package that rendering needs is missing.
     """
     try:
-        painter = _painters.setdefault(token, _Painter())
-        return painter.paint(generation, interactive, budget, request)
+        return _painters.setdefault(token, _Painter()).paint(
+            generation, interactive, budget, request
+        )
     except ImportError:
         raise
     except Exception as error:

@@ -258,7 +258,8 @@ class _Router:
         short = torch.int16 if len(self._ends) < 1 << 15 else torch.int32
         keys, order = bricks[kept].to(short).sort(stable=True)
         kept = kept[order]
-        each = torch.bincount(keys.long(), minlength=len(self._ends))
+        numbered = torch.arange(len(self._ends) + 1, device=points.device)
+        each = torch.searchsorted(keys.long(), numbered).diff()
         covered = torch.zeros(len(points), dtype=torch.bool, device=points.device)
         covered[numbers[kept]] = True
         return _Parts(numbers[kept], keys.long(), weights[kept], each.tolist(), covered)

@@ -89,7 +89,7 @@ class PointBatches:
             try:
                 results.append(evaluate(part))
             except Exception as error:
-                if not is_out_of_memory(error) or isinstance(error, EvaluationMemoryError):
+                if not is_out_of_memory(error):
                     raise
                 self._make_smaller(part.stop - part.start, error)
             else:
@@ -102,8 +102,8 @@ class PointBatches:
     def _make_smaller(self, points: int, error: Exception) -> None:
         if points <= LEAST_POINTS:
             raise EvaluationMemoryError(
-                f"The device {self._device} has not enough memory to evaluate even {points} points "
-                "of the model; end other programs that use it, or choose another device."
+                f"The device {self._device} has not enough memory to evaluate a model even at "
+                f"{points} points or rays; end other programs that use it, or choose another device."
             ) from error
         self.size = max(LEAST_POINTS, points // 2)
         _log.info("Memory ran out on %s: %d points a batch from now on.", self._device, self.size)

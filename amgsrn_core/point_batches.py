@@ -103,7 +103,7 @@ class PointBatches:
         if points <= LEAST_POINTS:
             raise EvaluationMemoryError(
                 f"The device {self._device} has not enough memory to evaluate a model even at "
-                f"{points} points or rays; end other programs that use it, or choose another device."
+                f"{points} points or rays; end other programs that use it, or choose another one."
             ) from error
         self.size = max(LEAST_POINTS, points // 2)
         _log.info("Memory ran out on %s: %d points a batch from now on.", self._device, self.size)

@@ -215,7 +215,7 @@ def test_batches_shrink_until_they_fit(kind, monkeypatch):
 
 def test_what_does_not_fit_at_all_is_one_sentence():
     field = NeuralField(model_of())._field
-    with pytest.raises(EvaluationMemoryError, match=r"cpu has not enough memory .* another device"):
+    with pytest.raises(EvaluationMemoryError, match=r"cpu has not enough memory .* another one"):
         field.evaluated(torch.from_numpy(places()), limited(0), 2)
 
 

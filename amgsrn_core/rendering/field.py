@@ -79,6 +79,8 @@ class NeuralField:
 
 def _by_reference(network: SceneNetwork, local: Tensor) -> Tensor:
     """Return values [N, C] without the CPU kernels."""
+    if network.evaluator is None:
+        return network.forward(local)
     values = network.decode(network.encode(local, network.transforms), network.weights)
     return values * (network.maximum - network.minimum) + network.minimum
 

@@ -7,27 +7,21 @@ from typing import NamedTuple, Union
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from amgsrn_core.archive import BrickRecord, ModelIndex
 from amgsrn_core.blending import Blend
 from amgsrn_core.brick_cache import BrickCache, CachePart
+from amgsrn_core.device_field import FACE_TOLERANCE, DeviceField
 from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.inference import evaluate_many
 from amgsrn_core.loaded_brick import LoadedBrick, Property
 from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.point_batches import ROUTED_POINTS, PointBatches, network_points
 
-# Points of one evaluation. On a CPU larger batches fall out of the cache and are slower; a GPU
-# needs many to be busy. Both shrink for wide networks, to about 256 MiB (CPU) of temporaries.
-# The CPU kernels need no temporaries, and order scattered points the better the more there are.
-CPU_POINTS, KERNEL_POINTS, _GPU_POINTS = 1 << 14, 1 << 17, 1 << 18
-_BATCH_BYTES = 256 << 20
+# Kinds of devices on which points are routed and blended, too. Others take only the networks'.
+DEVICES = ("cuda",)
 
-# A point this fraction of a cell outside the volume still counts as on its face: world coordinates
-# arrive rounded.
-_FACE_TOLERANCE = 1e-3
-
-# Points whose bricks are looked up together: many, so that each of many bricks gets some.
-_ROUTED_POINTS = 1 << 20
 # Bricks with fewer points than this on average are evaluated several at a time.
 _FEW_POINTS, _GROUP_BRICKS = 1 << 12, 64
 
@@ -75,6 +69,9 @@ class BlendedField:
     numbers : ndarray of int
     dtype : numpy.dtype
         Of the values: float32 or float64.
+    on_device : DeviceField or None
+        The same field of tensors on the device, where that has double precision and is not the CPU,
+        and where the values are float32.
     """
 
     def __init__(
@@ -103,11 +100,24 @@ class BlendedField:
         ranges = [index.value_range(index.bricks[i]) for i in self.numbers]
         self._lows = np.array([low for low, _ in ranges], dtype=self.dtype)
         self._spans = np.array([high for _, high in ranges], dtype=self.dtype) - self._lows
+        self._network_batch = network_points(index.network, device, by_kernels=kernels is not None)
+        self._gradient_batches = PointBatches(self._network_batch, device)
+        self.on_device: DeviceField | None = None
+        if device.type in DEVICES and not in_double:
+            self.on_device = DeviceField(
+                index.dims,
+                self._blend,
+                self._firsts,
+                lasts,
+                lambda place: self._bricks[self.numbers[place]],
+                [index.network],
+                device,
+            )
 
     def near(self, low: np.ndarray, high: np.ndarray) -> BlendedField:
         """Return the field of the bricks that reach into a box [3], [3]; itself if all do."""
         begin, end = self._blend.reach[:, 0], self._blend.reach[:, 1]
-        reached = (begin <= high + _FACE_TOLERANCE) & (end >= low - _FACE_TOLERANCE)
+        reached = (begin <= high + FACE_TOLERANCE) & (end >= low - FACE_TOLERANCE)
         chosen = reached.all(axis=1)
         if chosen.all() or not chosen.any():
             return self
@@ -123,7 +133,19 @@ class BlendedField:
     @property
     def batch(self) -> int:
         """How many points to evaluate together."""
-        return _ROUTED_POINTS if len(self._bricks) > 1 else self._network_batch
+        if self.on_device is not None:
+            return ROUTED_POINTS
+        return ROUTED_POINTS if len(self._bricks) > 1 else self._network_batch
+
+    def tensor(self, points: Tensor, columns: int, of: Property | None) -> Tensor:
+        """Return a property of the networks [N, columns] at points on the device.
+
+        The property None is the value. See `on_device`.
+        """
+        assert self.on_device is not None
+        # In inference mode a brick that is loaded could not be differentiated.
+        with torch.no_grad():
+            return self.on_device.evaluated(points, of or SceneNetwork.forward, columns)
 
     def values(self, points: np.ndarray) -> np.ndarray:
         """Return the values [N, C] at one batch of points."""
@@ -131,7 +153,7 @@ class BlendedField:
 
     def density(self, points: np.ndarray) -> np.ndarray:
         """Return the feature density, float32 [N, 1], at one batch of points."""
-        return self._blended(points, 1, lambda network, local: network.density(local)[:, None])
+        return self._blended(points, 1, density)
 
     def with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return values [N, C] and gradients [N, C, 3] by index at one batch of points."""
@@ -157,20 +179,14 @@ class BlendedField:
                 self._blend.halves[place],
             )
 
-    @property
-    def _network_batch(self) -> int:
-        network = self._index.network
-        per_point = 4 * (network.grids * (3 + 2 * network.features) + 3 * network.width)
-        most = CPU_POINTS if self._device.type == "cpu" else _GPU_POINTS
-        if self._kernels is not None:
-            most = KERNEL_POINTS
-        return max(256, min(most, _BATCH_BYTES // per_point))
-
     def _blended(self, index: np.ndarray, columns: int, of: Property | None) -> np.ndarray:
         """Return a property of the networks [N, columns], blended, NaN where there is none.
 
         The property None is the value.
         """
+        if self.on_device is not None:
+            there = torch.from_numpy(np.ascontiguousarray(index, dtype=np.float64))
+            return self.tensor(there.to(self._device), columns, of).cpu().numpy()
         dtype = self.dtype if of is None else np.float32
         values = np.full((len(index), columns), np.nan, dtype=dtype)
         chosen, points = self._inside(index)
@@ -215,17 +231,24 @@ class BlendedField:
         bricks, starts = parts.starts()
         for number, first, last in zip(self.numbers[bricks], starts, starts[1:]):
             brick = self._bricks[number]
-            for start in range(first, last, self._network_batch):
-                part = slice(start, min(start + self._network_batch, last))
-                at = parts.points[part]
-                some, slopes = brick.with_gradient(points[at])
-                weights = parts.weights[part, None]
-                # A point occurs once for each of its bricks.
-                values[at] += weights * some
-                gradients[at] += weights[..., None] * slopes
-                if self._in_double:  # the gradients of all weights together are 0
-                    some = some - self._lows[0]
-                gradients[at] += some[..., None] * parts.gradients[part, None, :]
+            at = parts.points[first:last]
+            some, slopes = self._of_brick_with_gradient(brick, points[at])
+            weights = parts.weights[first:last, None]
+            # A point occurs once for each of its bricks.
+            values[at] += weights * some
+            gradients[at] += weights[..., None] * slopes
+            if self._in_double:  # the gradients of all weights together are 0
+                some = some - self._lows[0]
+            gradients[at] += some[..., None] * parts.gradients[first:last, None, :]
+        return values, gradients
+
+    def _of_brick_with_gradient(
+        self, brick: LoadedBrick, points: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        results = self._gradient_batches.run(
+            len(points), lambda part: brick.with_gradient(points[part])
+        )
+        values, gradients = (np.concatenate(arrays) for arrays in zip(*results))
         return values, gradients
 
     def _of_parts(
@@ -284,10 +307,15 @@ class BlendedField:
     def _inside(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return which points [N, 3] lie inside the volume, and those points."""
         last = np.array(self._index.dims[::-1], dtype=np.float64) - 1
-        inside = np.all((index >= -_FACE_TOLERANCE) & (index <= last + _FACE_TOLERANCE), axis=1)
+        inside = np.all((index >= -FACE_TOLERANCE) & (index <= last + FACE_TOLERANCE), axis=1)
         chosen = np.flatnonzero(inside)
         points = np.clip(index[chosen], 0, last)
         return chosen, points
+
+
+def density(network: SceneNetwork, local: Tensor) -> Tensor:
+    """Return the feature density [N, 1], a :data:`Property`."""
+    return network.density(local)[:, None]
 
 
 class BrickNetwork(NamedTuple):

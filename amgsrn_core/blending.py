@@ -16,11 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from amgsrn_core.archive import BrickRecord
 from amgsrn_core.volume.geometry import Extent
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = TypeVar("Array", np.ndarray, "Tensor")
+
+# Farther than this from a brick's end, in cells, nothing of a fade is left; ends may be infinite.
+_FAR = 1e6
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,10 @@ class Blend:
         Half of the length over which it fades; 0 for a step.
     reach : ndarray of float64 [B, 2, 3]
         Where each brick's weight begins and ends, low and high, along x, y, z.
+    slopes : ndarray of float64 [B, 2, 3]
+        1 over the length of the fade; 0 for a step.
+    cells : Cells
+        Which bricks reach where.
     """
 
     def __init__(self, bricks: Sequence[BrickRecord], dims: tuple[int, int, int]) -> None:
@@ -82,19 +95,30 @@ class Blend:
             if brick.domain is not None:
                 low[number], high[number] = np.array(brick.domain[::-1]).T
                 reach_low[number], reach_high[number] = 0, 0
-        self.ends = np.stack(
-            [np.where(low_face, -np.inf, low), np.where(high_face, np.inf, high)], axis=1
+        self._set(
+            np.stack([np.where(low_face, -np.inf, low), np.where(high_face, np.inf, high)], axis=1),
+            np.stack(
+                [np.where(low_face, 0, reach_low), np.where(high_face, 0, reach_high)], axis=1
+            ),
+            last,
         )
-        self.halves = np.stack(
-            [np.where(low_face, 0, reach_low), np.where(high_face, 0, reach_high)], axis=1
-        )
+
+    @classmethod
+    def of_ends(cls, ends: np.ndarray, halves: np.ndarray, dims: tuple[int, int, int]) -> Blend:
+        """Return the weights of bricks whose ends and halves are known already."""
+        blend = cls.__new__(cls)
+        blend._set(ends, halves, np.array(dims[::-1]))
+        return blend
+
+    def _set(self, ends: np.ndarray, halves: np.ndarray, last: np.ndarray) -> None:
+        self.ends, self.halves = ends, halves
+        low, high = ends[:, 0] - halves[:, 0], ends[:, 1] + halves[:, 1]
         self.reach = np.stack(
-            [np.where(low_face, 0, low - reach_low), np.where(high_face, last, high + reach_high)],
-            axis=1,
+            [np.where(np.isinf(low), 0, low), np.where(np.isinf(high), last, high)], axis=1
         )
-        self._cells = _Cells(self.reach, last)
+        self.cells = Cells(self.reach, last)
         with np.errstate(divide="ignore", invalid="ignore"):
-            self._slopes = np.where(self.halves > 0, 0.5 / self.halves, 0.0)
+            self.slopes = np.where(self.halves > 0, 0.5 / self.halves, 0.0)
 
     def parts(self, points: np.ndarray, gradients: bool = False) -> Parts:
         """Return the bricks at points inside the volume.
@@ -106,7 +130,7 @@ class Blend:
         gradients : bool, default: False
             Also return the gradients of the weights.
         """
-        counts, bricks = self._cells.at(points)
+        counts, bricks = self.cells.at(points)
         numbers = np.repeat(np.arange(len(points)), counts)
         weights = np.ones(len(bricks))
         slopes = np.zeros((len(bricks), 3)) if gradients else None
@@ -148,13 +172,9 @@ class Blend:
             slope = np.zeros(len(points))
             for side, sign in ((0, 1.0), (1, -1.0)):
                 ends = self.ends[:, side, axis][bricks]
-                slopes = self._slopes[:, side, axis][bricks]
-                distance = sign * (points[:, axis] - ends)
-                t = np.clip(distance, -1e6, 1e6) * slopes + 0.5
-                # Without a fade: a step, closed below as the nearest voxel's region is.
-                inside = distance >= 0 if side == 0 else distance > 0
-                t = np.clip(np.where(slopes > 0, t, inside), 0.0, 1.0)
-                smooth = t * t * (3.0 - 2.0 * t)
+                slopes = self.slopes[:, side, axis][bricks]
+                t = faded(points[:, axis], ends, slopes, side)
+                smooth = smoothstep(t)
                 if gradients:
                     slope = slope * smooth + along * sign * slopes * 6.0 * t * (1.0 - t)
                 along *= smooth
@@ -167,26 +187,54 @@ class Blend:
         return product, np.stack([dx * y * z, x * dy * z, x * y * dz], axis=1)
 
 
-class _Cells:
+def faded(coordinates: Array, ends: Array, slopes: Array, side: int) -> Array:
+    """Return how far bricks have faded in along one axis at one side, t from 0 to 1.
+
+    `ends` and `slopes` are those of :class:`Blend`; `side` is 0 for the low one.
+    """
+    distance = coordinates - ends if side == 0 else ends - coordinates
+    fades = slopes > 0
+    # Without a fade: a step, closed below as the nearest voxel's region is.
+    inside = distance >= 0 if side == 0 else distance > 0
+    t = (distance.clip(-_FAR, _FAR) * slopes + 0.5) * fades + (inside & ~fades)
+    return t.clip(0.0, 1.0)
+
+
+def smoothstep(t: Array) -> Array:
+    """Return t^2 (3 - 2 t)."""
+    return t * t * (3.0 - 2.0 * t)
+
+
+class Cells:
     """The volume cut at the ends of all bricks' regions: which bricks reach into each cell.
 
     A table of half voxels gives the cell of a coordinate, so a region that ends elsewhere counts
     up to the next multiple of 1/2.
+
+    Attributes
+    ----------
+    tables : list of ndarray of int32 [2 n - 1]
+        Along x, y, z: the cell of each half voxel.
+    sizes : list of int
+        Cells along x, y, z.
+    starts : ndarray of int [cells + 1]
+        Where the bricks of each cell begin in `bricks`, x slowest.
+    bricks : ndarray of int32
     """
 
     def __init__(self, reach: np.ndarray, last: np.ndarray) -> None:
         begin, end = np.floor(reach[:, 0] * 2.0) / 2.0, np.ceil(reach[:, 1] * 2.0) / 2.0
-        self._tables, sizes, low, high = [], [], [], []
+        self.tables, sizes, low, high = [], [], [], []
         for axis in range(3):
             # To the volume's faces, which the bricks that have values need not reach.
             cuts = np.unique(np.concatenate([[0.0, last[axis]], begin[:, axis], end[:, axis]]))
             halves = np.arange(2 * int(last[axis]) + 1) * 0.5
             table = np.searchsorted(cuts, halves, side="right") - 1
-            self._tables.append(np.clip(table, 0, max(len(cuts) - 2, 0)).astype(np.int32))
+            self.tables.append(np.clip(table, 0, max(len(cuts) - 2, 0)).astype(np.int32))
             sizes.append(max(len(cuts) - 1, 0))
             low.append(np.searchsorted(cuts, begin[:, axis]))
             high.append(np.searchsorted(cuts, end[:, axis]))
-        self._sizes = sizes
+        self.sizes = sizes
         spans = [b - a for a, b in zip(low, high)]
         covered = spans[0] * spans[1] * spans[2]
         bricks = np.repeat(np.arange(len(begin)), covered)
@@ -195,23 +243,23 @@ class _Cells:
         y = low[1][bricks] + place // spans[2][bricks] % spans[1][bricks]
         x = low[0][bricks] + place // (spans[2] * spans[1])[bricks]
         cells = (x * sizes[1] + y) * sizes[2] + z
-        self._bricks = bricks[np.argsort(cells, kind="stable")].astype(np.int32)
+        self.bricks = bricks[np.argsort(cells, kind="stable")].astype(np.int32)
         ends = np.cumsum(np.bincount(cells, minlength=int(np.prod(sizes))))
-        self._starts = np.concatenate([[0], ends])
+        self.starts = np.concatenate([[0], ends])
 
     def at(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return how many bricks reach to each point [N], and their numbers one after the other."""
         x, y, z = (
             table[(points[:, axis] * 2.0).astype(np.int32)]
-            for axis, table in enumerate(self._tables)
+            for axis, table in enumerate(self.tables)
         )
-        cells = (x.astype(np.int64) * self._sizes[1] + y) * self._sizes[2] + z
-        starts = self._starts[cells]
-        counts = self._starts[cells + 1] - starts
+        cells = (x.astype(np.int64) * self.sizes[1] + y) * self.sizes[2] + z
+        starts = self.starts[cells]
+        counts = self.starts[cells + 1] - starts
         if (counts == 1).all():
-            return counts, self._bricks[starts]
+            return counts, self.bricks[starts]
         place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return counts, self._bricks[np.repeat(starts, counts) + place]
+        return counts, self.bricks[np.repeat(starts, counts) + place]
 
 
 def _bounds(extents: Iterable[Extent]) -> np.ndarray:

@@ -19,12 +19,14 @@ from amgsrn_core.blended_field import (
     BrickNetwork,
     Bricks,
     RescaledBricks,
+    density,
     ranges,
 )
 from amgsrn_core.brick_cache import BrickCache
+from amgsrn_core.device_field import DeviceGridPoints
 from amgsrn_core.devices import select_device
 from amgsrn_core.errors import ArchiveError, VolumeError
-from amgsrn_core.loaded_brick import LoadedBrick
+from amgsrn_core.loaded_brick import LoadedBrick, Property
 from amgsrn_core.volume import Block, Extent, GridGeometry
 from amgsrn_core.volume.grid_points import GridPoints
 from amgsrn_core.volume.preview import preview_geometry
@@ -359,7 +361,7 @@ class NeuralVolume:
         self, geometry: GridGeometry | None = None, extent: Extent | None = None
     ) -> Block:
         """Return the field on a part of a grid; see :meth:`reconstruct`."""
-        return self._on_grid(geometry or self.geometry, extent, self._field.values, self.dtype)
+        return self._on_grid(geometry or self.geometry, extent, len(self.components), None)
 
     def density_block(
         self, geometry: GridGeometry | None = None, extent: Extent | None = None
@@ -369,8 +371,7 @@ class NeuralVolume:
         It tells how much grid resolution the network has placed there, and is known inside the
         whole volume.
         """
-        density = self._field.density
-        return self._on_grid(geometry or self.geometry, extent, density, np.dtype(np.float32))
+        return self._on_grid(geometry or self.geometry, extent, 1, density)
 
     def feature_corners(self) -> np.ndarray:
         """Return the corners of all feature grids in the world, float64 [bricks, G, 8, 3].
@@ -417,17 +418,23 @@ class NeuralVolume:
         self,
         geometry: GridGeometry,
         extent: Extent | None,
-        evaluate: Callable[[np.ndarray], np.ndarray],
-        dtype: np.dtype,
+        columns: int,
+        of: Property | None,
     ) -> Block:
+        """Return values, or another property of the networks with so many columns."""
         grid = GridPoints(self.geometry, geometry, geometry.resolve(extent))
-        values: np.ndarray | None = None
-        for part in ranges(grid.count, self._field.batch):
-            batch = evaluate(grid.index(part))
-            if values is None:
-                values = np.empty((batch.shape[1], grid.count), dtype=dtype)
-            values[:, part] = batch.T
-        assert values is not None  # an extent is never empty
+        dtype = self.dtype if of is None else np.dtype(np.float32)
+        values = np.empty((columns, grid.count), dtype=dtype)
+        parts = ranges(grid.count, self._field.batch)
+        if self._field.on_device is not None:
+            there = DeviceGridPoints(grid, self.device)
+            for part in parts:
+                batch = self._field.tensor(there.index(part), columns, of)
+                torch.from_numpy(values[:, part]).copy_(batch.t())
+        else:
+            evaluate = self._field.values if of is None else self._field.density
+            for part in parts:
+                values[:, part] = evaluate(grid.index(part)).T
         values = values.reshape(-1, *grid.shape)
         missing = np.isnan(values[0])
         if not missing.any():

@@ -67,6 +67,10 @@ class OutOfMemoryError(TrainingError):
     """Training needs more memory than there is on its device."""
 
 
+class EvaluationMemoryError(AmgsrnError, MemoryError):
+    """Evaluating a model needs more memory than there is on its device."""
+
+
 class DivergedError(TrainingError):
     """The loss of a training is no longer a number."""
 

@@ -69,24 +69,51 @@ class Finding:
     remedy: str = ""
 
 
-def doctor(json: str | None = None) -> int:
+def doctor(json: str | None = None, build: bool = False) -> int:
     """Report what was found; return 1 if any of it stops the suite from working, else 0.
 
     Parameters
     ----------
     json : str, optional
         A file for the report as JSON, or "-" for standard output instead of the text.
+    build : bool, default: False
+        Build nerfacc's CUDA operators first.
+
+    Raises
+    ------
+    ConfigurationError
+        They cannot be built.
     """
     prepare_report(json)
+    if build:
+        from amgsrn_core.rendering import nerfacc_operators
+
+        print("Building nerfacc's operators, which takes some minutes ...", file=sys.stderr)
+        nerfacc_operators.build()
     findings = list(examine())
     healthy = all(finding.state != PROBLEM for finding in findings)
+    pictures, rows = _pictures(findings)
     results = {
         "healthy": healthy,
         "machine": machine(),
         "findings": [asdict(finding) for finding in findings],
+        "pictures": pictures,
     }
-    write_report(results, _rows(findings, healthy), json)
+    write_report(results, [*_rows(findings), *rows, _last_row(healthy)], json)
     return 0 if healthy else 1
+
+
+def _pictures(findings: list[Finding]) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Return a table of pictures by all marchers, for programs and for people."""
+    broken = {finding.name for finding in findings if finding.state == PROBLEM}
+    if broken & {"numpy", "torch", "backend"}:
+        return [], []
+    try:
+        from amgsrn_core.cli import gpu_rendering
+    except ImportError as error:
+        return [], [(_MARKS[NOTE] + "pictures", f"cannot be made ({error})")]
+    found = list(gpu_rendering.pictures())
+    return gpu_rendering.as_json(found), list(gpu_rendering.table(found))
 
 
 def machine() -> dict[str, Any]:
@@ -123,12 +150,15 @@ def examine() -> Iterator[Finding]:
     yield _mpi()
 
 
-def _rows(findings: list[Finding], healthy: bool) -> Iterator[tuple[str, str]]:
+def _rows(findings: list[Finding]) -> Iterator[tuple[str, str]]:
     for finding in findings:
         yield _MARKS[finding.state] + finding.name, finding.detail
         if finding.remedy:
             yield "", f"-> {finding.remedy}"
-    yield "", "The suite can work here." if healthy else "The suite cannot work here yet."
+
+
+def _last_row(healthy: bool) -> tuple[str, str]:
+    return "", "The suite can work here." if healthy else "The suite cannot work here yet."
 
 
 def _numpy() -> Finding:
@@ -208,8 +238,11 @@ def _torch() -> Iterator[Finding]:
         yield Finding("devices", OK, ", ".join(["cpu", *devices]))
     yield _backend(devices[0] if devices else "cpu")
     if torch.cuda.is_available():
+        from amgsrn_core.cli.gpu_rendering import check_devices, check_nerfacc
         from amgsrn_core.cli.gpu_training import check_graph, check_tcnn
 
+        yield from check_devices()
+        yield check_nerfacc()
         yield check_graph(torch.device("cuda"))
         tcnn = _tcnn()
         yield tcnn

@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.command == "doctor":
         from amgsrn_core.cli.doctor import doctor
 
-        return doctor(json=arguments.json)
+        return doctor(json=arguments.json, build=arguments.build)
     name = _MODULES.get(arguments.command, arguments.command)
     module = importlib.import_module(f"amgsrn_core.cli.{name}")
     status: int = module.run(arguments)
@@ -500,6 +500,12 @@ def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = _command(commands, "doctor", "look at this machine and say what is missing")
+    parser.add_argument(
+        "--build",
+        action="store_true",
+        help="build nerfacc's CUDA operators first, which pictures on a GPU use where they are "
+        "there (takes minutes, needs nvcc)",
+    )
     _add_json(parser)
 
 

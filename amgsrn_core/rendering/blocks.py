@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amgsrn_core.point_batches import PointBatches
 from amgsrn_core.rendering.camera import Rays
 from amgsrn_core.rendering.field import Field, is_even
 from amgsrn_core.rendering.macro_cells import MacroCells
@@ -49,6 +50,8 @@ class BlockMarcher:
         self._look = Look(field, transfer, settings)
         occupied = cells.occupied(transfer, settings.component)
         self._is_empty = self._look.is_empty or not occupied.any()
+        most = _CPU_RAYS if field.device.type == "cpu" else _GPU_RAYS
+        self._batches = PointBatches(most, field.device)
         self._prepare(occupied, cells.edge)
 
     def march(self, rays: Rays) -> np.ndarray:
@@ -60,11 +63,13 @@ class BlockMarcher:
         chosen = np.flatnonzero(samples.count)
         # Rays of like length together: a block is as long as its longest ray.
         chosen = chosen[np.argsort(-samples.count[chosen], kind="stable")]
-        most = _CPU_RAYS if self._field.device.type == "cpu" else _GPU_RAYS
+
+        def march(part: slice) -> None:
+            numbers = chosen[part]
+            image[numbers] = self._march(Bundle(rays, samples, numbers, self._field))
+
         with torch.no_grad():
-            for start in range(0, len(chosen), most):
-                part = chosen[start : start + most]
-                image[part] = self._march(Bundle(rays, samples, part, self._field))
+            self._batches.run(len(chosen), march)
         return image
 
     def _prepare(self, occupied: np.ndarray, edge: int) -> None:

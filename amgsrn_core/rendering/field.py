@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amgsrn_core.blended_field import CPU_POINTS, BrickNetwork
+from amgsrn_core.blending import Blend
+from amgsrn_core.device_field import DeviceField
 from amgsrn_core.ensemble import NeuralVolume
+from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import GridGeometry
-
-# World coordinates arrive rounded: as far outside, in cells, a point still is on the face.
-_FACE_TOLERANCE = 1e-3
-_GPU_POINTS = 1 << 20
 
 Select = Callable[[Tensor], Tensor]
 """From values [N, C] to the one [N] that is seen."""
@@ -56,99 +54,38 @@ class NeuralField:
         self.geometry = volume.geometry
         self.device = volume.device
         self._components = len(volume.components)
-        self._last = _last_index(self.geometry, self.device)
-        self._bricks = [_Brick(brick, self.device) for brick in volume.bricks()]
+        bricks = list(volume.bricks())
+        ends, halves = (np.array([getattr(b, name) for b in bricks]) for name in ("ends", "halves"))
+        firsts, lasts = (np.array([getattr(b, name) for b in bricks]) for name in ("first", "last"))
+        self._field = DeviceField(
+            self.geometry.dims,
+            Blend.of_ends(ends.reshape(-1, 2, 3), halves.reshape(-1, 2, 3), self.geometry.dims),
+            firsts.reshape(-1, 3),
+            lasts.reshape(-1, 3),
+            bricks.__getitem__,
+            tuple({brick.network.config for brick in bricks}),
+            self.device,
+        )
 
     def values(self, points: Tensor) -> Tensor:
         """Return float32 [N, C]; see :class:`Field`."""
-        return in_batches(points, self._blended)
+        return self._field.evaluated(points, _by_reference, self._components)
 
     def gradients(self, points: Tensor, select: Select) -> Tensor:
         """Return float32 [N, 3], 0 where there is no value; see :class:`Field`."""
-        if not self._bricks:
-            return points.new_zeros(points.shape).float()
+        slopes = self._field.gradients(points, _by_reference, self._components, select)
+        return torch.nan_to_num(slopes)
 
-        def evaluate(part: Tensor) -> Tensor:
-            with torch.enable_grad():
-                part = part.clone().requires_grad_()
-                return torch.autograd.grad(select(self._blended(part)).sum(), part)[0]
 
-        return torch.nan_to_num(in_batches(points, evaluate).float())
-
-    def _blended(self, points: Tensor) -> Tensor:
-        inside = within(points, self._last)
-        points = points.clamp(min=0).minimum(self._last)
-        total = points.new_zeros((len(points), self._components))
-        weights = torch.where(inside, 0.0, torch.nan).double()
-        for brick in self._bricks:
-            share = torch.where(inside, brick.share(points), 0.0)
-            (chosen,) = (share > 0).nonzero(as_tuple=True)
-            if len(chosen):
-                share, values = share[chosen], brick.values(points[chosen])
-                total = total.index_add(0, chosen, share[:, None] * values)
-                weights = weights.index_add(0, chosen, share)
-        return (total / weights[:, None]).float()
+def _by_reference(network: SceneNetwork, local: Tensor) -> Tensor:
+    """Return values [N, C] without the CPU kernels."""
+    if network.evaluator is None:
+        return network.forward(local)
+    values = network.decoded(network.encode(local, network.transforms))
+    return values * (network.maximum - network.minimum) + network.minimum
 
 
 _known: weakref.WeakKeyDictionary[NeuralVolume, NeuralField] = weakref.WeakKeyDictionary()
-
-
-def within(points: Tensor, last: Tensor) -> Tensor:
-    """Return whether points [N, 3] are between sample 0 and `last` [3], or as good as there."""
-    return ((points >= -_FACE_TOLERANCE) & (points <= last + _FACE_TOLERANCE)).all(dim=1)
-
-
-def in_batches(points: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:
-    """Evaluate points in batches that suit the device, and join the results."""
-    size = CPU_POINTS if points.device.type == "cpu" else _GPU_POINTS
-    return torch.cat([evaluate(part) for part in points.split(size)])
-
-
-class _Brick:
-    """A network and its place in the index space."""
-
-    def __init__(self, brick: BrickNetwork, device: torch.device) -> None:
-        self._network = brick.network
-        self._first = torch.tensor(brick.first, device=device)
-        self._scale = torch.tensor(2.0 / (brick.last - brick.first), device=device)
-        self._ends = torch.tensor(brick.ends, device=device)
-        self._halves = torch.tensor(brick.halves, device=device)
-        self._valid = None if brick.valid is None else torch.from_numpy(brick.valid).to(device)
-
-    def share(self, points: Tensor) -> Tensor:
-        """Return how far the brick has faded in, float64 [N], 0 to 1."""
-        share = points.new_ones(len(points))
-        for end, half, sign in zip(self._ends, self._halves, (1.0, -1.0)):
-            distance = sign * (points - end)
-            step = (distance >= 0) if sign > 0 else (distance > 0)
-            fade = (distance.clamp(-1e9, 1e9) / torch.where(half > 0, 2.0 * half, 1.0) + 0.5).clamp(
-                0.0, 1.0
-            )
-            smooth = fade * fade * (3.0 - 2.0 * fade)
-            share = share * torch.where(half > 0, smooth, step.double()).prod(dim=1)
-        return share
-
-    def values(self, points: Tensor) -> Tensor:
-        """Return float32 [N, C]; NaN where the nearest voxel has no value."""
-        values = self._decoded(((points - self._first) * self._scale - 1.0).float())
-        if self._valid is None:
-            return values
-        local = torch.floor(points.detach() - self._first + 0.5).long()
-        z, y, x = (
-            local[:, column].clamp(0, size - 1)
-            for column, size in zip((2, 1, 0), self._valid.shape)
-        )
-        return torch.where(self._valid[z, y, x][:, None], values, torch.nan)
-
-    def _decoded(self, local: Tensor) -> Tensor:
-        network = self._network
-        values = network.decoded(network.encode(local, network.transforms))
-        return values * (network.maximum - network.minimum) + network.minimum
-
-
-def _last_index(geometry: GridGeometry, device: torch.device) -> Tensor:
-    last = [n - 1 for n in reversed(geometry.dims)]
-    return torch.tensor(last, dtype=torch.float64, device=device)
 
 
 def is_even(axis: Axis) -> bool:

@@ -27,6 +27,7 @@ from amgsrn_core.workspace import try_lock
 _log = logging.getLogger(__name__)
 
 _NAME = "nerfacc_cuda"
+_REMEDY = "`amgsrn doctor --build` builds them."
 BUILD_SECONDS = 1800.0
 _POLL_SECONDS = 0.2
 # As nerfacc does it; it tells nothing by its exit status.
@@ -47,16 +48,26 @@ def load() -> bool:
         _log.warning("nerfacc's operators cannot be loaded (%s); PyTorch does without them.", error)
         return False
     if module is None:
-        _log.info(
-            "nerfacc's operators are not built; PyTorch does without them. `amgsrn doctor --build` "
-            "builds them."
-        )
+        _log.info("nerfacc's operators are not built; PyTorch does without them. %s", _REMEDY)
         return False
     # The module that would build them holds nothing but what we have found.
     backend = types.ModuleType("nerfacc.cuda._backend")
     backend._C = module  # type: ignore[attr-defined]
     sys.modules[backend.__name__] = backend
     return True
+
+
+def failure() -> str:
+    """Return why there are no operators here, or "" where there are."""
+    if load():
+        return ""
+    if not torch.cuda.is_available():
+        return "there is no CUDA device that this PyTorch can use"
+    try:
+        module = _compiled()
+    except (ImportError, OSError) as error:
+        return f"its operators cannot be loaded ({error})"
+    return "its operators are not built" if module is None else "its operators cannot be loaded"
 
 
 def build(seconds: float = BUILD_SECONDS) -> None:
@@ -72,6 +83,11 @@ def build(seconds: float = BUILD_SECONDS) -> None:
     ConfigurationError
         They cannot be built; the message has the compiler's last words.
     """
+    if torch.version.cuda is None:
+        raise ConfigurationError(
+            f"nerfacc's operators cannot be built for PyTorch {torch.__version__}, which has no "
+            "CUDA; install a build that has (see docs/gpu.md), or do without them."
+        )
     folder = library().parent
     deadline = time.monotonic() + seconds
     with _alone(folder, deadline):

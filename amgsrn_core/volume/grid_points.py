@@ -10,27 +10,37 @@ from amgsrn_core.volume.geometry import Extent, GridGeometry
 
 
 class GridPoints:
-    """The points of a part of a grid as index coordinates of a volume, in batches."""
+    """The points of a part of a grid as index coordinates of a volume, in batches.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Points of the part along z, y, x.
+    count : int
+        All of them.
+    lines : list of three float64 arrays or None
+        Index coordinates along z, y, x, where those of a point are no others.
+    """
 
     def __init__(self, volume: GridGeometry, grid: GridGeometry, extent: Extent) -> None:
         self.shape = tuple(s.stop - s.start for s in extent)
         self.count = math.prod(self.shape)
         self._volume, self._grid, self._extent = volume, grid, extent
-        self._lines: list[np.ndarray] | None = None
+        self.lines: list[np.ndarray] | None = None
         if volume.is_aligned and grid.is_aligned:
             # Axis by axis: no map has to be applied to each point.
-            self._lines = [
+            self.lines = [
                 _snapped(axis.to_index(other.coordinates[part]))
                 for axis, other, part in zip(volume.axes, grid.axes, extent)
             ]
         elif volume == grid:
-            self._lines = [np.arange(s.start, s.stop, dtype=np.float64) for s in extent]
+            self.lines = [np.arange(s.start, s.stop, dtype=np.float64) for s in extent]
 
     def index(self, part: slice) -> np.ndarray:
         """Return points [n, 3] (x, y, z) of a range of the part's flattened voxels."""
         voxels = np.unravel_index(np.arange(part.start, part.stop), self.shape)
-        if self._lines is not None:
-            z, y, x = (line[voxel] for line, voxel in zip(self._lines, voxels))
+        if self.lines is not None:
+            z, y, x = (line[voxel] for line, voxel in zip(self.lines, voxels))
             return np.stack([x, y, z], axis=1)
         z, y, x = (voxel + s.start for voxel, s in zip(voxels, self._extent))
         world = self._grid.index_to_world(np.stack([x, y, z], axis=1))

@@ -43,7 +43,8 @@ class ModelFile:
             identity = None
         if identity is not None and identity == self._identity:
             return
-        self._identity = self._network = None
+        self._identity = None
+        self._forget_network()
         if os.path.basename(path) == OPTIONS_FILE:
             path = imported(path)
         with Archive(path) as archive:  # explains itself when there is no such file
@@ -67,6 +68,13 @@ class ModelFile:
                 raise ArchiveError(f"The model file {self.path} has just changed; apply again.")
             self._network = model
         return self._network
+
+    def _forget_network(self) -> None:
+        if self._network is not None:
+            from amgsrn_core.devices import give_back_memory
+
+            self._network = None
+            give_back_memory()
 
     def step(self, info: Any) -> int:
         """Return the time step that the pipeline asks an output port for, else the first."""

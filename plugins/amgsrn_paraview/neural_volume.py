@@ -7,7 +7,9 @@ as its picture needs refinement, and :func:`release` when the mapper is gone.
 from __future__ import annotations
 
 import math
+import sys
 import time
+import traceback
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -101,18 +103,24 @@ def render(
         A package that rendering needs is missing.
     """
     try:
-        painter = _painters.setdefault(token, _Painter())
-        return painter.paint(generation, interactive, budget, request)
+        return _painters.setdefault(token, _Painter()).paint(
+            generation, interactive, budget, request
+        )
     except ImportError:
         raise
     except Exception as error:
+        # The frames of what failed hold its arrays on a GPU as long as the error lives.
+        traceback.clear_frames(error.__traceback__)
         release(token)
         raise AmgsrnError(explain(error, "Neural Volume", "choose a smaller window")) from error
 
 
 def release(token: int) -> None:
-    """Forget everything about a caller."""
-    _painters.pop(token, None)
+    """Forget everything about a caller, and give back the memory that it took on a GPU."""
+    if _painters.pop(token, None) is not None and "torch" in sys.modules:
+        from amgsrn_core.devices import give_back_memory
+
+        give_back_memory()
 
 
 class _Painter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 from rendering_cases import camera_at, models, transfer_for
 
 from amgsrn_core import NeuralVolume, volume_from_array
+from amgsrn_core.cli import gpu_rendering
 from amgsrn_core.config import NetworkConfig, TrainingConfig
+from amgsrn_core.devices import give_back_memory
 from amgsrn_core.errors import TrainingError
 from amgsrn_core.networks import encode, feature_density, initial_network
-from amgsrn_core.rendering import RenderSettings, render
-from amgsrn_core.rendering.nerf import is_available
+from amgsrn_core.rendering import RenderSettings, nerfacc_operators, render
 from amgsrn_core.training import Command, Progress, train
 from amgsrn_core.training.draws import HashedNumbers
 from amgsrn_core.training.graph_step import GraphStep
@@ -139,11 +141,11 @@ def test_an_iteration_with_a_graph_never_waits() -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("backend", ["torch", "nerfacc"])
+@pytest.mark.parametrize("backend", ["torch", "blocks", "nerfacc"])
 @pytest.mark.parametrize("shade", [False, True])
 def test_marchers_agree_with_the_cpu(tmp_path: Path, backend: str, shade: bool) -> None:
-    if backend == "nerfacc" and not is_available():
-        pytest.skip("nerfacc's CUDA operators are not here: they need nvcc")
+    if backend == "nerfacc" and (reason := nerfacc_operators.failure()):
+        pytest.skip(f"nerfacc: {reason}; `amgsrn doctor --build` builds them")
     for name, model in models(tmp_path).items():
         on_gpu = NeuralVolume.open(tmp_path / f"{name}.amgsrn", "cuda")
         transfer, camera = transfer_for(model), camera_at(model)
@@ -151,3 +153,36 @@ def test_marchers_agree_with_the_cpu(tmp_path: Path, backend: str, shade: bool) 
         image = render(on_gpu, camera, transfer, settings, backend=backend)
         expected = render(model, camera, transfer, settings, backend="torch")
         assert np.quantile(np.abs(image - expected), 0.99) < 2e-3
+
+
+def test_pictures_do_not_depend_on_the_unit_of_length() -> None:
+    for picture in gpu_rendering.pictures(["cuda"]):
+        assert picture.is_right, picture
+
+
+@pytest.mark.parametrize("name", ["plain", "uneven", "turned", "masked", "vectors", "bricks"])
+def test_samples_and_grids_agree_with_the_cpu(tmp_path: Path, name: str) -> None:
+    model = models(tmp_path)[name]
+    on_gpu = NeuralVolume.open(tmp_path / f"{name}.amgsrn", "cuda")
+    block, expected = (m.reconstruct_block() for m in (on_gpu, model))
+    np.testing.assert_allclose(block.values, expected.values, atol=1e-4)
+    assert (block.valid is None) == (expected.valid is None)
+    points = np.random.default_rng(0).uniform(0, 7, (5000, 3))
+    values, slopes = on_gpu.sample_with_gradient(points)
+    there, expected_slopes = model.sample_with_gradient(points)
+    np.testing.assert_allclose(on_gpu.sample(points), model.sample(points), atol=1e-4)
+    np.testing.assert_allclose(values, there, atol=1e-4)
+    apart = np.abs(slopes - expected_slopes)
+    assert np.nanquantile(apart, 0.95) < 1e-2  # a few lie where feature grids have kinks
+
+
+def test_memory_is_given_back(tmp_path: Path) -> None:
+    models(tmp_path)
+    on_gpu = NeuralVolume.open(tmp_path / "plain.amgsrn", "cuda")
+    on_gpu.reconstruct_block()
+    del on_gpu
+    gc.collect()
+    kept = torch.cuda.memory_reserved()
+    give_back_memory()
+    assert torch.cuda.memory_reserved() <= kept
+    assert torch.cuda.memory_reserved() - torch.cuda.memory_allocated() < 64 << 20

@@ -8,6 +8,7 @@ from __future__ import annotations
 import nerfacc_on_cpu
 import numpy as np
 import pytest
+import torch
 from rendering_cases import camera_at, models, parallel_camera, transfer_for
 
 from amgsrn_core.rendering import RenderSettings, TransferFunction, make_marcher
@@ -115,6 +116,27 @@ def test_empty_cells_are_not_evaluated(volumes, kind_of_marcher):
         from amgsrn_core.rendering import macro_cells
 
         del macro_cells._known[volume]
+
+
+def test_fewer_rays_are_marched_where_memory_runs_out(volumes, kind_of_marcher):
+    volume = volumes["plain"]
+
+    class Small(NeuralField):
+        failures = 0
+
+        def values(self, points):
+            if len(points) > 10_000:
+                Small.failures += 1
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().values(points)
+
+    camera, transfer = camera_at(volume, 60, 50), high_pass(volume)
+    cells = MacroCells.of_volume(volume)
+    expected, image = (
+        kind_of_marcher(field(volume), cells, transfer, RenderSettings()).march(camera.rays())
+        for field in (NeuralField, Small)
+    )
+    assert Small.failures and np.abs(image - expected).max() < 1e-6
 
 
 def test_opaque_rays_are_left_behind(volumes, marcher_for):

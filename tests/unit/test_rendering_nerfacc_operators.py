@@ -30,6 +30,7 @@ def toolkit(tmp_path: Path, monkeypatch) -> Path:
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "extensions"))
     monkeypatch.setattr(nerfacc_operators.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(nerfacc_operators.torch.version, "cuda", "13.0")
     nerfacc_operators.load.cache_clear()
     yield tmp_path
     nerfacc_operators.load.cache_clear()

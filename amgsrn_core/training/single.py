@@ -27,6 +27,7 @@ from amgsrn_core.errors import (
 )
 from amgsrn_core.memory import physical_memory
 from amgsrn_core.output import replacing
+from amgsrn_core.precision import flattened
 from amgsrn_core.spare import kept_elsewhere
 from amgsrn_core.training.brick import FittedBrick, fit_brick, memory_errors, value_range
 from amgsrn_core.training.checkpoint import CheckpointFile
@@ -123,6 +124,7 @@ def _train(
             volume.refuse_unfit(summary)
         tell(summary.fills.findings(volume.components), told)
         low, high = value_range(block)
+        high = flattened(low, high)
         whole = volume.geometry.resolve()
         record = BrickRecord(whole, whole)
         if start is not None:

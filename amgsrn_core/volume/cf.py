@@ -375,6 +375,8 @@ class Decoder:
             if _is_unpacked(variable, dtype):
                 # Neither the bound nor the products are more exact than their attributes.
                 inexact = 4 * _precision(variable, dtype) * (abs(bound) + abs(self._offset))
+                if self._dtype.kind in "iu":  # but it tells one stored number from the next
+                    inexact = min(inexact, 0.25 * abs(self._scale))
                 stored[side], unpacked[side] = None, bound + (inexact if side else -inexact)
                 continue
             _tell_of_stored_range(variable, name, dtype)

@@ -801,3 +801,12 @@ def test_any_file_reads_as_what_was_stored(case: dict[str, Any], data: st.DataOb
     assert np.array_equal(part.values[0], expected[extent])
     for axis, name in zip(volume.geometry.axes, "zyx"):
         assert np.array_equal(axis.file_coordinates, variables[name][1])
+
+
+def test_bounds_between_two_stored_numbers_tell_them_apart_however_rough_their_type(tmp_path):
+    counts = np.arange(-30, 30, dtype="i2").reshape(3, 4, 5)
+    packing = {"scale_factor": np.float32(2e-5), "add_offset": np.float32(100.5)}
+    bound = np.array([100.49999, 100.50051], "f4")  # in the middle of -1 and 0, and of 25 and 26
+    path = write_netcdf(tmp_path / "a.nc", {"v": field(counts, valid_range=bound, **packing)})
+    valid = open_volume(path).read().valid
+    assert np.array_equal(valid, (counts >= 0) & (counts <= 25))

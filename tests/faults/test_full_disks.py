@@ -202,8 +202,10 @@ def test_what_is_complete_is_finished_from_a_read_only_disk(
 
 
 def test_space_that_gets_short_is_told_in_time(
-    disk: Path, caplog: pytest.LogCaptureFixture
+    disk: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("amgsrn_core.training.fit._PATIENCE_SECONDS", 0.0)
+
     def leave_little() -> None:
         filler = fill(disk)
         os.truncate(filler, filler.stat().st_size - (40 << 10))
@@ -388,7 +390,8 @@ def test_a_full_disk_ends_the_run_where_bricks_find_no_other_place(
     disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on another computer, whose temporary folder nobody here could look into."""
-    source, quick = write_waves(tmp_path / "wave.nc"), {"iterations": 30, "batch": 128}
+    # Long enough for the others to be at it when the first bricks are done.
+    source, quick = write_waves(tmp_path / "wave.nc"), {"iterations": 3000, "batch": 256}
     output = disk / "m.amgsrn"
     observer = At("training", lambda: fill(disk), lambda p: p.bricks is not None and p.bricks.done)
     with monkeypatch.context() as patch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -67,6 +68,11 @@ def refuse_spans(names: Sequence[str], low: np.ndarray, high: np.ndarray) -> Non
                 f"{_SPANS[0]:g} to {_SPANS[1]:g}: mark what is no value as missing, or use other "
                 "units."
             )
+
+
+def is_span(low: float, high: float) -> bool:
+    """Return whether two values are finite, and errors can be computed of what lies between."""
+    return math.isfinite(low) and math.isfinite(high) and high - low < _SPANS[1]
 
 
 def normalise(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -84,6 +85,11 @@ def flattened(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     That may be so in some bricks of a volume, far from where its values are large.
     """
     return np.where(high - low <= _SPANS[0], low, high)
+
+
+def is_span(low: float, high: float) -> bool:
+    """Return whether two values are finite, and errors can be computed of what lies between."""
+    return math.isfinite(low) and math.isfinite(high) and high - low < _SPANS[1]
 
 
 def normalise(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -21,7 +21,7 @@ from amgsrn_core.errors import (
     ConfigurationError,
     VolumeError,
 )
-from amgsrn_core.precision import is_moderate, type_of_ranges
+from amgsrn_core.precision import is_moderate, is_span, type_of_ranges
 from amgsrn_core.volume.geometry import Extent, GridGeometry
 from amgsrn_core.volume.volume import MissingValues, TimeAxis
 
@@ -41,10 +41,6 @@ Domain = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 # A volume with more samples along one axis is not plausible; an index that claims so is damaged.
 _LONGEST_AXIS = 10_000_000
-
-# No number of a volume that can be learned is larger (see amgsrn_core.precision), and neither is
-# anything that is made of a few such.
-_LARGEST_VALUE = 1e160
 
 
 @dataclass(frozen=True)
@@ -467,11 +463,8 @@ class ModelIndex:
 
 
 def _is_range(lows: Sequence[float], highs: Sequence[float]) -> bool:
-    """Return whether each low is at most its high, both and their distance plausible numbers."""
-    return all(
-        low <= high and max(abs(low), abs(high), high - low) <= _LARGEST_VALUE
-        for low, high in zip(lows, highs)
-    )
+    """Return whether each low is at most its high, and a range that errors can be computed of."""
+    return all(low <= high and is_span(low, high) for low, high in zip(lows, highs))
 
 
 def _version(fields: Fields) -> tuple[int, int]:

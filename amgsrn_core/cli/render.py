@@ -19,6 +19,7 @@ from amgsrn_core.rendering import Camera, ProgressiveImage, RenderSettings, Tran
 from amgsrn_core.rendering.colormap import default_transfer, load_colormap
 from amgsrn_core.rendering.png import on_background, write_png
 from amgsrn_core.rendering.settings import mean_spacing
+from amgsrn_core.replacement import maker_of
 from amgsrn_core.spare import write_or_keep
 from amgsrn_core.volume import GridGeometry, Volume, open_volume
 
@@ -136,8 +137,10 @@ def _networks(arguments: argparse.Namespace) -> str:
 def _data(arguments: argparse.Namespace) -> str:
     """Return the file that a model was trained on."""
     name = read_index(arguments.model).source.path
+    # What was reconstructed from the model may have the name of its data.
+    own = f"reconstruct of {Path(arguments.model).name},"
     for folder in (Path(arguments.model).parent, Path()):
-        if (folder / name).exists():
+        if (folder / name).exists() and not maker_of(folder / name).startswith(own):
             return os.fspath(folder / name)
     raise VolumeNotFoundError(
         f"The data of this model, {name}, are not beside it; name their file instead of the model."

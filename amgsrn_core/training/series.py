@@ -34,7 +34,7 @@ from amgsrn_core.config import (
     to_json,
 )
 from amgsrn_core.dispatch.parts import PartsFolder, finish, saving
-from amgsrn_core.errors import ConfigurationError, VolumeError
+from amgsrn_core.errors import ConfigurationError, TrainingError, VolumeError
 from amgsrn_core.output import ensure_writable, failure
 from amgsrn_core.training.claim import claim, refuse_output
 from amgsrn_core.training.history import COLUMNS
@@ -340,6 +340,15 @@ def _assemble(
     steps = [read_index(path) for path in paths]
     lows, highs = zip(*(_range(step) for step in steps))
     low, high = np.min(lows, axis=0), np.max(highs, axis=0)
+    if not np.isfinite(low).all():
+        if any(outcome.missing for outcome in outcomes):
+            raise TrainingError(
+                f"No brick with values could be trained in any of the {len(steps)} time steps."
+            )
+        raise VolumeError(
+            f"'{volume.name}' has no valid value in any of the {len(steps)} time steps: every "
+            f"voxel is missing ({volume.missing.meaning})."
+        )
     each = [
         {
             "psnr": outcome.psnr if math.isfinite(outcome.psnr) else None,

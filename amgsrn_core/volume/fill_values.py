@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-KNOWN: tuple[float, ...] = tuple(
-    sign * float(np.float32(value))
+_WRITTEN: tuple[float, ...] = tuple(
+    sign * value
     for value in (
         9.969209968386869e36,  # NetCDF's default for floating point
         2.0**64,  # NetCDF's default for unsigned 64-bit integers, 2^64 - 2, in float32
@@ -31,6 +31,7 @@ KNOWN: tuple[float, ...] = tuple(
     )
     for sign in (1, -1)
 )
+KNOWN: tuple[float, ...] = tuple(float(np.float32(value)) for value in _WRITTEN)
 """Usual fill values of 1e19 and more, as float32: where all other values are far smaller, they
 are fill values for certain."""
 
@@ -49,6 +50,8 @@ _GAP, _USUAL_GAP = 10.0, 1.0
 _CHUNK_VOXELS = 1 << 22
 _SAMPLE = 2048
 _KNOWN = np.array(KNOWN, dtype=np.float32)
+# Data of double precision have them as they are written, or as they come from float32.
+_KNOWN_DOUBLE = np.array([KNOWN, _WRITTEN])
 _USUAL = np.array(USUAL, dtype=np.float32)
 
 _VALUE, _COUNT, _NEXT = range(3)
@@ -100,7 +103,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class FillSearch:
-    """What a pass over values has found of numbers that may be fill values.
+    """What a pass over values, float32 or float64, has found of numbers that may be fill values.
 
     Attributes
     ----------
@@ -179,34 +182,44 @@ class FillSearch:
 
 
 def written(value: float) -> str:
-    """Return a number in as few digits as tell it from other float32 numbers."""
-    with np.errstate(over="ignore"):
-        single = np.float32(value)
-    return str(single if np.isfinite(single) else value).removesuffix(".0")
+    """Return a number of an array in as few digits as :func:`matches` finds it by."""
+    single = _single(value)
+    is_short = float(single) == value or float(str(single)) == value
+    return str(single if is_short else float(value)).removesuffix(".0")
 
 
 def matches(values: np.ndarray, wanted: Sequence[float]) -> np.ndarray:
-    """Return where an array has one of some values: floating-point numbers as float32."""
+    """Return where an array has one of some values.
+
+    Numbers of double precision are the value itself, or what float32 makes of one with few digits:
+    rounding them would take all that are near 1e9 for 1e9.
+    """
     found = np.zeros(values.shape, dtype=bool)
-    single = _single(values)
     for value in wanted:
-        with np.errstate(over="ignore"):
-            rounded = np.float32(value)
-        if values.dtype.kind == "f" and np.isfinite(rounded):
-            found |= single == rounded
+        rounded = _single(value)
+        if values.dtype.kind == "f" and values.dtype.itemsize > 4:
+            for each in _doubles(value, rounded):
+                found |= values == each
+        elif values.dtype.kind == "f" and np.isfinite(rounded):
+            found |= values == rounded
         elif value in KNOWN:  # an integer beyond 1e19, such as 2^64 - 2
-            found |= single.astype(np.float32) == rounded
+            found |= values.astype(np.float32) == rounded
         else:
             found |= values == value
     return found
 
 
-def _single(values: np.ndarray) -> np.ndarray:
-    """Return floating-point numbers as float32, whole ones as they are."""
-    if values.dtype.kind != "f":
-        return values
-    with np.errstate(over="ignore", invalid="ignore"):
-        return values.astype(np.float32, copy=False)
+def _single(value: float) -> np.float32:
+    with np.errstate(over="ignore"):
+        return np.float32(value)
+
+
+def _doubles(value: float, rounded: np.float32) -> set[float]:
+    """Return the numbers of double precision that a fill value may be stored as."""
+    if float(rounded) in KNOWN:
+        return set(_KNOWN_DOUBLE[:, KNOWN.index(float(rounded))].tolist())
+    few_digits = np.isfinite(rounded) and float(str(rounded)) == value
+    return {value, float(rounded)} if few_digits else {value}
 
 
 def _look(values: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -219,10 +232,11 @@ def _look(values: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.
         return known, ends
     low, high = values.min(), values.max()
     if max(-low, high) >= _SMALLEST_KNOWN:
-        large = _single(values[np.abs(values) >= _SMALLEST_KNOWN])
-        known[:] = [np.count_nonzero(large == each) for each in _KNOWN]
+        large = values[np.abs(values) >= _SMALLEST_KNOWN]
+        marks = _KNOWN_DOUBLE if values.dtype == np.float64 else _KNOWN[None]
+        known[:] = [np.count_nonzero(np.isin(large, each)) for each in marks.T]
         if known.any():
-            values = values[~np.isin(_single(values), _KNOWN)]
+            values = values[~np.isin(values, marks)]
             if not values.size:
                 return known, ends
             low, high = values.min(), values.max()
@@ -254,7 +268,7 @@ def _apart(component: str, ends: np.ndarray) -> list[Finding]:
         # Two values alone are a mask rather than a field.
         if count < 2 or not spread > 0:
             continue
-        is_usual = np.float32(sign * edge) in _USUAL
+        is_usual = _single(sign * edge) in _USUAL
         if beyond - edge > (_USUAL_GAP if is_usual else _GAP) * spread:
             low, high = sorted((sign * beyond, sign * opposite))
             found.append(Finding(component, sign * edge, int(count), False, low, high))

@@ -73,12 +73,12 @@ CLAIMS = {
         lambda index: index["network"].update(width=10**400),
         "width must be at most 1024, not a number of hundreds of digits",
     ),
-    "a range beyond all numbers": (
-        lambda index: index.update(value_maximum=[1e200]),
+    "a range whose squares are endless": (
+        lambda index: index.update(value_maximum=[1e155]),
         "finite range",
     ),
     "a range that is too long": (
-        lambda index: index.update(value_minimum=[-1e160], value_maximum=[1e160]),
+        lambda index: index.update(value_minimum=[-1.7e308], value_maximum=[1.7e308]),
         "finite range",
     ),
     "a volume that its bricks do not fill": (axis(size=1_000_000), "336 voxels, .* 56,000,000"),
@@ -94,6 +94,15 @@ def test_impossible_claims_are_refused(tmp_path, intact, change, words):
         NeuralVolume.open(path, "cpu")
     assert str(path) in str(caught.value) and str(caught.value).endswith(".")
     assert use(path)
+
+
+@pytest.mark.parametrize("limit", [1e39, 1e139])
+def test_ranges_beyond_float32_are_used(tmp_path, intact, limit):
+    path = tmp_path / "model.amgsrn"
+    for kind in ("plain", "imported"):
+        change = {"value_minimum": [-limit], "value_maximum": [limit]}
+        path.write_bytes(changed(intact[kind], lambda index: index.update(change)))  # noqa: B023
+        assert use(path) == []
 
 
 def stretched(index):

@@ -137,6 +137,13 @@ def test_data_that_are_not_there_are_named(capsys, tmp_path, model):
     assert "data.nc" in capsys.readouterr().err
 
 
+def test_a_reconstruction_is_not_taken_for_the_data(capsys, tmp_path, model):
+    (tmp_path / "data.nc").unlink()
+    assert main(["reconstruct", str(model), "-o", str(tmp_path / "data.nc")]) == 0
+    assert main(["render", str(model), "-o", str(tmp_path / "a.png"), "--raw"]) == 1
+    assert "data.nc, are not beside it" in capsys.readouterr().err
+
+
 def test_the_orbit_is_the_originals():
     box = (0, 4, 0, 2, 0, 6)
     for azimuth, polar, direction in (

@@ -294,6 +294,23 @@ def test_constant_empty_and_masked_steps(tmp_path):
     assert model.series.value_minimum == (values[values > -99].min(),)
 
 
+@pytest.mark.parametrize("bricks", [(1, 1, 1), (1, 1, 2)])
+def test_a_series_without_any_value_is_refused(tmp_path, bricks):
+    values = np.full_like(moving(steps=2), -99.0)
+    path = write_moving(tmp_path / "rain.nc", values, _FillValue=np.float32(-99.0))
+    output = tmp_path / "rain.amgsrn"
+    with pytest.raises(VolumeError, match=r"no valid value in any of the 2 time steps.*Fill"):
+        train_series(
+            open_series(path),
+            output,
+            WIND,
+            QUICK,
+            bricks=BrickConfig(bricks=bricks, ghost=1),
+            dispatch=DispatchConfig(workers=1),
+        )
+    assert not output.exists()
+
+
 def test_a_series_has_the_options_of_a_single_training(source, trained, tmp_path):
     output = tmp_path / "small.amgsrn"
     network = dataclasses.replace(WIND, grid_shape=(8, 8, 8))

@@ -20,7 +20,7 @@ from amgsrn_core.config import BrickConfig, DataConfig, DispatchConfig, Training
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.training import train, train_series
 from amgsrn_core.volume import export_volume
-from amgsrn_core.volume.fill_values import KNOWN, USUAL, FillSearch, matches
+from amgsrn_core.volume.fill_values import _WRITTEN, KNOWN, USUAL, FillSearch, matches, written
 from amgsrn_core.volume.masking import masked
 from amgsrn_core.volume.source import open_source
 from amgsrn_core.volume.volume import Block, FieldSummary
@@ -55,6 +55,32 @@ def found(*arrays: np.ndarray) -> list[tuple[float, int, bool]]:
 def test_a_known_fill_value_far_off_is_certain(fill: float) -> None:
     assert found(holed(fill)) == [(fill, 60, True)]
     assert found(holed(fill), warm()) == [(fill, 60, True)]
+
+
+@pytest.mark.parametrize("fill", [*_WRITTEN, *KNOWN])
+def test_a_known_fill_value_of_double_precision_is_certain(fill: float) -> None:
+    values = holed(fill, warm().astype("f8"))
+    summary = FieldSummary.of_nothing(1).with_block(Block(values[None]))
+    (finding,) = summary.fills.findings(["q"])
+    assert (finding.count, finding.is_certain) == (60, True)
+    assert matches(values, summary.fills.certain()).sum() == 60
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("fill", [1e39, -1.7976931348623157e308, -9999.9, 1e15, 123456.789012])
+def test_what_is_told_of_double_precision_finds_the_same(fill: float) -> None:
+    values = holed(fill, warm().astype("f8"))
+    summary = FieldSummary.of_nothing(1).with_block(Block(values[None]))
+    (finding,) = summary.fills.findings(["q"])
+    assert (finding.value, finding.count, finding.is_certain) == (fill, 60, False)
+    assert matches(values, [float(written(finding.value))]).sum() == 60
+
+
+def test_a_fill_value_takes_no_neighbours_that_float32_does_not_tell_from_it() -> None:
+    values = np.array([1e9, 1e9 + 1, 1e9 + 3, -999.9, float(np.float32(-999.9))])
+    assert matches(values, [1e9]).tolist() == [True, False, False, False, False]
+    assert matches(values, [1e9 + 3]).tolist() == [False, False, True, False, False]
+    assert matches(values, [-999.9]).tolist() == [False, False, False, True, True]
 
 
 def test_where_others_are_as_large_a_known_fill_value_is_not_certain() -> None:

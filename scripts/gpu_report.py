@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from amgsrn_core.output import replacing
+from amgsrn_core.replacement import JSON, guard
 
 
 def outcome(case: ElementTree.Element) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def main() -> int:
     """Write the report; return 1 unless something was tested and all of it is right."""
     folder, destination = Path(sys.argv[1]), sys.argv[2]
     found = report(folder)
+    guard(destination, JSON, by="test-gpu")
     with replacing(destination) as temporary:
         temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     outcomes = [test["outcome"] for test in found["tests"]]

@@ -396,10 +396,12 @@ def test_paraviews_programs_get_their_arguments_untouched(monkeypatch):
 
 def test_the_doctor_is_asked(monkeypatch):
     calls = []
-    monkeypatch.setattr("amgsrn_core.cli.doctor.doctor", lambda json=None: calls.append(json) or 1)
+    asked = "amgsrn_core.cli.doctor.doctor"
+    monkeypatch.setattr(asked, lambda json=None, build=False: calls.append((json, build)) or 1)
     assert main(["doctor"]) == 1
     assert main(["doctor", "--json"]) == 1
-    assert calls == [None, "-"]
+    assert main(["doctor", "--build"]) == 1
+    assert calls == [(None, False), ("-", False), (None, True)]
 
 
 TINY = "--grids 2 --features 1 --grid-shape 4,4,4 --layers 1 --width 8 --batch 256"

@@ -70,15 +70,15 @@ def network_argument(
     sizes = [grids * features, *[hidden] * (len(weights) - 1), outputs]
     shapes = [(after, before) for before, after in zip(sizes, sizes[1:])]
     return Network(
-        grids,
-        features,
-        depth,
-        height,
-        width,
-        len(weights) - 1,
-        hidden,
-        outputs,
-        floats(nodes, "nodes", (node_count(grids, features, (depth, height, width)),)),
-        floats(transforms, "transforms", (grids, 3, 4)),
-        pointers(weights, shapes, "weights"),
+        grids=grids,
+        features=features,
+        depth=depth,
+        height=height,
+        width=width,
+        hidden_layers=len(weights) - 1,
+        hidden_width=hidden,
+        outputs=outputs,
+        nodes=floats(nodes, "nodes", (node_count(grids, features, (depth, height, width)),)),
+        transforms=floats(transforms, "transforms", (grids, 3, 4)),
+        weights=pointers(weights, shapes, "weights"),
     )

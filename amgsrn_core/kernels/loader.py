@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +18,8 @@ from amgsrn_core.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
 
-ABI = 4
-"""Version of the C interface that this module speaks."""
+ABI = 5
+"""Version of the C interface that this module speaks; :func:`layout` tells of its structs."""
 
 LIBRARY_VARIABLE = "AMGSRN_KERNELS"
 """Environment variable: the library's path; empty to do without it."""
@@ -32,7 +34,18 @@ _floats = ctypes.c_void_p
 _count = ctypes.c_int64
 
 
-class Network(ctypes.Structure):
+class Struct(ctypes.Structure):
+    """A struct of src/abi.h, which is filled by its fields' names; what is not named is 0."""
+
+    def __init__(self, **values: Any) -> None:
+        names = {field[0] for field in self._fields_}
+        if not values.keys() <= names:
+            unknown = ", ".join(sorted(values.keys() - names))
+            raise TypeError(f"{type(self).__name__} has no field {unknown}.")
+        super().__init__(**values)
+
+
+class Network(Struct):
     """AmgsrnNetwork of src/abi.h."""
 
     _fields_ = [
@@ -45,7 +58,7 @@ class Network(ctypes.Structure):
     ]
 
 
-class Data(ctypes.Structure):
+class Data(Struct):
     """AmgsrnData of src/abi.h."""
 
     _fields_ = [
@@ -58,7 +71,7 @@ class Data(ctypes.Structure):
     ]
 
 
-class Gradients(ctypes.Structure):
+class Gradients(Struct):
     """AmgsrnGradients of src/abi.h."""
 
     _fields_ = [
@@ -71,7 +84,7 @@ class Gradients(ctypes.Structure):
     ]
 
 
-class Adam(ctypes.Structure):
+class Adam(Struct):
     """AmgsrnAdam of src/abi.h."""
 
     _fields_ = [
@@ -85,7 +98,7 @@ class Adam(ctypes.Structure):
     ]
 
 
-class Brick(ctypes.Structure):
+class Brick(Struct):
     """AmgsrnBrick of src/abi.h."""
 
     _fields_ = [
@@ -100,7 +113,7 @@ class Brick(ctypes.Structure):
     ]
 
 
-class Axis(ctypes.Structure):
+class Axis(Struct):
     """AmgsrnAxis of src/abi.h."""
 
     _fields_ = [
@@ -111,7 +124,7 @@ class Axis(ctypes.Structure):
     ]
 
 
-class Volume(ctypes.Structure):
+class Volume(Struct):
     """AmgsrnVolume of src/abi.h."""
 
     _fields_ = [
@@ -124,7 +137,7 @@ class Volume(ctypes.Structure):
     ]
 
 
-class Look(ctypes.Structure):
+class Look(Struct):
     """AmgsrnLook of src/abi.h."""
 
     _fields_ = [
@@ -143,7 +156,7 @@ class Look(ctypes.Structure):
     ]
 
 
-class Rays(ctypes.Structure):
+class Rays(Struct):
     """AmgsrnRays of src/abi.h."""
 
     _fields_ = [
@@ -151,6 +164,35 @@ class Rays(ctypes.Structure):
         *[(name, ctypes.c_void_p) for name in ("origins", "directions", "towards")],
         *[(name, ctypes.c_void_p) for name in ("near", "far", "offset", "first", "samples")],
     ]
+
+
+_STRUCTS = (Network, Data, Gradients, Adam, Brick, Axis, Volume, Look, Rays)
+
+
+def layout() -> str:
+    """Return where fields lie as ctypes has them, in the words of the library's `amgsrn_layout`.
+
+    A line for each struct, "Name bytes", and for each of its fields, "Name.field offset bytes kind"
+    with the kind p (pointer), f (floating), i (whole number), or s (struct) of its elements.
+    """
+    lines = []
+    for struct in _STRUCTS:
+        name = f"Amgsrn{struct.__name__}"
+        lines.append(f"{name} {ctypes.sizeof(struct)}")
+        for field, kind, *_ in struct._fields_:
+            place = getattr(struct, field)
+            lines.append(f"{name}.{field} {place.offset} {place.size} {_kind(kind)}")
+    return "\n".join(lines) + "\n"
+
+
+def _kind(field: Any) -> str:
+    if issubclass(field, ctypes.Array):
+        return _kind(field._type_)
+    if issubclass(field, ctypes.Structure):
+        return "s"
+    if field in (ctypes.c_double, ctypes.c_float):
+        return "f"
+    return "i" if field in (ctypes.c_int32, ctypes.c_int64) else "p"
 
 
 _FUNCTIONS = {
@@ -229,6 +271,10 @@ class KernelLibrary:
             raise OSError(f"{path} is not this package's library") from error
         if abi != ABI:
             raise OSError(f"{path} belongs to another version of this package (build it again)")
+        self._library.amgsrn_layout.restype = ctypes.c_char_p
+        theirs = self._library.amgsrn_layout().decode()
+        if theirs != layout():
+            raise OSError(f"{path} has other structs ({_difference(theirs)}; build it again)")
         self._library.amgsrn_isa.restype = ctypes.c_char_p
         self._library.amgsrn_current_isa.restype = ctypes.c_char_p
         self._library.amgsrn_use_isa.argtypes = [ctypes.c_char_p]
@@ -299,6 +345,13 @@ class KernelLibrary:
         """Call a function of the C interface, without the GIL; arguments are not checked."""
         if getattr(self._library, function)(*arguments) == _OUT_OF_MEMORY:
             raise MemoryError("The kernels could not allocate their working memory.")
+
+
+def _difference(theirs: str) -> str:
+    """Return the first line of a library's layout that is another than here."""
+    pairs = itertools.zip_longest(theirs.splitlines(), layout().splitlines(), fillvalue="nothing")
+    there, here = next((a, b) for a, b in pairs if a != b)
+    return f"{there} instead of {here}"
 
 
 @functools.cache

@@ -83,14 +83,14 @@ class VolumeKernel:
             raise ValueError(f"More than {_MOST_MEMBERS} bricks overlap at one point.")
         axes = [self._axis(*axis) for axis in zip(coordinates, borders, cuts)]
         self._volume = Volume(
-            (Axis * 3)(*axes),
-            self._keep((Brick * len(bricks))(*map(self._brick, bricks))),
-            len(bricks),
-            self._address(starts, np.int64),
-            self._address(members, np.int32),
-            most,
-            len(bricks[0].network.minimum),
-            (ctypes.c_double * 9)(*np.asarray(turn, dtype=np.float64).ravel()),
+            axes=(Axis * 3)(*axes),
+            bricks=self._keep((Brick * len(bricks))(*map(self._brick, bricks))),
+            brick_count=len(bricks),
+            starts=self._address(starts, np.int64),
+            members=self._address(members, np.int32),
+            most_members=most,
+            components=len(bricks[0].network.minimum),
+            turn=(ctypes.c_double * 9)(*np.asarray(turn, dtype=np.float64).ravel()),
         )
 
     def march(self, look: Look, rays: Rays) -> np.ndarray:
@@ -119,16 +119,18 @@ class VolumeKernel:
         size = len(coordinates)
         spacing = (coordinates[-1] - coordinates[0]) / (size - 1)
         uneven = np.abs(coordinates - coordinates[0] - spacing * np.arange(size)).max()
+        is_even = uneven < _EVEN * spacing
+        places = np.interp(borders, np.arange(size), coordinates)
         return Axis(
-            size,
-            coordinates[0],
-            1.0 / spacing,
-            None if uneven < _EVEN * spacing else self._address(coordinates, np.float64),
-            self._address(_table(cuts, size), np.int32),
-            self._address(_table(borders, size), np.int32),
-            self._address(np.interp(borders, np.arange(size), coordinates), np.float64),
-            len(cuts) - 1,
-            len(borders) - 1,
+            size=size,
+            origin=coordinates[0],
+            scale=1.0 / spacing,
+            coordinates=None if is_even else self._address(coordinates, np.float64),
+            blocks=self._address(_table(cuts, size), np.int32),
+            cells=self._address(_table(borders, size), np.int32),
+            borders=self._address(places, np.float64),
+            block_count=len(cuts) - 1,
+            cell_count=len(borders) - 1,
         )
 
     def _brick(self, brick: MarchBrick) -> Brick:
@@ -148,16 +150,16 @@ class VolumeKernel:
         slopes = np.where(fades, 0.5 / np.where(fades, brick.halves, 1.0), 0.0)
         self._kept += [nodes, network.transforms, network.weights, argument, decoder]
         return Brick(
-            ctypes.pointer(argument),
-            decoder.ctypes.data,
-            self._address(minimum, np.float32),
-            self._address(maximum - minimum, np.float32),
-            tuple(brick.first),
-            tuple(2.0 / (brick.last - brick.first)),
-            tuple(size.tolist()),
-            None if brick.valid is None else self._address(brick.valid, np.bool_),
-            tuple(brick.ends.ravel()),
-            tuple(slopes.ravel()),
+            network=ctypes.pointer(argument),
+            decoder=decoder.ctypes.data,
+            minimum=self._address(minimum, np.float32),
+            range=self._address(maximum - minimum, np.float32),
+            first=tuple(brick.first),
+            scale=tuple(2.0 / (brick.last - brick.first)),
+            size=tuple(size.tolist()),
+            valid=None if brick.valid is None else self._address(brick.valid, np.bool_),
+            ends=tuple(brick.ends.ravel()),
+            slopes=tuple(slopes.ravel()),
         )
 
 

@@ -46,15 +46,15 @@ def draw(
     narrow = cells is not None and cells.dtype == torch.int32
     kind = torch.int32 if narrow else torch.int64
     data = Data(
-        components,
-        depth,
-        height,
-        width,
-        floats(values, "values", values.shape),
-        None if cells is None else pointer(cells, "cells", (len(cells),), kind),
-        (depth - 1) * (height - 1) * (width - 1) if cells is None else len(cells),
-        4 if narrow else 8,
-        cubic,
+        components=components,
+        depth=depth,
+        height=height,
+        width=width,
+        values=floats(values, "values", values.shape),
+        cells=None if cells is None else pointer(cells, "cells", (len(cells),), kind),
+        cell_count=(depth - 1) * (height - 1) * (width - 1) if cells is None else len(cells),
+        cell_bytes=4 if narrow else 8,
+        cubic=cubic,
     )
     address = floats(uniform, "uniform", (count, 4))
     points, targets = torch.empty(count, 3), torch.empty(count, components)
@@ -135,12 +135,11 @@ class GradientKernel:
         weight_gradients = [torch.empty(weight.shape) for weight in weights]
         transform_gradient = torch.empty(transforms.shape) if moving else None
         result = Gradients(
-            self._gradients.data_ptr(),
-            self._count,
-            pointers(weight_gradients, [w.shape for w in weights], "gradients"),
-            None if transform_gradient is None else transform_gradient.data_ptr(),
-            errors.data_ptr(),
-            0.0,
+            nodes=self._gradients.data_ptr(),
+            part_stride=self._count,
+            weights=pointers(weight_gradients, [w.shape for w in weights], "gradients"),
+            transforms=None if transform_gradient is None else transform_gradient.data_ptr(),
+            errors=errors.data_ptr(),
         )
         self._library.call(
             "amgsrn_train",
@@ -230,15 +229,16 @@ class GradientKernel:
         inner = (grids, depth, height, width, features)
         network = self._sizes()
         arguments = Adam(
-            floats(nodes, "nodes", (self._count,)),
-            self._gradients.data_ptr(),
-            self._count,
-            floats(mean, "mean", inner),
-            floats(square, "square", inner),
-            rate / (1.0 - betas[0] ** step),
-            *betas,
-            1.0 / math.sqrt(1.0 - betas[1] ** step),
-            epsilon,
+            nodes=floats(nodes, "nodes", (self._count,)),
+            gradients=self._gradients.data_ptr(),
+            part_stride=self._count,
+            mean=floats(mean, "mean", inner),
+            square=floats(square, "square", inner),
+            step_size=rate / (1.0 - betas[0] ** step),
+            beta1=betas[0],
+            beta2=betas[1],
+            square_scale=1.0 / math.sqrt(1.0 - betas[1] ** step),
+            epsilon=epsilon,
         )
         self._library.call(
             "amgsrn_adam", ctypes.byref(network), ctypes.byref(arguments), self._parts
@@ -247,4 +247,4 @@ class GradientKernel:
     def _sizes(self) -> Network:
         """Describe only what the update reads: how large the grids are."""
         grids, features, depth, height, width = self._shape
-        return Network(grids, features, depth, height, width)
+        return Network(grids=grids, features=features, depth=depth, height=height, width=width)

@@ -70,20 +70,21 @@ class NativeMarcher:
     def _march(self, look: Look, rays: Rays) -> np.ndarray:
         samples = Samples.on_rays(rays, self._geometry, self._settings)
         origins, directions = axis_rays(rays, self._geometry)
-        doubles = [
-            np.ascontiguousarray(array, dtype=np.float64)
-            for array in (
-                origins,
-                directions,
-                rays.directions,
-                samples.near,
-                samples.far,
-                samples.offset,
-            )
-        ]
-        counts = [np.ascontiguousarray(a, dtype=np.int64) for a in (samples.first, samples.count)]
-        addresses = [array.ctypes.data for array in (*doubles, *counts)]
-        return self._model.kernel.march(look, KernelRays(len(rays), *addresses))
+        doubles = {
+            "origins": origins,
+            "directions": directions,
+            "towards": rays.directions,
+            "near": samples.near,
+            "far": samples.far,
+            "offset": samples.offset,
+        }
+        counts = {"first": samples.first, "samples": samples.count}
+        arrays = {
+            **{name: np.ascontiguousarray(a, dtype=np.float64) for name, a in doubles.items()},
+            **{name: np.ascontiguousarray(a, dtype=np.int64) for name, a in counts.items()},
+        }
+        addresses = {name: array.ctypes.data for name, array in arrays.items()}
+        return self._model.kernel.march(look, KernelRays(count=len(rays), **addresses))
 
     def _make_look(self, transfer: TransferFunction) -> Look:
         settings = self._settings
@@ -96,26 +97,26 @@ class NativeMarcher:
         component = -1 if settings.component == "magnitude" else int(settings.component)
         empty, maxima = self._model.emptiness(transfer, settings)
         return Look(
-            self._address(empty, np.uint8),
-            None if maxima is None else self._address(maxima, np.float32),
-            settings.step(self._geometry),
-            self._address(seen.table, np.float32),
-            len(seen.table),
-            low,
-            high,
-            transfer.logarithmic,
-            BLENDS[settings.blend],
-            component,
-            settings.shade,
-            self._address(np.array(settings.isovalues), np.float32),
-            len(settings.isovalues),
-            settings.ambient,
-            settings.diffuse,
-            settings.specular,
-            settings.specular_power,
-            1.0 - settings.opacity_limit,
-            self._address(settings.unit_lights(), np.float32),
-            len(settings.lights),
+            empty=self._address(empty, np.uint8),
+            maxima=None if maxima is None else self._address(maxima, np.float32),
+            step=settings.step(self._geometry),
+            table=self._address(seen.table, np.float32),
+            entries=len(seen.table),
+            low=low,
+            high=high,
+            logarithmic=transfer.logarithmic,
+            blend=BLENDS[settings.blend],
+            component=component,
+            shade=settings.shade,
+            isovalues=self._address(np.array(settings.isovalues), np.float32),
+            isovalue_count=len(settings.isovalues),
+            ambient=settings.ambient,
+            diffuse=settings.diffuse,
+            specular=settings.specular,
+            specular_power=settings.specular_power,
+            transmittance_limit=1.0 - settings.opacity_limit,
+            lights=self._address(settings.unit_lights(), np.float32),
+            light_count=len(settings.lights),
         )
 
     def _address(self, array: np.ndarray, kind: type[np.generic]) -> int:

@@ -1,10 +1,10 @@
 """Training: fit networks to volumes, with checkpoints, resuming, history and observers."""
 
+from amgsrn_core.training.entry import train
 from amgsrn_core.training.history import COLUMNS, History
 from amgsrn_core.training.outcome import TrainingOutcome
 from amgsrn_core.training.progress import Command, Observer, Progress
 from amgsrn_core.training.series import train_series
-from amgsrn_core.training.train import train
 
 __all__ = [
     "COLUMNS",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from amgsrn_core.archive.compression import refuse_incompressible
 from amgsrn_core.bricks import Brick, partition
@@ -11,6 +15,9 @@ from amgsrn_core.sizing import measure_brick, networks_for
 from amgsrn_core.training.aspect import matched_network
 from amgsrn_core.training.records import with_usable_records
 from amgsrn_core.volume.volume import Volume
+
+Measure = Callable[[Sequence[Brick]], Sequence[np.ndarray]]
+"""From bricks to what :func:`amgsrn_core.sizing.measure_brick` returns of each, in their order."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +58,46 @@ def plan(
     VolumeError
         The data cannot be read where that is needed to choose the sizes of networks.
     """
+    bricks = bricks or BrickConfig()
+    cut = partition(volume.dims, bricks.counts(volume.dims, volume.n_components), bricks.ghost)
+    planned = plan_for(cut, network, training, storage)
+    return sized(planned, bricks, lambda cut: [measure_brick(volume, brick) for brick in cut])
+
+
+def plan_for(
+    cut: Sequence[Brick],
+    network: NetworkConfig | None,
+    training: TrainingConfig | None,
+    storage: StorageConfig | None,
+) -> Plan:
+    """Return the plan for a partition, with networks of one size; no data are looked at.
+
+    Raises
+    ------
+    ConfigurationError
+        Options contradict each other, or need a package that is not here.
+    """
     network, training = (
         network or NetworkConfig(),
         with_usable_records(training or TrainingConfig()),
     )
-    storage, bricks = storage or StorageConfig(), bricks or BrickConfig()
+    storage = storage or StorageConfig()
     if storage.compress:
         refuse_incompressible(network)
-    cut = partition(volume.dims, bricks.counts(volume.dims, volume.n_components), bricks.ghost)
     if training.match_aspect:
         network = matched_network(network, cut)
-    networks: tuple[NetworkConfig, ...] = ()
-    if bricks.sizes == "complexity" and len(cut) > 1:
-        networks = tuple(networks_for(network, [measure_brick(volume, brick) for brick in cut]))
-    return Plan(network, training, storage, cut, networks)
+    return Plan(network, training, storage, tuple(cut), ())
+
+
+def sized(planned: Plan, bricks: BrickConfig, measure: Measure) -> Plan:
+    """Return a plan of :func:`plan_for` with the sizes of networks that are asked for.
+
+    Parameters
+    ----------
+    measure : callable
+        Called where the sizes depend on the data; see :data:`Measure`.
+    """
+    if bricks.sizes == "equal" or len(planned.bricks) == 1:
+        return planned
+    networks = networks_for(planned.network, measure(planned.bricks))
+    return dataclasses.replace(planned, networks=tuple(networks))

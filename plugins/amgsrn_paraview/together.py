@@ -21,21 +21,22 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from amgsrn_core.archive import Archive
 from amgsrn_core.bricks import Brick, counts_for, partition_piece
-from amgsrn_core.config import BrickConfig, NetworkConfig, TrainingConfig
+from amgsrn_core.config import BrickConfig, TrainingConfig
 from amgsrn_core.dispatch import PREVIEW_POINTS, JobStatus, LiveResult
 from amgsrn_core.dispatch.places import places
 from amgsrn_core.dispatch.run import train_bricks
 from amgsrn_core.dispatch.task import BrickTask, train_brick
 from amgsrn_core.errors import AmgsrnError, ConfigurationError, TrainingError
 from amgsrn_core.output import ensure_writable
-from amgsrn_core.sizing import measure_brick, networks_for
-from amgsrn_core.training.aspect import matched_network
+from amgsrn_core.sizing import measure_brick
 from amgsrn_core.training.claim import refuse_output
 from amgsrn_core.training.outcome import TrainingOutcome
+from amgsrn_core.training.plan import Plan, plan_for, sized
 from amgsrn_core.training.progress import Command, Progress
-from amgsrn_core.training.records import with_usable_records
 from amgsrn_core.volume import Volume
 from amgsrn_core.volume.masking import resolved
 from amgsrn_core.volume.pieces import PieceVolume
@@ -131,8 +132,10 @@ class SharedTraining:
             fills = (*request.data.fill_numbers, *fills)
             joined = join(volume, pieces[rank()], present, fills)
             bricks = _cut(joined, pieces, request.bricks)
-            request = _fitting(request, [brick for _, brick in bricks])
-            networks = _sized(joined, bricks, request)
+            planned = _plan(joined, bricks, request)
+            request = dataclasses.replace(
+                request, network=planned.network, training=planned.training
+            )
         except AmgsrnError as problem:
             self._end("failed", str(problem))
             raise
@@ -141,13 +144,14 @@ class SharedTraining:
             self.status = dataclasses.replace(self.status, state=news.state)
             return news
         restart = request.restart and not all(is_same for _, is_same in heard)
-        return self._lead(joined, bricks, networks, request, restart, report)
+        owners = [owner for owner, _ in bricks]
+        return self._lead(joined, owners, planned, request, restart, report)
 
     def _lead(
         self,
         volume: PieceVolume,
-        bricks: Sequence[tuple[int, Brick]],
-        networks: Sequence[NetworkConfig],
+        owners: Sequence[int],
+        planned: Plan,
         request: Request,
         restart: bool,
         report: Report,
@@ -160,18 +164,18 @@ class SharedTraining:
             self.output = output_of(request.output or own_output(volume.name, digest, request))
             ensure_writable(Path(self.output))
             refuse_output(Path(self.output), volume.source, None, force=False)
-            executor.owners = [owner for owner, _ in bricks]
+            executor.owners = owners
             outcome = train_bricks(
                 volume,
                 Path(self.output),
-                request.network,
-                request.training,
-                request.storage,
-                [brick for _, brick in bricks],
+                planned.network,
+                planned.training,
+                planned.storage,
+                planned.bricks,
                 request.dispatch,
                 restart=restart,
                 observer=_Observer(self, report),
-                networks=networks,
+                networks=planned.networks,
                 executor=executor,
             )
             if outcome.missing:
@@ -369,24 +373,19 @@ def _agree(work: Callable[[], T]) -> list[T]:
     return [result for result, _ in heard]
 
 
-def _fitting(request: Request, bricks: Sequence[Brick]) -> Request:
-    """Return a request whose network suits the bricks, and whose records can be written."""
-    network, training = request.network, with_usable_records(request.training)
-    if training.match_aspect:
-        network = matched_network(network, bricks)
-    return dataclasses.replace(request, network=network, training=training)
+def _plan(volume: PieceVolume, bricks: Sequence[tuple[int, Brick]], request: Request) -> Plan:
+    """Return what the training is going to do; each rank looks at the data of its own bricks."""
+    cut = [brick for _, brick in bricks]
+    options = request.network, request.training, request.storage
+    # Together, because a package may be missing on one computer.
+    planned = _agree(lambda: plan_for(cut, *options))[rank()]
 
+    def measure(cut: Sequence[Brick]) -> list[np.ndarray]:
+        mine = [brick for owner, brick in bricks if owner == rank()]
+        measured = _agree(lambda: [measure_brick(volume, brick) for brick in mine])
+        return list(itertools.chain(*measured))  # bricks are numbered from rank to rank
 
-def _sized(
-    volume: PieceVolume, bricks: Sequence[tuple[int, Brick]], request: Request
-) -> Sequence[NetworkConfig]:
-    """Return the network of each brick, in which each rank looks at its own; none if all equal."""
-    if request.bricks.sizes == "equal":
-        return ()
-    mine = [brick for owner, brick in bricks if owner == rank()]
-    measured = _agree(lambda: [measure_brick(volume, brick) for brick in mine])
-    # Bricks are numbered from rank to rank.
-    return networks_for(request.network, list(itertools.chain(*measured)))
+    return sized(planned, request.bricks, measure)
 
 
 def _cut(

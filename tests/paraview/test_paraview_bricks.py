@@ -74,6 +74,10 @@ def test_ranks_train_their_own_pieces(paraview, tmp_path):
     # What goes wrong on one rank ends all of them, with one sentence.
     assert results["steep"]["state"] == "failed"
     assert results["steep"]["message"].startswith("The values of 'f' go from 0 to")
+    # What cannot be is told before the training, as it is elsewhere.
+    assert results["hash"]["state"] == "failed"
+    assert "Networks with a hash grid cannot be compressed" in results["hash"]["message"]
+    assert not (tmp_path / "hash.amgsrn.parts").exists()
     assert results["failing"]["state"] == "failed"
     assert "Brick 5: Rank 2: Cannot write" in results["failing"]["message"]
     assert sum("Cannot write" in line for line in run.messages) == 1

@@ -87,6 +87,25 @@ def test_another_version_of_the_interface_is_refused(monkeypatch):
 
 
 @needs_kernels
+def test_fields_in_another_order_than_the_library_has_them_are_refused(monkeypatch):
+    swapped = {"low": "high", "high": "low"}
+    fields = [(swapped.get(name, name), kind) for name, kind in loader.Look._fields_]
+    Look = type("Look", (loader.Struct,), {"_fields_": fields})
+    structs = [Look if struct is loader.Look else struct for struct in loader._STRUCTS]
+    monkeypatch.setattr(loader, "_STRUCTS", structs)
+    with pytest.raises(OSError, match=r"AmgsrnLook\.low 40 8 f instead of AmgsrnLook\.high 40 8 f"):
+        KernelLibrary(load().path)
+
+
+def test_structs_are_filled_by_the_names_of_their_fields():
+    assert loader.Network(width=3, grids=2).width == 3
+    with pytest.raises(TypeError, match="Network has no field breadth"):
+        loader.Network(breadth=3)
+    with pytest.raises(TypeError):
+        loader.Network(2, 3)
+
+
+@needs_kernels
 def test_the_environment_chooses_the_instruction_set(fresh):
     slowest = load().isas[-1]
     fresh.setenv("AMGSRN_ISA", slowest)

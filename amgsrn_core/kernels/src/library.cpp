@@ -12,6 +12,7 @@
 
 #include "abi.h"
 #include "kernels.h"
+#include "layout.h"
 #include "pool.h"
 
 #define AMGSRN_API __attribute__((visibility("default")))
@@ -111,7 +112,13 @@ using namespace amgsrn;
 extern "C" {
 
 // Raised whenever a struct or a function below changes its meaning.
-AMGSRN_API int amgsrn_abi() { return 4; }
+AMGSRN_API int amgsrn_abi() { return 5; }
+
+// Where the fields of the structs lie; see layout.h. The text stays.
+AMGSRN_API const char* amgsrn_layout() {
+  static const std::string text = layout();
+  return text.c_str();
+}
 
 // Name of the number-th instruction set that works here, fastest first; null beyond the last.
 AMGSRN_API const char* amgsrn_isa(int number) {

@@ -59,6 +59,8 @@ results["cells"] = state_of(trained(cells, "cells", Iterations=1, Array=["CELLS"
 steep = pv.Calculator(Input=wavelet, Function="exp(200*coordsZ)", ResultArrayName="f")
 results["steep"] = state_of(trained(steep, "steep", Array=["POINTS", "f"]))
 
+results["hash"] = state_of(trained(wavelet, "hash", Encoder="hash", Compress=1))
+
 # A brick of the last rank has no folder to write to; then it has.
 parts = folder / "failing.amgsrn.parts"
 parts.mkdir()

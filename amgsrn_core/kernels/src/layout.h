@@ -1,0 +1,146 @@
+// Where the fields of the C interface's structs lie, as a text that loader.py compares with its own.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <type_traits>
+
+#include "abi.h"
+
+namespace amgsrn {
+
+template <class Field>
+constexpr char kind_of() {
+  using Element = std::remove_all_extents_t<Field>;
+  if (std::is_pointer<Element>::value) return 'p';
+  if (std::is_floating_point<Element>::value) return 'f';
+  return std::is_integral<Element>::value ? 'i' : 's';
+}
+
+#define AMGSRN_STRUCT(type) text += #type " " + std::to_string(sizeof(type)) + "\n"
+#define AMGSRN_FIELD(type, name)                                                       \
+  text += #type "." #name " " + std::to_string(offsetof(type, name)) + " " +           \
+          std::to_string(sizeof(type::name)) + " " + kind_of<decltype(type::name)>() + "\n"
+
+// A line for each struct, "AmgsrnNetwork bytes", and for each of its fields "AmgsrnNetwork.grids
+// offset bytes kind"; the kind of its elements is p (pointer), f, i, or s (struct).
+inline std::string layout() {
+  std::string text;
+  AMGSRN_STRUCT(AmgsrnNetwork);
+  AMGSRN_FIELD(AmgsrnNetwork, grids);
+  AMGSRN_FIELD(AmgsrnNetwork, features);
+  AMGSRN_FIELD(AmgsrnNetwork, depth);
+  AMGSRN_FIELD(AmgsrnNetwork, height);
+  AMGSRN_FIELD(AmgsrnNetwork, width);
+  AMGSRN_FIELD(AmgsrnNetwork, hidden_layers);
+  AMGSRN_FIELD(AmgsrnNetwork, hidden_width);
+  AMGSRN_FIELD(AmgsrnNetwork, outputs);
+  AMGSRN_FIELD(AmgsrnNetwork, nodes);
+  AMGSRN_FIELD(AmgsrnNetwork, transforms);
+  AMGSRN_FIELD(AmgsrnNetwork, weights);
+  AMGSRN_FIELD(AmgsrnNetwork, fast);
+
+  AMGSRN_STRUCT(AmgsrnData);
+  AMGSRN_FIELD(AmgsrnData, components);
+  AMGSRN_FIELD(AmgsrnData, depth);
+  AMGSRN_FIELD(AmgsrnData, height);
+  AMGSRN_FIELD(AmgsrnData, width);
+  AMGSRN_FIELD(AmgsrnData, values);
+  AMGSRN_FIELD(AmgsrnData, cells);
+  AMGSRN_FIELD(AmgsrnData, cell_count);
+  AMGSRN_FIELD(AmgsrnData, cell_bytes);
+  AMGSRN_FIELD(AmgsrnData, cubic);
+
+  AMGSRN_STRUCT(AmgsrnGradients);
+  AMGSRN_FIELD(AmgsrnGradients, nodes);
+  AMGSRN_FIELD(AmgsrnGradients, part_stride);
+  AMGSRN_FIELD(AmgsrnGradients, weights);
+  AMGSRN_FIELD(AmgsrnGradients, transforms);
+  AMGSRN_FIELD(AmgsrnGradients, errors);
+  AMGSRN_FIELD(AmgsrnGradients, loss);
+
+  AMGSRN_STRUCT(AmgsrnAdam);
+  AMGSRN_FIELD(AmgsrnAdam, nodes);
+  AMGSRN_FIELD(AmgsrnAdam, gradients);
+  AMGSRN_FIELD(AmgsrnAdam, part_stride);
+  AMGSRN_FIELD(AmgsrnAdam, mean);
+  AMGSRN_FIELD(AmgsrnAdam, square);
+  AMGSRN_FIELD(AmgsrnAdam, step_size);
+  AMGSRN_FIELD(AmgsrnAdam, beta1);
+  AMGSRN_FIELD(AmgsrnAdam, beta2);
+  AMGSRN_FIELD(AmgsrnAdam, square_scale);
+  AMGSRN_FIELD(AmgsrnAdam, epsilon);
+
+  AMGSRN_STRUCT(AmgsrnBrick);
+  AMGSRN_FIELD(AmgsrnBrick, network);
+  AMGSRN_FIELD(AmgsrnBrick, decoder);
+  AMGSRN_FIELD(AmgsrnBrick, minimum);
+  AMGSRN_FIELD(AmgsrnBrick, range);
+  AMGSRN_FIELD(AmgsrnBrick, first);
+  AMGSRN_FIELD(AmgsrnBrick, scale);
+  AMGSRN_FIELD(AmgsrnBrick, size);
+  AMGSRN_FIELD(AmgsrnBrick, valid);
+  AMGSRN_FIELD(AmgsrnBrick, ends);
+  AMGSRN_FIELD(AmgsrnBrick, slopes);
+
+  AMGSRN_STRUCT(AmgsrnAxis);
+  AMGSRN_FIELD(AmgsrnAxis, size);
+  AMGSRN_FIELD(AmgsrnAxis, origin);
+  AMGSRN_FIELD(AmgsrnAxis, scale);
+  AMGSRN_FIELD(AmgsrnAxis, coordinates);
+  AMGSRN_FIELD(AmgsrnAxis, blocks);
+  AMGSRN_FIELD(AmgsrnAxis, cells);
+  AMGSRN_FIELD(AmgsrnAxis, borders);
+  AMGSRN_FIELD(AmgsrnAxis, block_count);
+  AMGSRN_FIELD(AmgsrnAxis, cell_count);
+
+  AMGSRN_STRUCT(AmgsrnVolume);
+  AMGSRN_FIELD(AmgsrnVolume, axes);
+  AMGSRN_FIELD(AmgsrnVolume, bricks);
+  AMGSRN_FIELD(AmgsrnVolume, brick_count);
+  AMGSRN_FIELD(AmgsrnVolume, starts);
+  AMGSRN_FIELD(AmgsrnVolume, members);
+  AMGSRN_FIELD(AmgsrnVolume, most_members);
+  AMGSRN_FIELD(AmgsrnVolume, components);
+  AMGSRN_FIELD(AmgsrnVolume, turn);
+
+  AMGSRN_STRUCT(AmgsrnLook);
+  AMGSRN_FIELD(AmgsrnLook, empty);
+  AMGSRN_FIELD(AmgsrnLook, maxima);
+  AMGSRN_FIELD(AmgsrnLook, step);
+  AMGSRN_FIELD(AmgsrnLook, table);
+  AMGSRN_FIELD(AmgsrnLook, entries);
+  AMGSRN_FIELD(AmgsrnLook, low);
+  AMGSRN_FIELD(AmgsrnLook, high);
+  AMGSRN_FIELD(AmgsrnLook, logarithmic);
+  AMGSRN_FIELD(AmgsrnLook, blend);
+  AMGSRN_FIELD(AmgsrnLook, component);
+  AMGSRN_FIELD(AmgsrnLook, shade);
+  AMGSRN_FIELD(AmgsrnLook, isovalues);
+  AMGSRN_FIELD(AmgsrnLook, isovalue_count);
+  AMGSRN_FIELD(AmgsrnLook, ambient);
+  AMGSRN_FIELD(AmgsrnLook, diffuse);
+  AMGSRN_FIELD(AmgsrnLook, specular);
+  AMGSRN_FIELD(AmgsrnLook, specular_power);
+  AMGSRN_FIELD(AmgsrnLook, transmittance_limit);
+  AMGSRN_FIELD(AmgsrnLook, lights);
+  AMGSRN_FIELD(AmgsrnLook, light_count);
+
+  AMGSRN_STRUCT(AmgsrnRays);
+  AMGSRN_FIELD(AmgsrnRays, count);
+  AMGSRN_FIELD(AmgsrnRays, origins);
+  AMGSRN_FIELD(AmgsrnRays, directions);
+  AMGSRN_FIELD(AmgsrnRays, towards);
+  AMGSRN_FIELD(AmgsrnRays, near);
+  AMGSRN_FIELD(AmgsrnRays, far);
+  AMGSRN_FIELD(AmgsrnRays, offset);
+  AMGSRN_FIELD(AmgsrnRays, first);
+  AMGSRN_FIELD(AmgsrnRays, samples);
+
+  return text;
+}
+
+#undef AMGSRN_FIELD
+#undef AMGSRN_STRUCT
+
+}  // namespace amgsrn

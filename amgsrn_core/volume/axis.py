@@ -242,6 +242,23 @@ def longitude_turn(values: np.ndarray) -> tuple[np.ndarray, float]:
     return min(choices, key=_excess), lowest
 
 
+def turns_once(values: np.ndarray) -> bool:
+    """Tell whether coordinates of an unknown kind [n] can only be longitudes that jump by a turn.
+
+    Without the jump they are strictly monotonic, and the step over it is like the others.
+    """
+    if len(values) < 3 or not np.isfinite(values).all() or np.ptp(values) > _TURN:
+        return False
+    steps = np.diff(values)
+    jumps = np.abs(steps) > _TURN / 2
+    if jumps.sum() != 1:
+        return False
+    steps[jumps] -= np.sign(steps[jumps]) * _TURN
+    lengths = np.abs(steps)
+    alike = lengths[jumps].max() <= 2 * lengths[~jumps].max()
+    return bool(alike and ((steps > 0).all() or (steps < 0).all()))
+
+
 def _excess(longitudes: np.ndarray) -> float:
     """Return by how many degrees longitudes go beyond -180 to 360."""
     return max(0.0, -_TURN / 2 - longitudes.min()) + max(0.0, longitudes.max() - _TURN)

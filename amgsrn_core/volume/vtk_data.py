@@ -6,6 +6,7 @@ VTK lets x run fastest, so its flat arrays are [z, y, x, component] as they are.
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -13,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from amgsrn_core.errors import VariableNotFoundError, VolumeError
-from amgsrn_core.volume.axis import Axis
+from amgsrn_core.volume.axis import Axis, longitude_turn, turns_once
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.memory import ArrayVolume, component_names
 from amgsrn_core.volume.volume import MissingValues, TimeAxis, require_three_axes
+
+logger = logging.getLogger(__name__)
 
 ASSOCIATIONS = ("point", "cell")
 MISSING = MissingValues("NaN or blanked")
@@ -357,10 +360,41 @@ def _rectilinear_geometry(grid: Any, cells: bool) -> GridGeometry:
 
 def _grid_axis(name: str, array: Any, cells: bool) -> Axis:
     values = to_numpy(array).astype(np.float64).ravel()
+    wrap = None
+    steps = np.diff(values)
+    if not ((steps > 0).all() or (steps < 0).all()):
+        if not turns_once(values):
+            raise VolumeError(_unordered(name, values))
+        # VTK has no units: what a reader of NetCDF hands on is known by its jump alone.
+        jump = int(np.abs(steps).argmax())
+        before, after = values[jump], values[jump + 1]
+        values, wrap = longitude_turn(values)
+        logger.warning(
+            f"The {name} coordinates jump from {before:g} to {after:g} as longitudes do; they are "
+            f"taken for {values.min():g} to {values.max():g}."
+        )
     if cells:
         values = 0.5 * (values[:-1] + values[1:])
     descending = bool(values[0] > values[-1])
-    return Axis(name, values[::-1] if descending else values, descending=descending)
+    coordinates = values[::-1] if descending else values
+    return Axis(name, coordinates, descending=descending, wrap=wrap)
+
+
+def _unordered(name: str, values: np.ndarray) -> str:
+    """Say where coordinates make no axis, and what helps."""
+    if not np.isfinite(values).all():
+        at = int(np.flatnonzero(~np.isfinite(values))[0])
+        return (
+            f"The {name} coordinates of the rectilinear grid are not all finite, the first at "
+            f"index {at}; mend them where the data come from."
+        )
+    steps = np.sign(np.diff(values))
+    at = int(np.flatnonzero(steps != (steps[0] or 1.0))[0])
+    return (
+        f"The {name} coordinates of the rectilinear grid neither ascend nor descend throughout: "
+        f"{values[at]:g} at index {at} is followed by {values[at + 1]:g}; mend them where the data "
+        "come from, or resample to image data."
+    )
 
 
 def _find(dataset: Any, association: str, name: str) -> Any:

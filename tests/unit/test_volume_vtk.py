@@ -411,6 +411,42 @@ def test_points_and_cells_do_not_mix(tmp_path: Path) -> None:
         open_volume(write(data, tmp_path / "a.vti"), ["density", "velocity"])
 
 
+LONGITUDES = {
+    "through 0": ([355, 357, 359, 1, 4], [-5, -3, -1, 1, 4]),
+    "through 180": ([176, 178, -180, -178, -175], [176, 178, 180, 182, 185]),
+    "falling": ([4, 1, 359, 357, 355], [-5, -3, -1, 1, 4]),
+}
+
+
+@pytest.mark.parametrize(("given", "ascending"), LONGITUDES.values(), ids=LONGITUDES)
+def test_longitudes_that_jump_ascend(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, given: list[float], ascending: list[float]
+) -> None:
+    data = grid(given, [2, 3, 5, 7], [-5, 0, 1])
+    for volume in (
+        volume_from_vtk(data, "density"),
+        open_volume(write(data, tmp_path / "a.vtr"), "density"),
+    ):
+        x = volume.geometry.axes[2]
+        assert x.coordinates.tolist() == ascending
+        assert x.file_coordinates.tolist() == given
+        values = np.arange(60).reshape(3, 4, 5) + 1.0
+        falling = ascending[0] % 360 != given[0] % 360
+        assert np.array_equal(volume.read().values[0], values[..., ::-1] if falling else values)
+    assert "jump from" in caplog.text and "as longitudes do" in caplog.text
+    cells = volume_from_vtk(data, "density", "cell").geometry.axes[2].coordinates
+    assert cells.tolist() == (0.5 * (np.array(ascending)[1:] + ascending[:-1])).tolist()
+
+
+@pytest.mark.parametrize(
+    "given", [[0, 1, 3, 2, 9], [0, 1, 1, 2, 3], [0, 359, 0, 359, 0], [350, 355, 60, 65, 70]]
+)
+def test_coordinates_in_no_order_are_refused(given: list[float]) -> None:
+    data = grid(given, [2, 3, 5, 7], [-5, 0, 1])
+    with pytest.raises(VolumeError, match=r"x coordinates .* is followed by .* resample"):
+        volume_from_vtk(data, "density")
+
+
 @pytest.mark.parametrize("data", [None, vtkPolyData()])
 def test_other_data_sets_are_refused(data: Any) -> None:
     with pytest.raises(VolumeError, match="needs image data or a rectilinear grid"):

@@ -40,8 +40,6 @@ from amgsrn_paraview.together import News, SharedTraining
 AUTO, LIVE, BLOCKING = range(3)
 CURRENT, ALL = range(2)
 
-_NOTHING = (0, -1, 0, -1, 0, -1)
-
 _OUTPUT_TYPES = ("vtkImageData", "vtkTable", "vtkMultiBlockDataSet")
 
 
@@ -351,8 +349,8 @@ class AMGSRNTrainer(Algorithm):
         """Ask for this rank's piece, or for the whole volume on the first rank."""
         info = inInfo[0].GetInformationObject(0)
         first, shared = rank() == 0, self._is_shared()
-        wants = first or shared
-        extent = info.Get(Pipeline.WHOLE_EXTENT()) if wants else _NOTHING
+        whole = info.Get(Pipeline.WHOLE_EXTENT())
+        extent = whole if first or shared else _one_cell(whole)
         info.Set(Pipeline.UPDATE_EXTENT(), extent, 6)
         # A source that goes by pieces cuts them from this extent; without bricks ours are not its
         # pieces.
@@ -372,7 +370,7 @@ class AMGSRNTrainer(Algorithm):
         elif rank() == 0:
             shown = self._train_alone(inInfo, step)
         else:
-            shown = self._follow()
+            shown = self._follow(inInfo)
         if rank() == 0:
             self.remark(" ".join(self._notes()))
         if isinstance(shown, News):
@@ -470,9 +468,10 @@ class AMGSRNTrainer(Algorithm):
         tell({"news": News(shown.status.state, shown.model)}, last=True)
         return shown
 
-    def _follow(self) -> News:
+    def _follow(self, inInfo: Any) -> News:
         """On another rank: go along while the first one reads and trains."""
-        timed = TimedInput(self, _NOTHING)
+        whole = inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT())
+        timed = TimedInput(self, _one_cell(whole))
         while "time" in (message := listen()):
             with contextlib.suppress(AmgsrnError):  # the first rank fails as well, and says so
                 timed.at(message["time"])
@@ -557,3 +556,13 @@ class AMGSRNTrainer(Algorithm):
         self.SetProgressText(text)
         self.UpdateProgress(fraction)
         return not self.GetAbortExecute()
+
+
+def _one_cell(whole: VTKExtent) -> VTKExtent:
+    """Return the first cell of an extent: for ranks that need nothing.
+
+    Some readers fail where they are asked for nothing, ParaView's of NetCDF among them; then their
+    rank is not asked to go along, and the first one waits for it for ever.
+    """
+    x, y, z = ((low, min(low + 1, high)) for low, high in zip(whole[0::2], whole[1::2]))
+    return *x, *y, *z

@@ -68,5 +68,8 @@ def test_several_ranks_agree_on_what_is_missing(paraview, tmp_path):
     found = trained(paraview, tmp_path, 2).results
     assert_masked(found["bricks"])
     assert_said(found["bricks"]["message"], *MASKED)
+    # Without bricks the other rank asks for next to nothing: the reader fails at nothing at all.
+    assert_masked(found["alone"])
+    assert_said(found["alone"]["message"], *MASKED)
     assert_masked(found["number"])
     assert found["number"]["message"] == ""

@@ -43,5 +43,6 @@ if ranks == 1:
     results["suspect"] = trained("suspect", array="suspect")
     results["nonsense"] = trained("nonsense", FillValues="nothing")
 else:
+    results["alone"] = trained("alone")
     results["number"] = trained("number", array="suspect", FillValues="-9999", **BRICKS)
 save(**results)

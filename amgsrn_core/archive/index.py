@@ -320,7 +320,7 @@ class ModelIndex:
         gaps = [abs(value - time) for value in self.times] or [0.0]
         return gaps.index(min(gaps))
 
-    @property
+    @functools.cached_property
     def holes(self) -> tuple[int, ...]:
         """Numbers of the bricks that were not trained."""
         return tuple(i for i, brick in enumerate(self.bricks) if brick.state == "missing")

@@ -223,8 +223,8 @@ class ModelIndex:
                 raise ArchiveError("a brick's value range is not finite")
             if brick.state == "constant" and lows != highs:
                 raise ArchiveError("a constant brick has more than one value")
-            shape = self.network_of(brick).grid_shape
-            if self.network_of(brick) != dataclasses.replace(self.network, grid_shape=shape):
+            own = brick.network  # to compare thousands with the model's own takes long
+            if own and own != dataclasses.replace(self.network, grid_shape=own.grid_shape):
                 raise ArchiveError("a brick's 'network' differs in more than its 'grid_shape'")
         if len(self.bricks) % self.steps:
             raise ArchiveError("'bricks' are not equally many for each of 'time.steps'")
@@ -317,7 +317,7 @@ class ModelIndex:
         gaps = [abs(value - time) for value in self.times] or [0.0]
         return gaps.index(min(gaps))
 
-    @property
+    @functools.cached_property
     def holes(self) -> tuple[int, ...]:
         """Numbers of the bricks that were not trained."""
         return tuple(i for i, brick in enumerate(self.bricks) if brick.state == "missing")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -217,18 +219,39 @@ def network_from_state(
     ArchiveError
         If a parameter is missing or its shape contradicts the configuration.
     """
-    network = SceneNetwork(config, minimum, maximum)
-    for name, parameter in network.state_dict().items():
+    parameters = {}
+    for name, shape in parameter_shapes(config, len(minimum)).items():
         if name not in state:
             raise ArchiveError(f"The model lacks the parameter {name}; train or import it again.")
-        value = torch.as_tensor(np.asarray(state[name], dtype=np.float32))
-        if value.shape != parameter.shape:
+        value = np.array(state[name], dtype=np.float32)
+        if value.shape != shape:
             raise ArchiveError(
-                f"The model's parameter {name} has shape {tuple(value.shape)} where its "
-                f"configuration asks for {tuple(parameter.shape)}; the file is inconsistent."
+                f"The model's parameter {name} has shape {value.shape} where its "
+                f"configuration asks for {shape}; the file is inconsistent."
             )
-        parameter.copy_(value)
+        parameters[name] = nn.Parameter(torch.from_numpy(value))
+    network = _twin(_blank(config, len(minimum)), parameters)
+    return network.with_range(*(t.cpu().double().numpy() for t in (minimum, maximum)))
+
+
+@functools.lru_cache(maxsize=1)
+def _blank(config: NetworkConfig, outputs: int) -> SceneNetwork:
+    """Return a network without parameters: a model has thousands alike, and making each is slow."""
+    network = SceneNetwork(config, torch.zeros(outputs), torch.ones(outputs))
+    for module in network.modules():
+        module._parameters = dict.fromkeys(module._parameters)
     return network
+
+
+def _twin(module: Any, parameters: Mapping[str, nn.Parameter], prefix: str = "") -> Any:
+    """Return a module like this one with parameters of its own, by their names in the whole."""
+    twin = copy.copy(module)
+    twin._parameters = {name: parameters.get(prefix + name) for name in module._parameters}
+    twin._modules = {
+        name: _twin(child, parameters, f"{prefix}{name}.")
+        for name, child in module._modules.items()
+    }
+    return twin
 
 
 def constant_network(values: Tensor) -> SceneNetwork:

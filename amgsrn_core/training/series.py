@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from amgsrn_core.archive import (
     BrickRecord,
     ModelIndex,
     OnDemand,
-    load_brick,
     read_index,
     write_archive,
 )
@@ -142,8 +141,7 @@ def train_series(
             return dataclasses.replace(outcomes[-1], path=output, stopped_by=stop.reason)
         try:
             run.ask_before_saving()
-            load = run.bricks(len(planned.bricks))
-            with saving(folder):
+            with saving(folder), run.bricks(len(planned.bricks)) as load:
                 outcome = _assemble(
                     volumes[0], axis, run.paths, outcomes, output, planned, fingerprint, load
                 )
@@ -249,23 +247,26 @@ class _Run:
         """Return whether a step may be stored as differences from the one before."""
         return self._series.series_differences and number % _WHOLE_EVERY > 0
 
-    def bricks(self, count: int) -> OnDemand:
-        """Return the bricks of all steps as they are stored together, `count` of each step."""
-
+    @contextlib.contextmanager
+    def bricks(self, count: int) -> Iterator[OnDemand]:
+        """Give the bricks of all steps as they are stored together, `count` of each step."""
         asking = Asking(self.ask_before_saving)
+        steps = _OpenSteps(self.paths)
 
         def load(number: int) -> dict[str, np.ndarray]:
             asking()
             step, brick = divmod(number, count)
-            stored = load_brick(self.paths[step], brick, decode=False)
+            archive = steps[step]
+            stored = archive.load_brick(brick, decode=False)
             if COMPRESSED in stored and self._may_differ(step):
-                differences = _differences(self.paths[step], self.paths[step - 1], brick)
+                differences = _differences(archive, steps[step - 1], brick)
                 if differences is not None and len(differences) < len(stored[COMPRESSED]):
                     del stored[COMPRESSED]
                     stored[DIFFERENCES] = differences
             return stored
 
-        return OnDemand(len(self.paths) * count, load)
+        with contextlib.closing(steps):
+            yield OnDemand(len(self.paths) * count, load)
 
     def _step_observer(self, number: int) -> Observer:
         def observe(progress: Progress) -> Command:
@@ -273,6 +274,29 @@ class _Run:
             return self._observer(progress)
 
         return observe
+
+
+class _OpenSteps:
+    """The models of a series' steps, one after another: two at most are open at a time.
+
+    A step's bricks are asked for one by one, and opening its file takes as long as they are many.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._open: dict[int, Archive] = {}
+
+    def __getitem__(self, step: int) -> Archive:
+        if step not in self._open:
+            for other in [number for number in self._open if abs(number - step) > 1]:
+                self._open.pop(other).close()
+            self._open[step] = Archive(self._paths[step])
+        return self._open[step]
+
+    def close(self) -> None:
+        """Let go of all files."""
+        while self._open:
+            self._open.popitem()[1].close()
 
 
 def _trainer(
@@ -382,11 +406,10 @@ def _assemble(
     return TrainingOutcome(output, not missing, psnr, seconds, history, COLUMNS, missing)
 
 
-def _differences(path: Path, before: Path, brick: int) -> np.ndarray | None:
+def _differences(step: Archive, before: Archive, brick: int) -> np.ndarray | None:
     """Return a brick packed as differences from the one of another step; None without one."""
-    with Archive(path) as one, Archive(before) as other:
-        numbers, known = one.load_numbers(brick), other.load_numbers(brick)
-        a, b = (file.index.network_of(file.index.bricks[brick]) for file in (one, other))
+    numbers, known = step.load_numbers(brick), before.load_numbers(brick)
+    a, b = (file.index.network_of(file.index.bricks[brick]) for file in (step, before))
     if numbers is None or known is None or a != b:
         return None
     return pack_differences(numbers, known)[DIFFERENCES]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
 from dataclasses import dataclass
 
 import numpy as np
 
-from amgsrn_core.archive import Archive, BrickRecord, load_brick, parameter_shapes, read_index
+from amgsrn_core.archive import Archive, BrickRecord, ModelIndex, parameter_shapes, read_index
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import ConfigurationError
 
@@ -108,18 +110,35 @@ class WarmStart:
 
     def network(self, number: int, network: NetworkConfig) -> StartingNetwork | None:
         """Return the network of a brick; None where the brick has none of this size."""
-        whole = read_index(self.path)
-        last = whole.steps - 1
-        index = whole.at(last)
+        archive, index = _opened(self.path, _version(self.path))
         record = index.bricks[number]
         if record.state != "network":
             return None
-        state = load_brick(self.path, whole.bricks_of(last)[number])
+        state = archive.load_brick(archive.index.bricks_of(archive.index.steps - 1)[number])
         shapes = parameter_shapes(network, len(index.components))
         if any(state[name].shape != shape for name, shape in shapes.items()):
             return None
         low, high = (np.array(values) for values in index.value_range(record))
         return StartingNetwork(state, low, high)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(path: str, version: tuple[int, ...]) -> tuple[Archive, ModelIndex]:
+    """Return a model that is held open, and the index of its last step.
+
+    A worker starts many bricks from it, and its index is as long as they are many. Another
+    `version` of the file is opened anew.
+    """
+    archive = Archive(path)
+    return archive, archive.index.at(archive.index.steps - 1)
+
+
+def _version(path: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except OSError:  # opening it says why
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def planned_iterations(

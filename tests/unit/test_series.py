@@ -21,6 +21,7 @@ from amgsrn_core.archive import (
     ModelIndex,
     load_brick,
     read_index,
+    store,
     verify_archive,
     write_archive,
 )
@@ -37,6 +38,8 @@ from amgsrn_core.config import (
 from amgsrn_core.errors import ArchiveError, ConfigurationError, ResumeError, VolumeError
 from amgsrn_core.rendering.macro_cells import MacroCells
 from amgsrn_core.training import Command, Progress, train, train_series
+from amgsrn_core.training import series as series_module
+from amgsrn_core.training.start import WarmStart
 from amgsrn_core.volume.volume import TimeAxis
 
 WIND = NetworkConfig(grids=2, features=2, grid_shape=(5, 5, 5), layers=1, width=16)
@@ -570,3 +573,54 @@ def test_several_steps_are_chosen(source, wanted, chosen):
 def test_steps_that_are_not_there(source, wanted, complaint):
     with pytest.raises(VolumeError, match=complaint):
         open_series(source, times=wanted)
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[int]:
+    """A list to which every reading of an index adds its number of bricks."""
+    counts: list[int] = []
+    read = store._read_index
+
+    def counting(file):
+        index = read(file)
+        counts.append(len(index.bricks))
+        return index
+
+    monkeypatch.setattr(store, "_read_index", counting)
+    return counts
+
+
+def write_bricks(path: Path, count: int) -> ModelIndex:
+    """Write an untrained model of bricks side by side."""
+    index = small_index(dims=(4, 4, 4 * count))
+    z, y, _ = index.bricks[0].extent
+    cuts = [slice(4 * i, 4 * i + 4) for i in range(count)]
+    index = index.replace(bricks=tuple(BrickRecord((z, y, x), (z, y, x)) for x in cuts))
+    return write_archive(path, index, [small_brick(index, seed) for seed in range(count)])
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_a_model_is_opened_once_for_all_bricks_that_start_from_it(tmp_path, opened, count):
+    path = tmp_path / "start.amgsrn"
+    index = write_bricks(path, count)
+    start = WarmStart(str(path))
+    for number in range(count):
+        found = start.network(number, index.network)
+        expected = small_brick(index, number)["feature_grids"]
+        np.testing.assert_array_equal(found.state["feature_grids"], expected)
+    assert opened == [count]
+    write_bricks(path, count + 1)  # another model there is another one
+    assert start.network(count, index.network) is not None
+    assert opened == [count, count + 1]
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_the_file_of_a_step_is_opened_once_for_all_its_bricks(tmp_path, opened, count):
+    volumes = [volume_from_array(np.zeros((4, 4, 4), np.float32))] * 3
+    run = series_module._Run(volumes, tmp_path, None, DIFFERENT, lambda _: Command.CONTINUE)
+    for path in run.paths:
+        path.parent.mkdir()
+        write_bricks(path, count)
+    with run.bricks(count) as bricks:
+        assert all(len(bricks[number]) for number in range(len(bricks)))
+        assert opened == [count] * 3

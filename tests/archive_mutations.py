@@ -380,7 +380,7 @@ def _tensor(parts: _Parts, random: np.random.Generator) -> None:
     elif choice == 2:
         parts.tensors[other] = parts.tensors[name]
     elif choice == 3:
-        folder, last = name.rsplit("/", 1)
+        folder, _, last = name.rpartition("/")
         names = (
             f"bricks/{random.integers(4)}/{last}", f"{folder}/compressed",
             f"{folder}/compressed_differences", f"{folder}/mask", f"{folder}/macro_cells",

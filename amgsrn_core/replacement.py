@@ -100,10 +100,11 @@ def guard(
         return
     name = "a file" if there is None else there.name
     maker = "an earlier output" if by == "library" else f"an earlier output of this {by}"
-    way = "force" if by == "library" else "--force"
+    # ParaView's trainer has no such option, and the same sentence.
+    way = "force replaces it" if by == "library" else "in the shell --force replaces it"
     raise OutputError(
-        f"Cannot write {path}: there is {name} that is not {maker}; name another file, remove "
-        f"this one, or replace it with {way}."
+        f"Cannot write {path}: there is {name} that is not {maker}; name another file, or "
+        f"remove this one ({way})."
     )
 
 

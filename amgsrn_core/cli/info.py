@@ -103,9 +103,12 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
     yield "model", results["path"]
     yield "variable", _variable(index)
     yield "dims (z, y, x)", " x ".join(map(str, index.dims))
-    x0, x1, y0, y1, z0, z1 = (f"{bound:g}" for bound in index.geometry.bounds)
+    ends = index.geometry.bounds
+    bounds = (
+        f"{axis} {interval(ends[i], ends[i + 1])}" for axis, i in (("x", 0), ("y", 2), ("z", 4))
+    )
     uneven = [axis.name for axis in index.geometry.axes if not axis.is_uniform]
-    yield "bounds", f"x {x0} to {x1}, y {y0} to {y1}, z {z0} to {z1}"
+    yield "bounds", ", ".join(bounds)
     if uneven:
         yield "uneven axes", ", ".join(uneven)
     for name, units, low, high in zip(
@@ -115,11 +118,11 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
     if index.missing is not None and any(brick.masked for brick in index.bricks):
         yield "missing voxels", index.missing.meaning
     if index.time is not None and index.steps > 1:
-        first, last = f"{index.times[0]:g}", f"{index.times[-1]:g} {index.time.units}".rstrip()
-        yield "time steps", f"{index.steps} of {len(index.time.values)}, {first} to {last}"
+        span = interval(index.times[0], index.times[-1], index.time.units)
+        yield "time steps", f"{index.steps} of {len(index.time.values)}, {span}"
     elif index.time is not None:
         step = f"index {index.time.index} of {len(index.time.values)}"
-        yield "time step", f"{step}: {index.time.value:g} {index.time.units}".rstrip()
+        yield "time step", f"{step}: {index.time.value:.10g} {index.time.units}".rstrip()
     yield "bricks" if index.steps == 1 else "bricks of all steps", _bricks(index.bricks)
     yield (
         "network",

@@ -178,6 +178,18 @@ def test_a_training_history_is_a_table(tmp_path, capsys, ocean):
     assert "no training history" in capsys.readouterr().err
 
 
+def test_info_tells_far_times_and_coordinates_apart(capsys, tmp_path):
+    index = small_index((6, 7, 8))
+    geometry = GridGeometry.uniform((6, 7, 8), (4651234.0, 0.0, 0.0), (0.5, 1.0, 1.0))
+    time = TimeAxis((20000101.0, 20000102.0), "day as %Y%m%d.%f", index=1)
+    path = tmp_path / "far.amgsrn"
+    write_archive(path, index.replace(geometry=geometry, time=time), [small_brick(index)])
+    assert main(["info", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "x 4651234 to 4651237.5, y 0 to 6" in out
+    assert "index 1 of 2: 20000102 day as" in out
+
+
 def test_test_measures_what_it_should(capsys, ocean):
     path, data, model = ocean
     result = run_json(capsys, "test", path, "--against", data, "--json", "-", "--device", "cpu")

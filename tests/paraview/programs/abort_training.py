@@ -14,7 +14,7 @@ names = load_plugin()
 trainer = names.AMGSRNTrainer(
     Input=pv.Wavelet(WholeExtent=[-6, 6, -6, 6, -6, 6]),
     OutputFile=str(folder / "wave.amgsrn"),
-    Iterations=2500,
+    Iterations=10000,
     Batch=512,
     Grids=2,
     GridShape=[6, 6, 6],

@@ -117,7 +117,7 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
         block = volume.read(task.record.ghosted)
         if reporter.answer() is Command.STOP:
             return "stopped"
-        summary = FieldSummary.of_nothing(volume.n_components).with_block(block)
+        summary = FieldSummary.of_block(block)
         fills = [dataclasses.asdict(f) for f in summary.fills.findings(volume.components)]
         reporter.beat("preparing")
         fitted = fit_brick(

@@ -41,7 +41,7 @@ def model_of_data(volume: Volume, device: str = "auto", *, backend: str = "auto"
         When the volume cannot be read.
     """
     block = volume.read()
-    summary = FieldSummary.of_nothing(volume.n_components).with_block(block)
+    summary = FieldSummary.of_block(block)
     if not summary.valid_count or (summary.minimum == summary.maximum).all():
         return _without_network(volume, block, summary, device, backend)
     volume.refuse_unfit(summary)

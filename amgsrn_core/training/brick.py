@@ -126,8 +126,7 @@ def fit_brick(
         The training diverged, or (OutOfMemoryError) ran out of memory.
     """
     inner = inner_voxels(record)
-    low, high = value_range(block)
-    high = flattened(low, high)
+    low, high = learned_range(block)
     refuse_spans([f"component {number}" for number in range(len(low))], low, high)
     record = _ranged(record, low, high)
     nothing = FitResult(True, 0, 0.0, History())
@@ -233,6 +232,12 @@ def value_range(block: Block) -> tuple[np.ndarray, np.ndarray]:
     low = block.values.min(axis=axes, where=where, initial=np.inf)
     high = block.values.max(axis=axes, where=where, initial=-np.inf)
     return low.astype(np.float64), high.astype(np.float64)
+
+
+def learned_range(block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """Return the :func:`value_range` without what varies too little to be learned."""
+    low, high = value_range(block)
+    return low, flattened(low, high)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from amgsrn_core.archive import BrickRecord, verify_archive, write_archive
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
 from amgsrn_core.devices import select_device
 from amgsrn_core.dispatch.parts import PartsFolder, finish, saving
+from amgsrn_core.dispatch.places import device_names
 from amgsrn_core.errors import (
     ArchiveError,
     DivergedError,
@@ -27,9 +28,8 @@ from amgsrn_core.errors import (
 )
 from amgsrn_core.memory import physical_memory
 from amgsrn_core.output import replacing
-from amgsrn_core.precision import flattened
 from amgsrn_core.spare import kept_elsewhere
-from amgsrn_core.training.brick import FittedBrick, fit_brick, memory_errors, value_range
+from amgsrn_core.training.brick import FittedBrick, fit_brick, learned_range, memory_errors
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.claim import claim, finished
 from amgsrn_core.training.easing import changes, eased
@@ -113,18 +113,17 @@ def _train(
     observer: Observer,
     told: Told,
 ) -> TrainingOutcome:
-    device = select_device(training.device.split(",")[0], training=True)
+    device = select_device(device_names(training.device)[0], training=True)
     begin = Progress("reading", 0, planned_iterations(training, storage, start))
     with memory_errors(training, device):
         ask(observer, begin, pause=False)
         block = volume.read()
         ask(observer, begin, pause=False)
-        summary = FieldSummary.of_nothing(volume.n_components).with_block(block)
+        summary = FieldSummary.of_block(block)
         if not any_values:
             volume.refuse_unfit(summary)
         tell(summary.fills.findings(volume.components), told)
-        low, high = value_range(block)
-        high = flattened(low, high)
+        low, high = learned_range(block)
         whole = volume.geometry.resolve()
         record = BrickRecord(whole, whole)
         if start is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable, Sequence
 
@@ -51,12 +52,8 @@ def masked(volumes: Sequence[Volume], config: DataConfig) -> list[Volume]:
     volumes = [volume.masking(config.fill_numbers) for volume in volumes]
     if config.fill_values != "known" or not volumes:
         return volumes
-    first = volumes[0]
-    summary = FieldSummary.of_nothing(first.n_components)
-    for volume in volumes:
-        for extent in volume.slabs():
-            summary = summary.with_block(volume.read(extent))
-    values, sentences = resolved(summary, first.components, config)
+    summary = functools.reduce(FieldSummary.merged, (volume.survey() for volume in volumes))
+    values, sentences = resolved(summary, volumes[0].components, config)
     for sentence in sentences:
         logger.warning("%s", sentence)
     return [volume.masking(values) for volume in volumes]

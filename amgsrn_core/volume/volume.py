@@ -8,7 +8,7 @@ import logging
 import math
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -156,6 +156,11 @@ class FieldSummary:
         """Return what is known before the first block."""
         none = np.full(components, math.inf)
         return cls(none, -none, 0, 0, FillSearch.of_nothing(components))
+
+    @classmethod
+    def of_block(cls, block: Block) -> FieldSummary:
+        """Return what a single block tells."""
+        return cls.of_nothing(len(block.values)).with_block(block)
 
     def with_block(self, block: Block) -> FieldSummary:
         """Return what is known after a further block."""
@@ -355,14 +360,6 @@ class Volume(ABC):
         summary = FieldSummary.of_nothing(self.n_components)
         for extent in self.slabs():
             summary = summary.with_block(self.read(extent))
-        return summary
-
-    def summarise(self, blocks: Iterable[Block]) -> FieldSummary:
-        """Return the value range over blocks that together are the volume; see :meth:`check`."""
-        summary = FieldSummary.of_nothing(self.n_components)
-        for block in blocks:
-            summary = summary.with_block(block)
-        self.refuse_unfit(summary)
         return summary
 
     def refuse_unfit(self, summary: FieldSummary) -> None:

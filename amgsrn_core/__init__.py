@@ -15,13 +15,13 @@ _EXPORTS = {
     "NetworkConfig": "amgsrn_core.config",
     "StorageConfig": "amgsrn_core.config",
     "TrainingConfig": "amgsrn_core.config",
-    "NeuralVolume": "amgsrn_core.ensemble",
+    "NeuralVolume": "amgsrn_core.field.neural_volume",
     "open_series": "amgsrn_core.volume",
     "open_volume": "amgsrn_core.volume",
     "volume_from_array": "amgsrn_core.volume",
     "volume_from_vtk": "amgsrn_core.volume",
-    "train": "amgsrn_core.training",
-    "train_series": "amgsrn_core.training",
+    "train": "amgsrn_core.runs",
+    "train_series": "amgsrn_core.runs",
 }
 __all__ = ["__version__", *sorted(_EXPORTS)]
 

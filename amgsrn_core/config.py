@@ -11,15 +11,13 @@ import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from amgsrn_core.bricks import counts_for
 from amgsrn_core.errors import ConfigurationError
-from amgsrn_core.memory import physical_memory
 
 ENCODERS = ("adaptive", "dense", "hash")
 
 HASH_SCHEMES = ("tiny-cuda-nn", "original")
 """Which nodes a hash grid has and where it stores them: as tiny-cuda-nn does, or as the original
-code did in PyTorch; see :mod:`amgsrn_core.hash_levels`."""
+code did in PyTorch; see :mod:`amgsrn_core.model.hash_levels`."""
 
 BACKENDS = ("auto", "torch", "native", "tcnn")
 """`auto` is `native` on a CPU that has the kernels, else `torch`, which on CUDA trains with CUDA
@@ -28,8 +26,6 @@ graphs then. `tcnn` is `torch` with tiny-cuda-nn's decoder, in half precision.""
 _FILL_WORDS = ("auto", "known", "none")
 
 Triple = tuple[int, int, int]
-# Float32 data of a brick, its mask, what training adds, and as much again for everything else.
-_BYTES_PER_VALUE = 16
 
 T = TypeVar("T")
 
@@ -326,21 +322,6 @@ class BrickConfig(Checked):
         "more happens and smaller where less, together no larger (complexity)",
         choices=("equal", "complexity"),
     )
-
-    def counts(self, dims: Triple, components: int = 1) -> Triple:
-        """Return the bricks along z, y, x for a volume of these dims.
-
-        Raises
-        ------
-        ConfigurationError
-            Both options are given.
-        """
-        if self.brick_voxels and self.bricks != (1, 1, 1):
-            raise ConfigurationError("Give either bricks or brick-voxels, not both.")
-        if self.bricks != (1, 1, 1):
-            return self.bricks
-        voxels = self.brick_voxels or physical_memory() // (_BYTES_PER_VALUE * components)
-        return counts_for(dims, voxels)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from amgsrn_core.replacement import Kind, guard
+from amgsrn_core.model.replacement import guard
 from amgsrn_core.volume import Axis, GridGeometry, Volume
+from amgsrn_core.volume.replacement import Kind
 
 LARGEST_SIDE = 256
 ARRAYS = Kind("arrays", (".npz",))

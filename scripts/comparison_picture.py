@@ -17,7 +17,8 @@ from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonDataModel import vtkImageData
 
 from amgsrn_core.errors import AmgsrnError
-from amgsrn_core.replacement import PARAVIEW_PICTURE, guard
+from amgsrn_core.model.replacement import guard
+from amgsrn_core.volume.replacement import PARAVIEW_PICTURE
 
 VIEW_SIZE = (640, 520)
 BACKGROUND = (1.0, 1.0, 1.0)

@@ -16,8 +16,8 @@ import nibabel
 import numpy as np
 
 from amgsrn_core.errors import VolumeError
-from amgsrn_core.output import replacing
-from amgsrn_core.volume.netcdf_library import import_netcdf4
+from amgsrn_core.system.output import replacing
+from amgsrn_core.volume.netcdf.library import import_netcdf4
 
 PACKAGE = "nilearn"
 MEMBER = "nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"

@@ -19,9 +19,10 @@ from amgsrn_core import TrainingConfig, open_volume, train
 from amgsrn_core.cli.parser import parse
 from amgsrn_core.cli.render import BACKGROUND, scene
 from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.model.replacement import guard
 from amgsrn_core.rendering import ProgressiveImage
 from amgsrn_core.rendering.png import on_background, write_png
-from amgsrn_core.replacement import PICTURE, guard
+from amgsrn_core.volume.replacement import PICTURE
 
 TRAINING = TrainingConfig(iterations=1500, batch=32768)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from amgsrn_core.output import replacing
-from amgsrn_core.replacement import JSON, guard
+from amgsrn_core.model.replacement import guard
+from amgsrn_core.system.output import replacing
+from amgsrn_core.volume.replacement import JSON
 
 
 def outcome(case: ElementTree.Element) -> dict[str, Any]:

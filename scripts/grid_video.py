@@ -17,9 +17,10 @@ import paraview.simple as pv
 from amgsrn_paraview import datasets
 
 from amgsrn_core.errors import AmgsrnError
-from amgsrn_core.replacement import FILM, FOLDER, guard
-from amgsrn_core.training.grid_series import series_path
+from amgsrn_core.model.replacement import guard
+from amgsrn_core.training.records.grid_series import series_path
 from amgsrn_core.volume import open_volume
+from amgsrn_core.volume.replacement import FILM, FOLDER
 
 
 def main() -> int:

@@ -10,7 +10,8 @@ import sys
 import paraview.simple as pv
 
 from amgsrn_core.errors import AmgsrnError
-from amgsrn_core.replacement import PARAVIEW_PICTURE, guard
+from amgsrn_core.model.replacement import guard
+from amgsrn_core.volume.replacement import PARAVIEW_PICTURE
 
 SIZE = [1000, 620]
 

@@ -20,15 +20,17 @@ from typing import Any
 from comparison_images import save_image
 from example_volume import VARIABLE, fetch_example
 
-from amgsrn_core.archive import ModelIndex, read_index
 from amgsrn_core.cli.doctor import machine
 from amgsrn_core.config import NetworkConfig, TrainingConfig, to_json
 from amgsrn_core.errors import AmgsrnError
-from amgsrn_core.output import replacing
-from amgsrn_core.replacement import JSON, MODEL, PICTURE, VOLUME, guard
-from amgsrn_core.training import Command, Progress, train
+from amgsrn_core.model import ModelIndex, read_index
+from amgsrn_core.model.replacement import guard
+from amgsrn_core.runs import train
+from amgsrn_core.system.output import replacing
+from amgsrn_core.system.run_folder import parts_folder
+from amgsrn_core.training import Command, Progress
 from amgsrn_core.volume import Volume, open_volume
-from amgsrn_core.workspace import parts_folder
+from amgsrn_core.volume.replacement import JSON, MODEL, PICTURE, VOLUME
 
 HERE = Path(__file__).resolve().parent
 AMGSRN = Path(sys.executable).with_name("amgsrn")

@@ -102,7 +102,7 @@ def measure_inference(size: NetworkConfig, budget: Budget) -> tuple[_Rows, _Rows
     """
     import torch
 
-    from amgsrn_core.point_batches import CPU_POINTS, KERNEL_POINTS
+    from amgsrn_core.field.point_batches import CPU_POINTS, KERNEL_POINTS
 
     random = torch.Generator().manual_seed(0)
     places = 2.0 * torch.rand(budget.points, 3, generator=random) - 1.0

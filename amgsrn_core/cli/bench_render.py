@@ -28,7 +28,7 @@ from amgsrn_core.rendering.colormap import default_transfer
 from amgsrn_core.rendering.settings import mean_spacing
 
 if TYPE_CHECKING:
-    from amgsrn_core.ensemble import NeuralVolume
+    from amgsrn_core.field.neural_volume import NeuralVolume
 
 _SIDE, _SAMPLES = 512, 256
 _DATA_SIDE, _ITERATIONS = 64, 400

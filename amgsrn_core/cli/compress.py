@@ -7,13 +7,13 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 
-from amgsrn_core.archive import ModelIndex, read_index
 from amgsrn_core.cli.options import configuration, variables
 from amgsrn_core.cli.progress import display
 from amgsrn_core.cli.reference import reference_volume
 from amgsrn_core.cli.report import decibels, figure, print_rows, size
 from amgsrn_core.config import StorageConfig
-from amgsrn_core.output import ensure_writable
+from amgsrn_core.model import ModelIndex, read_index
+from amgsrn_core.system.output import ensure_writable
 from amgsrn_core.volume import Volume
 
 
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         reference = _reference(arguments, before)
         reference(0)  # fails at once if it does
 
-    from amgsrn_core.training.archived import compress_model
+    from amgsrn_core.runs.recompression import compress_model
 
     with display("compressing") as shown:
         after = compress_model(

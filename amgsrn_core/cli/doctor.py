@@ -174,7 +174,7 @@ def _numpy() -> Finding:
 
 
 def _netcdf() -> Finding:
-    from amgsrn_core.volume.netcdf_library import import_netcdf4
+    from amgsrn_core.volume.netcdf.library import import_netcdf4
 
     try:
         module = import_netcdf4()
@@ -254,7 +254,7 @@ def _mps() -> Iterator[Finding]:
     """Say what Apple's GPU cannot do in this PyTorch, if anything."""
     import torch
 
-    from amgsrn_core.devices import REMEDY, missing_operator
+    from amgsrn_core.networks.devices import REMEDY, missing_operator
 
     for training, what in ((False, "evaluated"), (True, "trained")):
         if lacking := missing_operator(torch.device("mps"), training=training):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from amgsrn_core.archive import read_index
 from amgsrn_core.cli.options import model_step
 from amgsrn_core.cli.report import print_rows
-from amgsrn_core.interop import export_model
+from amgsrn_core.model import read_index
+from amgsrn_core.original import export_model
 
 
 def run(arguments: argparse.Namespace) -> int:

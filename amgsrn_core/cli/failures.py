@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from amgsrn_core.errors import AmgsrnError, first_sentence, is_device_lost, is_out_of_memory
-from amgsrn_core.output import reason
+from amgsrn_core.system.output import reason
 
 
 class UsageError(Exception):

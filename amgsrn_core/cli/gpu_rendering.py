@@ -13,12 +13,12 @@ import torch
 from amgsrn_core.cli.doctor import NOTE, OK, Finding
 from amgsrn_core.cli.report import figure, size
 from amgsrn_core.config import NetworkConfig
-from amgsrn_core.devices import has_code_for, select_device
 from amgsrn_core.errors import AmgsrnError, first_sentence
-from amgsrn_core.local_rank import local_rank
+from amgsrn_core.networks.devices import has_code_for, select_device
+from amgsrn_core.system.local_rank import local_rank
 
 if TYPE_CHECKING:
-    from amgsrn_core.ensemble import NeuralVolume
+    from amgsrn_core.field.neural_volume import NeuralVolume
     from amgsrn_core.rendering import Marcher, Rays
 
 SPACINGS = (1e-6, 1.0, 1e6)
@@ -182,8 +182,8 @@ def _blobs(device: str, spacing: float) -> NeuralVolume:
 
     Its one feature is the value, and its decoder passes that on.
     """
-    from amgsrn_core.archive import BrickRecord, ModelIndex, SourceRecord, parameter_shapes
-    from amgsrn_core.ensemble import NeuralVolume
+    from amgsrn_core.field.neural_volume import NeuralVolume
+    from amgsrn_core.model import BrickRecord, ModelIndex, SourceRecord, parameter_shapes
     from amgsrn_core.volume.geometry import GridGeometry
 
     nz, ny, nx = _DIMS

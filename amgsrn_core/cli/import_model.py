@@ -6,13 +6,13 @@ import argparse
 import os
 from collections.abc import Iterator
 
-from amgsrn_core.archive import ModelIndex, write_archive
 from amgsrn_core.cli.options import configuration, variables
 from amgsrn_core.cli.report import print_rows, size
 from amgsrn_core.config import ImportConfig
 from amgsrn_core.errors import ConfigurationError
-from amgsrn_core.interop import import_model
-from amgsrn_core.output import ensure_writable
+from amgsrn_core.model import ModelIndex, write_archive
+from amgsrn_core.original import import_model
+from amgsrn_core.system.output import ensure_writable
 from amgsrn_core.volume import open_volume
 
 

@@ -8,10 +8,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from amgsrn_core.archive import Archive, ModelIndex, read_index, verify_archive
-from amgsrn_core.archive.fields import number_to_json
-from amgsrn_core.archive.index import BrickRecord
-from amgsrn_core.backends import backend_name
 from amgsrn_core.cli.options import model_step
 from amgsrn_core.cli.report import (
     decibels,
@@ -24,7 +20,11 @@ from amgsrn_core.cli.report import (
 )
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError
-from amgsrn_core.output import ensure_writable, replacing
+from amgsrn_core.kernels.backend import backend_name
+from amgsrn_core.model import Archive, ModelIndex, read_index, verify_archive
+from amgsrn_core.model.index import BrickRecord
+from amgsrn_core.model.json_fields import number_to_json
+from amgsrn_core.system.output import ensure_writable, replacing
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -19,9 +19,10 @@ from amgsrn_core.cli.report import duration, print_rows
 from amgsrn_core.cli.signals import Stop, stoppable
 from amgsrn_core.cli.virtual_display import ends_with_parent
 from amgsrn_core.errors import AmgsrnError, ConfigurationError, OutputError
-from amgsrn_core.interop.jobs import Folders, Job, read_jobs
-from amgsrn_core.output import reason
-from amgsrn_core.replacement import TEXT, guard
+from amgsrn_core.model.replacement import guard
+from amgsrn_core.original.jobs import Folders, Job, read_jobs
+from amgsrn_core.system.output import reason
+from amgsrn_core.volume.replacement import TEXT
 
 _POLL_SECONDS = 0.2
 
@@ -72,7 +73,7 @@ def _devices(text: str) -> list[str]:
     if len(set(names)) < len(names) or not all(names):
         raise ConfigurationError(f"--devices {text!r} is not a list of different devices.")
     if any(name != "cpu" for name in names):
-        from amgsrn_core.devices import select_device
+        from amgsrn_core.networks.devices import select_device
 
         for name in names:
             select_device(name)

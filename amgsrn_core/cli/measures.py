@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from amgsrn_core.cli.progress import Display, Remaining
-from amgsrn_core.metrics import Metrics, compare
-from amgsrn_core.output import replacing
-from amgsrn_core.replacement import TABLE, VOLUME, Kind
+from amgsrn_core.evaluation.metrics import Metrics, compare
+from amgsrn_core.system.output import replacing
 from amgsrn_core.volume import Block, Extent, Volume, VolumeWriter
+from amgsrn_core.volume.replacement import TABLE, VOLUME, Kind
 
 if TYPE_CHECKING:
-    from amgsrn_core.ensemble import NeuralVolume
+    from amgsrn_core.field.neural_volume import NeuralVolume
 
 _BINS = 256
 _SPEED_POINTS = 1 << 18
@@ -65,7 +65,7 @@ class Measures:
     def compare(self, anyway: bool = False) -> Metrics:
         """Compare every voxel once, and write the error volume and the histogram on the way.
 
-        `anyway`: see :func:`amgsrn_core.metrics.compare`.
+        `anyway`: see :func:`amgsrn_core.evaluation.metrics.compare`.
         """
         model, reference = self._model, self._reference
         same_grid = model.geometry.dims == reference.dims

@@ -6,9 +6,9 @@ import argparse
 import dataclasses
 from typing import Any, TypeVar
 
-from amgsrn_core.archive import ModelIndex
 from amgsrn_core.config import options
 from amgsrn_core.errors import VolumeError
+from amgsrn_core.model import ModelIndex
 from amgsrn_core.volume.open import variable_names
 from amgsrn_core.volume.times import TimeStep, select_time
 

@@ -32,19 +32,10 @@ from amgsrn_core.config import (
     TrainingConfig,
 )
 from amgsrn_core.errors import OutputError
+from amgsrn_core.model.replacement import guard
 from amgsrn_core.rendering.marcher import BACKENDS as MARCHERS
 from amgsrn_core.rendering.settings import RenderSettings
-from amgsrn_core.replacement import (
-    EVENTS,
-    FOLDER,
-    JSON,
-    MODEL,
-    PICTURE,
-    TABLE,
-    VOLUME,
-    Kind,
-    guard,
-)
+from amgsrn_core.volume.replacement import EVENTS, FOLDER, JSON, MODEL, PICTURE, TABLE, VOLUME, Kind
 
 TESTS = (
     "psnr",

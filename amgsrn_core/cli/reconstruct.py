@@ -8,12 +8,12 @@ import os
 
 import numpy as np
 
-from amgsrn_core.archive import read_index
 from amgsrn_core.cli.options import model_step
 from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.report import print_rows, size
 from amgsrn_core.errors import VolumeError
-from amgsrn_core.replacement import mark_of
+from amgsrn_core.model import read_index
+from amgsrn_core.model.replacement import mark_of
 from amgsrn_core.volume import GridGeometry, VolumeWriter
 
 
@@ -38,7 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
         dtype=series.value_dtype,
     )
 
-    from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once
+    from amgsrn_core.field.neural_volume import (
+        NeuralVolume,  # PyTorch, after all that can fail at once
+    )
 
     model = NeuralVolume.open(
         arguments.model, arguments.device, backend=arguments.backend, verify=True

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from amgsrn_core.archive import ModelIndex
 from amgsrn_core.errors import ConfigurationError, VariableNotFoundError, VolumeError
+from amgsrn_core.model import ModelIndex
 from amgsrn_core.volume import GridGeometry, TimeAxis, Volume, open_volume
 from amgsrn_core.volume.times import TimeStep
 

@@ -9,19 +9,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from amgsrn_core.archive import ModelIndex, read_index
 from amgsrn_core.cli.options import configuration, model_step, variables
 from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.report import figure, prepare_report, write_report
 from amgsrn_core.errors import ConfigurationError, VolumeNotFoundError
-from amgsrn_core.output import ensure_writable
+from amgsrn_core.model import ModelIndex, read_index
 from amgsrn_core.rendering import Camera, ProgressiveImage, RenderSettings, TransferFunction
 from amgsrn_core.rendering.colormap import default_transfer, load_colormap
 from amgsrn_core.rendering.png import on_background, write_png
 from amgsrn_core.rendering.settings import mean_spacing
-from amgsrn_core.replacement import maker_of
-from amgsrn_core.spare import write_or_keep
+from amgsrn_core.system.output import ensure_writable
+from amgsrn_core.system.spare import write_or_keep
 from amgsrn_core.volume import GridGeometry, Volume, open_volume
+from amgsrn_core.volume.replacement import maker_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,7 +108,9 @@ def _of_model(arguments: argparse.Namespace) -> tuple[GridGeometry, Marcher]:
     settings = _settings(arguments, index.geometry, len(index.components))
     transfer = _transfer(arguments, settings, index)
 
-    from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once
+    from amgsrn_core.field.neural_volume import (
+        NeuralVolume,  # PyTorch, after all that can fail at once
+    )
     from amgsrn_core.rendering import make_marcher
 
     model = NeuralVolume.open(arguments.model, arguments.device, backend=_networks(arguments)).at(

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from amgsrn_core.output import ensure_writable, json_text, replacing
-from amgsrn_core.output import size as size
+from amgsrn_core.system.output import ensure_writable, json_text, replacing
+from amgsrn_core.system.output import size as size
 
 
 def prepare_report(destination: str | None) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from amgsrn_core.archive import read_index
-from amgsrn_core.archive.fields import number_to_json
 from amgsrn_core.cli.measures import Measures, output_files
 from amgsrn_core.cli.options import model_step, names, variables
 from amgsrn_core.cli.parser import DEFAULT_TESTS, TESTS
@@ -24,9 +22,11 @@ from amgsrn_core.cli.report import (
     write_report,
 )
 from amgsrn_core.errors import ConfigurationError, NoRoomError, OutputError
-from amgsrn_core.metrics import Metrics
-from amgsrn_core.output import ensure_writable, reason
-from amgsrn_core.replacement import guard, mark_of
+from amgsrn_core.evaluation.metrics import Metrics
+from amgsrn_core.model import read_index
+from amgsrn_core.model.json_fields import number_to_json
+from amgsrn_core.model.replacement import guard, mark_of
+from amgsrn_core.system.output import ensure_writable, reason
 from amgsrn_core.volume import Volume
 
 # Tests that leave files.
@@ -48,7 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
         folder = _folder(arguments)
         _refuse_files(folder, tests, volume, arguments)
 
-    from amgsrn_core.ensemble import NeuralVolume  # PyTorch, after all that can fail at once
+    from amgsrn_core.field.neural_volume import (
+        NeuralVolume,  # PyTorch, after all that can fail at once
+    )
 
     model = NeuralVolume.open(
         arguments.model, arguments.device, backend=arguments.backend, verify=True

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from amgsrn_core.archive import read_index
 from amgsrn_core.cli.failures import Interrupted
 from amgsrn_core.cli.options import configuration, variables
 from amgsrn_core.cli.progress import Display, display
@@ -24,14 +23,16 @@ from amgsrn_core.config import (
     TrainingConfig,
 )
 from amgsrn_core.errors import TrainingError
-from amgsrn_core.output import ensure_writable
+from amgsrn_core.model import read_index
+from amgsrn_core.system.output import ensure_writable
+from amgsrn_core.system.run_folder import usable_parts
 from amgsrn_core.volume import open_series, open_volume
 from amgsrn_core.volume.masking import masked
 from amgsrn_core.volume.times import names_several
-from amgsrn_core.workspace import usable_parts
 
 if TYPE_CHECKING:
-    from amgsrn_core.training import Command, Progress, TrainingOutcome
+    from amgsrn_core.runs import TrainingOutcome
+    from amgsrn_core.training import Command, Progress
 
 
 _NAMED_BRICKS = 5
@@ -77,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     if outcome.missing:
         raise TrainingError(_missing(outcome))
     if not outcome.completed:
-        from amgsrn_core.training.outcome import stopped_text
+        from amgsrn_core.runs.outcome import stopped_text
 
         parts = usable_parts(output, arguments.parts)
         kept = f"the work so far is kept in {parts}" if parts.exists() else "nothing was done yet"
@@ -93,10 +94,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _fit(several: bool) -> Callable[..., TrainingOutcome]:
     """Import, which takes seconds, what trains a volume or several time steps."""
     if several:
-        from amgsrn_core.training import train_series
+        from amgsrn_core.runs import train_series
 
         return train_series
-    from amgsrn_core.training import train
+    from amgsrn_core.runs import train
 
     return train
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from amgsrn_core.hash_levels import HashLevel
+from amgsrn_core.model.hash_levels import HashLevel
 
 # A node's hash: its coordinates times these primes, joined by exclusive or (Müller et al.).
 _PRIMES = (1, 2654435761, 805459861)

@@ -144,7 +144,7 @@ def weight_list(weights: Sequence[Tensor]) -> Tensor:
     """Return matrices [out, in] as tiny-cuda-nn's list; gradients find the way back.
 
     Columns of the first matrix and rows of the last are padded with zeros to multiples of 16; see
-    :func:`amgsrn_core.interop.decoder.list_from_matrices`.
+    :func:`amgsrn_core.original.decoder.list_from_matrices`.
     """
     first, last = weights[0], weights[-1]
     first = functional.pad(first, (0, _missing(first.shape[1])))

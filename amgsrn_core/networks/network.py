@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from amgsrn_core.archive.shapes import levels_of, parameter_shapes
-from amgsrn_core.backends import native_library
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError, ConfigurationError
+from amgsrn_core.kernels.backend import native_library
 from amgsrn_core.kernels.inference import Evaluator
 from amgsrn_core.kernels.loader import Network
+from amgsrn_core.model.shapes import levels_of, parameter_shapes
 from amgsrn_core.networks import reference
 from amgsrn_core.networks.encoders import hash_encode, positional_terms
 from amgsrn_core.networks.products import products

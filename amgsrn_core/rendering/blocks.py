@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amgsrn_core.point_batches import PointBatches
+from amgsrn_core.field.point_batches import PointBatches
 from amgsrn_core.rendering.camera import Rays
 from amgsrn_core.rendering.field import Field, is_even
-from amgsrn_core.rendering.macro_cells import MacroCells
+from amgsrn_core.rendering.occupancy import MacroCells
 from amgsrn_core.rendering.reference import Look, cut_steps
 from amgsrn_core.rendering.samples import Samples, axis_rays
 from amgsrn_core.rendering.settings import RenderSettings

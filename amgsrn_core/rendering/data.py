@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amgsrn_core.archive import BrickRecord, ModelIndex
 from amgsrn_core.config import NetworkConfig, Triple, option
-from amgsrn_core.ensemble import NeuralVolume
-from amgsrn_core.macro_cells import voxel_cells
+from amgsrn_core.field.macro_cells import voxel_cells
+from amgsrn_core.field.neural_volume import NeuralVolume
+from amgsrn_core.model import BrickRecord, ModelIndex
 from amgsrn_core.training.sampling import normalised_values
 from amgsrn_core.volume import Block, FieldSummary, Volume
 

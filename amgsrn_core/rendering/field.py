@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amgsrn_core.blending import Blend
-from amgsrn_core.device_field import DeviceField
-from amgsrn_core.ensemble import NeuralVolume
+from amgsrn_core.field.blending import Blend
+from amgsrn_core.field.device_field import DeviceField
+from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import GridGeometry

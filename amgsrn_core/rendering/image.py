@@ -13,7 +13,7 @@ from amgsrn_core.rendering.cost import CallCost
 from amgsrn_core.rendering.marcher import Marcher, make_marcher
 
 if TYPE_CHECKING:
-    from amgsrn_core.ensemble import NeuralVolume
+    from amgsrn_core.field.neural_volume import NeuralVolume
     from amgsrn_core.rendering.settings import RenderSettings
     from amgsrn_core.rendering.transfer import TransferFunction
 

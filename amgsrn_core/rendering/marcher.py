@@ -9,7 +9,7 @@ import numpy as np
 from amgsrn_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from amgsrn_core.ensemble import NeuralVolume
+    from amgsrn_core.field.neural_volume import NeuralVolume
     from amgsrn_core.rendering.camera import Rays
     from amgsrn_core.rendering.settings import RenderSettings
     from amgsrn_core.rendering.transfer import TransferFunction
@@ -85,7 +85,7 @@ def make_marcher(
             "Rendering needs double precision, which the device mps lacks; use device cpu or auto."
         )
     # PyTorch is imported when something is rendered.
-    from amgsrn_core.backends import native_library
+    from amgsrn_core.kernels.backend import native_library
     from amgsrn_core.rendering.units import in_view_units
 
     volume, transfer, settings = in_view_units(volume, transfer, settings)
@@ -108,11 +108,11 @@ def make_marcher(
         )
     if backend == "torch" or settings.blend != "composite":
         return TorchMarcher(field, transfer, settings)
-    from amgsrn_core.rendering.macro_cells import MacroCells
+    from amgsrn_core.rendering.occupancy import MacroCells
 
     cells = MacroCells.of_volume(volume)
     if has_operators:
-        from amgsrn_core.rendering.nerf import NerfaccMarcher
+        from amgsrn_core.rendering.nerfacc_marcher import NerfaccMarcher
 
         return NerfaccMarcher(field, cells, transfer, settings)
     from amgsrn_core.rendering.blocks import BlockMarcher

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from amgsrn_core.ensemble import NeuralVolume
+from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.loader import Look
 from amgsrn_core.kernels.loader import Rays as KernelRays
 from amgsrn_core.kernels.march import BLENDS, MarchBrick, VolumeKernel
 from amgsrn_core.rendering.camera import Rays
-from amgsrn_core.rendering.macro_cells import MacroCells
+from amgsrn_core.rendering.occupancy import MacroCells
 from amgsrn_core.rendering.samples import Samples, axis_rays
 from amgsrn_core.rendering.settings import RenderSettings
 from amgsrn_core.rendering.transfer import TransferFunction

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from amgsrn_core.errors import ConfigurationError, first_sentence
-from amgsrn_core.workspace import try_lock
+from amgsrn_core.system.run_folder import try_lock
 
 _log = logging.getLogger(__name__)
 

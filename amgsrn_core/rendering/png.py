@@ -8,8 +8,9 @@ import zlib
 
 import numpy as np
 
-from amgsrn_core.output import replacing
-from amgsrn_core.replacement import PICTURE, guard
+from amgsrn_core.model.replacement import guard
+from amgsrn_core.system.output import replacing
+from amgsrn_core.volume.replacement import PICTURE
 
 _RGB = 2
 

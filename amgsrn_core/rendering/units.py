@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 
-from amgsrn_core.ensemble import NeuralVolume
-from amgsrn_core.precision import type_of_ranges
+from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.rendering.settings import RenderSettings
 from amgsrn_core.rendering.transfer import TransferFunction
+from amgsrn_core.volume.precision import type_of_ranges
 
 # Entries of a table over the field's range in place of a logarithmic one.
 _ENTRIES = 4096

@@ -9,15 +9,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from amgsrn_core.backends import native_library
 from amgsrn_core.config import TrainingConfig
+from amgsrn_core.kernels.backend import native_library
 from amgsrn_core.kernels.training import draw
-from amgsrn_core.training.sampling import (
-    PointSampler,
-    TrainingData,
-    cubic_targets,
-    linear_targets,
-)
+from amgsrn_core.networks.interpolation import cubic_targets, linear_targets
+from amgsrn_core.training.sampling import PointSampler, TrainingData
 
 # So many batches may be on their way to a GPU: with a CUDA graph the host is hundreds of iterations
 # ahead of it, and each batch on its way keeps pinned memory.

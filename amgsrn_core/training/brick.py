@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from amgsrn_core.archive import BrickRecord
-from amgsrn_core.archive.cells import coarser_cells
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import (
     AmgsrnError,
@@ -22,11 +20,12 @@ from amgsrn_core.errors import (
     is_device_lost,
     is_out_of_memory,
 )
-from amgsrn_core.macro_cells import network_cells
+from amgsrn_core.field.macro_cells import network_cells
+from amgsrn_core.model import BrickRecord
+from amgsrn_core.model.cell_codes import coarser_cells
 from amgsrn_core.networks import SceneNetwork, initial_network, network_from_state
-from amgsrn_core.precision import flattened, is_moderate, refuse_spans
 from amgsrn_core.training.checkpoint import CheckpointFile
-from amgsrn_core.training.compression import Packed, compressed
+from amgsrn_core.training.compressing.compression import Packed, compressed
 from amgsrn_core.training.fit import FitResult, fit
 from amgsrn_core.training.history import History, psnr_of
 from amgsrn_core.training.placement import place_grids
@@ -40,10 +39,11 @@ from amgsrn_core.training.progress import (
     unobserved,
 )
 from amgsrn_core.training.quality import FitQuality, measure
-from amgsrn_core.training.records import Records
+from amgsrn_core.training.records.records import Records
 from amgsrn_core.training.sampling import TrainingData, prepare
-from amgsrn_core.training.start import StartingNetwork, WarmStart
+from amgsrn_core.training.warm_start import StartingNetwork, WarmStart
 from amgsrn_core.volume.geometry import Extent
+from amgsrn_core.volume.precision import flattened, is_moderate, refuse_spans
 from amgsrn_core.volume.volume import Block
 
 _SEEDS = 2**31

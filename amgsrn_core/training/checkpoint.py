@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from amgsrn_core.errors import NoRoomError, OutputError
-from amgsrn_core.output import failure, replacing
-from amgsrn_core.spare import forget_elsewhere, keep_elsewhere, kept_elsewhere
+from amgsrn_core.system.output import failure, replacing
+from amgsrn_core.system.spare import forget_elsewhere, keep_elsewhere, kept_elsewhere
 
 _log = logging.getLogger(__name__)
 

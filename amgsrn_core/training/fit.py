@@ -20,7 +20,7 @@ from amgsrn_core.training.progress import (
     after_pause,
     unobserved,
 )
-from amgsrn_core.training.records import Records
+from amgsrn_core.training.records.records import Records
 from amgsrn_core.training.sampling import TrainingData
 from amgsrn_core.training.schedule import rates
 from amgsrn_core.training.step import make_step

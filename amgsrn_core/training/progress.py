@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from amgsrn_core.archive import ModelIndex
+    from amgsrn_core.model import ModelIndex
     from amgsrn_core.networks import SceneNetwork
     from amgsrn_core.training.history import History
 
@@ -73,7 +73,7 @@ class PartialModel:
     ----------
     index : ModelIndex
     load_brick : callable
-        Returns the tensors of a brick by its number; see :meth:`amgsrn_core.archive.Archive`.
+        Returns the tensors of a brick by its number; see :meth:`amgsrn_core.model.Archive`.
     """
 
     index: ModelIndex

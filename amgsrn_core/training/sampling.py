@@ -6,16 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
-from amgsrn_core.networks.products import products
-from amgsrn_core.precision import normalise
 from amgsrn_core.training.draws import HashedNumbers
+from amgsrn_core.volume.precision import normalise
 from amgsrn_core.volume.volume import Block
-
-# Points interpolated at a time: their 64 neighbours each then stay in a processor's cache.
-_CUBIC_CHUNK = 8192
 
 # The mask of a volume needs data around every sampled cell: one ring of voxels for trilinear
 # targets, two for cubic ones.
@@ -160,70 +155,6 @@ class HashedSampler(PointSampler):
     def uniform(self, number: int | Tensor) -> Tensor:
         """Return the random numbers of a batch, [N, 4] in [0, 1)."""
         return self._numbers.batch(torch.as_tensor(number, device=self._first.device))
-
-
-def linear_targets(values: Tensor, local: Tensor) -> Tensor:
-    """Interpolate trilinearly: values [C, D, H, W] at local points [N, 3] give [N, C]."""
-    sampled = functional.grid_sample(values[None], local[None, None, None], align_corners=True)
-    return sampled.reshape(len(values), len(local)).t()
-
-
-def cubic_targets(values: Tensor, index: Tensor) -> Tensor:
-    """Interpolate with Catmull-Rom splines (Keys, IEEE TASSP 29(6), 1981, with a = -1/2).
-
-    They pass through the voxels like trilinear interpolation, but without its kinks there, which
-    a smooth network cannot follow; beyond the faces the data are continued linearly.
-
-    Parameters
-    ----------
-    values : Tensor [C, D, H, W]
-    index : Tensor [N, 3]
-        Voxel coordinates x, y, z inside the block.
-
-    Returns
-    -------
-    Tensor [N, C]
-    """
-    if index.device.type == "cpu" and len(index) > _CUBIC_CHUNK:
-        return torch.cat([_cubic(values, part) for part in index.split(_CUBIC_CHUNK)])
-    return _cubic(values, index)
-
-
-def _cubic(values: Tensor, index: Tensor) -> Tensor:
-    sizes = tuple(reversed(values.shape[1:]))
-    (x, wx), (y, wy), (z, wz) = (_cubic_axis(index[:, k], sizes[k]) for k in range(3))
-    width, height = sizes[:2]
-    rows = (z[:, :, None] * height + y[:, None, :]) * width
-    weights = wz[:, :, None] * wy[:, None, :]
-    flat = (rows[:, :, :, None] + x[:, None, None, :]).reshape(-1)
-    count = len(index)
-    columns = []
-    for component in values:
-        gathered = component.reshape(-1).take(flat).view(count, 16, 4)
-        with products():
-            along_x = torch.bmm(gathered, wx[:, :, None])
-            columns.append(torch.bmm(weights.view(count, 1, 16), along_x).view(count))
-    return torch.stack(columns, 1)
-
-
-def _cubic_axis(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Return the four neighbours' indices and weights, both [N, 4], along one axis."""
-    base = position.floor().clamp(0, size - 2)
-    t = position - base
-    t2, t3 = t * t, t * t * t
-    before = -0.5 * t + t2 - 0.5 * t3
-    first = 1.0 - 2.5 * t2 + 1.5 * t3
-    second = 0.5 * t + 2.0 * t2 - 1.5 * t3
-    after = 0.5 * (t3 - t2)
-    # A neighbour beyond a face is 2 * face - inner; its weight goes to those two.
-    low, high = base < 0.5, base > size - 2.5
-    lost = torch.where(low, before, torch.zeros_like(before))
-    before, first, second = before - lost, first + 2.0 * lost, second - lost
-    lost = torch.where(high, after, torch.zeros_like(after))
-    after, second, first = after - lost, second + 2.0 * lost, first - lost
-    offsets = torch.arange(-1, 3, device=position.device)
-    neighbours = (base.long()[:, None] + offsets).clamp(0, size - 1)
-    return neighbours, torch.stack([before, first, second, after], 1)
 
 
 def _cells_with_data(valid: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from amgsrn_core.backends import native_library
 from amgsrn_core.config import TrainingConfig
+from amgsrn_core.kernels.backend import native_library
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.training.graph_step import GraphStep
 from amgsrn_core.training.native_step import NativeStep

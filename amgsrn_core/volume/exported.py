@@ -16,10 +16,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from amgsrn_core.errors import OutputError, VariableNotFoundError, VolumeError, VolumeNotFoundError
-from amgsrn_core.output import reason, replacing
+from amgsrn_core.system.output import reason, replacing
 from amgsrn_core.volume.array_file import ArrayFile
 from amgsrn_core.volume.geometry import GridGeometry
-from amgsrn_core.volume.memory import ArrayVolume
+from amgsrn_core.volume.in_memory import ArrayVolume
 from amgsrn_core.volume.times import TimeStep, select_time
 from amgsrn_core.volume.volume import Block, MissingValues, TimeAxis, Volume
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from amgsrn_core.errors import VolumeError, VolumeNotFoundError
 from amgsrn_core.volume.exported import open_exported
-from amgsrn_core.volume.netcdf import netcdf_names, open_netcdf
+from amgsrn_core.volume.netcdf.reader import netcdf_names, open_netcdf
 from amgsrn_core.volume.times import TimeStep, select_times
 from amgsrn_core.volume.volume import Volume
-from amgsrn_core.volume.vtk_file import open_vtk_file, vtk_names
-from amgsrn_core.volume.vtk_xml import vtk_file_kind
+from amgsrn_core.volume.vtk.reader import open_vtk_file, vtk_names
+from amgsrn_core.volume.vtk.xml import vtk_file_kind
 
 NETCDF = "NetCDF"
 

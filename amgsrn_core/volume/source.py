@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from amgsrn_core.volume.memory import ArrayVolume
+from amgsrn_core.volume.in_memory import ArrayVolume
 from amgsrn_core.volume.open import open_volume
 from amgsrn_core.volume.pieces import PieceVolume
 from amgsrn_core.volume.volume import Volume

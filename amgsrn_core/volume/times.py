@@ -11,7 +11,7 @@ from typing import Union
 import numpy as np
 
 from amgsrn_core.errors import VolumeError
-from amgsrn_core.volume.netcdf_library import import_netcdf4
+from amgsrn_core.volume.netcdf.library import import_netcdf4
 from amgsrn_core.volume.volume import TimeAxis
 
 TimeStep = Union[int, float, str, None]

@@ -15,9 +15,9 @@ from typing import Any, Optional
 import numpy as np
 
 from amgsrn_core.errors import VolumeError
-from amgsrn_core.precision import refuse_spans, type_of_numbers
 from amgsrn_core.volume.fill_values import FillSearch, matches, written
 from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
+from amgsrn_core.volume.precision import refuse_spans, type_of_numbers
 
 logger = logging.getLogger(__name__)
 

@@ -15,14 +15,14 @@ from typing import Any, Union
 import numpy as np
 
 from amgsrn_core.errors import OutputError, VolumeError
-from amgsrn_core.output import ensure_writable, replacing
-from amgsrn_core.precision import type_of_ranges
-from amgsrn_core.replacement import NETCDF_SUFFIXES, VOLUME, VTK_SUFFIXES, guard
+from amgsrn_core.system.output import ensure_writable, replacing
 from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
-from amgsrn_core.volume.memory import component_names
-from amgsrn_core.volume.netcdf_writer import NetCDFOutput
+from amgsrn_core.volume.in_memory import component_names
+from amgsrn_core.volume.netcdf.writer import NetCDFOutput
+from amgsrn_core.volume.precision import type_of_ranges
+from amgsrn_core.volume.replacement import NETCDF_SUFFIXES, VOLUME, VTK_SUFFIXES, guard
 from amgsrn_core.volume.volume import Block, MissingValues, TimeAxis, extent_shape
-from amgsrn_core.volume.vtk_writer import VTKOutput
+from amgsrn_core.volume.vtk.writer import VTKOutput
 
 Blocks = Iterable[tuple[Extent, Union[Block, np.ndarray]]]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from amgsrn_core.config import DataConfig
 from amgsrn_core.errors import OutputError
-from amgsrn_core.output import reason
-from amgsrn_core.training.series import refuse_other_field
+from amgsrn_core.runs.series import refuse_other_field
+from amgsrn_core.system.output import reason
 from amgsrn_core.volume import Block, FieldSummary, Volume, export_volume
 from amgsrn_core.volume.masking import resolved
 
@@ -144,7 +144,7 @@ class Handover:
         self.folder = moved
 
     def source(self, is_series: bool) -> dict[str, Any]:
-        """Return what a job names it by; see :class:`~amgsrn_core.dispatch.job.JobDescription`."""
+        """Return what a job names it by; see :class:`~amgsrn_core.jobs.job.JobDescription`."""
         fills = self.found.fill_values
         more = {"fill_values": list(fills)} if fills else {}
         steps = [

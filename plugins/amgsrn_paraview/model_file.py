@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from vtkmodules.vtkCommonDataModel import vtkDataObject
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
-from amgsrn_core.archive import Archive
 from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ConfigurationError
-from amgsrn_core.interop import OPTIONS_FILE, imported
+from amgsrn_core.model import Archive
+from amgsrn_core.original import OPTIONS_FILE, imported
 from amgsrn_core.volume import GridGeometry
 from amgsrn_paraview import datasets, ranks
 from amgsrn_paraview.datasets import VTKExtent
 
 if TYPE_CHECKING:
-    from amgsrn_core.ensemble import NeuralVolume
+    from amgsrn_core.field.neural_volume import NeuralVolume
 
 
 class ModelFile:
@@ -56,7 +56,7 @@ class ModelFile:
         """Return the model itself; the first call imports PyTorch."""
         if self._network is None:
             try:
-                from amgsrn_core.ensemble import NeuralVolume
+                from amgsrn_core.field.neural_volume import NeuralVolume
             except ImportError as error:
                 raise ConfigurationError(
                     f"PyTorch cannot be imported in ParaView's Python ({error}); start ParaView "
@@ -71,7 +71,7 @@ class ModelFile:
 
     def _forget_network(self) -> None:
         if self._network is not None:
-            from amgsrn_core.devices import give_back_memory
+            from amgsrn_core.networks.devices import give_back_memory
 
             self._network = None
             give_back_memory()

@@ -19,8 +19,8 @@ from amgsrn_core.errors import AmgsrnError, ArchiveNotFoundError, ConfigurationE
 from amgsrn_paraview.explanation import explain
 
 if TYPE_CHECKING:
-    from amgsrn_core.archive import ModelIndex
-    from amgsrn_core.ensemble import NeuralVolume
+    from amgsrn_core.field.neural_volume import NeuralVolume
+    from amgsrn_core.model import ModelIndex
     from amgsrn_core.rendering import CallCost, RenderSettings, TransferFunction
 
 Request = dict[str, Any]
@@ -118,7 +118,7 @@ def render(
 def release(token: int) -> None:
     """Forget everything about a caller, and give back the memory that it took on a GPU."""
     if _painters.pop(token, None) is not None and "torch" in sys.modules:
-        from amgsrn_core.devices import give_back_memory
+        from amgsrn_core.networks.devices import give_back_memory
 
         give_back_memory()
 
@@ -217,7 +217,7 @@ class _Picture:
 
 def _open(request: Request) -> NeuralVolume:
     """Return the model's bricks that this process shows; all who show them share them."""
-    from amgsrn_core.ensemble import NeuralVolume
+    from amgsrn_core.field.neural_volume import NeuralVolume
 
     path, checksum, device = request["path"], request["checksum"], request["device"]
     step = int(request.get("step") or 0)

@@ -13,10 +13,10 @@ import numpy as np
 from vtkmodules.vtkCommonDataModel import vtkImageData
 
 from amgsrn_core.errors import ConfigurationError, VolumeError
-from amgsrn_core.precision import refuse_spans
 from amgsrn_core.volume import Extent, FieldSummary, GridGeometry, Volume, volume_from_vtk
 from amgsrn_core.volume.pieces import PieceVolume
-from amgsrn_core.volume.vtk_data import DUPLICATE, MISSING, ghost_marks, grid_geometry
+from amgsrn_core.volume.precision import refuse_spans
+from amgsrn_core.volume.vtk.data import DUPLICATE, MISSING, ghost_marks, grid_geometry
 from amgsrn_paraview.datasets import VTKExtent
 from amgsrn_paraview.handover import overview
 

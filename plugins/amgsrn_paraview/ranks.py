@@ -12,7 +12,7 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import VTK_ID_TYPE, VTK_UNSIGNED_CHAR, vtkDataArray
 from vtkmodules.vtkParallelCore import vtkMultiProcessController
 
-from amgsrn_core import local_rank as launcher
+from amgsrn_core.system import local_rank as launcher
 
 # The first rank speaks about once a second; the others sleep in between, because waiting in MPI
 # keeps a core busy that the training needs.

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from amgsrn_core.archive import Archive
 from amgsrn_core.config import (
     BrickConfig,
     DataConfig,
@@ -29,18 +28,19 @@ from amgsrn_core.config import (
     TrainingConfig,
     to_json,
 )
-from amgsrn_core.dispatch import PREVIEW_POINTS, JobStatus, LiveResult, TrainingJob
-from amgsrn_core.dispatch.status import LEASE_SECONDS
 from amgsrn_core.errors import AmgsrnError, OutputError, TrainingError
-from amgsrn_core.output import ensure_writable, reason
-from amgsrn_core.precision import type_of_ranges
-from amgsrn_core.training.outcome import stopped_text
-from amgsrn_core.training.stop_file import stopped_since
+from amgsrn_core.jobs import PREVIEW_POINTS, JobStatus, LiveResult, TrainingJob
+from amgsrn_core.jobs.status import LEASE_SECONDS
+from amgsrn_core.model import Archive
+from amgsrn_core.runs.outcome import stopped_text
+from amgsrn_core.runs.stop_file import stopped_since
+from amgsrn_core.system.output import ensure_writable, reason
+from amgsrn_core.system.run_folder import parts_folder
 from amgsrn_core.volume import Block, GridGeometry, Volume, volume_from_vtk
+from amgsrn_core.volume.precision import type_of_ranges
 from amgsrn_core.volume.preview import preview_geometry
 from amgsrn_core.volume.volume import TimeAxis
-from amgsrn_core.volume.vtk_data import ASSOCIATIONS, GHOSTS, attributes
-from amgsrn_core.workspace import parts_folder
+from amgsrn_core.volume.vtk.data import ASSOCIATIONS, GHOSTS, attributes
 from amgsrn_paraview.handover import Handover, overview
 
 SUFFIX = ".amgsrn"

@@ -23,22 +23,22 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from amgsrn_core.archive import Archive
-from amgsrn_core.bricks import Brick, counts_for, partition_piece
 from amgsrn_core.config import BrickConfig, TrainingConfig
-from amgsrn_core.dispatch import PREVIEW_POINTS, JobStatus, LiveResult
-from amgsrn_core.dispatch.places import places
-from amgsrn_core.dispatch.run import train_bricks
-from amgsrn_core.dispatch.task import BrickTask, train_brick
 from amgsrn_core.errors import AmgsrnError, ConfigurationError, TrainingError
-from amgsrn_core.output import ensure_writable
-from amgsrn_core.sizing import measure_brick
-from amgsrn_core.training.claim import refuse_output
-from amgsrn_core.training.outcome import TrainingOutcome
-from amgsrn_core.training.plan import Plan, plan_for, sized
+from amgsrn_core.execution.places import places
+from amgsrn_core.jobs import PREVIEW_POINTS, JobStatus, LiveResult
+from amgsrn_core.model import Archive
+from amgsrn_core.runs.brick_run import train_bricks
+from amgsrn_core.runs.brick_task import BrickTask, train_brick
+from amgsrn_core.runs.claim import refuse_output
+from amgsrn_core.runs.outcome import TrainingOutcome
+from amgsrn_core.runs.plan import Plan, plan_for, sized
+from amgsrn_core.runs.sizing import measure_brick
+from amgsrn_core.system.output import ensure_writable
 from amgsrn_core.training.progress import Command, Progress
 from amgsrn_core.volume import Volume
 from amgsrn_core.volume.masking import resolved
+from amgsrn_core.volume.partition import Brick, brick_counts, counts_for, partition_piece
 from amgsrn_core.volume.pieces import PieceVolume
 from amgsrn_core.volume.preview import preview_geometry
 from amgsrn_paraview.datasets import VTKExtent
@@ -205,7 +205,7 @@ class SharedTraining:
         live: LiveResult | None = None
         geometry = preview_geometry(volume.geometry, PREVIEW_POINTS)
         if model is not None:
-            from amgsrn_core.dispatch import previews
+            from amgsrn_core.jobs import previews
 
             live = previews.of_file(Path(self.output))
         low, high = volume.span
@@ -392,7 +392,7 @@ def _cut(
     volume: Volume, pieces: Sequence[Piece | None], config: BrickConfig
 ) -> list[tuple[int, Brick]]:
     """Return the bricks of every piece, about as large as those of the whole would be."""
-    counts = config.counts(volume.dims, volume.n_components)
+    counts = brick_counts(config, volume.dims, volume.n_components)
     voxels = -(-math.prod(volume.dims) // math.prod(counts))
     found = []
     for owner, piece in enumerate(pieces):

@@ -24,9 +24,9 @@ from amgsrn_core.config import (
     StorageConfig,
     TrainingConfig,
 )
-from amgsrn_core.dispatch import PREVIEW_POINTS, JobStatus
 from amgsrn_core.errors import AmgsrnError, ConfigurationError
-from amgsrn_core.training.outcome import stopped_text
+from amgsrn_core.jobs import PREVIEW_POINTS, JobStatus
+from amgsrn_core.runs.outcome import stopped_text
 from amgsrn_core.volume.preview import coarse_dims
 from amgsrn_paraview import datasets, results
 from amgsrn_paraview.algorithm import Algorithm

@@ -28,7 +28,7 @@ import torch
 
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.networks import SceneNetwork, initial_network
-from amgsrn_core.training.aspect import matched_shape
+from amgsrn_core.runs.aspect import matched_shape
 from amgsrn_core.training.fit import fit
 from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.placement import place_grids

@@ -16,7 +16,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from operators import Operators
+from support.operators import Operators
 
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.networks import initial_network
@@ -55,7 +55,7 @@ def main() -> None:
         plain = operators_of(made(TorchStep), motion)
         print(f"{name}: kernels {plain.kernels}, waits {plain.waits.total()}", end="")
         try:
-            from graphs_on_cpu import RecordedGraphs
+            from support.graphs_on_cpu import RecordedGraphs
 
             from amgsrn_core.training.graph_step import GraphStep
         except ImportError:  # of an earlier state, for comparison

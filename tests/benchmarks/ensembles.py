@@ -26,14 +26,14 @@ from typing import Any
 import numpy as np
 
 from amgsrn_core import NeuralVolume, open_volume, train
-from amgsrn_core.archive import BrickRecord, ModelIndex, SourceRecord, parameter_shapes
-from amgsrn_core.bricks import partition
 from amgsrn_core.config import BrickConfig, DispatchConfig, NetworkConfig, TrainingConfig
-from amgsrn_core.dispatch.local import LocalExecutor, Place
-from amgsrn_core.dispatch.runner import Policy, Runner
+from amgsrn_core.execution.local import LocalExecutor, Place
+from amgsrn_core.execution.runner import Policy, Runner
+from amgsrn_core.model import BrickRecord, ModelIndex, SourceRecord, parameter_shapes
 from amgsrn_core.training import Command
 from amgsrn_core.volume import GridGeometry
-from amgsrn_core.volume.netcdf_library import import_netcdf4
+from amgsrn_core.volume.netcdf.library import import_netcdf4
+from amgsrn_core.volume.partition import partition
 
 SIDE = 1024
 TINY = NetworkConfig(grids=4, features=2, grid_shape=(8, 8, 8), layers=2, width=16)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from amgsrn_core import open_series
 from amgsrn_core.config import NetworkConfig, SeriesConfig, StorageConfig, TrainingConfig
-from amgsrn_core.training import train_series
+from amgsrn_core.runs import train_series
 from amgsrn_core.volume import Volume
 
 

@@ -16,8 +16,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import tcnn_on_cpu
-from tcnn_on_cpu import FIELDS, losses
+from support import tcnn_on_cpu
+from support.tcnn_on_cpu import FIELDS, losses
 
 KINDS = ("reference", "nudged", "float32", "half")
 

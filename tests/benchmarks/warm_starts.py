@@ -19,7 +19,7 @@ import numpy as np
 
 from amgsrn_core import open_series
 from amgsrn_core.config import NetworkConfig, SeriesConfig, TrainingConfig
-from amgsrn_core.training import train, train_series
+from amgsrn_core.runs import train, train_series
 from amgsrn_core.volume import Volume
 
 _SHARES = (2, 4, 8)

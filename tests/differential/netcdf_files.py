@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from netcdf_recipes import Attribute, Coordinate, Numbers, Recipe
 
-from amgsrn_core.volume.netcdf_library import import_netcdf4
+from amgsrn_core.volume.netcdf.library import import_netcdf4
 
 SECOND = "w"
 

@@ -26,7 +26,7 @@ if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from archive_mutations import intact_models, mutation, use
+from support.archive_mutations import intact_models, mutation, use
 
 # What a worker tells: the number of the file in its hands, how many were used without complaint,
 # and the most memory that one took, in KiB.

@@ -12,17 +12,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
-from sample_models import small_brick, small_index, write_small_model
-from small_disk import mounted
+from support.sample_models import small_brick, small_index, write_small_model
+from support.small_disk import mounted
 
-from amgsrn_core.archive import (
-    Archive,
-    load_brick,
-    read_index,
-    verify_archive,
-    write_archive,
-)
-from amgsrn_core.archive.store import _sha256_of_text
 from amgsrn_core.errors import (
     ArchiveError,
     ArchiveNotFoundError,
@@ -30,6 +22,8 @@ from amgsrn_core.errors import (
     ChecksumError,
     OutputError,
 )
+from amgsrn_core.model import Archive, load_brick, read_index, verify_archive, write_archive
+from amgsrn_core.model.store import _sha256_of_text
 
 THOROUGH = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

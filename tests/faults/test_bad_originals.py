@@ -11,7 +11,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from original_models import (
+from support.original_models import (
     OPTIONS,
     adaptive_tensors,
     write_ensemble,
@@ -21,8 +21,8 @@ from original_models import (
 
 from amgsrn_core.cli import main
 from amgsrn_core.errors import ArchiveError
-from amgsrn_core.interop import import_model
-from amgsrn_core.interop.checkpoint import read_checkpoint
+from amgsrn_core.original import import_model
+from amgsrn_core.original.checkpoint import read_checkpoint
 
 
 def complaint(folder, capsys) -> str:

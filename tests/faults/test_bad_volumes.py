@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sample_volumes import coordinate, field, ramp, write_netcdf
-from small_disk import mounted
+from support.sample_volumes import coordinate, field, ramp, write_netcdf
+from support.small_disk import mounted
 
 from amgsrn_core.errors import (
     AmgsrnError,

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brick_runs import OPTIONS, same, source, train_waves, waves, whole, write_waves
-from small_disk import mounted
+from support.brick_runs import OPTIONS, same, source, train_waves, waves, whole, write_waves
+from support.small_disk import mounted
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.errors import DivergedError, OutOfMemoryError, ResumeError, WorkerLostError
@@ -253,12 +253,12 @@ def test_the_command_says_what_is_missing(tmp_path):
     ],
 )
 def test_a_failed_brick_is_tried_again_with_what_may_help(tmp_path, error, name, expected):
-    from brick_runs import NETWORK, TRAINING
+    from support.brick_runs import NETWORK, TRAINING
 
-    from amgsrn_core.archive import BrickRecord
     from amgsrn_core.config import StorageConfig
-    from amgsrn_core.dispatch.run import _again
-    from amgsrn_core.dispatch.task import BrickTask
+    from amgsrn_core.model import BrickRecord
+    from amgsrn_core.runs.brick_run import _again
+    from amgsrn_core.runs.brick_task import BrickTask
 
     extent = (slice(0, 2), slice(0, 2), slice(0, 2))
     task = BrickTask(

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_models import write_small_model
+from support.sample_models import write_small_model
 
-from amgsrn_core.archive import read_index
 from amgsrn_core.cli import main
 from amgsrn_core.errors import TrainingError
+from amgsrn_core.model import read_index
 from amgsrn_core.volume import GridGeometry, write_volume
 
 COMMAND = [sys.executable, "-m", "amgsrn_core.cli"]

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from brick_runs import same, source, train_waves, whole
+from support.brick_runs import same, source, train_waves, whole
 
-from amgsrn_core.dispatch.cluster import cluster_executor
-from amgsrn_core.dispatch.interpreter import worker_environment
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.execution.cluster import cluster_executor
+from amgsrn_core.system.interpreter import worker_environment
 from amgsrn_core.training import Command, Progress
 
 __all__ = ["source", "whole"]
@@ -203,6 +203,6 @@ if list(mark.parent.glob("mark-*")) == [mark]:
 
 
 def test_no_scheduler_is_said_at_once(source, tmp_path, monkeypatch):
-    monkeypatch.setattr("amgsrn_core.dispatch.cluster._CONNECT_SECONDS", 1)
+    monkeypatch.setattr("amgsrn_core.execution.cluster._CONNECT_SECONDS", 1)
     with pytest.raises(ConfigurationError, match="no Dask scheduler at tcp"):
         train_waves(source, tmp_path / "m.amgsrn", scheduler="tcp://127.0.0.1:9")

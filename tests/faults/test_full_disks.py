@@ -12,19 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from brick_runs import BRICKS, DISPATCH, NETWORK, same, train_waves, waves, write_waves
-from small_disk import fill, mounted
+from support.brick_runs import BRICKS, DISPATCH, NETWORK, same, train_waves, waves, write_waves
+from support.small_disk import fill, mounted
 
 from amgsrn_core import volume_from_array
-from amgsrn_core.archive import BrickRecord, read_index
 from amgsrn_core.cli import main
 from amgsrn_core.config import NetworkConfig, SeriesConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import ConfigurationError, NoRoomError
-from amgsrn_core.output import failure
-from amgsrn_core.spare import forget_elsewhere, keep_elsewhere, kept_elsewhere
-from amgsrn_core.training import Command, Progress, TrainingOutcome, train, train_series
+from amgsrn_core.model import BrickRecord, read_index
+from amgsrn_core.runs import TrainingOutcome, train, train_series
+from amgsrn_core.runs.space import checkpoint_bytes, model_bytes
+from amgsrn_core.system.output import failure
+from amgsrn_core.system.spare import forget_elsewhere, keep_elsewhere, kept_elsewhere
+from amgsrn_core.training import Command, Progress
 from amgsrn_core.training.checkpoint import Checkpoint, CheckpointFile
-from amgsrn_core.training.space import checkpoint_bytes, model_bytes
 from amgsrn_core.volume import open_volume
 from amgsrn_core.volume.volume import Volume
 
@@ -291,7 +292,7 @@ def test_a_picture_is_kept(
 def test_without_room_on_any_disk_a_finished_training_waits(
     disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("amgsrn_core.spare.roots", lambda: (str(disk),))
+    monkeypatch.setattr("amgsrn_core.system.spare.roots", lambda: (str(disk),))
     said: list[str] = []
 
     def observe(progress: Progress) -> Command:

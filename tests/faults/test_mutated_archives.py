@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from archive_mutations import _Parts as Parts
-from archive_mutations import intact_models, mutation, use
+from support.archive_mutations import _Parts as Parts
+from support.archive_mutations import intact_models, mutation, use
 
 from amgsrn_core import NeuralVolume
-from amgsrn_core.archive import read_index
 from amgsrn_core.errors import ArchiveError
+from amgsrn_core.model import read_index
 
 FUZZ = Path(__file__).with_name("fuzz_archives.py")
 

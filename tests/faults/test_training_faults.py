@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_disk import mounted
+from support.small_disk import mounted
 
 from amgsrn_core import volume_from_array
-from amgsrn_core.archive import load_brick
 from amgsrn_core.config import NetworkConfig, TrainingConfig
-from amgsrn_core.dispatch import TrainingJob
 from amgsrn_core.errors import OutputError
-from amgsrn_core.training import Command, Progress, train
+from amgsrn_core.jobs import TrainingJob
+from amgsrn_core.model import load_brick
+from amgsrn_core.runs import train
+from amgsrn_core.training import Command, Progress
 from amgsrn_core.volume import export_volume, open_volume
 from amgsrn_core.volume.volume import Volume
 

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.paths import ROOT
 
 from amgsrn_core.cli.paraview_launcher import find_program, paraview_environment
 from amgsrn_core.errors import AmgsrnError
 
 PROGRAMS = Path(__file__).parent / "programs"
-ARTEFACTS = Path(__file__).parents[2] / "artefacts"
+ARTEFACTS = ROOT / "artefacts"
 
 
 def pytest_collection_modifyitems(items):

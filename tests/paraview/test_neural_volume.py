@@ -9,12 +9,12 @@ import re
 import numpy as np
 import pytest
 from conftest import PROGRAMS, end, executable, finish, missing
-from sample_models import small_brick, small_index
+from support.sample_models import small_brick, small_index
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOImage import vtkPNGReader
 
-from amgsrn_core.archive import BrickRecord, write_archive
 from amgsrn_core.cli.paraview_launcher import neural_volume
+from amgsrn_core.model import BrickRecord, write_archive
 from amgsrn_core.rendering.colormap import load_colormap
 from amgsrn_core.volume import Axis, GridGeometry
 

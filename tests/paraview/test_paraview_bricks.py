@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from amgsrn_core import NeuralVolume, train, volume_from_vtk
-from amgsrn_core.bricks import partition
 from amgsrn_core.config import BrickConfig, DispatchConfig, NetworkConfig, TrainingConfig
+from amgsrn_core.volume.partition import partition
 
 NETWORK = NetworkConfig(grids=4, grid_shape=(5, 5, 5), width=16)
 TRAINING = TrainingConfig(iterations=60, batch=1024, device="cpu")

@@ -6,12 +6,12 @@ import dataclasses
 
 import numpy as np
 from conftest import missing
-from sample_models import small_brick, small_index
+from support.sample_models import small_brick, small_index
 from test_neural_volume import DIMS, difference, picture
 
 from amgsrn_core import NeuralVolume
-from amgsrn_core.archive import write_archive
 from amgsrn_core.cli.paraview_launcher import neural_volume
+from amgsrn_core.model import write_archive
 from amgsrn_core.volume import TimeAxis
 
 FAR = 1e9

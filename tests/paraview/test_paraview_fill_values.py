@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sample_volumes import write_netcdf
+from support.sample_volumes import write_netcdf
 
 from amgsrn_core import NeuralVolume
-from amgsrn_core.archive import read_index
+from amgsrn_core.model import read_index
 
 SHAPE = (8, 9, 10)
 HOLE = (slice(0, 3), slice(0, 4), slice(0, 5))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from conftest import executable, finish
+from support.paths import ROOT
 
 from amgsrn_core import NeuralVolume, open_volume, train
-from amgsrn_core.archive import BrickRecord
 from amgsrn_core.config import NetworkConfig, TrainingConfig
-from amgsrn_core.training.grid_series import GridSeries, series_path
+from amgsrn_core.model import BrickRecord
+from amgsrn_core.training.records.grid_series import GridSeries, series_path
 from amgsrn_core.volume import GridGeometry, write_volume
 
 SIZE = NetworkConfig(grids=3, features=1, grid_shape=(4, 4, 4), layers=1, width=8)
-SCRIPT = Path(__file__).parents[2] / "scripts" / "grid_video.py"
+SCRIPT = ROOT / "scripts" / "grid_video.py"
 GEOMETRY = GridGeometry.uniform((8, 9, 10), origin=(1.0, 2.0, 3.0), spacing=(0.5, 1.0, 2.0))
 
 

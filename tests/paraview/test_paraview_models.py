@@ -8,12 +8,12 @@ import re
 
 import numpy as np
 import pytest
-from original_models import write_ensemble
-from sample_models import write_small_model
+from support.original_models import write_ensemble
+from support.sample_models import write_small_model
 
 from amgsrn_core import NeuralVolume
-from amgsrn_core.archive import Archive, write_archive
-from amgsrn_core.interop import import_model
+from amgsrn_core.model import Archive, write_archive
+from amgsrn_core.original import import_model
 from amgsrn_core.volume import Axis, GridGeometry
 from amgsrn_core.volume.preview import preview_geometry
 

@@ -10,10 +10,10 @@ import sys
 
 import pytest
 from conftest import PROGRAMS, executable
-from processes import end_all, left, left_at_last, marked
+from support.processes import end_all, left, left_at_last, marked
 from test_paraview_ranks import training_worker
 
-from amgsrn_core.dispatch.status import LEASE_SECONDS
+from amgsrn_core.jobs.status import LEASE_SECONDS
 
 pytestmark = pytest.mark.skipif(shutil.which("Xvfb") is None, reason="Xvfb is missing")
 AMGSRN = [sys.executable, "-m", "amgsrn_core.cli"]

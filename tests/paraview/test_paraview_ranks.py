@@ -8,13 +8,13 @@ import time
 import numpy as np
 import pytest
 from conftest import PROGRAMS, end, executable, finish
-from sample_models import write_small_model
+from support.sample_models import write_small_model
 from test_paraview_models import CLOSE, UNEVEN
 
 from amgsrn_core import NeuralVolume
-from amgsrn_core.archive import read_index
-from amgsrn_core.dispatch.status import read_status
+from amgsrn_core.jobs.status import read_status
 from amgsrn_core.kernels import load
+from amgsrn_core.model import read_index
 from amgsrn_core.volume import GridGeometry, open_volume
 from amgsrn_core.volume.preview import preview_geometry
 

@@ -7,8 +7,8 @@ import pytest
 from conftest import ParaView
 
 from amgsrn_core import NeuralVolume
-from amgsrn_core.archive import read_index
-from amgsrn_core.dispatch import PREVIEW_POINTS
+from amgsrn_core.jobs import PREVIEW_POINTS
+from amgsrn_core.model import read_index
 
 TIMES = (0.0, 2.0, 5.0)
 # The steps that the program looks at: each, and the one that is nearest to 1.8.

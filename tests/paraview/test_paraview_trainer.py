@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from amgsrn_core import NeuralVolume
-from amgsrn_core.archive import read_index
+from amgsrn_core.model import read_index
 
 WAVELET = (-6.0, 6.0, -7.0, 7.0, -8.0, 8.0)
 

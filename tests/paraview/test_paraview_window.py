@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import ARTEFACTS, PROGRAMS, executable, finish
 
-from amgsrn_core.archive import read_index
+from amgsrn_core.model import read_index
 
 pytestmark = pytest.mark.gui
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import missing
-from sample_models import small_brick, small_index
+from support.sample_models import small_brick, small_index
 from test_neural_volume import difference
 
 from amgsrn_core import NeuralVolume
-from amgsrn_core.archive import write_archive
 from amgsrn_core.cli.paraview_launcher import neural_volume
+from amgsrn_core.model import write_archive
 from amgsrn_core.volume import TimeAxis
 from amgsrn_core.volume.preview import preview_geometry
 

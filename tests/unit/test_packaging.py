@@ -7,11 +7,10 @@ import types
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
 import amgsrn_core
 import amgsrn_core.training
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_type_checkers_are_told_of_the_annotations(monkeypatch):
@@ -42,4 +41,4 @@ def test_no_public_name_hides_a_module(name):
 
 def test_training_is_called_where_it_always_was():
     assert callable(amgsrn_core.train)
-    assert amgsrn_core.train is amgsrn_core.training.train
+    assert amgsrn_core.train is amgsrn_core.runs.train

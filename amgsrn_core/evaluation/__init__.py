@@ -1,0 +1,1 @@
+"""How far a model is from data: metrics, and whether the two belong together."""

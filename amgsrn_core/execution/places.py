@@ -1,0 +1,92 @@
+"""Which workers train the bricks of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+
+from amgsrn_core.config import DispatchConfig, TrainingConfig
+from amgsrn_core.execution.local import LocalExecutor, Place
+from amgsrn_core.system.memory import physical_memory
+
+LOG_FILE = "workers.log"
+
+# What a worker on the CPU takes beside its brick: PyTorch, the volume's library, temporaries.
+_WORKER_BYTES = 1 << 30
+_GPU_SIGNS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
+
+@contextlib.contextmanager
+def executor_for(
+    dispatch: DispatchConfig, training: TrainingConfig, bricks: int, folder: Path
+) -> Iterator[Executor]:
+    """Yield the executor that a configuration asks for.
+
+    Raises
+    ------
+    ConfigurationError
+        The cluster's scheduler cannot be reached.
+    """
+    if dispatch.scheduler:
+        from amgsrn_core.execution.cluster import cluster_executor
+
+        with cluster_executor(dispatch.scheduler) as cluster:
+            yield cluster
+        return
+    executor = LocalExecutor(places(training.device, dispatch.workers, bricks), folder / LOG_FILE)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def places(device: str, workers: int, bricks: int) -> list[Place]:
+    """Return where workers compute: one on each GPU, or several that share the cores.
+
+    Several single threads train more bricks in the same time than one brick with several.
+
+    Parameters
+    ----------
+    device : str
+        As in :class:`~amgsrn_core.config.TrainingConfig`.
+    workers : int
+        On the CPU; 0 for as many as there are cores and memory allows.
+    bricks : int
+        There are no more workers than bricks.
+    """
+    devices = device_names(device)
+    if devices == ["auto"]:
+        devices = _all_devices()
+    gpus = [name for name in devices if name != "cpu"][:bricks]
+    cores, count = available_cores(), 0
+    if "cpu" in devices:
+        memory = max(1, physical_memory() // _WORKER_BYTES)
+        count = min(workers or min(cores, memory), bricks - len(gpus))
+    # A worker on a GPU needs cores as well: to read, to draw points and to find macro-cells.
+    threads = max(1, cores // max(1, len(gpus) + count))
+    return [Place(name, threads) for name in [*gpus, *["cpu"] * count]]
+
+
+def device_names(text: str) -> list[str]:
+    """Return the names in a list of devices, "cuda:0,cuda:1"; ["auto"] where there is none."""
+    return [name.strip() for name in text.split(",") if name.strip()] or ["auto"]
+
+
+def available_cores() -> int:
+    """Return the processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _all_devices() -> list[str]:
+    """Return every GPU, or the CPU; without loading PyTorch where there is none."""
+    if sys.platform == "linux" and not any(os.path.exists(sign) for sign in _GPU_SIGNS):
+        return ["cpu"]
+    from amgsrn_core.networks.devices import cuda_devices, select_device
+
+    return [str(device) for device in cuda_devices()] or [select_device("auto", training=True).type]

@@ -1,0 +1,1 @@
+"""Models as functions of space: bricks evaluated, blended and sampled."""

@@ -1,0 +1,465 @@
+"""NeuralVolume: a trained model as one continuous field in world coordinates."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from amgsrn_core.errors import ArchiveError, VolumeError
+from amgsrn_core.field.blended_field import (
+    BlendedField,
+    BrickNetwork,
+    Bricks,
+    RescaledBricks,
+    density,
+    ranges,
+)
+from amgsrn_core.field.brick_cache import BrickCache
+from amgsrn_core.field.device_field import DeviceGridPoints
+from amgsrn_core.field.loaded_brick import LoadedBrick, Property
+from amgsrn_core.kernels.backend import backend_name, native_library
+from amgsrn_core.model import Archive, ModelIndex
+from amgsrn_core.networks.devices import select_device
+from amgsrn_core.volume import Block, Extent, GridGeometry
+from amgsrn_core.volume.grid_points import GridPoints
+from amgsrn_core.volume.preview import preview_geometry
+
+_SLAB_BYTES = 64 << 20
+
+MEMORY_LIMIT = 2 << 30
+"""Bytes that the bricks of one open model take at most, unless said otherwise."""
+
+
+class NeuralVolume:
+    """One continuous field over all bricks of a model.
+
+    Use :meth:`open`. Everything public takes and returns world coordinates unless its name says
+    otherwise; a value is NaN, or invalid, outside the volume, where its nearest voxel was missing
+    in the data, and in bricks that were not trained (`index.holes`). Where bricks overlap they are
+    blended, unless they are the original's, see :mod:`amgsrn_core.field.blending`. Several threads
+    may use one object.
+
+    Attributes
+    ----------
+    path : str
+        The file that the model was read from; it is not needed any more.
+    index : ModelIndex
+        Everything that the file says about the model; of a series, about this time step.
+    series : ModelIndex
+        The same of all time steps; see :meth:`at`.
+    step : int
+        Which of the series' steps this field is, from 0.
+    checksum : str
+        Identity of the model's content (SHA-256, hexadecimal).
+    device : torch.device
+        Where the networks are evaluated.
+    backend : str
+        What evaluates them: "torch", or "native" for the CPU kernels.
+    dtype : numpy.dtype
+        Of the values: float64 where float32 would lose what the networks know, else float32.
+
+    Examples
+    --------
+    >>> model = NeuralVolume.open("model.amgsrn")  # doctest: +SKIP
+    >>> model.sample(np.array([[0.5, 12.0, -300.0]]))  # doctest: +SKIP
+    array([[17.25]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        index: ModelIndex,
+        bricks: Sequence[dict[str, np.ndarray]] | Callable[[int], dict[str, np.ndarray]],
+        *,
+        path: str = "memory",
+        checksum: str = "",
+        device: str | torch.device = "cpu",
+        backend: str = "auto",
+        memory_limit: int = MEMORY_LIMIT,
+    ) -> None:
+        self.series = index
+        self.path = path
+        self.checksum = checksum
+        self.device = select_device(device)
+        self.backend = backend_name(self.device, backend, index.network.encoder)
+        _refuse_gaps(index, path)
+        states = bricks if callable(bricks) else bricks.__getitem__
+
+        of_step = functools.lru_cache(maxsize=2)(index.at)
+        each = len(index.bricks) // index.steps
+
+        def load(number: int) -> LoadedBrick:
+            step, record = of_step(number // each), index.bricks[number]
+            return LoadedBrick.of_state(
+                step, record, states(number), self.device, self.backend, index.is_scaled_in_double
+            )
+
+        self._all = BrickCache(len(index.bricks), load, LoadedBrick.size, memory_limit)
+        self._kernels = native_library(backend, self.device, index.network.encoder)
+        self._go_to(0)
+        if len(index.bricks) == 1 and len(self._field.numbers):
+            self._bricks[0]  # a damaged model is found out now
+
+    def _go_to(self, step: int) -> None:
+        """Make the field of a time step."""
+        self.step = step
+        self._in_units: dict[bytes, NeuralVolume] = {}
+        self.index = self.series.at(step)
+        self._bricks: Bricks = self._all
+        if self.series.steps > 1:
+            self._bricks = self._all.part(self.series.bricks_of(step))
+        self._field = BlendedField(
+            self.index,
+            self._bricks,
+            self.device,
+            self._kernels,
+            in_double=self.series.is_scaled_in_double,
+        )
+
+    def at(self, step: int) -> NeuralVolume:
+        """Return the field of another time step of a series.
+
+        Both share the bricks in memory. Which time a step has stands in `series.times`, and
+        `series.step_near` finds the step of a time.
+
+        Parameters
+        ----------
+        step : int
+            0 to `series.steps` - 1.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such step.
+        """
+        other = copy.copy(self)
+        other._go_to(step)
+        return other
+
+    def near(self, bounds: Sequence[float]) -> NeuralVolume:
+        """Return the field of the bricks that reach into a box, for who looks at no more.
+
+        Inside the box it is the same field. Both share the bricks in memory.
+
+        Parameters
+        ----------
+        bounds : six numbers
+            World box x0, x1, y0, y1, z0, z1.
+        """
+        corners = np.array(list(itertools.product(*np.reshape(bounds, (3, 2)))))
+        index = self.geometry.world_to_index(corners)
+        field = self._field.near(index.min(axis=0), index.max(axis=0))
+        if field is self._field:
+            return self
+        part = copy.copy(self)
+        part._field, part._in_units = field, {}
+        return part
+
+    def in_units(self, offset: np.ndarray, factor: np.ndarray) -> NeuralVolume:
+        """Return this time step's field, always the same one, in other units, for renderers.
+
+        Both share the bricks in memory.
+
+        Parameters
+        ----------
+        offset, factor : float64 array [C]
+            A value v of a component becomes (v - offset) / factor; float32 has to hold these.
+        """
+        key = np.stack([offset, factor]).tobytes()
+        if key not in self._in_units:
+            other = copy.copy(self)
+            other.index = other.series = self.index.in_units(offset, factor)
+            other._bricks = RescaledBricks(self._bricks, other.index)
+            other._field = BlendedField(
+                other.index,
+                other._bricks,
+                self.device,
+                self._kernels,
+                self._field.numbers,
+                in_double=False,
+            )
+            other._in_units = {}
+            self._in_units[key] = other
+        return self._in_units[key]
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        device: str | torch.device = "auto",
+        *,
+        backend: str = "auto",
+        verify: bool = False,
+        memory_limit: int = MEMORY_LIMIT,
+    ) -> NeuralVolume:
+        """Open a model file; bricks are read when they are needed.
+
+        The file is held open, so it may be moved or removed meanwhile.
+
+        Parameters
+        ----------
+        path : path
+            A model file, `NAME.amgsrn`.
+        device : str, default: "auto"
+            "cpu", "cuda", "cuda:N", "mps", or "auto" for the first of cuda, mps, cpu that works.
+        backend : {"auto", "torch", "native"}, default: "auto"
+            The CPU kernels (native), PyTorch (torch), or the fastest that works on the device.
+        verify : bool, default: False
+            Compare every tensor with its checksum, now.
+        memory_limit : int, default: 2 GiB
+            Bytes that the bricks in memory take together; the least recently used are let go of.
+
+        Raises
+        ------
+        ArchiveNotFoundError
+            When there is no such file (also a FileNotFoundError).
+        ArchiveError
+            When the file is damaged, foreign, or of a newer major version.
+        ConfigurationError
+            When there is no such device here, or the backend does not work on it.
+        """
+        archive = Archive(path)
+        try:
+            for number in range(len(archive.index.bricks)) if verify else ():
+                archive.load_brick(number, verify=True)
+            model = cls(
+                archive.index,
+                archive.load_brick,
+                path=archive.path,
+                checksum=archive.checksum,
+                device=device,
+                backend=backend,
+                memory_limit=memory_limit,
+            )
+        except BaseException:
+            archive.close()
+            raise
+        if len(archive.index.bricks) == 1:
+            archive.close()
+        return model
+
+    @property
+    def name(self) -> str:
+        """Name of the array."""
+        return self.index.name
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Name of each component."""
+        return self.index.components
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Unit of each component."""
+        return self.index.units
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the values: float32 or float64."""
+        return self.series.value_dtype
+
+    @property
+    def geometry(self) -> GridGeometry:
+        """The grid of the data that the model replaces."""
+        return self.index.geometry
+
+    @property
+    def n_parameters(self) -> int:
+        """Trained numbers in all bricks."""
+        return self.index.n_parameters
+
+    def sample(self, points: np.ndarray) -> np.ndarray:
+        """Evaluate the field at world points.
+
+        Parameters
+        ----------
+        points : array [N, 3]
+            Columns x, y, z.
+
+        Returns
+        -------
+        array of `dtype` [N, C]
+            NaN where the point is outside the volume or its nearest voxel is missing.
+        """
+        points = _checked_points(points)
+        values = np.empty((len(points), len(self.components)), dtype=self.dtype)
+        for part in ranges(len(points), self._field.batch):
+            index = self.geometry.world_to_index(points[part])
+            values[part] = self._field.values(index)
+        return values
+
+    def sample_index(self, points: np.ndarray) -> np.ndarray:
+        """Evaluate the field at points in index space; otherwise like :meth:`sample`.
+
+        Parameters
+        ----------
+        points : array [N, 3]
+            Columns x, y, z; 0 is the first sample of an axis, n - 1 the last.
+        """
+        points = _checked_points(points)
+        values = np.empty((len(points), len(self.components)), dtype=self.dtype)
+        for part in ranges(len(points), self._field.batch):
+            values[part] = self._field.values(points[part])
+        return values
+
+    def sample_with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluate the field and its analytic gradient at world points.
+
+        Parameters
+        ----------
+        points : array [N, 3]
+            Columns x, y, z.
+
+        Returns
+        -------
+        values : array of `dtype` [N, C]
+            As :meth:`sample` returns them.
+        gradients : float32 or float64 array [N, C, 3]
+            Change of each component per world unit along x, y, z; NaN where the value is.
+        """
+        points = _checked_points(points)
+        values = np.empty((len(points), len(self.components)), dtype=self.dtype)
+        gradients = np.empty((*values.shape, 3), dtype=self._field.dtype)
+        for part in ranges(len(points), self._field.batch):
+            index = self.geometry.world_to_index(points[part])
+            values[part], slopes = self._field.with_gradient(index)
+            gradients[part] = self.geometry.index_gradient_to_world(index, slopes)
+        return values, gradients
+
+    def reconstruct(
+        self, geometry: GridGeometry | None = None, max_bytes: int = _SLAB_BYTES
+    ) -> Iterator[tuple[Extent, Block]]:
+        """Yield the field on a grid slab by slab (ranges of z, full y and x).
+
+        Parameters
+        ----------
+        geometry : GridGeometry, optional
+            Any grid in the world; default: the grid of the data.
+        max_bytes : int
+            Upper bound of a slab's values, unless one layer is larger.
+
+        Yields
+        ------
+        extent : tuple of slices (z, y, x)
+        block : Block
+            Values of `dtype` [C, z, y, x], 0 where invalid, and which are valid.
+        """
+        geometry = geometry or self.geometry
+        nz, ny, nx = geometry.dims
+        layers = max(1, max_bytes // (self.dtype.itemsize * len(self.components) * ny * nx))
+        for start in range(0, nz, layers):
+            extent = (slice(start, min(start + layers, nz)), slice(0, ny), slice(0, nx))
+            yield extent, self.reconstruct_block(geometry, extent)
+
+    def reconstruct_block(
+        self, geometry: GridGeometry | None = None, extent: Extent | None = None
+    ) -> Block:
+        """Return the field on a part of a grid; see :meth:`reconstruct`."""
+        return self._on_grid(geometry or self.geometry, extent, len(self.components), None)
+
+    def density_block(
+        self, geometry: GridGeometry | None = None, extent: Extent | None = None
+    ) -> Block:
+        """Return the feature density, values [1, z, y, x], on a part of a grid.
+
+        It tells how much grid resolution the network has placed there, and is known inside the
+        whole volume.
+        """
+        return self._on_grid(geometry or self.geometry, extent, 1, density)
+
+    def feature_corners(self) -> np.ndarray:
+        """Return the corners of all feature grids in the world, float64 [bricks, G, 8, 3].
+
+        See :func:`amgsrn_core.model.feature_grids.box_corners`; a grid may reach beyond the volume.
+        A brick without a network has none: its corners are NaN.
+        """
+        corners = np.full((len(self._bricks), self.index.network.grids, 8, 3), np.nan)
+        for number, record in enumerate(self.index.bricks):
+            if record.state == "network":
+                points = self._bricks[number].feature_corners()
+                world = self.geometry.index_to_world(points.reshape(-1, 3))
+                corners[number] = world.reshape(-1, 8, 3)
+        return corners
+
+    def decoded_preview(self, max_points: int = 64**3) -> tuple[GridGeometry, Block]:
+        """Return the field on a coarse grid that is even in the world.
+
+        Parameters
+        ----------
+        max_points : int
+            Upper bound of the grid's points; no axis gets more points than the data has.
+
+        Returns
+        -------
+        geometry : GridGeometry
+            Spans the volume; evenly spaced also where the volume's axes are not.
+        block : Block
+            The values on it.
+        """
+        geometry = preview_geometry(self.geometry, max_points)
+        return geometry, self.reconstruct_block(geometry)
+
+    @property
+    def has_values(self) -> bool:
+        """Whether any brick has values."""
+        return len(self._field.numbers) > 0
+
+    def bricks(self) -> Iterator[BrickNetwork]:
+        """Yield the bricks that have values, for renderers; who keeps them keeps them in memory."""
+        return self._field.networks()
+
+    def _on_grid(
+        self,
+        geometry: GridGeometry,
+        extent: Extent | None,
+        columns: int,
+        of: Property | None,
+    ) -> Block:
+        """Return values, or another property of the networks with so many columns."""
+        grid = GridPoints(self.geometry, geometry, geometry.resolve(extent))
+        dtype = self.dtype if of is None else np.dtype(np.float32)
+        values = np.empty((columns, grid.count), dtype=dtype)
+        parts = ranges(grid.count, self._field.batch)
+        if self._field.on_device is not None:
+            there = DeviceGridPoints(grid, self.device)
+            for part in parts:
+                batch = self._field.tensor(there.index(part), columns, of)
+                torch.from_numpy(values[:, part]).copy_(batch.t())
+        else:
+            evaluate = self._field.values if of is None else self._field.density
+            for part in parts:
+                values[:, part] = evaluate(grid.index(part)).T
+        values = values.reshape(-1, *grid.shape)
+        missing = np.isnan(values[0])
+        if not missing.any():
+            return Block(values, None)
+        values[:, missing] = 0
+        return Block(values, ~missing)
+
+
+def _refuse_gaps(index: ModelIndex, path: str) -> None:
+    """Raise unless the bricks of each step have as many voxels as the volume.
+
+    Without this a few bytes of a damaged file would claim a volume of any size.
+    """
+    each = len(index.bricks) // index.steps
+    for first in range(0, len(index.bricks), each):
+        voxels = sum(brick.own_voxels for brick in index.bricks[first : first + each])
+        if voxels != math.prod(index.dims):
+            raise ArchiveError(
+                f"The model file {path} cannot be used: its bricks have {voxels:,} voxels, but its "
+                f"volume has {math.prod(index.dims):,}; copy the file again, or train again."
+            )
+
+
+def _checked_points(points: np.ndarray) -> np.ndarray:
+    points = np.asarray(points)
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise VolumeError(f"Points must have the shape [N, 3], not {list(points.shape)}.")
+    return points

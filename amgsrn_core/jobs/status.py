@@ -1,0 +1,164 @@
+"""What a job and its worker tell each other: small files in a folder of the run."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from amgsrn_core.system.files import read_json, replace_text
+
+if TYPE_CHECKING:
+    from amgsrn_core.training.progress import Progress
+
+JOB_FILE = "job.json"
+STATUS_FILE = "status.json"
+CONTROL_FILE = "control"
+LOG_FILE = "worker.log"
+LEASE_FILE = "watched"
+LEASE_SECONDS = 20.0
+STATES = ("starting", "training", "paused", "finishing", "done", "stopped", "failed")
+ENDED = ("done", "stopped", "failed")
+CONTROLS = ("run", "pause", "stop")
+_PHASES = {
+    "reading": "starting",
+    "training": "training",
+    "paused": "paused",
+    "measuring": "finishing",
+    "compressing": "finishing",
+    "saving": "finishing",
+}
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """State of a training job.
+
+    Attributes
+    ----------
+    state : str
+        One of :data:`STATES`.
+    iteration, iterations : int
+        Done and planned; of a series, in the present time step.
+    loss, psnr, learning_rate, seconds, eta_seconds : float
+        As in :class:`amgsrn_core.training.Progress`; NaN while unknown.
+    message : str
+        For people: what a failed job stumbled over.
+    pid : int
+        Process of the worker, 0 before it has started.
+    step, steps : int
+        Of a series: the present time step, from 0, and how many there are.
+    stopped_by : str
+        The stop file that ended the run, or empty.
+    """
+
+    state: str = "starting"
+    iteration: int = 0
+    iterations: int = 0
+    loss: float = math.nan
+    psnr: float = math.nan
+    learning_rate: float = 0.0
+    seconds: float = 0.0
+    eta_seconds: float = math.nan
+    message: str = ""
+    pid: int = 0
+    step: int = 0
+    steps: int = 1
+    stopped_by: str = ""
+
+    @classmethod
+    def of_progress(cls, progress: Progress) -> JobStatus:
+        """Return what this process's observer is told, as a status."""
+        eta = progress.eta_seconds
+        return cls(
+            _PHASES[progress.phase],
+            progress.iteration,
+            progress.iterations,
+            progress.loss,
+            progress.psnr,
+            progress.learning_rate,
+            progress.seconds,
+            math.nan if eta is None else eta,
+            "",
+            os.getpid(),
+            progress.step,
+            progress.steps,
+        )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the worker will change nothing any more."""
+        return self.state in ENDED
+
+    @property
+    def fraction(self) -> float:
+        """Share of the iterations that are done, 0 to 1; every step of a series counts alike."""
+        done = min(1.0, self.iteration / self.iterations) if self.iterations else 0.0
+        return min(1.0, (self.step + done) / self.steps)
+
+
+def write_status(folder: Path, status: JobStatus) -> None:
+    """Replace the status file; a reader sees the old or the new one, never a part."""
+    values = dataclasses.asdict(status)
+    # JSON knows no NaN.
+    plain = {k: None if isinstance(v, float) and v != v else v for k, v in values.items()}
+    replace_text(folder / STATUS_FILE, json.dumps(plain))
+
+
+def read_status(folder: Path) -> JobStatus | None:
+    """Return the status; None before the first one is written or when it is unreadable."""
+    values = read_json(folder / STATUS_FILE)
+    if values is None:
+        return None
+    known = {field.name: field for field in dataclasses.fields(JobStatus)}
+    kept = {k: v for k, v in values.items() if k in known and v is not None}
+    status = JobStatus(**kept)
+    return status if status.state in STATES else None
+
+
+def live_file(live_folder: Path, step: int = 0) -> Path:
+    """Return the file of the live result of a time step; data without time have step 0."""
+    return live_folder / f"live-{step:04d}.npz"
+
+
+def write_control(folder: Path, control: str) -> None:
+    """Tell the worker to run, pause or stop."""
+    replace_text(folder / CONTROL_FILE, control)
+
+
+def read_control(folder: Path) -> str:
+    """Return what the worker is told."""
+    try:
+        control = (folder / CONTROL_FILE).read_text().strip().lower()
+    except OSError:
+        return "run"
+    return control if control in CONTROLS else "run"
+
+
+def renew_lease(live_folder: Path) -> None:
+    """Note that somebody still watches the run."""
+    with contextlib.suppress(OSError):
+        (live_folder / LEASE_FILE).touch()
+
+
+def is_leased(live_folder: Path) -> bool:
+    """Tell whether somebody has watched the run."""
+    return (live_folder / LEASE_FILE).exists()
+
+
+def has_lapsed(live_folder: Path) -> bool:
+    """Tell whether whoever watched a run has gone: no renewal for long, or no folder any more.
+
+    A run that was never watched never lapses.
+    """
+    try:
+        renewed = (live_folder / LEASE_FILE).stat().st_mtime
+    except OSError:
+        return not live_folder.is_dir()
+    return time.time() - renewed > LEASE_SECONDS

@@ -1,0 +1,37 @@
+"""The model file, ``NAME.amgsrn``: one safetensors file with an index and the bricks' tensors."""
+
+from __future__ import annotations
+
+from amgsrn_core.model.index import (
+    BRICK_STATES,
+    FORMAT_VERSION,
+    BrickRecord,
+    ModelIndex,
+    SourceRecord,
+    TrainingRecord,
+)
+from amgsrn_core.model.shapes import parameter_shapes
+from amgsrn_core.model.store import (
+    Archive,
+    OnDemand,
+    load_brick,
+    read_index,
+    verify_archive,
+    write_archive,
+)
+
+__all__ = [
+    "BRICK_STATES",
+    "FORMAT_VERSION",
+    "Archive",
+    "BrickRecord",
+    "ModelIndex",
+    "OnDemand",
+    "SourceRecord",
+    "TrainingRecord",
+    "load_brick",
+    "parameter_shapes",
+    "read_index",
+    "verify_archive",
+    "write_archive",
+]

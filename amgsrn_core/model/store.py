@@ -1,0 +1,474 @@
+"""Reading and writing model files: atomic on writing, lazy per brick on reading.
+
+The file is in the safetensors format. Its metadata hold the index as JSON (`amgsrn`) and that
+text's checksum (`amgsrn_sha256`). Tensors are named `bricks/<number>/<parameter>`; beside the
+network's parameters a brick may have `mask` and `history`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ChecksumError
+from amgsrn_core.model.cell_codes import cell_shape, pack_cells, unpack_cells
+from amgsrn_core.model.codec import (
+    COMPRESSED,
+    DIFFERENCES,
+    Numbers,
+    unpack_differences,
+    unpack_numbers,
+)
+from amgsrn_core.model.index import ModelIndex
+from amgsrn_core.model.mask import pack_mask, unpack_mask
+from amgsrn_core.model.shapes import parameter_shapes
+from amgsrn_core.model.tensor_file import TensorFile
+from amgsrn_core.system.output import json_text, reason, replacing
+
+_INDEX_KEY = "amgsrn"
+_CHECKSUM_KEY = "amgsrn_sha256"
+_NO_SHA256 = "0" * 64  # as long as any
+_DTYPES = ("F64", "F32", "F16", "U8")
+# Of a history beside compressed numbers.
+_COMPRESSED_ROWS = 50
+_PACKED = (COMPRESSED, DIFFERENCES)
+
+
+def write_archive(
+    path: str | os.PathLike[str], index: ModelIndex, bricks: Sequence[Mapping[str, np.ndarray]]
+) -> ModelIndex:
+    """Write a model file, completely or not at all.
+
+    Bricks are asked for one by one, twice: no more than one has to be in memory, see
+    :class:`OnDemand`.
+
+    Parameters
+    ----------
+    path : path
+        The file to write; a file that is there is replaced only when everything is on the disk.
+    index : ModelIndex
+        Describes the model. Checksums and `masked` of its bricks are filled in here.
+    bricks : sequence of dict
+        For each brick of the index: the network's parameters by name (see
+        :func:`~amgsrn_core.model.parameter_shapes`), or instead of them what
+        :func:`amgsrn_core.model.codec.pack` made of them; `mask` (bool [z, y, x] over the
+        ghosted extent, True where there is a value; leave it out when nothing is missing),
+        `macro_cells` (uint8 [2, C, z, y, x], see :mod:`amgsrn_core.model.cell_codes`) and `history`
+        (float64 [rows, columns], one column for each of the index's `history_columns`).
+
+    Returns
+    -------
+    ModelIndex
+        The index as written.
+
+    Raises
+    ------
+    ArchiveError
+        When the tensors contradict the index.
+    OutputError
+        When the file cannot be written; a file that was there is untouched.
+    """
+    if len(bricks) != len(index.bricks):
+        raise ArchiveError(
+            f"The index describes {len(index.bricks)} brick(s), but {len(bricks)} were given."
+        )
+    records, shapes = [], {}
+    for i, record in enumerate(index.bricks):
+        stored = _stored_tensors(index, i, bricks[i])
+        shapes.update({_key(i, name): (t.dtype, t.shape) for name, t in stored.items()})
+        records.append(dataclasses.replace(record, sha256=_NO_SHA256, masked="mask" in stored))
+    with replacing(path) as temporary, open(temporary, "r+b") as file:
+        index = index.replace(bricks=tuple(records))
+        tensors = TensorFile(file, shapes, _metadata(index))
+        for i, record in enumerate(index.bricks):
+            stored = _stored_tensors(index, i, bricks[i])
+            for name, tensor in stored.items():
+                tensors.write(_key(i, name), tensor)
+            records[i] = dataclasses.replace(record, sha256=_checksum(stored))
+        index = index.replace(bricks=tuple(records))
+        tensors.finish(_metadata(index))
+    return index
+
+
+class OnDemand(Sequence[Mapping[str, np.ndarray]]):
+    """Bricks for :func:`write_archive` that are loaded, each anew, when they are asked for.
+
+    Parameters
+    ----------
+    count : int
+    load : callable
+        Returns the tensors of a brick by its number.
+    """
+
+    def __init__(self, count: int, load: Callable[[int], Mapping[str, np.ndarray]]) -> None:
+        self._count, self._load = count, load
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._load(range(self._count)[number])
+
+
+def read_index(path: str | os.PathLike[str]) -> ModelIndex:
+    """Return the index of a model file without reading any tensor.
+
+    Raises
+    ------
+    ArchiveNotFoundError, ArchiveVersionError, ArchiveError
+        When the file is missing, of a newer major version, or damaged or foreign.
+    """
+    with Archive(path) as archive:
+        return archive.index
+
+
+def load_brick(
+    path: str | os.PathLike[str], number: int, verify: bool = False, decode: bool = True
+) -> dict[str, np.ndarray]:
+    """Return one brick of a model file; see :meth:`Archive.load_brick`."""
+    with Archive(path) as archive:
+        return archive.load_brick(number, verify, decode)
+
+
+def verify_archive(path: str | os.PathLike[str]) -> ModelIndex:
+    """Check every byte of a model file that has a meaning, and return its index.
+
+    Raises
+    ------
+    ChecksumError
+        When a brick's bytes are not those that were written.
+    ArchiveError
+        When anything else about the file is wrong.
+    """
+    with Archive(path) as archive:
+        for number in range(len(archive.index.bricks)):
+            archive.load_brick(number, verify=True)
+        archive.check_header()
+        return archive.index
+
+
+class Archive:
+    """An open model file: its index now, its bricks when asked for.
+
+    The file is held open, so that index and bricks belong together even if the path is replaced
+    or removed meanwhile.
+
+    Examples
+    --------
+    >>> with Archive("model.amgsrn") as archive:  # doctest: +SKIP
+    ...     parameters = archive.load_brick(0)
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self._file = _open(self.path)
+        try:
+            with self._complaints():
+                self.index = _read_index(self._file)
+                # SHA-256 of the index, which holds the bricks' checksums: the model's identity.
+                self.checksum = str(self._file.metadata()[_CHECKSUM_KEY])
+                self._names = _names_by_brick(self._file.keys())
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; safe to call twice."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.__exit__(None, None, None)
+
+    def load_brick(
+        self, number: int, verify: bool = False, decode: bool = True
+    ) -> dict[str, np.ndarray]:
+        """Return one brick's tensors by name, and read nothing else of the file.
+
+        Parameters
+        ----------
+        number : int
+            Position in the index's `bricks`.
+        verify : bool, default: False
+            Compare the bytes with their checksum.
+        decode : bool, default: True
+            False leaves compressed parameters as they are, for :func:`write_archive`.
+
+        Returns
+        -------
+        dict
+            The network's parameters as float32 (none unless the brick's state is "network"), `mask`
+            (bool [z, y, x] over the ghosted extent) where voxels are missing, and `macro_cells`
+            (uint8 [2, C, z, y, x]) and `history` (float64 [rows, columns]) where the file has them.
+
+        Raises
+        ------
+        ChecksumError
+            With `verify`, when the bytes are not those that were written.
+        ArchiveError
+            When tensors are missing, or contradict the index.
+        """
+        with self._complaints():
+            stored = self._read_brick(number, verify)
+            usable = _usable_tensors(self.index, number, stored)
+            packed = {name: stored[name] for name in _PACKED if name in stored}
+            if packed:
+                usable.update(
+                    self._numbers(number, packed, verify).restored() if decode else packed
+                )
+            return usable
+
+    def load_numbers(self, number: int) -> Numbers | None:
+        """Return what the compressed parameters of a brick consist of; None if it has none."""
+        with self._complaints():
+            stored = self._read_brick(number)
+            packed = any(name in stored for name in _PACKED)
+            return self._numbers(number, stored, verify=False) if packed else None
+
+    def check_header(self) -> None:
+        """Raise :class:`ChecksumError` unless the header is as the format prescribes.
+
+        Names, shapes and offsets are covered by the checksums already; this leaves the blanks
+        that pad the header, where another white space would change no meaning.
+        """
+        with self._complaints(), open(self.path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if not file.read(size).rstrip(b" ").endswith(b"}"):
+                raise ChecksumError("its header was changed; copy the file again")
+
+    def _numbers(self, number: int, stored: Mapping[str, np.ndarray], verify: bool) -> Numbers:
+        """Return the numbers of a brick, which may be differences from the step before's."""
+        network = self.index.network_of(self.index.bricks[number])
+        shapes = parameter_shapes(network, len(self.index.components))
+        chain = [stored]
+        while COMPRESSED not in chain[-1]:
+            number -= len(self.index.bricks) // self.index.steps
+            before = self._read_brick(number, verify) if number >= 0 else {}
+            same = bool(before) and self.index.network_of(self.index.bricks[number]) == network
+            if not same or not any(name in before for name in _PACKED):
+                raise ArchiveError("it lacks the network that another one's differences are from")
+            chain.append(before)
+        numbers = unpack_numbers(chain.pop(), shapes)
+        for differences in reversed(chain):
+            numbers = unpack_differences(differences, numbers, shapes)
+        return numbers
+
+    def _read_brick(self, number: int, verify: bool = False) -> dict[str, np.ndarray]:
+        if not 0 <= number < len(self.index.bricks):
+            raise ArchiveError(f"it has no brick {number}")
+        names = self._names.get(str(number), {})
+        shapes = {}
+        for name, key in names.items():
+            view = self._file.get_slice(key)
+            if view.get_dtype() not in _DTYPES:
+                raise ArchiveError(f"tensor '{key}' has the unknown type {view.get_dtype()}")
+            shapes[name] = tuple(view.get_shape())
+        _check_shapes(self.index, number, shapes)  # before any tensor takes memory
+        if self.index.bricks[number].masked != ("mask" in names):
+            raise ArchiveError(f"the index contradicts itself about the mask of brick {number}")
+        stored = {name: self._file.get_tensor(key) for name, key in names.items()}
+        if verify and _checksum(stored) != self.index.bricks[number].sha256:
+            raise ChecksumError(f"the bytes of brick {number} differ from their checksum")
+        return stored
+
+    @contextlib.contextmanager
+    def _complaints(self) -> Iterator[None]:
+        """Turn a complaint about the content into a sentence that names the file."""
+        try:
+            yield
+        except ArchiveError as error:
+            text = str(error).rstrip(".")
+            raise type(error)(f"The model file {self.path} cannot be used: {text}.") from error
+        except (SafetensorError, OSError) as error:
+            raise ArchiveError(
+                f"The model file {self.path} cannot be read: {reason(error)}."
+            ) from error
+
+
+def _key(number: int, name: str) -> str:
+    return f"bricks/{number}/{name}"
+
+
+def _metadata(index: ModelIndex) -> dict[str, str]:
+    text = json_text(index.to_json())
+    return {_INDEX_KEY: text, _CHECKSUM_KEY: _sha256_of_text(text)}
+
+
+def _open(path: str) -> Any:
+    if not os.path.exists(path):
+        raise ArchiveNotFoundError(
+            f"There is no model file {path}; check the name, or whether it was moved."
+        )
+    if not os.path.isfile(path):
+        raise ArchiveError(f"{path} is not a file; name a model file (.amgsrn).")
+    try:
+        return safe_open(path, framework="numpy").__enter__()
+    except SafetensorError as error:
+        raise ArchiveError(
+            f"{path} is not a model file, or only a part of one ({error}); copy it again, or "
+            "train again."
+        ) from error
+    except OSError as error:
+        raise ArchiveError(f"The model file {path} cannot be read: {reason(error)}.") from error
+
+
+def _names_by_brick(keys: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return, for each brick's number, its tensors' short names and their names in the file."""
+    names: dict[str, dict[str, str]] = {}
+    for key in keys:
+        folder, _, rest = key.partition("/")
+        number, _, name = rest.partition("/")
+        if folder == "bricks" and name:
+            names.setdefault(number, {})[name] = key
+    return names
+
+
+def _read_index(file: Any) -> ModelIndex:
+    metadata = file.metadata() or {}
+    text = metadata.get(_INDEX_KEY)
+    if text is None:
+        raise ArchiveError("it is a safetensors file, but not one that amgsrn wrote")
+    try:
+        values = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
+        raise ArchiveError("its index is not JSON") from error
+    index = ModelIndex.from_json(values)  # first, because a newer version explains itself
+    if metadata.get(_CHECKSUM_KEY) != _sha256_of_text(text):
+        raise ChecksumError("its index differs from its checksum; copy the file again")
+    return index
+
+
+def _finite(text: str) -> float:
+    """Return a number of the index; one that is not finite is spelled as a text there."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _stored_tensors(
+    index: ModelIndex, number: int, brick: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return a brick's tensors in the types and the layout of the file."""
+    stored: dict[str, np.ndarray] = {}
+    for name, given in brick.items():
+        tensor = np.asarray(given)
+        if name == "mask":
+            if tensor.shape != index.bricks[number].ghosted_dims:
+                raise ArchiveError(f"The mask of brick {number} has the shape {tensor.shape}.")
+            if tensor.all():
+                continue
+            tensor = pack_mask(tensor)
+        elif name == "macro_cells":
+            if tensor.dtype != np.uint8 or tensor.shape != _cells_shape(index, number):
+                raise ArchiveError(f"The macro-cells of brick {number} are {tensor.shape}.")
+            tensor = pack_cells(tensor)
+        elif name == "history":
+            tensor = _stored_history(tensor, index.storage.compress)
+        elif name in _PACKED:
+            pass
+        else:
+            tensor = _stored_parameter(name, tensor, index.storage.dtype)
+        stored[name] = np.ascontiguousarray(tensor)
+    try:
+        _check_shapes(index, number, {name: tensor.shape for name, tensor in stored.items()})
+    except ArchiveError as error:
+        raise ArchiveError(f"Cannot store the model: {error}.") from error
+    return stored
+
+
+def _stored_history(rows: np.ndarray, compress: bool) -> np.ndarray:
+    """Return a history as it is stored; beside compressed numbers all of it would be large."""
+    if not compress:
+        return rows.astype("<f8")
+    every = max(1, math.ceil(len(rows) / _COMPRESSED_ROWS))
+    return rows[::-1][::every][::-1].astype("<f4")  # the last row is always there
+
+
+def _stored_parameter(name: str, tensor: np.ndarray, dtype: str) -> np.ndarray:
+    if dtype == "float16" and name != "transforms":
+        with np.errstate(over="ignore"):
+            half = tensor.astype("<f2")
+        if np.isfinite(half).all():
+            return half
+        # A number beyond 65504 would become infinite; such a tensor keeps its full size.
+    return tensor.astype("<f4")
+
+
+def _usable_tensors(
+    index: ModelIndex, number: int, stored: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return a brick's tensors as they are used, but for packed ones."""
+    usable: dict[str, np.ndarray] = {}
+    for name, tensor in stored.items():
+        if name in _PACKED:
+            continue
+        if name == "mask":
+            usable[name] = unpack_mask(tensor, index.bricks[number].ghosted_dims)
+        elif name == "macro_cells":
+            usable[name] = unpack_cells(tensor, _cells_shape(index, number))
+        elif name == "history":
+            usable[name] = tensor.astype(np.float64)
+        else:
+            usable[name] = tensor.astype(np.float32)
+            if not np.isfinite(usable[name]).all():
+                raise ArchiveError(f"'{name}' of brick {number} holds numbers that are not finite")
+    return usable
+
+
+def _check_shapes(index: ModelIndex, number: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    expected = {}
+    packed, record = any(name in shapes for name in _PACKED), index.bricks[number]
+    if packed and (record.state != "network" or not index.storage.compress):
+        raise ArchiveError(f"the index does not expect brick {number} to be compressed")
+    if record.state == "network" and not packed:
+        expected = parameter_shapes(index.network_of(record), len(index.components))
+    for name, shape in expected.items():
+        if name not in shapes:
+            raise ArchiveError(f"brick {number} has no '{name}'")
+        if shapes[name] != shape:
+            raise ArchiveError(
+                f"'{name}' of brick {number} has the shape {list(shapes[name])}, but the network's "
+                f"configuration needs {list(shape)}"
+            )
+    history = shapes.get("history")
+    if history is not None and (len(history) != 2 or history[1] != len(index.history_columns)):
+        raise ArchiveError(f"the history of brick {number} does not fit 'history_columns'")
+    for name in ("mask", "macro_cells", *_PACKED):
+        if len(shapes.get(name, (0,))) != 1:
+            raise ArchiveError(f"'{name}' of brick {number} is not a list of bytes")
+
+
+def _cells_shape(index: ModelIndex, number: int) -> tuple[int, ...]:
+    return 2, len(index.components), *cell_shape(index.bricks[number], index.dims)
+
+
+def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+        digest.update(np.ascontiguousarray(tensor).data)
+    return digest.hexdigest()
+
+
+def _sha256_of_text(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,102 @@
+"""The macro-cells of a whole model, and which of them a transfer function shows."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+
+import numpy as np
+
+from amgsrn_core.field.macro_cells import network_cells
+from amgsrn_core.field.neural_volume import NeuralVolume
+from amgsrn_core.model.cell_codes import cell_edge, cell_numbers, decode_table
+from amgsrn_core.rendering.transfer import TransferFunction
+
+
+@dataclass(frozen=True, eq=False)
+class MacroCells:
+    """Bounds of the field in boxes that fill the volume's index space.
+
+    Attributes
+    ----------
+    edge : int
+        Edge of a cell in voxels; cell i covers the indices from i * edge to (i + 1) * edge, the
+        last ones less.
+    minima, maxima : float32 array [C + 1, z, y, x]
+        Of each component and, last, of the magnitude. In a cell without any value the minimum is
+        infinite and the maximum minus infinity.
+    """
+
+    edge: int
+    minima: np.ndarray
+    maxima: np.ndarray
+
+    @classmethod
+    def of_volume(cls, volume: NeuralVolume) -> MacroCells:
+        """Return a model's macro-cells: those of its file, computed where it has none."""
+        if volume not in _known:
+            _known[volume] = _assembled(volume)
+        return _known[volume]
+
+    @classmethod
+    def of_components(cls, edge: int, minima: np.ndarray, maxima: np.ndarray) -> MacroCells:
+        """Add the magnitude to bounds [C, z, y, x] of the components."""
+        empty = (minima > maxima).any(axis=0)
+        largest = np.maximum(np.abs(minima), np.abs(maxima))
+        smallest = np.maximum(0, np.maximum(minima, -maxima))
+        # Rounding must not narrow the bounds.
+        high = np.sqrt(np.square(largest.astype(np.float64)).sum(axis=0)) * (1 + 1e-6)
+        low = np.sqrt(np.square(smallest.astype(np.float64)).sum(axis=0)) * (1 - 1e-6)
+        low[empty], high[empty] = np.inf, -np.inf
+        return cls(
+            edge,
+            np.concatenate([minima, low[None]]).astype(np.float32),
+            np.concatenate([maxima, high[None]]).astype(np.float32),
+        )
+
+    def bounds(self, component: int | str) -> tuple[np.ndarray, np.ndarray]:
+        """Return minima and maxima [z, y, x] of a component, or of the "magnitude"."""
+        number = -1 if component == "magnitude" else int(component)
+        return self.minima[number], self.maxima[number]
+
+    def occupied(self, transfer: TransferFunction, component: int | str = 0) -> np.ndarray:
+        """Return which cells, bool [z, y, x], may show anything under a transfer function."""
+        return transfer.shows(*self.bounds(component))
+
+
+_known: weakref.WeakKeyDictionary[NeuralVolume, MacroCells] = weakref.WeakKeyDictionary()
+
+
+def _assembled(volume: NeuralVolume) -> MacroCells:
+    """Put the bricks' cells together: where they overlap, each of their values may occur."""
+    index = volume.index
+    edge = min(cell_edge(record) for record in index.bricks)
+    shape = [max(-(-(n - 1) // edge), 1) for n in index.dims]
+    table = decode_table()
+    minima = np.full((len(index.components), *shape), np.inf, dtype=np.float32)
+    maxima = -minima
+    for brick in volume.bricks():
+        record, codes = brick.record, brick.cells
+        if codes is None:
+            codes = network_cells(brick.network, record, index.dims, brick.valid)
+        low, high = (
+            np.array(values, dtype=np.float64)[:, None, None, None]
+            for values in index.value_range(record)
+        )
+        span = np.where(high > low, high - low, 1.0)
+        ratio = cell_edge(record) // edge
+        there, here = [], []
+        for (start, stop), size in zip(cell_numbers(record, index.dims), shape):
+            fine = np.arange(start * ratio, min(stop * ratio, size))
+            there.append(slice(fine[0], fine[-1] + 1))
+            here.append(fine // ratio - start)
+        part = codes[:, :, here[0][:, None, None], here[1][:, None], here[2]]
+        place = (slice(None), *there)
+        minima[place] = np.minimum(minima[place], _outwards(table[0][part[0]] * span + low, -1))
+        maxima[place] = np.maximum(maxima[place], _outwards(table[1][part[1]] * span + low, 1))
+    return MacroCells.of_components(edge, minima, maxima)
+
+
+def _outwards(values: np.ndarray, sign: int) -> np.ndarray:
+    """Round to float32 without narrowing a bound."""
+    return np.nextafter(values.astype(np.float32), np.float32(sign * np.inf))

@@ -1,0 +1,238 @@
+"""One brick as a task: it names everything that it needs, and doing it twice does no harm."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import logging
+import math
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.errors import NoRoomError, VolumeError
+from amgsrn_core.execution.leaving import leaving
+from amgsrn_core.execution.local import DEVICE_VARIABLE
+from amgsrn_core.model import BrickRecord, write_archive
+from amgsrn_core.runs.parts import PartsFolder
+from amgsrn_core.system.spare import keep_elsewhere
+from amgsrn_core.training.warm_start import WarmStart
+from amgsrn_core.volume.source import open_source
+from amgsrn_core.volume.volume import FieldSummary, Volume
+
+if TYPE_CHECKING:
+    from amgsrn_core.training import Command, Progress
+
+_STATUS_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class BrickTask:
+    """What a worker has to know about a brick; it pickles, whatever the executor.
+
+    Attributes
+    ----------
+    number : int
+    record : BrickRecord
+        The brick's extents.
+    source : dict
+        See :func:`amgsrn_core.volume.source.source_of`.
+    folder : str
+        The run's folder of parts, which every worker must see under this name.
+    run : str
+        Identity of the run that the workers obey.
+    fingerprint : str
+        Of data and configuration.
+    network, training, storage : configurations
+    start : WarmStart, optional
+        See :func:`amgsrn_core.training.brick.fit_brick`.
+    host : str
+        The computer that collects the bricks.
+    """
+
+    number: int
+    record: BrickRecord
+    source: dict[str, Any]
+    folder: str
+    run: str
+    fingerprint: str
+    network: NetworkConfig
+    training: TrainingConfig
+    storage: StorageConfig
+    start: WarmStart | None = None
+    host: str = ""
+
+    @property
+    def parts(self) -> PartsFolder:
+        """The run's folder."""
+        return PartsFolder(Path(self.folder))
+
+
+def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
+    """Train a brick and leave it in the run's folder; return "done", or "stopped" when told to.
+
+    Parameters
+    ----------
+    task : BrickTask
+    volume : Volume, optional
+        Where this process has the values already; default: opened as the task says.
+
+    Raises
+    ------
+    AmgsrnError
+        It cannot be trained.
+    """
+    parts = task.parts
+    if parts.finished(task.number, task.fingerprint, verify=True) is not None:
+        return "done"
+    if parts.commanded(task.run) == "stop" or leaving.is_set():
+        return "stopped"
+    parts.make_brick(task.number)
+    reporter = _Reporter(task)
+    # PyTorch is loaded here, while others may be reading already.
+    from amgsrn_core.execution.own_device import own_device
+    from amgsrn_core.runs.outcome import model_index, training_record
+    from amgsrn_core.system.run_folder import model_of
+    from amgsrn_core.training.brick import fit_brick, memory_errors
+    from amgsrn_core.training.checkpoint import CheckpointFile
+    from amgsrn_core.training.progress import Command
+    from amgsrn_core.training.records.records import Records
+
+    device = own_device(os.environ.get(DEVICE_VARIABLE) or task.training.device)
+    reporter.device = str(device)
+    with memory_errors(task.training, device):
+        if volume is None:
+            volume = _opened(json.dumps(task.source, sort_keys=True))
+        if volume.dims != tuple(task.source["dims"]):
+            raise VolumeError(
+                f"The volume '{volume.name}' has changed to {list(volume.dims)} voxels since the "
+                "training began; restart it."
+            )
+        reporter.beat("reading")
+        block = volume.read(task.record.ghosted)
+        if reporter.answer() is Command.STOP:
+            return "stopped"
+        summary = FieldSummary.of_block(block)
+        fills = [dataclasses.asdict(f) for f in summary.fills.findings(volume.components)]
+        reporter.beat("preparing")
+        fitted = fit_brick(
+            block,
+            task.record,
+            volume.dims,
+            task.network,
+            task.training,
+            device,
+            storage=task.storage,
+            number=task.number,
+            start=task.start,
+            checkpoints=CheckpointFile(parts.checkpoint(task.number), task.fingerprint),
+            observer=reporter,
+            records=Records(
+                task.training, model_of(parts.path), volume.geometry, task.record, task.number
+            ),
+        )
+    if not fitted.result.completed:
+        return "stopped"
+    record = fitted.record
+    if fitted.count:
+        largest = float(fitted.largest.max())
+        record = dataclasses.replace(record, max_error=largest)
+    import numpy as np
+
+    low = np.array(record.value_minimum or [0.0] * len(fitted.squares))
+    high = np.array(record.value_maximum or [0.0] * len(fitted.squares))
+    about = training_record(
+        task.training, task.fingerprint, fitted.result.seconds, fitted.result.iterations_done
+    )
+    about.config.update(
+        squares=fitted.squares.tolist(),
+        count=fitted.count,
+        phases=reporter.phases,
+        device=reporter.device,
+    )
+    if fills:
+        about.config.update(fills=fills)
+    index = model_index(volume, low, high, task.network, task.storage)
+    index = index.replace(bricks=(record,), training=about)
+    try:
+        write_archive(parts.done(task.number), index, [fitted.state])
+    except NoRoomError as error:
+        # Trained is trained: whoever collects the bricks on this computer finds it elsewhere, too.
+        place = None
+        if task.host == socket.gethostname():
+            place = keep_elsewhere(
+                parts.done(task.number), lambda path: write_archive(path, index, [fitted.state])
+            )
+        if place is None:
+            raise
+        logging.warning("Brick %d is kept as %s. %s", task.number, place, error)
+    parts.forget_checkpoint(task.number)
+    parts.forget_status(task.number)
+    return "done"
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(source: str) -> Volume:
+    """Open a volume, whose bricks one worker usually does several of."""
+    return open_source(json.loads(source))
+
+
+class _Reporter:
+    """Observes the training of a brick: publishes how far it is, and passes commands on."""
+
+    def __init__(self, task: BrickTask) -> None:
+        self._task, self._parts = task, task.parts
+        self._written = -math.inf
+        self._beats = 0
+        self.phases: dict[str, float] = {}  # when each began, in seconds since 1970
+        self.device = ""
+        self.beat("starting")
+
+    def beat(self, phase: str) -> None:
+        """Show that this process is alive."""
+        self.phases.setdefault(phase, time.time())
+        self._publish({"phase": phase, "iteration": 0})
+
+    def __call__(self, progress: Progress) -> Command:
+        self.phases.setdefault(progress.phase, time.time())
+        if time.monotonic() - self._written >= _STATUS_SECONDS or progress.phase == "saving":
+            span = None
+            if progress.network is not None:
+                low, high = progress.network.value_range
+                span = (high - low).tolist()
+            self._publish(
+                {
+                    "phase": progress.phase,
+                    "iteration": progress.iteration,
+                    "loss": None if progress.loss != progress.loss else progress.loss,
+                    "seconds": progress.seconds,
+                    "eta": progress.eta_seconds,
+                    "span": span,
+                }
+            )
+        return self.answer()
+
+    def answer(self) -> Command:
+        """Return what this process, or the run's workers, are told to do."""
+        from amgsrn_core.training.progress import Command
+
+        if leaving.is_set():
+            return Command.STOP
+        return Command.of(self._parts.commanded(self._task.run))
+
+    def _publish(self, values: dict[str, Any]) -> None:
+        self._beats += 1
+        values.update(
+            beat=self._beats,
+            pid=os.getpid(),
+            run=self._task.run,
+            phases=self.phases,
+            device=self.device,
+        )
+        self._parts.write_status(self._task.number, values)
+        self._written = time.monotonic()

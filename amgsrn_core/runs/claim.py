@@ -1,0 +1,140 @@
+"""How a run begins: what is at its output already, whose it is, and whether the run may go on."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from amgsrn_core.config import TrainingConfig
+from amgsrn_core.errors import ArchiveError, ResumeError
+from amgsrn_core.model import ModelIndex, read_index
+from amgsrn_core.model.replacement import guard
+from amgsrn_core.runs.outcome import TrainingOutcome
+from amgsrn_core.runs.parts import PartsFolder, finish
+from amgsrn_core.training.history import COLUMNS
+from amgsrn_core.training.records.grid_series import forget_series
+from amgsrn_core.volume.replacement import MODEL
+
+
+def refuse_output(
+    output: Path, source: str, start: str | os.PathLike[str] | None, force: bool
+) -> None:
+    """Raise :class:`OutputError` if a training would replace what cannot be made again.
+
+    Parameters
+    ----------
+    output : path
+        The model file to write.
+    source : str
+        The file of the data; an existing model of other data is kept.
+    start : path, optional
+        The model that the training starts from.
+    force : bool
+        Replace a model whichever made it.
+    """
+    inputs = [source] if start is None else [source, start]
+    guard(output, MODEL, by="train", inputs=inputs, source=source, force=force)
+
+
+def claim(
+    output: Path,
+    parts: PartsFolder,
+    fingerprint: str,
+    training: TrainingConfig,
+    *,
+    restart: bool,
+    force: bool = False,
+) -> TrainingOutcome | None:
+    """Make the folder of parts a run's own, with nothing in it but work that is the run's.
+
+    The run's own work goes on, also over an older model that a restart was told to replace. A
+    model with holes that the run left goes on as well.
+
+    Parameters
+    ----------
+    output : path
+        The model file to write.
+    parts : PartsFolder
+        The folder beside it, while nobody else can work in it (see
+        :func:`amgsrn_core.system.run_folder.workspace`).
+    fingerprint : str
+        Identifies what the run computes.
+    training : TrainingConfig
+    restart : bool
+        Whether to discard whatever there is.
+    force : bool, default: False
+        Whether to replace a model that is there, but not to discard unfinished work.
+
+    Returns
+    -------
+    TrainingOutcome or None
+        What the run made earlier, where `output` is complete; nothing is left to do then.
+
+    Raises
+    ------
+    ResumeError
+        There is a model, or unfinished work, of another run.
+    """
+    is_ours = parts.owner() == fingerprint
+    if not restart:
+        try:
+            done = finished(output, fingerprint)
+        except ResumeError:
+            if not is_ours and not force:
+                raise
+            done = None
+        if done is not None:
+            if is_ours:
+                finish(parts.path)
+            return done
+        if not is_ours and parts.has_work():
+            raise ResumeError(
+                f"{parts.path} holds an interrupted run with other data or options; restart to "
+                f"discard it, repeat its options to continue it, or name another output than "
+                f"{output}."
+            )
+    if training.log_grids and (restart or not is_ours):
+        forget_series(output)
+    parts.claim(fingerprint, restart)
+    return None
+
+
+def finished(output: Path, fingerprint: str) -> TrainingOutcome | None:
+    """Return the outcome of an earlier run that made `output`; None when there is no file.
+
+    A model of the same run with holes counts as none: it is completed.
+
+    Raises
+    ------
+    ResumeError
+        Another run made it, or it is no model: neither is replaced unasked.
+    """
+    if not output.exists():
+        return None
+    try:
+        index = read_index(output)
+    except ArchiveError as error:
+        raise ResumeError(
+            f"{output} exists and is not a complete model; restart to replace it, or name another "
+            "output."
+        ) from error
+    if index.training.config.get("fingerprint") != fingerprint:
+        raise ResumeError(
+            f"{output} exists and was trained with other data or options; restart to replace it, "
+            "or name another output."
+        )
+    if index.holes:
+        return None
+    empty = np.zeros((0, len(COLUMNS)))
+    return TrainingOutcome(output, True, _psnr(index), index.training.seconds, empty)
+
+
+def _psnr(index: ModelIndex) -> float:
+    """Return the whole model's PSNR: its mean squared error is the mean over the voxels."""
+    if len(index.bricks) == 1:
+        psnr = index.bricks[0].psnr
+        return math.nan if psnr is None else psnr
+    return float(index.training.config.get("psnr", math.nan))

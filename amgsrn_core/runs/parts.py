@@ -1,0 +1,230 @@
+"""The files of a run, over one brick or many, in ``NAME.amgsrn.parts`` beside its model.
+
+Everything that a run knows is here, so that any process that sees this folder can do a brick or
+go on with the run: ``run.json`` says what is computed, ``command`` what the workers are to do, and
+``brick-0012`` has the brick's checkpoint, its status, and when it is done the brick itself: a model
+file of one brick, whose checksum and fingerprint tell whether it belongs here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amgsrn_core.errors import AmgsrnError, NoRoomError
+from amgsrn_core.model import Archive, BrickRecord, TrainingRecord
+from amgsrn_core.system.files import read_json, replace_text
+from amgsrn_core.system.output import failure, replacing
+from amgsrn_core.system.run_folder import PARTS_SUFFIX, RUN_FILE, clear
+from amgsrn_core.system.spare import forget_elsewhere, keep_elsewhere, kept_elsewhere
+
+_COMMAND_FILE = "command"
+_STATUS_FILE = "status.json"
+_CHECKPOINT_FILE = "checkpoint.safetensors"
+_DONE_FILE = "brick.amgsrn"
+
+
+def forget_spares(folder: Path) -> None:
+    """Remove what is kept elsewhere of the work of a folder, and of the steps in it."""
+    for brick in folder.rglob("brick-*"):
+        for path in (brick / _DONE_FILE, *_checkpoints(brick)):
+            forget_elsewhere(path)
+
+
+def _checkpoints(brick: Path) -> tuple[Path, Path]:
+    return brick / _CHECKPOINT_FILE, brick / f"{_CHECKPOINT_FILE}.finetuning"
+
+
+def finish(folder: Path) -> None:
+    """Remove a folder of parts whose model is complete, and what is kept elsewhere of it."""
+    forget_spares(folder)
+    clear(folder)
+
+
+@contextlib.contextmanager
+def saving(
+    folder: Path,
+    path: Path | None = None,
+    write: Callable[[Path], object] | None = None,
+    *,
+    kept: Path | None = None,
+    is_complete: Callable[[], bool] = lambda: True,
+) -> Iterator[None]:
+    """Say how a training goes on whose model is complete, but finds no room in the block.
+
+    Parameters
+    ----------
+    folder : Path
+        Of parts, where the training is kept.
+    path, write : optional
+        Where the model is put aside and looked for, if it is not in the folder, and what writes
+        it to another path.
+    kept : path, optional
+        Where it is put aside already.
+    is_complete : callable, optional
+        Tells whether the folder has all that was trained; else nothing is said where that is lost.
+
+    Raises
+    ------
+    NoRoomError
+    """
+    try:
+        yield
+    except NoRoomError as error:
+        if path is not None and write is not None:
+            kept = keep_elsewhere(path, write)
+            if kept is None and not is_complete():
+                raise
+        where = f"in {folder}" if kept is None else f"as {kept}"
+        # A step of a series lies in the folder of the whole, which others still have to follow.
+        is_step = folder.parent.parent.suffix == PARTS_SUFFIX
+        way = "" if is_step else f", or finish it elsewhere with -o OTHER.amgsrn --parts {folder}"
+        raise NoRoomError(
+            f"{error} What was trained is kept {where}: make room and run the same command again"
+            f"{way}."
+        ) from error
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a run has to know of a finished brick.
+
+    Attributes
+    ----------
+    record : BrickRecord
+    squares : ndarray of float64 [C]
+        Sums of the squared errors over the brick's own valid voxels, in the volume's units.
+    count : int
+        How many voxels these are.
+    training : TrainingRecord
+        How it came to be.
+    """
+
+    record: BrickRecord
+    squares: np.ndarray
+    count: int
+    training: TrainingRecord
+
+
+@dataclass(frozen=True)
+class PartsFolder:
+    """The folder of one run."""
+
+    path: Path
+
+    def brick(self, number: int) -> Path:
+        """Return the folder of a brick."""
+        return self.path / f"brick-{number:04d}"
+
+    def checkpoint(self, number: int) -> Path:
+        """Return the file of a brick's checkpoint."""
+        return self.brick(number) / _CHECKPOINT_FILE
+
+    def done(self, number: int) -> Path:
+        """Return the file of a finished brick."""
+        return self.brick(number) / _DONE_FILE
+
+    def make_brick(self, number: int) -> None:
+        """Make a brick's folder.
+
+        Raises
+        ------
+        OutputError
+            It cannot be made.
+        """
+        try:
+            self.brick(number).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise failure(self.brick(number), error) from error
+
+    def finished(self, number: int, fingerprint: str, verify: bool = False) -> Part | None:
+        """Return a brick if it is done and belongs to this run, else None."""
+        found = (self._finished(path, fingerprint, verify) for path in self._done_files(number))
+        return next((part for part in found if part is not None), None)
+
+    def stored(self, number: int) -> Path:
+        """Return where a finished brick is: in its place, or where that had no room for it."""
+        return next((path for path in self._done_files(number) if path.exists()), self.done(number))
+
+    def _done_files(self, number: int) -> list[Path]:
+        return [self.done(number), *kept_elsewhere(self.done(number))]
+
+    def _finished(self, path: Path, fingerprint: str, verify: bool) -> Part | None:
+        try:
+            with Archive(path) as archive:
+                index = archive.index
+                about = index.training.config
+                if about.get("fingerprint") != fingerprint:
+                    return None
+                if verify:
+                    archive.load_brick(0, verify=True)
+                squares = np.array(about["squares"], dtype=np.float64)
+                return Part(index.bricks[0], squares, int(about["count"]), index.training)
+        except (AmgsrnError, KeyError, TypeError, ValueError):
+            return None
+
+    def forget_checkpoint(self, number: int) -> None:
+        """Remove a brick's checkpoints: the brick is done, or must not continue from them."""
+        for path in _checkpoints(self.brick(number)):
+            forget_elsewhere(path)
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def forget_status(self, number: int) -> None:
+        """Remove what was published last."""
+        with contextlib.suppress(OSError):
+            (self.brick(number) / _STATUS_FILE).unlink()
+
+    def owner(self) -> str:
+        """Return the fingerprint of the run that the folder belongs to; "" if there is none."""
+        values = read_json(self.path / RUN_FILE)
+        return "" if values is None else str(values.get("fingerprint", ""))
+
+    def has_work(self) -> bool:
+        """Tell whether the folder holds interrupted work, of this or another kind of run."""
+        kept = (_CHECKPOINT_FILE, "*.amgsrn")  # of bricks and of the steps of a series
+        return any(any(self.path.rglob(pattern)) for pattern in kept)
+
+    def claim(self, fingerprint: str, restart: bool) -> None:
+        """Make the folder this run's, without other work."""
+        if restart or self.owner() != fingerprint:
+            forget_spares(self.path)
+            for kind in ("brick-*", "step-*"):
+                for folder in self.path.glob(kind):
+                    clear(folder)
+        if self.owner() == fingerprint:
+            return  # and the disk may be full
+        with replacing(self.path / RUN_FILE) as temporary:
+            temporary.write_text(json.dumps({"fingerprint": fingerprint}))
+
+    def command(self, run: str, word: str) -> None:
+        """Tell the workers of a run, and only those, to "go", "pause" or "stop"."""
+        with contextlib.suppress(OSError):  # a full disk: they stop when their pipes close
+            replace_text(self.path / _COMMAND_FILE, f"{run} {word}")
+
+    def commanded(self, run: str) -> str:
+        """Return what the workers of a run are to do; "stop" when another run took over."""
+        try:
+            words = (self.path / _COMMAND_FILE).read_text().split()
+        except FileNotFoundError:
+            return "stop"
+        except OSError:  # a network file system that hesitates
+            return "go"
+        if len(words) != 2:
+            return "go"
+        return words[1] if words[0] == run else "stop"
+
+    def write_status(self, number: int, values: dict[str, Any]) -> None:
+        """Publish how far a brick is."""
+        with contextlib.suppress(OSError):
+            replace_text(self.brick(number) / _STATUS_FILE, json.dumps(values))
+
+    def read_status(self, number: int) -> dict[str, Any]:
+        """Return what was published last, or an empty dictionary."""
+        return read_json(self.brick(number) / _STATUS_FILE) or {}

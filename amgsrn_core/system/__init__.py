@@ -1,0 +1,1 @@
+"""What the computer offers: files written safely, memory, processes and their launchers."""

@@ -1,0 +1,1 @@
+"""Fine-tuning on quantised numbers, for models that are stored entropy-coded."""

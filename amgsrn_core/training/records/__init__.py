@@ -1,0 +1,1 @@
+"""What a training writes for people to look at while it is on."""

@@ -1,0 +1,1 @@
+"""Volumes in NetCDF files: conventions, references, filters, reading and writing."""

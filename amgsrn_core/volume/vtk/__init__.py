@@ -1,0 +1,1 @@
+"""Volumes in VTK's XML files and datasets."""

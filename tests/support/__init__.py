@@ -1,0 +1,1 @@
+"""What several tests share: files, models, processes, and devices that are none."""

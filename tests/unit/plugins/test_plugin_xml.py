@@ -1,0 +1,196 @@
+"""ParaView's XML says what the typed configurations say: defaults, ranges and choices."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from support.paths import ROOT
+
+from amgsrn_core.config import (
+    BrickConfig,
+    DataConfig,
+    DispatchConfig,
+    NetworkConfig,
+    SeriesConfig,
+    StorageConfig,
+    TrainingConfig,
+    options,
+)
+from amgsrn_core.rendering import RenderSettings
+from amgsrn_core.rendering.marcher import BACKENDS
+from amgsrn_core.rendering.settings import BLEND_MODES
+
+XML = ElementTree.parse(ROOT / "xml" / "AMGSRN.xml").getroot()
+PLUGIN = ROOT / "plugins" / "NeuralVolume" / "Plugin"
+NEURAL_VOLUME = {
+    element.get("name"): element
+    for element in ElementTree.parse(PLUGIN / "NeuralVolume.xml").getroot()[0][0]
+}
+PROXIES = {proxy.get("name"): proxy for proxy in XML.iter("SourceProxy")}
+PUBLIC = (
+    "AMGSRNTrainer",
+    "AMGSRNReader",
+    "AMGSRNReconstructionSource",
+    "AMGSRNReconstruction",
+)
+OPTIONS = [
+    *((field, re.sub("_", " ", field.name)) for field in options(NetworkConfig)),
+    *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(TrainingConfig)),
+    *(
+        (field, "storage type" if field.name == "dtype" else re.sub("_", " ", field.name))
+        for field in dataclasses.fields(StorageConfig)
+    ),
+    *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(BrickConfig)),
+    *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(SeriesConfig)),
+    *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(DataConfig)),
+    *(
+        (field, field.name)
+        for field in dataclasses.fields(DispatchConfig)
+        if field.name in ("workers", "scheduler")
+    ),
+]
+
+
+def trainer_property(words: str) -> ElementTree.Element:
+    name = "".join(word.capitalize() for word in words.split())
+    found = [p for p in PROXIES["AMGSRNTrainer"] if p.get("name") == name]
+    assert found, f"the trainer has no property {name}"
+    return found[0]
+
+
+@pytest.mark.parametrize(("field", "words"), OPTIONS, ids=[words for _, words in OPTIONS])
+def test_trainer_options_are_those_of_the_configuration(field, words):
+    element = trainer_property(words)
+    stored = element.get("default_values")
+    choices = field.metadata["choices"]
+    if choices:
+        entries = {int(e.get("value")): e.get("text") for e in element.iter("Entry")}
+        assert [entries[i] for i in range(len(entries))] == list(choices)
+        assert entries[int(stored)] == field.default
+    elif isinstance(field.default, str):
+        assert stored == field.default
+    else:
+        # ParaView's order is x, y, z, the library's z, y, x.
+        default = field.default[::-1] if isinstance(field.default, tuple) else (field.default,)
+        assert tuple(float(text) for text in stored.split()) == default
+        assert int(element.get("number_of_elements")) == len(default)
+
+
+@pytest.mark.parametrize(("field", "words"), OPTIONS, ids=[words for _, words in OPTIONS])
+def test_ranges_are_those_of_the_configuration(field, words):
+    element = trainer_property(words)
+    domains = [*element.iter("IntRangeDomain"), *element.iter("DoubleRangeDomain")]
+    low, high = field.metadata["minimum"], field.metadata["maximum"]
+    if low is None and high is None:
+        assert not domains
+        return
+    (domain,) = domains
+    assert float(domain.get("min")) == low
+    # Both ends make a slider of the field: an upper end far away is left to the library.
+    if domain.get("max") is not None:
+        assert float(domain.get("max")) == high
+
+
+def test_the_trainer_has_every_option_and_no_stale_one():
+    known = {"".join(word.capitalize() for word in words.split()) for _, words in OPTIONS}
+    assert len(known) == len(OPTIONS)
+    with_range = {
+        element.get("name")
+        for element in PROXIES["AMGSRNTrainer"]
+        if list(element.iter("IntRangeDomain")) or list(element.iter("DoubleRangeDomain"))
+    }
+    assert with_range <= known
+
+
+def test_time_steps_are_the_trainers_choices():
+    tree = ast.parse((ROOT / "plugins" / "amgsrn_paraview" / "trainer.py").read_text())
+    (names,) = (
+        [name.id for name in node.targets[0].elts]
+        for node in tree.body
+        if isinstance(node, ast.Assign) and "ALL" in ast.unparse(node.targets[0])
+    )
+    element = trainer_property("time steps")
+    entries = {int(e.get("value")): e.get("text").upper() for e in element.iter("Entry")}
+    assert [entries[i] for i in range(len(entries))] == names
+    assert entries[int(element.get("default_values"))] == "CURRENT"
+
+
+def test_public_proxies_exist_under_their_python_names():
+    for name in PUBLIC:
+        # ParaView makes the name in Python of the label.
+        assert PROXIES[name].get("label").replace(" ", "") == name
+        assert PROXIES[name].get("si_class") == "vtkSIPythonSourceProxy"
+
+
+@pytest.mark.parametrize("proxy", sorted(PROXIES))
+def test_every_command_is_a_method_of_the_class(proxy):
+    module, _, class_name = PROXIES[proxy].get("class").rpartition(".")
+    path = ROOT / "plugins" / Path(*module.split(".")).with_suffix(".py")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    methods, pending = set(), [class_name]
+    while pending:
+        node = classes.get(pending.pop())
+        if node is not None:
+            methods |= {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
+            pending += [base.id for base in node.bases if isinstance(base, ast.Name)]
+    inherited = {"SetInputConnection", "SetInputArrayToProcess", "GetMessage"}
+    commands = {
+        element.get(key)
+        for element in PROXIES[proxy]
+        for key in ("command", "clean_command")
+        if element.get(key)
+    }
+    assert commands - inherited <= methods
+
+
+@pytest.mark.parametrize("proxy", sorted(PROXIES))
+def test_everything_is_documented(proxy):
+    for element in PROXIES[proxy]:
+        if element.tag.endswith("Property") and element.get("information_only") != "1":
+            text = element.findtext("Documentation") or ""
+            assert len(text.split()) >= 2, f"{element.get('name')} has no documentation"
+            # A label of its own would be the property's name in Python.
+            assert element.get("label") is None
+
+
+@pytest.mark.parametrize("words", ["samples per voxel", "unit distance", "shade", "jitter"])
+def test_neural_volume_s_settings_are_those_of_the_library(words):
+    name = "".join(word.capitalize() for word in words.split())
+    (field,) = (
+        field
+        for field in dataclasses.fields(RenderSettings)
+        if field.name == words.replace(" ", "_")
+    )
+    # What is not described here is ParaView's own, off by default.
+    element = NEURAL_VOLUME.get(name)
+    assert float(element.get("default_values") if element is not None else 0) == field.default
+    for domain in element.iter("DoubleRangeDomain") if element is not None else ():
+        assert float(domain.get("min")) == field.metadata["minimum"]
+
+
+def test_neural_volume_s_choices_are_those_of_the_library():
+    modes = {entry.get("text").split()[0].lower() for entry in NEURAL_VOLUME["BlendMode"][0]}
+    assert modes == set(BLEND_MODES)
+    backends = {entry.get("value") for entry in NEURAL_VOLUME["Backend"][0]}
+    assert backends == set(BACKENDS)
+    assert NEURAL_VOLUME["Backend"].get("default_values") == "auto"
+
+
+@pytest.mark.parametrize("name", sorted(name for name in NEURAL_VOLUME if name))
+def test_neural_volume_s_properties_are_documented_and_served(name):
+    element = NEURAL_VOLUME[name]
+    headers = [*PLUGIN.rglob("*.h")]
+    inherited = {"SetBlendMode", "SetIsosurfaceValue"}  # of vtkImageVolumeRepresentation
+    method = re.sub("^[SG]et", "", element.get("command"))
+    declared = rf"\b[SG]et{method}\(|Macro\({method},"
+    assert element.get("command") in inherited or any(
+        re.search(declared, header.read_text()) for header in headers
+    )
+    if element.get("is_internal") != "1":
+        assert len((element.findtext("Documentation") or "").split()) >= 2

@@ -1,0 +1,116 @@
+"""The set-up says exactly what is missing, and pins what the package asks for."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+from support.paths import ROOT
+
+COMMANDS = ["bash", "env", "dirname", "mkdir", "cat", "sha256sum", "cut", "flock", "tail", "rm"]
+
+
+@pytest.fixture
+def bare_machine(tmp_path):
+    """A checkout on a machine without ParaView, apt or anything to build with."""
+    checkout = tmp_path / "checkout"
+    (checkout / "scripts").mkdir(parents=True)
+    for name in ("scripts/setup", "scripts/constraints.txt", "pyproject.toml"):
+        shutil.copy2(ROOT / name, checkout / name)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for command in COMMANDS:
+        found = shutil.which(command)
+        if found is None:
+            pytest.skip(f"{command} is not here")
+        (programs / command).symlink_to(found)
+    add_program(programs, "id", "echo 1000")
+    return checkout, programs
+
+
+def add_program(folder, name, body):
+    (folder / name).write_text(f"#!{shutil.which('bash')}\n{body}\n")
+    (folder / name).chmod(0o755)
+
+
+def set_up(checkout, programs, **environment):
+    return subprocess.run(
+        [checkout / "scripts" / "setup"],
+        env={"PATH": str(programs), "HOME": os.environ.get("HOME", "/"), **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_without_apt_it_names_what_is_missing(bare_machine):
+    result = set_up(*bare_machine)
+    assert result.returncode == 1
+    assert "ParaView" in result.stderr
+    assert "PARAVIEW_HOME" in result.stderr
+    assert "cmake" in result.stderr
+    assert not (bare_machine[0] / ".venv").exists()
+
+
+def test_without_root_it_names_the_command_for_the_administrator(bare_machine):
+    checkout, programs = bare_machine
+    add_program(programs, "apt-get", "echo must not run; exit 1")
+    result = set_up(checkout, programs)
+    assert result.returncode == 1
+    command = re.search(r"administrator must run: (.*)", result.stderr, re.DOTALL)[1]
+    assert "apt-get install -y --no-install-recommends paraview python3-paraview" in command
+    assert "must not run" not in result.stderr
+
+
+def test_sudo_is_used_where_it_works(bare_machine, tmp_path):
+    checkout, programs = bare_machine
+    add_program(programs, "apt-get", f'echo "$@" >>{tmp_path}/asked; exit 0')
+    add_program(programs, "sudo", '[[ $1 == -n ]] && shift; exec "$@"')
+    add_program(programs, "true", "exit 0")
+    set_up(checkout, programs)
+    asked = (tmp_path / "asked").read_text()
+    assert "update" in asked
+    assert "install -y --no-install-recommends paraview" in asked
+
+
+def test_packages_that_apt_cannot_install_stop_it(bare_machine):
+    checkout, programs = bare_machine
+    add_program(programs, "id", "echo 0")
+    add_program(programs, "apt-get", "echo no such package; exit 100")
+    result = set_up(checkout, programs)
+    assert result.returncode == 1
+    assert "no such package" in result.stderr
+    assert "apt-get could not install" in result.stderr
+
+
+def test_a_paraview_whose_python_is_nowhere_is_refused(bare_machine, tmp_path):
+    checkout, programs = bare_machine
+    home = tmp_path / "paraview"
+    (home / "bin").mkdir(parents=True)
+    add_program(home / "bin", "pvpython", f"echo 3.99 {home}")
+    for command in ("cmake", "ninja", "git", "c++"):
+        add_program(programs, command, "exit 0")
+    result = set_up(checkout, programs, PARAVIEW_HOME=str(home))
+    assert result.returncode == 1
+    assert "3.99" in result.stderr
+
+
+def test_every_requirement_is_pinned():
+    text = (ROOT / "pyproject.toml").read_text()
+    tables = re.findall(r"^(?:dependencies|test|quickstart) = \[(.*?)\]", text, re.M | re.S)
+    wanted = {name.lower() for table in tables for name in re.findall(r'"([A-Za-z0-9-]+)', table)}
+    pins = (ROOT / "scripts" / "constraints.txt").read_text()
+    pinned = {name.lower() for name in re.findall(r"^([A-Za-z0-9_-]+)(?:==|<)", pins, re.M)}
+    assert len(wanted) >= 8
+    assert wanted <= pinned
+
+
+@pytest.mark.parametrize("name", ["setup", "quickstart", "test", "../.ci/run"])
+def test_the_scripts_are_executable_bash(name):
+    script = ROOT / "scripts" / name
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", script], check=True)

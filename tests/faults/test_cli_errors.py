@@ -60,11 +60,10 @@ def volume(tmp_path) -> Path:
 def training(monkeypatch):
     """Put something else in the place of training."""
 
-    def replace(train, command=None):
-        module = types.ModuleType("amgsrn_core.training")
+    def replace(train):
+        module = types.ModuleType("amgsrn_core.runs")
         module.train = train
-        module.Command = command
-        monkeypatch.setitem(sys.modules, "amgsrn_core.training", module)
+        monkeypatch.setitem(sys.modules, "amgsrn_core.runs", module)
 
     def unreachable(*arguments, **options):
         raise AssertionError("training began")

@@ -31,7 +31,7 @@ def test_type_checkers_are_told_of_the_annotations(monkeypatch):
     assert "py.typed" in files
 
 
-@pytest.mark.parametrize("name", ["archive", "cli", "kernels", "rendering", "training", "volume"])
+@pytest.mark.parametrize("name", ["cli", "kernels", "model", "rendering", "runs", "volume"])
 def test_no_public_name_hides_a_module(name):
     package = importlib.import_module(f"amgsrn_core.{name}")
     for path in Path(package.__path__[0]).glob("[a-z]*.py"):

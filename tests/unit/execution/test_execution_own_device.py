@@ -16,7 +16,7 @@ from amgsrn_core.execution import own_device as module
 # which one it takes, and keeps it until its input ends. GPUs are stood in for by names.
 WORKER = """
 import sys, torch
-from amgsrn_core.jobs import own_device as module
+from amgsrn_core.execution import own_device as module
 from amgsrn_core.errors import DeviceError
 def select_device(name, training):
     if name == sys.argv[2]:

@@ -223,7 +223,7 @@ def test_impossible_bricks_are_refused_before_anything_happens(source, tmp_path)
 
 
 def test_a_volume_that_does_not_fit_into_memory_is_cut(monkeypatch):
-    monkeypatch.setattr("amgsrn_core.config.physical_memory", lambda: 16 << 30)
+    monkeypatch.setattr("amgsrn_core.volume.partition.physical_memory", lambda: 16 << 30)
     assert brick_counts(BrickConfig(), (512, 512, 512)) == (1, 1, 1)
     assert math.prod(brick_counts(BrickConfig(), (2048, 2048, 2048))) >= 8
     assert brick_counts(BrickConfig(bricks=(1, 1, 2)), (2048, 2048, 2048)) == (1, 1, 2)

@@ -70,7 +70,7 @@ def test_workers_that_are_killed_cost_nothing_but_time(whole, source, tmp_path, 
     output = tmp_path / "m.amgsrn"
     killer = Killer(tmp_path / "m.amgsrn.parts", kills, seed)
     # Enough work that the kills find some.
-    outcome = train_waves(source, output, observer=killer, iterations=200, retries=kills + 3)
+    outcome = train_waves(source, output, observer=killer, retries=kills + 3)
     assert outcome.completed and killer.left < kills
     assert same(output, whole)
 

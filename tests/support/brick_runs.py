@@ -17,13 +17,13 @@ from support.sample_volumes import write_netcdf
 
 NETWORK = NetworkConfig(grids=2, features=2, grid_shape=(5, 5, 5), layers=1, width=16)
 # Many checkpoints, and batches that take a while, so that whatever happens finds work to save.
-TRAINING = TrainingConfig(iterations=200, batch=4096, device="cpu", checkpoint_seconds=0.02)
+TRAINING = TrainingConfig(iterations=600, batch=4096, device="cpu", checkpoint_seconds=0.02)
 BRICKS = BrickConfig(bricks=(1, 2, 2), ghost=1)
 # One thread each, on any machine: results depend on the number.
 DISPATCH = DispatchConfig(workers=2)
 _OPTIONS = """
 --grids 2 --features 2 --grid-shape 5,5,5 --layers 1 --width 16
---iterations 200 --batch 4096 --devices cpu --checkpoint-seconds 0.02
+--iterations 600 --batch 4096 --devices cpu --checkpoint-seconds 0.02
 --bricks 1,2,2 --ghost 1 --workers 2
 """
 OPTIONS = _OPTIONS.split()

@@ -25,7 +25,7 @@ def test_the_model_is_the_volume(whole, source):
     bricks = partition(open_volume(source).dims, (1, 2, 2), 1)
     assert [b.extent for b in index.bricks] == [b.extent for b in bricks]
     assert [b.ghosted for b in index.bricks] == [b.ghosted for b in bricks]
-    assert index.training.iterations_done == 4 * 200
+    assert index.training.iterations_done == 4 * 600
     decoded = NeuralVolume.open(whole, device="cpu").reconstruct_block().values[0]
     values = waves()
     psnr = -10 * math.log10(np.mean((decoded - values) ** 2) / np.ptp(values) ** 2)
@@ -48,7 +48,7 @@ def test_one_history_stands_for_all_bricks(whole):
     histories = [key for key in content(whole) if key.endswith("history")]
     assert histories == ["0/history"]
     history = content(whole)["0/history"]
-    assert history[-1, 0] == 200 and history[-1, 1] < history[0, 1]
+    assert history[-1, 0] == 600 and history[-1, 1] < history[0, 1]
     np.testing.assert_allclose(history[:, 2], -10 * np.log10(history[:, 1]))
 
 

@@ -120,7 +120,7 @@ def test_restart_discards_interrupted_work(source, tmp_path):
     assert not train_waves(source, output, restart=True, observer=stop).completed
     assert read_index(output).training.iterations_done == 240
     assert train_waves(source, output).completed
-    assert read_index(output).training.iterations_done == 800
+    assert read_index(output).training.iterations_done == 2400
 
 
 @pytest.mark.parametrize("while_paused", [False, True])

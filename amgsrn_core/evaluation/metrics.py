@@ -12,6 +12,7 @@ import numpy as np
 
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.evaluation.overlap import difference, refuse_stranger, voxels_inside
+from amgsrn_core.volume.psnr import psnr_of
 
 if TYPE_CHECKING:
     from amgsrn_core.volume import Block, Extent, GridGeometry, Volume
@@ -216,7 +217,7 @@ def psnr(reference: np.ndarray, values: np.ndarray, valid: np.ndarray | None = N
     keep = np.ones(reference.shape, bool) if valid is None else valid
     data = reference[keep].astype(np.float64)
     error = float(np.mean((data - values[keep]) ** 2))
-    return _psnr(math.sqrt(error), float(data.max() - data.min()))
+    return psnr_of(error, float(data.max() - data.min()))
 
 
 def ssim(
@@ -344,7 +345,7 @@ def _metrics(
         ComponentMetrics(
             name=reference.components[c],
             units=reference.units[c],
-            psnr=_psnr(float(rmse[c]), float(ranges[c])),
+            psnr=psnr_of(float(rmse[c] * rmse[c]), float(ranges[c])),
             ssim=float(ssims[c]),
             rmse=float(rmse[c]),
             max_error=float(total.largest[c]) if total.count else math.nan,
@@ -355,7 +356,7 @@ def _metrics(
         for c in range(reference.n_components)
     )
     return Metrics(
-        psnr=_psnr(nrmse, 1.0),
+        psnr=psnr_of(nrmse * nrmse),
         ssim=float(np.mean(ssims[varied])) if varied.any() else math.nan,
         rmse=_root_mean_square(rmse),
         max_error=float(total.largest.max()) if total.count else math.nan,
@@ -372,7 +373,7 @@ def _brick_metrics(part: _Errors, ranges: np.ndarray) -> BrickMetrics:
     rmse, varied = part.rmse(), ranges > 0
     nrmse = _root_mean_square(rmse[varied] / ranges[varied])
     return BrickMetrics(
-        psnr=_psnr(nrmse, 1.0),
+        psnr=psnr_of(nrmse * nrmse),
         rmse=_root_mean_square(rmse),
         max_error=float(part.largest.max()),
         voxels=part.count,
@@ -381,12 +382,6 @@ def _brick_metrics(part: _Errors, ranges: np.ndarray) -> BrickMetrics:
 
 def _root_mean_square(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values)))) if len(values) else math.nan
-
-
-def _psnr(rmse: float, value_range: float) -> float:
-    if math.isnan(rmse) or value_range <= 0:
-        return math.nan
-    return math.inf if rmse == 0 else 20.0 * math.log10(value_range / rmse)
 
 
 def _local_ssim(

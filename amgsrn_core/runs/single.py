@@ -37,11 +37,11 @@ from amgsrn_core.system.run_folder import workspace
 from amgsrn_core.system.spare import kept_elsewhere
 from amgsrn_core.training.brick import FittedBrick, fit_brick, learned_range, memory_errors
 from amgsrn_core.training.checkpoint import CheckpointFile
-from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.progress import Command, Observer, Progress, Stopped, ask
 from amgsrn_core.training.records.records import Records
 from amgsrn_core.training.warm_start import WarmStart, planned_iterations
 from amgsrn_core.volume.masking import Told, tell
+from amgsrn_core.volume.psnr import psnr_of
 from amgsrn_core.volume.volume import Block, FieldSummary, Volume
 
 _log = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from amgsrn_core.networks import SceneNetwork, initial_network, network_from_sta
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.compressing.compression import Packed, compressed
 from amgsrn_core.training.fit import FitResult, fit
-from amgsrn_core.training.history import History, psnr_of
+from amgsrn_core.training.history import History
 from amgsrn_core.training.placement import place_grids
 from amgsrn_core.training.progress import (
     Asking,
@@ -44,6 +44,7 @@ from amgsrn_core.training.sampling import TrainingData, prepare
 from amgsrn_core.training.warm_start import StartingNetwork, WarmStart
 from amgsrn_core.volume.geometry import Extent
 from amgsrn_core.volume.precision import flattened, is_moderate, refuse_spans
+from amgsrn_core.volume.psnr import psnr_of
 from amgsrn_core.volume.volume import Block
 
 _SEEDS = 2**31

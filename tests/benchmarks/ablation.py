@@ -30,11 +30,11 @@ from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.networks import SceneNetwork, initial_network
 from amgsrn_core.runs.aspect import matched_shape
 from amgsrn_core.training.fit import fit
-from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.placement import place_grids
 from amgsrn_core.training.quality import measure as measure_fit
 from amgsrn_core.training.sampling import TrainingData, prepare
 from amgsrn_core.volume import FieldSummary, open_volume, volume_from_array
+from amgsrn_core.volume.psnr import psnr_of
 
 Options = dict[str, Any]
 ORIGINAL: Options = {

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from amgsrn_core.volume.block import Block
 from amgsrn_core.volume.geometry import GridGeometry
-from amgsrn_core.volume.volume import Block
 
 PREVIEW_POINTS = 40**3
 """Most points of a live preview."""

@@ -26,10 +26,11 @@ from amgsrn_core.training.brick import inner_voxels, memory_errors
 from amgsrn_core.training.compressing.compression import compressed
 from amgsrn_core.training.quality import FitQuality, measure
 from amgsrn_core.training.sampling import TrainingData, prepare
+from amgsrn_core.volume.block import Block
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.psnr import mean_square_of, psnr_of
 from amgsrn_core.volume.replacement import MODEL
-from amgsrn_core.volume.volume import Block, Volume
+from amgsrn_core.volume.volume import Volume
 
 _POINTS = 1 << 18
 

@@ -42,10 +42,10 @@ from amgsrn_core.training.quality import FitQuality, measure
 from amgsrn_core.training.records.records import Records
 from amgsrn_core.training.sampling import TrainingData, prepare
 from amgsrn_core.training.warm_start import StartingNetwork, WarmStart
+from amgsrn_core.volume.block import Block
 from amgsrn_core.volume.geometry import Extent
-from amgsrn_core.volume.precision import flattened, is_moderate, refuse_spans
+from amgsrn_core.volume.precision import is_moderate, refuse_spans
 from amgsrn_core.volume.psnr import psnr_of
-from amgsrn_core.volume.volume import Block
 
 _SEEDS = 2**31
 # Iterations of fine-tuning between questions to the observer.
@@ -127,7 +127,7 @@ def fit_brick(
         The training diverged, or (OutOfMemoryError) ran out of memory.
     """
     inner = inner_voxels(record)
-    low, high = learned_range(block)
+    low, high = block.summary().learned_range()
     refuse_spans([f"component {number}" for number in range(len(low))], low, high)
     record = _ranged(record, low, high)
     nothing = FitResult(True, 0, 0.0, History())
@@ -221,24 +221,6 @@ def _packed(
         raise Stopped
     told.finetuned = storage.compress_finetune
     return packed
-
-
-def value_range(block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """Return lowest and highest valid value of each component, float64 [C]; 0 without any."""
-    if block.valid is not None and not block.valid.any():
-        zeros = np.zeros(len(block.values))
-        return zeros, zeros
-    where = True if block.valid is None else block.valid
-    axes = (1, 2, 3)
-    low = block.values.min(axis=axes, where=where, initial=np.inf)
-    high = block.values.max(axis=axes, where=where, initial=-np.inf)
-    return low.astype(np.float64), high.astype(np.float64)
-
-
-def learned_range(block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """Return the :func:`value_range` without what varies too little to be learned."""
-    low, high = value_range(block)
-    return low, flattened(low, high)
 
 
 @contextlib.contextmanager

@@ -16,12 +16,13 @@ import numpy as np
 
 from amgsrn_core.errors import OutputError, VolumeError
 from amgsrn_core.system.output import ensure_writable, replacing
+from amgsrn_core.volume.block import Block
 from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
 from amgsrn_core.volume.in_memory import component_names
 from amgsrn_core.volume.netcdf.writer import NetCDFOutput
 from amgsrn_core.volume.precision import type_of_ranges
 from amgsrn_core.volume.replacement import NETCDF_SUFFIXES, VOLUME, VTK_SUFFIXES, guard
-from amgsrn_core.volume.volume import Block, MissingValues, TimeAxis, extent_shape
+from amgsrn_core.volume.volume import MissingValues, TimeAxis, extent_shape
 from amgsrn_core.volume.vtk.writer import VTKOutput
 
 Blocks = Iterable[tuple[Extent, Union[Block, np.ndarray]]]

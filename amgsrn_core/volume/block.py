@@ -25,10 +25,9 @@ class Block:
     Attributes
     ----------
     values : ndarray of float32 or float64, shape [C, z, y, x], C-contiguous
-        Where invalid 0 if they were read of data, and NaN if a model has none there.
+        Where invalid 0 if they were read of data, and NaN if they are a model's.
     valid : ndarray of bool, shape [z, y, x], or None
-        None when every voxel is valid, or none but those of NaN is not. A voxel is valid only if
-        all its components are.
+        None when every voxel is valid. A voxel is valid only if all its components are.
     """
 
     values: np.ndarray
@@ -39,6 +38,18 @@ class Block:
     def scanned(cls, values: np.ndarray, valid: np.ndarray | None, scan: Scan) -> Block:
         """Return a block whose values were looked at while they were read."""
         return cls(values, valid, scan)
+
+    @classmethod
+    def of_field(cls, values: np.ndarray) -> Block:
+        """Return a model's values, which are NaN in all components where there are none."""
+        missing = np.isnan(values[0])
+        return cls(values, ~missing if missing.any() else None)
+
+    def with_nan(self) -> np.ndarray:
+        """Return the values, NaN where they are invalid, as files and data sets have them."""
+        if self.valid is None:
+            return self.values
+        return np.where(self.valid, self.values, self.values.dtype.type(np.nan))
 
     def summary(self) -> FieldSummary:
         """Return what there is to know of the values: without a pass where their reader knows."""

@@ -235,7 +235,8 @@ class VolumeWriter:
                 f"The block's validity mask has the shape {list(valid.shape)} "
                 f"instead of {list(shape[1:])}."
             )
-        self._output.write(extent, values.astype(self._dtype, copy=False), valid, step)
+        values = Block(values.astype(self._dtype, copy=False), valid).with_nan()
+        self._output.write(extent, values, step)
         self._written += int(np.prod(shape[1:]))
 
     def _require_space(self) -> None:

@@ -50,16 +50,9 @@ class VTKOutput:
         self._file.write(np.uint64(item_bytes * geometry.n_points).tobytes())
         self._array = ArrayFile(self._file, self._file.tell(), geometry.dims, item_bytes)
 
-    def write(
-        self, extent: Extent, values: np.ndarray, valid: np.ndarray | None, step: int = 0
-    ) -> None:
+    def write(self, extent: Extent, values: np.ndarray, step: int = 0) -> None:
         """Write values [C, z, y, x] of a resolved extent; there is only one time step."""
-        interleaved = np.moveaxis(values, 0, -1)
-        if valid is not None:
-            interleaved = np.where(
-                valid[..., np.newaxis], interleaved, interleaved.dtype.type(np.nan)
-            )
-        self._array.write(extent, interleaved)
+        self._array.write(extent, np.moveaxis(values, 0, -1))
 
     def close(self) -> None:
         """Complete the file."""

@@ -42,7 +42,9 @@ class VTKOutput:
         if path.suffix.lower() == ".vtr":
             coordinates = [axis.coordinates for axis in reversed(geometry.axes)]
         item_bytes = dtype.itemsize * len(components)
-        header = _header(geometry, name, components, time, dtype, coordinates, made_by)
+        header = _header(
+            geometry, name, components, dtype, time=time, coordinates=coordinates, made_by=made_by
+        )
         self._file = open(path, "wb")  # noqa: SIM115 (closed by close or abandon)
         self._file.write(header)
         for values in coordinates:
@@ -70,8 +72,9 @@ def _header(
     geometry: GridGeometry,
     name: str,
     components: tuple[str, ...],
-    time: TimeAxis | None,
     dtype: np.dtype,
+    *,
+    time: TimeAxis | None,
     coordinates: list[np.ndarray],
     made_by: str,
 ) -> bytes:

@@ -75,10 +75,9 @@ class Measures:
             writer = None
             if "error" in self._tests:
                 writer = stack.enter_context(self._writer("error"))
-            if "histogram" in self._tests:
-                summary = reference.survey()
-                if summary.valid_count:
-                    self._histogram = _Histogram(summary.minimum, summary.maximum)
+            summary = reference.survey()
+            if "histogram" in self._tests and summary.valid_count:
+                self._histogram = _Histogram(summary.minimum, summary.maximum)
 
             def watch(
                 extent: Extent, data: np.ndarray, decoded: np.ndarray, valid: np.ndarray | None
@@ -100,6 +99,7 @@ class Measures:
                 watch=watch,
                 geometry=model.geometry,
                 anyway=anyway,
+                summary=summary,
             )
 
     def extra(self) -> dict[str, Any]:

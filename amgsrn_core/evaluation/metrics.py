@@ -12,22 +12,14 @@ import numpy as np
 
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.evaluation.overlap import difference, refuse_stranger, voxels_inside
+from amgsrn_core.evaluation.ssim import MeanSimilarity, windows_of
+from amgsrn_core.volume.psnr import psnr_of
 
 if TYPE_CHECKING:
-    from amgsrn_core.volume import Block, Extent, GridGeometry, Volume
+    from amgsrn_core.volume import Block, Extent, FieldSummary, GridGeometry, Volume
 
     Decode = Callable[[Extent], Block]
     Watch = Callable[[Extent, np.ndarray, np.ndarray, "np.ndarray | None"], None]
-
-# Wang, Bovik, Sheikh, Simoncelli: Image quality assessment: from error visibility to structural
-# similarity. IEEE Transactions on Image Processing 13(4), 2004: a Gaussian window of 11 samples
-# with a standard deviation of 1.5, and the constants K1 and K2.
-_TAPS = 11
-_SIGMA = 1.5
-_K1, _K2 = 0.01, 0.03
-
-# From so many ranges away from 0 on, SSIM works with differences.
-_FAR = 1e3
 
 # Voxels of one tile with its halo: 16 MiB for each float64 temporary, of which there are about ten.
 _TILE_VOXELS = 1 << 21
@@ -125,10 +117,11 @@ def compare(
     tile_voxels: int = _TILE_VOXELS,
     geometry: GridGeometry | None = None,
     anyway: bool = False,
+    summary: FieldSummary | None = None,
 ) -> Metrics:
     """Compare a model with the volume that it stands for.
 
-    Both are read tile by tile, twice the reference and once the model, and never as a whole. The
+    Both are read tile by tile, the reference for its range before, and never as a whole. The
     result does not depend on the tiles.
 
     Parameters
@@ -154,6 +147,9 @@ def compare(
     anyway : bool, default: False
         Also measure where less than half of the reference's valid voxels have a value in the
         model, which then is hardly the model of this volume.
+    summary : FieldSummary, optional
+        What :meth:`Volume.survey` has found of the reference, where somebody had to know before:
+        it is then read once.
 
     Returns
     -------
@@ -165,7 +161,7 @@ def compare(
         When the reference cannot be read, or hardly any voxel has a value in both (`anyway`: none)
         though one of them has values.
     """
-    summary = reference.survey()
+    summary = summary or reference.survey()
     name = f"'{reference.name}'" if reference.source == "memory" else reference.source
     place = name, reference.geometry, geometry
     advice = ", or measure what there is anyway (--anyway)"
@@ -176,11 +172,11 @@ def compare(
     lows, highs = np.asarray(summary.minimum), np.asarray(summary.maximum)
     if not summary.valid_count:
         lows = highs = np.full(reference.n_components, math.nan)
-    windows = _windows(reference.dims)
+    windows = windows_of(reference.dims)
     halo = tuple(len(w) // 2 for w in windows) if with_ssim else (0, 0, 0)
     parts = list(bricks) or [reference.geometry.resolve()]
     errors = [_Errors(reference.n_components) for _ in parts]
-    similarity = _Mean(reference.n_components)
+    similarity = MeanSimilarity(reference.n_components)
     missing, is_empty = 0, not summary.valid_count
     for core in _tiles(reference.dims, halo, tile_voxels):
         outer = _grown(core, halo, reference.dims)
@@ -196,7 +192,7 @@ def compare(
             if common is not None:
                 statistics.add(data.values, model.values, valid, _relative(common, outer))
         if with_ssim:
-            similarity.add_ssim(data.values, model.values, valid, windows, highs - lows)
+            similarity.add(data.values, model.values, valid, windows, highs - lows)
         if watch is not None:
             mask = None if valid is None else valid[inner]
             watch(core, data.values[(..., *inner)], model.values[(..., *inner)], mask)
@@ -208,49 +204,7 @@ def compare(
             "The model and the volume have no voxel with a value in common: "
             f"{difference(reference.geometry, geometry)}; name the data that it was trained on."
         )
-    return _metrics(reference, lows, highs, total, errors, similarity, missing)
-
-
-def psnr(reference: np.ndarray, values: np.ndarray, valid: np.ndarray | None = None) -> float:
-    """Return 10 log10(range^2 / MSE) in dB of two arrays of one shape, over `valid` samples."""
-    keep = np.ones(reference.shape, bool) if valid is None else valid
-    data = reference[keep].astype(np.float64)
-    error = float(np.mean((data - values[keep]) ** 2))
-    return _psnr(math.sqrt(error), float(data.max() - data.min()))
-
-
-def ssim(
-    reference: np.ndarray,
-    values: np.ndarray,
-    valid: np.ndarray | None = None,
-    value_range: float | None = None,
-) -> float:
-    """Return the mean structural similarity (Wang et al. 2004) of two arrays [z, y, x].
-
-    The window is the product of three Gaussians of 11 samples (sigma 1.5); on an axis with fewer
-    samples it is cut to the largest odd number that fits. As in the authors' program, only
-    windows that lie inside the volume count, and of these only those without a missing voxel.
-
-    Parameters
-    ----------
-    reference, values : array [z, y, x]
-    valid : bool array [z, y, x], optional
-        Voxels with a value.
-    value_range : float, optional
-        L of the paper; default: the reference's maximum - minimum over valid voxels.
-
-    Returns
-    -------
-    float
-        At most 1; NaN when no window is valid.
-    """
-    if value_range is None:
-        known = reference if valid is None else reference[valid]
-        value_range = float(known.max()) - float(known.min())
-    windows = _windows(reference.shape)
-    similarity = _Mean(1)
-    similarity.add_ssim(reference[None], values[None], valid, windows, np.array([value_range]))
-    return float(similarity.means()[0])
+    return _metrics(reference, (lows, highs), total, errors, similarity.means(), missing)
 
 
 @dataclass
@@ -296,55 +250,24 @@ class _Errors:
         return np.sqrt(self.squares / self.count) if self.count else self.squares * math.nan
 
 
-class _Mean:
-    """Running mean of the local SSIM, for each component."""
-
-    def __init__(self, components: int) -> None:
-        self._sums = np.zeros(components)
-        self._counts = np.zeros(components, dtype=np.int64)
-
-    def add_ssim(
-        self,
-        data: np.ndarray,
-        model: np.ndarray,
-        valid: np.ndarray | None,
-        windows: Sequence[np.ndarray],
-        ranges: np.ndarray,
-    ) -> None:
-        if any(n < len(w) for n, w in zip(data.shape[1:], windows)):
-            return  # a tile at the volume's face may hold no centre of a whole window
-        keep = None if valid is None else _eroded(valid, [len(w) for w in windows])
-        if keep is not None and not keep.any():
-            return
-        for c, value_range in enumerate(ranges):
-            local = _local_ssim(data[c], model[c], windows, float(value_range))
-            chosen = local if keep is None else local[keep]
-            self._sums[c] += float(chosen.sum())
-            self._counts[c] += chosen.size
-
-    def means(self) -> np.ndarray:
-        with np.errstate(invalid="ignore"):
-            return self._sums / self._counts
-
-
 def _metrics(
     reference: Volume,
-    lows: np.ndarray,
-    highs: np.ndarray,
+    bounds: tuple[np.ndarray, np.ndarray],
     total: _Errors,
     bricks: Sequence[_Errors],
-    similarity: _Mean,
+    ssims: np.ndarray,
     missing: int,
 ) -> Metrics:
+    lows, highs = bounds
     ranges = highs - lows
     varied = ranges > 0
-    rmse, ssims = total.rmse(), similarity.means()
+    rmse = total.rmse()
     nrmse = _root_mean_square(rmse[varied] / ranges[varied])
     per_component = tuple(
         ComponentMetrics(
             name=reference.components[c],
             units=reference.units[c],
-            psnr=_psnr(float(rmse[c]), float(ranges[c])),
+            psnr=psnr_of(float(rmse[c] * rmse[c]), float(ranges[c])),
             ssim=float(ssims[c]),
             rmse=float(rmse[c]),
             max_error=float(total.largest[c]) if total.count else math.nan,
@@ -355,7 +278,7 @@ def _metrics(
         for c in range(reference.n_components)
     )
     return Metrics(
-        psnr=_psnr(nrmse, 1.0),
+        psnr=psnr_of(nrmse * nrmse),
         ssim=float(np.mean(ssims[varied])) if varied.any() else math.nan,
         rmse=_root_mean_square(rmse),
         max_error=float(total.largest.max()) if total.count else math.nan,
@@ -372,7 +295,7 @@ def _brick_metrics(part: _Errors, ranges: np.ndarray) -> BrickMetrics:
     rmse, varied = part.rmse(), ranges > 0
     nrmse = _root_mean_square(rmse[varied] / ranges[varied])
     return BrickMetrics(
-        psnr=_psnr(nrmse, 1.0),
+        psnr=psnr_of(nrmse * nrmse),
         rmse=_root_mean_square(rmse),
         max_error=float(part.largest.max()),
         voxels=part.count,
@@ -381,75 +304,6 @@ def _brick_metrics(part: _Errors, ranges: np.ndarray) -> BrickMetrics:
 
 def _root_mean_square(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values)))) if len(values) else math.nan
-
-
-def _psnr(rmse: float, value_range: float) -> float:
-    if math.isnan(rmse) or value_range <= 0:
-        return math.nan
-    return math.inf if rmse == 0 else 20.0 * math.log10(value_range / rmse)
-
-
-def _local_ssim(
-    data: np.ndarray, model: np.ndarray, windows: Sequence[np.ndarray], value_range: float
-) -> np.ndarray:
-    """Return the SSIM of every window that lies inside the arrays [z, y, x]."""
-    x, y = data.astype(np.float64), model.astype(np.float64)
-    # The variances of values far from 0 would drown in the squares of these.
-    level = float(x.flat[0])
-    level = level if np.isfinite(level) and abs(level) > _FAR * value_range else 0.0
-    x -= level
-    y -= level
-    mean_x, mean_y = _filtered(x, windows), _filtered(y, windows)
-    product = mean_x * mean_y
-    covariance = _filtered(x * y, windows) - product
-    squares = mean_x * mean_x + mean_y * mean_y
-    variances = _filtered(x * x + y * y, windows) - squares
-    if level:
-        mean_x, mean_y = mean_x + level, mean_y + level
-        product, squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
-    c1, c2 = (_K1 * value_range) ** 2, (_K2 * value_range) ** 2
-    with np.errstate(invalid="ignore"):  # 0 / 0 in a constant field, which is excluded later
-        luminance = (2.0 * product + c1) / (squares + c1)
-        return luminance * ((2.0 * covariance + c2) / (variances + c2))
-
-
-def _windows(dims: Sequence[int]) -> list[np.ndarray]:
-    """Return the weights of the Gaussian window along each axis; they sum to 1."""
-    windows = []
-    for n in dims:
-        radius = (min(_TAPS, n - 1 + n % 2) - 1) // 2
-        offsets = np.arange(-radius, radius + 1)
-        weights = np.exp(-0.5 * (offsets / _SIGMA) ** 2)
-        windows.append(weights / weights.sum())
-    return windows
-
-
-def _filtered(values: np.ndarray, windows: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the weighted mean of every window inside the array; each axis loses taps - 1."""
-    for axis, weights in enumerate(windows):
-        n = values.shape[axis] - len(weights) + 1
-        total: np.ndarray | None = None
-        for k, weight in enumerate(weights):
-            term = weight * _shifted(values, axis, k, n)
-            total = term if total is None else np.add(total, term, out=total)
-        assert total is not None
-        values = total
-    return values
-
-
-def _eroded(valid: np.ndarray, taps: Sequence[int]) -> np.ndarray:
-    """Return, for every window inside the array, whether all its voxels are valid."""
-    for axis, count in enumerate(taps):
-        n = valid.shape[axis] - count + 1
-        whole = np.ones((), dtype=bool)
-        for k in range(count):
-            whole = whole & _shifted(valid, axis, k, n)
-        valid = whole
-    return valid
-
-
-def _shifted(values: np.ndarray, axis: int, start: int, count: int) -> np.ndarray:
-    return values[(slice(None),) * axis + (slice(start, start + count),)]
 
 
 def _tiles(

@@ -348,7 +348,7 @@ class NeuralVolume:
         ------
         extent : tuple of slices (z, y, x)
         block : Block
-            Values of `dtype` [C, z, y, x], 0 where invalid, and which are valid.
+            Values of `dtype` [C, z, y, x], NaN where they are missing, and which are valid.
         """
         geometry = geometry or self.geometry
         nz, ny, nx = geometry.dims
@@ -435,12 +435,7 @@ class NeuralVolume:
             evaluate = self._field.values if of is None else self._field.density
             for part in parts:
                 values[:, part] = evaluate(grid.index(part)).T
-        values = values.reshape(-1, *grid.shape)
-        missing = np.isnan(values[0])
-        if not missing.any():
-            return Block(values, None)
-        values[:, missing] = 0
-        return Block(values, ~missing)
+        return Block.of_field(values.reshape(-1, *grid.shape))
 
 
 def _refuse_gaps(index: ModelIndex, path: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from amgsrn_core.volume.block import Block
 from amgsrn_core.volume.geometry import GridGeometry
-from amgsrn_core.volume.volume import Block
 
 PREVIEW_POINTS = 40**3
 """Most points of a live preview."""
@@ -60,8 +60,6 @@ def write_live(path: Path, live: LiveResult) -> None:
         "densities": live.densities,
         "history": live.history,
     }
-    if live.preview.valid is not None:
-        arrays["valid"] = live.preview.valid
     temporary = path.with_name(f".{path.name}")
     with open(temporary, "wb") as file:
         np.savez(file, **arrays)
@@ -77,7 +75,7 @@ def read_live(path: Path, newer_than: int = -1) -> LiveResult | None:
                 return None
             return LiveResult(
                 GridGeometry.from_json(about["geometry"]),
-                Block(stored["preview"], stored.get("valid")),
+                Block.of_field(stored["preview"]),
                 stored["corners"],
                 stored["densities"],
                 stored["history"],

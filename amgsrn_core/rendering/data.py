@@ -40,8 +40,8 @@ def model_of_data(volume: Volume, device: str = "auto", *, backend: str = "auto"
     VolumeError
         When the volume cannot be read.
     """
-    block = volume.read()
-    summary = FieldSummary.of_block(block)
+    block = volume.scanned()
+    summary = block.summary()
     if not summary.valid_count or (summary.minimum == summary.maximum).all():
         return _without_network(volume, block, summary, device, backend)
     volume.refuse_unfit(summary)

@@ -38,7 +38,6 @@ from amgsrn_core.runs.space import Room, checkpoint_bytes, exported_bytes, mask_
 from amgsrn_core.runs.stop_file import StopFile, stop_file
 from amgsrn_core.runs.tally import Tally, voxels
 from amgsrn_core.system.run_folder import clear, workspace
-from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.progress import (
     Asking,
     BrickProgress,
@@ -55,6 +54,7 @@ from amgsrn_core.volume import export_volume
 from amgsrn_core.volume.fill_values import Finding
 from amgsrn_core.volume.masking import Told, tell
 from amgsrn_core.volume.partition import Brick
+from amgsrn_core.volume.psnr import psnr_of
 from amgsrn_core.volume.source import identity_of, source_of
 from amgsrn_core.volume.volume import MissingValues, Volume
 

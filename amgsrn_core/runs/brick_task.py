@@ -23,7 +23,7 @@ from amgsrn_core.runs.parts import PartsFolder
 from amgsrn_core.system.spare import keep_elsewhere
 from amgsrn_core.training.warm_start import WarmStart
 from amgsrn_core.volume.source import open_source
-from amgsrn_core.volume.volume import FieldSummary, Volume
+from amgsrn_core.volume.volume import Volume
 
 if TYPE_CHECKING:
     from amgsrn_core.training import Command, Progress
@@ -114,10 +114,10 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
                 "training began; restart it."
             )
         reporter.beat("reading")
-        block = volume.read(task.record.ghosted)
+        block = volume.scanned(task.record.ghosted)
         if reporter.answer() is Command.STOP:
             return "stopped"
-        summary = FieldSummary.of_block(block)
+        summary = block.summary()
         fills = [dataclasses.asdict(f) for f in summary.fills.findings(volume.components)]
         reporter.beat("preparing")
         fitted = fit_brick(

@@ -24,12 +24,13 @@ from amgsrn_core.networks.devices import select_device
 from amgsrn_core.system.spare import write_or_keep
 from amgsrn_core.training.brick import inner_voxels, memory_errors
 from amgsrn_core.training.compressing.compression import compressed
-from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.quality import FitQuality, measure
 from amgsrn_core.training.sampling import TrainingData, prepare
+from amgsrn_core.volume.block import Block
 from amgsrn_core.volume.geometry import GridGeometry
+from amgsrn_core.volume.psnr import mean_square_of, psnr_of
 from amgsrn_core.volume.replacement import MODEL
-from amgsrn_core.volume.volume import Block, Volume
+from amgsrn_core.volume.volume import Volume
 
 _POINTS = 1 << 18
 
@@ -120,7 +121,7 @@ def compress_model(
     config = {**index.training.config}
     config.pop("fingerprint", None)
     if errors.voxels and (reference is not None or isinstance(config.get("psnr"), float)):
-        known = 0.0 if reference is not None else 10.0 ** (-float(config["psnr"]) / 10.0)
+        known = 0.0 if reference is not None else mean_square_of(float(config["psnr"]))
         config["psnr"] = psnr_of(known + errors.squares / errors.voxels)
     index = index.replace(
         bricks=tuple(records),
@@ -221,7 +222,7 @@ class _Brick:
             limit = before * growth
         else:
             assert record.psnr is not None
-            limit = 10.0 ** (-record.psnr / 10.0) * (growth - 1.0)
+            limit = mean_square_of(record.psnr) * (growth - 1.0)
         packed = compressed(
             network,
             self._data,
@@ -239,7 +240,7 @@ class _Brick:
         psnr = psnr_of(self.error)
         if not self._has_data:
             assert record.psnr is not None and largest is not None
-            psnr = psnr_of(10.0 ** (-record.psnr / 10.0) + self.error)
+            psnr = psnr_of(mean_square_of(record.psnr) + self.error)
             largest = None if record.max_error is None else record.max_error + largest
         record = dataclasses.replace(record, psnr=psnr, max_error=largest)
         kept = {k: v for k, v in self._state.items() if k in ("mask", "history")}

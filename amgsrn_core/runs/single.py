@@ -35,14 +35,15 @@ from amgsrn_core.system.memory import physical_memory
 from amgsrn_core.system.output import replacing
 from amgsrn_core.system.run_folder import workspace
 from amgsrn_core.system.spare import kept_elsewhere
-from amgsrn_core.training.brick import FittedBrick, fit_brick, learned_range, memory_errors
+from amgsrn_core.training.brick import FittedBrick, fit_brick, memory_errors
 from amgsrn_core.training.checkpoint import CheckpointFile
-from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.progress import Command, Observer, Progress, Stopped, ask
 from amgsrn_core.training.records.records import Records
 from amgsrn_core.training.warm_start import WarmStart, planned_iterations
+from amgsrn_core.volume.block import Block
 from amgsrn_core.volume.masking import Told, tell
-from amgsrn_core.volume.volume import Block, FieldSummary, Volume
+from amgsrn_core.volume.psnr import psnr_of
+from amgsrn_core.volume.volume import Volume
 
 _log = logging.getLogger(__name__)
 
@@ -111,13 +112,13 @@ def _train(
     begin = Progress("reading", 0, planned_iterations(training, storage, start))
     with memory_errors(training, device):
         ask(observer, begin, pause=False)
-        block = volume.read()
+        block = volume.scanned(checksum=True)
         ask(observer, begin, pause=False)
-        summary = FieldSummary.of_block(block)
+        summary = block.summary()
         if not any_values:
             volume.refuse_unfit(summary)
         tell(summary.fills.findings(volume.components), told)
-        low, high = learned_range(block)
+        low, high = summary.learned_range()
         whole = volume.geometry.resolve()
         record = BrickRecord(whole, whole)
         if start is not None:
@@ -209,7 +210,7 @@ def _fitted(
             if isinstance(error, DivergedError):
                 parts.forget_checkpoint(0)  # of the training that went wrong
             _log.warning("%s Trying again with %s.", error, changes(training, easier))
-        training, block = easier, volume.read()  # the values were overwritten
+        training, block = easier, volume.scanned()  # the values were overwritten
     return fit(block, training), training
 
 

@@ -21,7 +21,8 @@ from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.volume.partition import Brick
 
 if TYPE_CHECKING:
-    from amgsrn_core.volume.volume import Block, Volume
+    from amgsrn_core.volume.block import Block
+    from amgsrn_core.volume.volume import Volume
 
 POWER = 1.0
 """p of the module's text."""

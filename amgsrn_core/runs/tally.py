@@ -12,8 +12,9 @@ import numpy as np
 from amgsrn_core.config import TrainingConfig
 from amgsrn_core.model import BrickRecord, OnDemand, load_brick
 from amgsrn_core.runs.parts import Part, PartsFolder
-from amgsrn_core.training.history import COLUMNS, psnr_of
+from amgsrn_core.training.history import COLUMNS
 from amgsrn_core.training.progress import BrickProgress
+from amgsrn_core.volume.psnr import psnr_of
 
 
 class Tally:

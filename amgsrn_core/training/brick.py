@@ -27,7 +27,7 @@ from amgsrn_core.networks import SceneNetwork, initial_network, network_from_sta
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.compressing.compression import Packed, compressed
 from amgsrn_core.training.fit import FitResult, fit
-from amgsrn_core.training.history import History, psnr_of
+from amgsrn_core.training.history import History
 from amgsrn_core.training.placement import place_grids
 from amgsrn_core.training.progress import (
     Asking,
@@ -42,9 +42,10 @@ from amgsrn_core.training.quality import FitQuality, measure
 from amgsrn_core.training.records.records import Records
 from amgsrn_core.training.sampling import TrainingData, prepare
 from amgsrn_core.training.warm_start import StartingNetwork, WarmStart
+from amgsrn_core.volume.block import Block
 from amgsrn_core.volume.geometry import Extent
-from amgsrn_core.volume.precision import flattened, is_moderate, refuse_spans
-from amgsrn_core.volume.volume import Block
+from amgsrn_core.volume.precision import is_moderate, refuse_spans
+from amgsrn_core.volume.psnr import psnr_of
 
 _SEEDS = 2**31
 # Iterations of fine-tuning between questions to the observer.
@@ -126,20 +127,12 @@ def fit_brick(
         The training diverged, or (OutOfMemoryError) ran out of memory.
     """
     inner = inner_voxels(record)
-    low, high = learned_range(block)
+    low, high = block.summary().learned_range()
     refuse_spans([f"component {number}" for number in range(len(low))], low, high)
     record = _ranged(record, low, high)
-    nothing = FitResult(True, 0, 0.0, History())
-    zeros = np.zeros(len(low))
-    if block.valid is not None and not block.valid[inner].any():
-        empty = dataclasses.replace(record, state="empty", value_minimum=(), value_maximum=())
-        return FittedBrick(empty, nothing, {}, zeros, 0, zeros)
-    if (low == high).all():
-        constant = dataclasses.replace(record, state="constant")
-        state = {} if block.valid is None else {"mask": block.valid}
-        valid = None if block.valid is None else block.valid[inner]
-        count = record.own_voxels if valid is None else int(valid.sum())
-        return FittedBrick(constant, nothing, state, zeros, count, zeros)
+    own = record.own_voxels if block.valid is None else int(block.valid[inner].sum())
+    if not own or (low == high).all():
+        return _without_network(record, block.valid, own, len(low))
     storage = storage or StorageConfig()
     with memory_errors(training, device):
         seed = (training.seed + number) % _SEEDS
@@ -149,28 +142,26 @@ def fit_brick(
             training = start.training(training)
             low, high = known.range_for(low, high)
             record = _ranged(record, low, high)
-        model, data = _start(block, low, high, network, training, device, known)
+        model, data = _start(block, (low, high), network, training, device, known)
         observer = _including(storage.finetuning, observer)
         result = fit(
             model, data, training, checkpoints=checkpoints, observer=observer, records=records
         )
         if not result.completed:
             return FittedBrick(record, result)
-        told = _Told(observer, training, result, model, data)
+        after = _AfterFit(observer, training, result, model, data)
         try:
-            told.ask("measuring")
-            quality = measure(model, data, inner, told.asking("measuring"))
+            after.ask("measuring")
+            quality = measure(model, data, inner, after.asking("measuring"))
             state = model.state_arrays()
             if storage.compress:
                 begun = time.monotonic()
                 reference = known.state if start and known and start.differences else None
-                state = _packed(
-                    model, data, training, storage, quality, inner, told, checkpoints, reference
-                )
+                state = _packed(after, storage, quality, inner, checkpoints, reference)
                 seconds = result.seconds + time.monotonic() - begun
                 result = dataclasses.replace(result, seconds=seconds)
-                quality = measure(model, data, inner, told.asking("compressing"))
-            told.ask("saving")
+                quality = measure(model, data, inner, after.asking("compressing"))
+            after.ask("saving")
         except Stopped:  # what it is continued from are the checkpoints
             return FittedBrick(record, dataclasses.replace(result, completed=False))
         fitted = _fitted(record, result, state, data, quality, high - low)
@@ -179,14 +170,24 @@ def fit_brick(
         return fitted
 
 
+def _without_network(
+    record: BrickRecord, valid: np.ndarray | None, own: int, components: int
+) -> FittedBrick:
+    """Return a brick of which so many own voxels have a value, the same one, or none has."""
+    nothing, zeros = FitResult(True, 0, 0.0, History()), np.zeros(components)
+    if not own:
+        empty = dataclasses.replace(record, state="empty", value_minimum=(), value_maximum=())
+        return FittedBrick(empty, nothing, {}, zeros, 0, zeros)
+    constant = dataclasses.replace(record, state="constant")
+    state = {} if valid is None else {"mask": valid}
+    return FittedBrick(constant, nothing, state, zeros, own, zeros)
+
+
 def _packed(
-    model: SceneNetwork,
-    data: TrainingData,
-    training: TrainingConfig,
+    after: _AfterFit,
     storage: StorageConfig,
     quality: FitQuality,
     inner: Extent,
-    told: _Told,
     checkpoints: CheckpointFile | None,
     reference: Mapping[str, np.ndarray] | None,
 ) -> Packed:
@@ -197,47 +198,29 @@ def _packed(
     Stopped
         The observer stopped it.
     """
-    told.ask("compressing")
+    after.ask("compressing")
 
     def go_on(iteration: int) -> bool:
-        told.finetuned = min(iteration, storage.compress_finetune)
-        return bool(iteration % _ASK_EVERY) or told.may_go_on("compressing")
+        after.finetuned = min(iteration, storage.compress_finetune)
+        return bool(iteration % _ASK_EVERY) or after.may_go_on("compressing")
 
     packed = compressed(
-        model,
-        data,
-        training,
+        after.model,
+        after.data,
+        after.training,
         storage,
-        lambda: measure(model, data, inner).mean_square,
-        quality.mean_square,
-        quality.mean_square * 10.0 ** (storage.compress_loss / 10.0),
-        go_on,
-        None if checkpoints is None else checkpoints.of_finetuning(),
-        reference,
-        told.asking("compressing"),
+        error=lambda: measure(after.model, after.data, inner).mean_square,
+        before=quality.mean_square,
+        limit=quality.mean_square * 10.0 ** (storage.compress_loss / 10.0),
+        go_on=go_on,
+        checkpoints=None if checkpoints is None else checkpoints.of_finetuning(),
+        reference=reference,
+        pause=after.asking("compressing"),
     )
     if packed is None:
         raise Stopped
-    told.finetuned = storage.compress_finetune
+    after.finetuned = storage.compress_finetune
     return packed
-
-
-def value_range(block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """Return lowest and highest valid value of each component, float64 [C]; 0 without any."""
-    if block.valid is not None and not block.valid.any():
-        zeros = np.zeros(len(block.values))
-        return zeros, zeros
-    where = True if block.valid is None else block.valid
-    axes = (1, 2, 3)
-    low = block.values.min(axis=axes, where=where, initial=np.inf)
-    high = block.values.max(axis=axes, where=where, initial=-np.inf)
-    return low.astype(np.float64), high.astype(np.float64)
-
-
-def learned_range(block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """Return the :func:`value_range` without what varies too little to be learned."""
-    low, high = value_range(block)
-    return low, flattened(low, high)
 
 
 @contextlib.contextmanager
@@ -263,14 +246,14 @@ def memory_errors(training: TrainingConfig, device: torch.device) -> Iterator[No
 
 def _start(
     block: Block,
-    low: np.ndarray,
-    high: np.ndarray,
+    bounds: tuple[np.ndarray, np.ndarray],
     network: NetworkConfig,
     training: TrainingConfig,
     device: torch.device,
     known: StartingNetwork | None,
 ) -> tuple[SceneNetwork, TrainingData]:
     """Prepare the data (in place) and a network whose grids are placed on it, or a known one."""
+    low, high = bounds
     host = training.data_device == "cpu"
     data = prepare(block, low, high, torch.device("cpu") if host else device)
     outputs = low, high
@@ -317,8 +300,8 @@ def _fitted(
     )
 
 
-class _Told:
-    """Tells an observer what is done with a network after its training."""
+class _AfterFit:
+    """Reports to an observer what is done with a network after its training."""
 
     def __init__(
         self,
@@ -328,13 +311,13 @@ class _Told:
         model: SceneNetwork,
         data: TrainingData,
     ) -> None:
-        self._observer, self._training, self._result = observer, training, result
-        self._model, self._data = model, data
+        self._observer, self._result = observer, result
+        self.training, self.model, self.data = training, model, data
         self._begun = time.monotonic()
         self.finetuned = 0
 
     def ask(self, phase: str) -> None:
-        """Tell how far things are; wait for as long as the answer is to pause.
+        """Report how far things are; wait for as long as the answer is to pause.
 
         Raises
         ------
@@ -345,15 +328,14 @@ class _Told:
         progress = Progress(
             phase,
             result.iterations_done + self.finetuned,
-            self._training.iterations,
+            self.training.iterations,
             loss,
             psnr_of(loss),
-            0.0,
-            result.seconds + time.monotonic() - self._begun,
-            0.0,
-            self._model,
-            result.history,
-            self._data.valid,
+            seconds=result.seconds + time.monotonic() - self._begun,
+            eta_seconds=0.0,
+            network=self.model,
+            history=result.history,
+            valid=self.data.valid,
         )
         ask(self._observer, progress)
 
@@ -362,7 +344,7 @@ class _Told:
         return Asking(lambda: self.ask(phase))
 
     def may_go_on(self, phase: str) -> bool:
-        """Tell, and wait for as long as the answer is to pause; False when it is to stop."""
+        """Report, and wait for as long as the answer is to pause; False when it is to stop."""
         try:
             self.ask(phase)
         except Stopped:

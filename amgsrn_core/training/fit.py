@@ -12,7 +12,7 @@ from amgsrn_core.config import TrainingConfig
 from amgsrn_core.errors import DivergedError
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.training.checkpoint import Checkpoint, CheckpointFile
-from amgsrn_core.training.history import History, psnr_of, row_interval
+from amgsrn_core.training.history import History, row_interval
 from amgsrn_core.training.progress import (
     Command,
     Observer,
@@ -24,6 +24,7 @@ from amgsrn_core.training.records.records import Records
 from amgsrn_core.training.sampling import TrainingData
 from amgsrn_core.training.schedule import rates
 from amgsrn_core.training.step import make_step
+from amgsrn_core.volume.psnr import psnr_of
 
 # An observer is asked at least this often, so that stopping feels immediate.
 _PATIENCE_SECONDS = 0.25

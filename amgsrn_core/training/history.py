@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from amgsrn_core.volume.psnr import psnr_of
+
 COLUMNS = ("iteration", "loss", "psnr", "learning_rate", "grid_motion")
 """`grid_motion` is the root mean square change of the grids' affine maps since their start."""
 
@@ -42,10 +44,3 @@ class History:
 def row_interval(iterations: int) -> int:
     """Return how many iterations one row of a run stands for."""
     return max(1, iterations // _ROWS)
-
-
-def psnr_of(mean_squared_error: float) -> float:
-    """Return the PSNR in dB of an error that is relative to the value range."""
-    if not mean_squared_error > 0.0:
-        return math.inf if mean_squared_error == 0.0 else math.nan
-    return -10.0 * math.log10(mean_squared_error)

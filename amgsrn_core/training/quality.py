@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from amgsrn_core.networks import SceneNetwork
-from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.sampling import TrainingData
 from amgsrn_core.volume.geometry import Extent
+from amgsrn_core.volume.psnr import psnr_of
 
 _POINTS = 1 << 18
 

@@ -9,15 +9,14 @@ import torch
 from torch import Tensor
 
 from amgsrn_core.training.draws import HashedNumbers
+from amgsrn_core.volume.block import Block, cache_slabs
 from amgsrn_core.volume.precision import normalise
-from amgsrn_core.volume.volume import Block
 
 # The mask of a volume needs data around every sampled cell: one ring of voxels for trilinear
 # targets, two for cubic ones.
 FILL_RINGS = 2
 
-# Voxels normalised at a time in double precision, and the ranges that float32 does that for.
-_PIECE = 1 << 22
+# Ranges that values of float32 are normalised by in float32.
 _PLAIN_SPANS = (1e-37, 1e37)
 
 
@@ -59,7 +58,8 @@ def prepare(
     minimum, maximum : ndarray [C]
         Range of each component; a constant component becomes 0.
     """
-    values = block.values = normalised_values(block, minimum, maximum)
+    values = normalised_values(block, minimum, maximum)
+    block.replace_values(values)
     cells = None
     if block.valid is not None:
         cells = torch.from_numpy(_cells_with_data(block.valid)).to(device)
@@ -75,19 +75,16 @@ def normalised_values(block: Block, minimum: np.ndarray, maximum: np.ndarray) ->
     values = block.values
     spans = [high - low for low, high in zip(minimum, maximum) if high > low]
     result = values if values.dtype == np.float32 else np.empty(values.shape, dtype=np.float32)
-    if result is values and all(_PLAIN_SPANS[0] < span < _PLAIN_SPANS[1] for span in spans):
+    is_plain = result is values and all(_PLAIN_SPANS[0] < s < _PLAIN_SPANS[1] for s in spans)
+    for part in cache_slabs(values):
+        known = True if block.valid is None else block.valid[part]
         for component, (low, high) in enumerate(zip(minimum, maximum)):
-            values[component] -= np.float32(low)
-            values[component] *= np.float32(1.0 / (high - low) if high > low else 0.0)
-        return values
-    layers = max(1, _PIECE // max(1, values[0, 0].size))
-    for component, (low, high) in enumerate(zip(minimum, maximum)):
-        for start in range(0, values.shape[1], layers):
-            part = slice(start, start + layers)
-            # What is missing is 0 in the data, which may be far outside.
-            known = True if block.valid is None else block.valid[part]
-            piece = np.where(known, values[component, part], low)
-            result[component, part] = normalise(piece, low, high)
+            piece = values[component, part]
+            if is_plain:
+                piece -= np.float32(low)
+                piece *= np.float32(1.0 / (high - low) if high > low else 0.0)
+            else:  # what is missing is 0 in the data, which may be far outside
+                result[component, part] = normalise(np.where(known, piece, low), low, high)
     return result
 
 
@@ -176,22 +173,25 @@ def _cells_with_data(valid: np.ndarray) -> np.ndarray:
 
 def _extend(values: np.ndarray, valid: np.ndarray) -> None:
     """Fill the invalid voxels near valid ones, in place, with the mean of their neighbours."""
-    known = valid
+    _, height, width = valid.shape
+    known = np.pad(valid, 1)  # beyond the faces nothing is known, and no index has to be checked
+    inside = known[1:-1, 1:-1, 1:-1]
     for _ in range(FILL_RINGS):
-        ring = _dilated(known) & ~known
-        z, y, x = np.nonzero(ring)
-        total = np.zeros((len(values), len(z)), dtype=np.float32)
-        count = np.zeros(len(z), dtype=np.float32)
-        depth, height, width = valid.shape
-        for offset in np.ndindex(3, 3, 3):
-            i, j, k = z + offset[0] - 1, y + offset[1] - 1, x + offset[2] - 1
-            inside = (i >= 0) & (i < depth) & (j >= 0) & (j < height) & (k >= 0) & (k < width)
-            i, j, k = i.clip(0, depth - 1), j.clip(0, height - 1), k.clip(0, width - 1)
-            use = inside & known[i, j, k]
-            total += np.where(use, values[:, i, j, k], 0.0)
+        ring = _dilated(inside) & ~inside
+        at = np.flatnonzero(ring)
+        z, y, x = np.unravel_index(at, valid.shape)
+        at_known = np.ravel_multi_index((z + 1, y + 1, x + 1), known.shape)
+        total = np.zeros((len(values), len(at)), dtype=np.float32)
+        count = np.zeros(len(at), dtype=np.float32)
+        flat = values.reshape(len(values), -1)
+        for i, j, k in np.ndindex(3, 3, 3):
+            i, j, k = i - 1, j - 1, k - 1
+            use = known.ravel()[at_known + (i * (height + 2) + j) * (width + 2) + k]
+            near = flat.take(at + (i * height + j) * width + k, axis=1, mode="clip")
+            total += np.where(use, near, 0.0)
             count += use
         values[:, z, y, x] = total / count
-        known = known | ring
+        inside |= ring
 
 
 def _dilated(known: np.ndarray) -> np.ndarray:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from amgsrn_core.volume.axis import Axis
+from amgsrn_core.volume.block import Block, FieldSummary
 from amgsrn_core.volume.exported import export_volume
 from amgsrn_core.volume.geometry import Extent, GridGeometry
 from amgsrn_core.volume.in_memory import volume_from_array
 from amgsrn_core.volume.open import open_series, open_volume
-from amgsrn_core.volume.volume import (
-    Block,
-    FieldSummary,
-    MissingValues,
-    TimeAxis,
-    Volume,
-)
+from amgsrn_core.volume.volume import MissingValues, TimeAxis, Volume
 from amgsrn_core.volume.vtk.data import volume_from_vtk
 from amgsrn_core.volume.writer import VolumeWriter, write_volume
 

@@ -195,11 +195,11 @@ class Axis:
             return cls(
                 str(values["name"]),
                 coordinates,
-                str(values.get("units", "")),
-                bool(values.get("descending", False)),
-                bool(values.get("negated", False)),
-                str(values.get("standard_name", "")),
-                None if values.get("wrap") is None else _finite(values["wrap"]),
+                units=str(values.get("units", "")),
+                descending=bool(values.get("descending", False)),
+                negated=bool(values.get("negated", False)),
+                standard_name=str(values.get("standard_name", "")),
+                wrap=None if values.get("wrap") is None else _finite(values["wrap"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             if isinstance(error, VolumeError):

@@ -18,10 +18,11 @@ import numpy as np
 from amgsrn_core.errors import OutputError, VariableNotFoundError, VolumeError, VolumeNotFoundError
 from amgsrn_core.system.output import reason, replacing
 from amgsrn_core.volume.array_file import ArrayFile
+from amgsrn_core.volume.block import Block
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.in_memory import ArrayVolume
 from amgsrn_core.volume.times import TimeStep, select_time
-from amgsrn_core.volume.volume import Block, MissingValues, TimeAxis, Volume
+from amgsrn_core.volume.volume import MissingValues, TimeAxis, Volume
 
 FORMAT = "amgsrn-volume"
 VERSION = 1
@@ -131,7 +132,7 @@ def _write_arrays(
             valid_file, _write_header(valid_file, volume.dims, np.bool_), volume.dims, 1
         )
         for extent in volume.slabs():
-            block = volume.read(extent)
+            block = volume.scanned(extent, checksum=True)
             watch(block)
             for array, values in zip(arrays, block.values):
                 array.write(extent, values)

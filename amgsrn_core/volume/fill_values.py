@@ -7,6 +7,7 @@ Here such numbers are looked for in the pass that reads the values anyway.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,6 @@ _SMALLEST_KNOWN = 1e19
 _CERTAIN_RATIO = 1e3
 # Suspect: the gap to the other values, as a multiple of their range.
 _GAP, _USUAL_GAP = 10.0, 1.0
-_CHUNK_VOXELS = 1 << 22
 _SAMPLE = 2048
 _KNOWN = np.array(KNOWN, dtype=np.float32)
 # Data of double precision have them as they are written, or as they come from float32.
@@ -126,28 +126,27 @@ class FillSearch:
         ends[..., _COUNT] = 0
         return cls(np.zeros((components, len(_KNOWN)), dtype=np.int64), ends)
 
-    def with_values(self, values: np.ndarray, valid: np.ndarray | None) -> FillSearch:
-        """Return what is known after further values [C, z, y, x] that count where `valid`."""
-        depth = max(1, _CHUNK_VOXELS // max(1, values[0, 0].size))
-        found = self
-        for start in range(0, values.shape[1], depth):
-            part = slice(start, start + depth)
-            where = None if valid is None else valid[part]
-            looks = [_look(component[part], where) for component in values]
-            known, ends = (np.stack(each) for each in zip(*looks))
-            found = found.merged(FillSearch(known, ends))
-        return found
+    @classmethod
+    def of_slabs(cls, slabs: Sequence[Sequence[Extremes]]) -> FillSearch:
+        """Return what is known of slabs [P, C]."""
+        known = np.array([[each.known for each in slab] for slab in slabs])
+        return cls._of_parts(known, np.array([[each.ends for each in slab] for slab in slabs]))
 
-    def merged(self, other: FillSearch) -> FillSearch:
-        """Return what both have found together."""
-        a, b = self.ends, other.ends
-        value = np.minimum(a[..., _VALUE], b[..., _VALUE])
-        count = sum(np.where(e[..., _VALUE] == value, e[..., _COUNT], 0) for e in (a, b))
-        further = np.stack([e[..., i] for e in (a, b) for i in (_VALUE, _NEXT)])
-        further[further <= value] = np.inf
-        return FillSearch(
-            self.known + other.known, np.stack([value, count, further.min(axis=0)], axis=-1)
+    @classmethod
+    def merged(cls, found: Sequence[FillSearch]) -> FillSearch:
+        """Return what all have found together."""
+        return cls._of_parts(
+            np.stack([each.known for each in found]), np.stack([each.ends for each in found])
         )
+
+    @classmethod
+    def _of_parts(cls, known: np.ndarray, ends: np.ndarray) -> FillSearch:
+        """Return what parts [P, C, ...] have found together."""
+        value = ends[..., _VALUE].min(axis=0)
+        count = np.where(ends[..., _VALUE] == value, ends[..., _COUNT], 0).sum(axis=0)
+        further = np.concatenate([ends[..., _VALUE], ends[..., _NEXT]])
+        further[further <= value] = np.inf
+        return cls(known.sum(axis=0), np.stack([value, count, further.min(axis=0)], axis=-1))
 
     def certain(self) -> tuple[float, ...]:
         """Return the values that are fill values for certain, in whichever component."""
@@ -222,15 +221,28 @@ def _doubles(value: float, rounded: np.float32) -> set[float]:
     return {value, float(rounded)} if few_digits else {value}
 
 
-def _look(values: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return counts of known fill values, and the ends of the others, of one component's values."""
+@dataclass(frozen=True)
+class Extremes:
+    """Of some values of a component the range, and what :class:`FillSearch` knows; see there."""
+
+    low: float
+    high: float
+    known: np.ndarray
+    ends: np.ndarray
+
+
+def extremes(values: np.ndarray, valid: np.ndarray | None) -> Extremes:
+    """Return the extremes of a component's values that count where `valid`.
+
+    They are walked several times, and should be few enough to stay in the cache.
+    """
     known = np.zeros(len(_KNOWN), dtype=np.int64)
     ends = np.full((2, 3), np.inf)
     ends[:, _COUNT] = 0
     values = values.ravel() if valid is None else values[valid]
     if not values.size:
-        return known, ends
-    low, high = values.min(), values.max()
+        return Extremes(math.inf, -math.inf, known, ends)
+    lowest, highest = low, high = float(values.min()), float(values.max())
     if max(-low, high) >= _SMALLEST_KNOWN:
         large = values[np.abs(values) >= _SMALLEST_KNOWN]
         marks = _KNOWN_DOUBLE if values.dtype == np.float64 else _KNOWN[None]
@@ -238,14 +250,14 @@ def _look(values: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.
         if known.any():
             values = values[~np.isin(values, marks)]
             if not values.size:
-                return known, ends
-            low, high = values.min(), values.max()
+                return Extremes(lowest, highest, known, ends)
+            low, high = float(values.min()), float(values.max())
     sample = values[:: max(1, values.size // _SAMPLE)].astype(np.float64)
-    middle = 0.5 * (float(low) + float(high))
+    middle = 0.5 * (low + high)
     for end, (edge, sign) in enumerate(((low, 1), (high, -1))):
         near = sample[(sign * sample > sign * edge) & (sign * sample < sign * middle)]
         if near.size:
-            ends[end] = sign * float(edge), 1, (sign * near).min()
+            ends[end] = sign * edge, 1, (sign * near).min()
             continue
         is_other = values != edge
         count = values.size - np.count_nonzero(is_other)
@@ -254,8 +266,8 @@ def _look(values: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.
             beyond = sign * float(reduce(values, where=is_other, initial=sign * np.inf))
         else:
             beyond = np.inf
-        ends[end] = sign * float(edge), count, beyond
-    return known, ends
+        ends[end] = sign * edge, count, beyond
+    return Extremes(lowest, highest, known, ends)
 
 
 def _apart(component: str, ends: np.ndarray) -> list[Finding]:

@@ -7,8 +7,9 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from amgsrn_core.config import DataConfig
+from amgsrn_core.volume.block import FieldSummary
 from amgsrn_core.volume.fill_values import Finding
-from amgsrn_core.volume.volume import FieldSummary, Volume
+from amgsrn_core.volume.volume import Volume
 
 logger = logging.getLogger(__name__)
 

@@ -64,7 +64,7 @@ def identity_of(volume: Volume) -> list[Any]:
     if isinstance(volume, ArrayVolume):
         crc = 0
         for extent in volume.slabs():
-            crc = volume.read(extent).checksum(crc)
+            crc = volume.scanned(extent, checksum=True).checksum(crc)
         return [volume.name, crc, *([] if volume.time is None else [volume.time.value])]
     status = os.stat(volume.source)
     time = None if volume.time is None else volume.time.index

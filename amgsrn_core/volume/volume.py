@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
-import math
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,14 +13,15 @@ from typing import Any, Optional
 import numpy as np
 
 from amgsrn_core.errors import VolumeError
-from amgsrn_core.volume.fill_values import FillSearch, matches, written
+from amgsrn_core.volume.block import Block, FieldSummary, Scan, cache_slabs
+from amgsrn_core.volume.fill_values import matches, written
 from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
 from amgsrn_core.volume.precision import refuse_spans, type_of_numbers
 
 logger = logging.getLogger(__name__)
 
 _SLAB_BYTES = 64 << 20
-_PIECE_BYTES = 16 << 20
+_PIECE_BYTES = 4 << 20
 _LAYER_BYTES = 256 << 20
 
 # Whole numbers up to here are numbers of double precision, too.
@@ -30,27 +29,6 @@ _EXACT = 1 << 53
 
 Loaded = tuple[np.ndarray, Optional[np.ndarray]]
 """Values [z, y, x] of one component, and where they are missing (bool) or None."""
-
-
-@dataclass
-class Block:
-    """Values of one extent.
-
-    Attributes
-    ----------
-    values : ndarray of float32 or float64, shape [C, z, y, x], C-contiguous
-        0 where invalid.
-    valid : ndarray of bool, shape [z, y, x], or None
-        None when every voxel is valid. A voxel is valid only if all its components are.
-    """
-
-    values: np.ndarray
-    valid: np.ndarray | None = None
-
-    def checksum(self, before: int = 0) -> int:
-        """Return a checksum of the values, and of what a checksum says came before them."""
-        crc = zlib.crc32(np.ascontiguousarray(self.values).data, before)
-        return crc if self.valid is None else zlib.crc32(np.ascontiguousarray(self.valid).data, crc)
 
 
 @dataclass(frozen=True)
@@ -127,71 +105,6 @@ class TimeAxis:
             int(values.get("index", 0)),
             str(values.get("name", "time")),
         )
-
-
-@dataclass(frozen=True)
-class FieldSummary:
-    """What a pass over values has found.
-
-    Attributes
-    ----------
-    minimum, maximum : ndarray of float64, shape [C]
-        Over the valid voxels; infinite while there is none.
-    valid_count : int
-        Number of valid voxels.
-    n_points : int
-        Number of voxels.
-    fills : FillSearch
-        Which of the values may be fill values.
-    """
-
-    minimum: np.ndarray
-    maximum: np.ndarray
-    valid_count: int
-    n_points: int
-    fills: FillSearch
-
-    @classmethod
-    def of_nothing(cls, components: int) -> FieldSummary:
-        """Return what is known before the first block."""
-        none = np.full(components, math.inf)
-        return cls(none, -none, 0, 0, FillSearch.of_nothing(components))
-
-    @classmethod
-    def of_block(cls, block: Block) -> FieldSummary:
-        """Return what a single block tells."""
-        return cls.of_nothing(len(block.values)).with_block(block)
-
-    def with_block(self, block: Block) -> FieldSummary:
-        """Return what is known after a further block."""
-        where: Any = True if block.valid is None else block.valid
-        low = block.values.min(axis=(1, 2, 3), where=where, initial=math.inf)
-        high = block.values.max(axis=(1, 2, 3), where=where, initial=-math.inf)
-        size = block.values[0].size
-        return FieldSummary(
-            np.minimum(self.minimum, low),
-            np.maximum(self.maximum, high),
-            self.valid_count + (size if block.valid is None else int(block.valid.sum())),
-            self.n_points + size,
-            self.fills.with_values(block.values, block.valid),
-        )
-
-    def merged(self, other: FieldSummary) -> FieldSummary:
-        """Return what both passes have found together."""
-        return FieldSummary(
-            np.minimum(self.minimum, other.minimum),
-            np.maximum(self.maximum, other.maximum),
-            self.valid_count + other.valid_count,
-            self.n_points + other.n_points,
-            self.fills.merged(other.fills),
-        )
-
-    def without(self, values: Sequence[float]) -> FieldSummary:
-        """Return the summary, the valid voxels at least, if some known fill values are missing."""
-        if not values:
-            return self
-        low, high = self.fills.range_without(values)
-        return dataclasses.replace(self, minimum=low, maximum=high)
 
 
 class Volume(ABC):
@@ -306,11 +219,22 @@ class Volume(ABC):
         VolumeError
             Infinite values, a damaged file, an extent outside the volume, or not enough memory.
         """
+        return self._read(extent, None)
+
+    def scanned(self, extent: PartialExtent = None, *, checksum: bool = False) -> Block:
+        """Read like :meth:`read`, in a pass that finds the block's summary, too.
+
+        With `checksum` it finds the block's checksum as well.
+        """
+        return self._read(extent, Scan(self.n_components, checksum=checksum))
+
+    def _read(self, extent: PartialExtent, scan: Scan | None) -> Block:
         nz, ny, nx = shape = extent_shape(extent := self.geometry.resolve(extent))
         try:
             values = np.empty((self.n_components, *shape), dtype=self.dtype)
             valid = None
-            # In pieces, so that besides the result only one piece is ever in memory.
+            # In pieces, so that besides the result only one piece is ever in memory, and that what
+            # is done with a piece finds it in the cache.
             bottom, top = extent[0].start, extent[0].stop
             slice_bytes = ny * nx * max(self.dtype.itemsize, self.source_dtype.itemsize)
             budget = self._budget(slice_bytes, _PIECE_BYTES)
@@ -321,14 +245,17 @@ class Volume(ABC):
                 if bad is not None:
                     if valid is None:
                         valid = np.ones(shape, dtype=bool)
-                    valid[inner] = ~bad
-                    values[:, inner][:, bad] = 0.0
+                    np.logical_not(bad, out=valid[inner])
+                    np.copyto(values[:, inner], 0.0, where=bad)
+                if scan is not None:
+                    known = None if bad is None or valid is None else valid[inner]
+                    scan.add(values[:, inner], known)
         except MemoryError as error:
             raise VolumeError(
                 f"There is not enough memory to read {nz} x {ny} x {nx} voxels of '{self.name}'; "
                 "read a smaller extent."
             ) from error
-        return Block(values, valid)
+        return Block(values, valid) if scan is None else Block.scanned(values, valid, scan)
 
     def slabs(self, max_bytes: int | None = None) -> Iterator[Extent]:
         """Yield extents that cover the volume from bottom to top: z ranges, full y and x.
@@ -359,7 +286,7 @@ class Volume(ABC):
         """Read everything once and return the value range, whatever it is."""
         summary = FieldSummary.of_nothing(self.n_components)
         for extent in self.slabs():
-            summary = summary.with_block(self.read(extent))
+            summary = summary.merged(self.scanned(extent).summary())
         return summary
 
     def refuse_unfit(self, summary: FieldSummary) -> None:
@@ -404,8 +331,8 @@ class Volume(ABC):
             with np.errstate(over="ignore", invalid="ignore"):
                 out[component] = values
             self._tell_rounding(component, values, missing)
-            finite = np.isfinite(out[component])
-            if not finite.all():
+            if not _all_finite(out[component : component + 1]):
+                finite = np.isfinite(out[component])
                 infinite = np.isinf(out[component])
                 if missing is not None:
                     infinite &= ~missing
@@ -466,6 +393,15 @@ class Volume(ABC):
     def _budget(self, slice_bytes: int, usual: int) -> int:
         """Return how many bytes to read at once: a layer of chunks, if that is not too much."""
         return max(usual, min(self._chunk_depth * slice_bytes, _LAYER_BYTES))
+
+
+def _all_finite(values: np.ndarray) -> bool:
+    """Tell whether values [C, z, y, x] are numbers; their extremes tell, without a mask of all."""
+    with np.errstate(invalid="ignore"):
+        return all(
+            bool(np.isfinite(values[:, part].min()) and np.isfinite(values[:, part].max()))
+            for part in cache_slabs(values)
+        )
 
 
 def require_three_axes(name: str, sizes: Sequence[tuple[str, int]]) -> None:

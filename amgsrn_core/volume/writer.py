@@ -16,12 +16,13 @@ import numpy as np
 
 from amgsrn_core.errors import OutputError, VolumeError
 from amgsrn_core.system.output import ensure_writable, replacing
+from amgsrn_core.volume.block import Block
 from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
 from amgsrn_core.volume.in_memory import component_names
 from amgsrn_core.volume.netcdf.writer import NetCDFOutput
 from amgsrn_core.volume.precision import type_of_ranges
 from amgsrn_core.volume.replacement import NETCDF_SUFFIXES, VOLUME, VTK_SUFFIXES, guard
-from amgsrn_core.volume.volume import Block, MissingValues, TimeAxis, extent_shape
+from amgsrn_core.volume.volume import MissingValues, TimeAxis, extent_shape
 from amgsrn_core.volume.vtk.writer import VTKOutput
 
 Blocks = Iterable[tuple[Extent, Union[Block, np.ndarray]]]
@@ -234,7 +235,8 @@ class VolumeWriter:
                 f"The block's validity mask has the shape {list(valid.shape)} "
                 f"instead of {list(shape[1:])}."
             )
-        self._output.write(extent, values.astype(self._dtype, copy=False), valid, step)
+        values = Block(values.astype(self._dtype, copy=False), valid).with_nan()
+        self._output.write(extent, values, step)
         self._written += int(np.prod(shape[1:]))
 
     def _require_space(self) -> None:

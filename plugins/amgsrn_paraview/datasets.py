@@ -55,14 +55,12 @@ def set_geometry(dataset: Any, geometry: GridGeometry, extent: VTKExtent) -> Non
 
 
 def set_arrays(dataset: Any, block: Block, name: str, components: Sequence[str]) -> None:
-    """Put a block's values on the points of a data set, NaN where they are missing.
+    """Put a model's values, which are NaN where they are missing, on the points of a data set.
 
     The components of one array stay together; scalars that were trained together are arrays of
     their own again.
     """
     values = block.values
-    if block.valid is not None:
-        values = np.where(block.valid, values, np.float32(np.nan))
     points = dataset.GetPointData()
     if len(components) > 1 and name == "_".join(components):
         for component, component_name in enumerate(components):

@@ -65,7 +65,7 @@ class Overview:
     def see(self, block: Block) -> None:
         """Take note of the next block of values."""
         self.digest = block.checksum(self.digest)
-        self.summary = self.summary.with_block(block)
+        self.summary = self.summary.merged(block.summary())
 
     def settle(self, data: DataConfig) -> None:
         """Decide, when everything was seen, which values stand for none."""
@@ -81,7 +81,7 @@ def overview(volumes: Iterable[Volume]) -> Overview:
     for volume in volumes:
         found.begin(volume)
         for extent in volume.slabs():
-            found.see(volume.read(extent))
+            found.see(volume.scanned(extent, checksum=True))
     return found
 
 

@@ -30,11 +30,11 @@ from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.networks import SceneNetwork, initial_network
 from amgsrn_core.runs.aspect import matched_shape
 from amgsrn_core.training.fit import fit
-from amgsrn_core.training.history import psnr_of
 from amgsrn_core.training.placement import place_grids
 from amgsrn_core.training.quality import measure as measure_fit
 from amgsrn_core.training.sampling import TrainingData, prepare
-from amgsrn_core.volume import FieldSummary, open_volume, volume_from_array
+from amgsrn_core.volume import open_volume, volume_from_array
+from amgsrn_core.volume.psnr import psnr_of
 
 Options = dict[str, Any]
 ORIGINAL: Options = {
@@ -94,7 +94,7 @@ def measure(name: str, options: Options, budget: argparse.Namespace, seed: int) 
         path, _, variable = name.partition(":")
         volume = open_volume(path, variable or None)
     block = volume.read()
-    summary = FieldSummary.of_block(block)
+    summary = block.summary()
     volume.refuse_unfit(summary)
     data = prepare(block, summary.minimum, summary.maximum, device)
     size = NetworkConfig(grid_shape=(budget.resolution,) * 3)

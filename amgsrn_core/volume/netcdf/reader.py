@@ -336,11 +336,11 @@ def _axis(dimension: Any, coordinate: Any | None) -> Axis:
     return Axis(
         dimension.name,
         world[::-1] if descending else world,
-        units,
-        descending,
-        negated,
-        text(coordinate, "standard_name"),
-        wrap,
+        units=units,
+        descending=descending,
+        negated=negated,
+        standard_name=text(coordinate, "standard_name"),
+        wrap=wrap,
     )
 
 

@@ -72,9 +72,7 @@ class NetCDFOutput:
                     variable.units = unit
                 self._variables.append(variable)
 
-    def write(
-        self, extent: Extent, values: np.ndarray, valid: np.ndarray | None, step: int = 0
-    ) -> None:
+    def write(self, extent: Extent, values: np.ndarray, step: int = 0) -> None:
         """Write values [C, z, y, x] of a resolved extent of a time step."""
         key: list[Any] = [step] if self._has_time else []
         flips: list[slice] = []
@@ -84,7 +82,7 @@ class NetCDFOutput:
             key.append(part)
             flips.append(slice(None, None, -1 if axis.descending else 1))
         for variable, component in zip(self._variables, values):
-            stored = self._marked(component, valid)
+            stored = self._marked(component)
             with self._library():
                 variable[tuple(key)] = stored[tuple(flips)]
 
@@ -111,11 +109,9 @@ class NetCDFOutput:
                 cause = "the disk is full" if full else reason(error)
                 raise OutputError(f"Cannot write NetCDF: {cause}.") from error
 
-    def _marked(self, values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-        """Return the values with the fill value where they are missing, and only there."""
+    def _marked(self, values: np.ndarray) -> np.ndarray:
+        """Return the values with the fill value where they are NaN, and only there."""
         missing = np.isnan(values)
-        if valid is not None:
-            missing |= ~valid
         stored = values.copy()
         # A value that happens to be the fill value moves by the least possible amount.
         toward = stored.dtype.type(1.0 if self._fill == 0 else 0.0)

@@ -42,7 +42,9 @@ class VTKOutput:
         if path.suffix.lower() == ".vtr":
             coordinates = [axis.coordinates for axis in reversed(geometry.axes)]
         item_bytes = dtype.itemsize * len(components)
-        header = _header(geometry, name, components, time, dtype, coordinates, made_by)
+        header = _header(
+            geometry, name, components, dtype, time=time, coordinates=coordinates, made_by=made_by
+        )
         self._file = open(path, "wb")  # noqa: SIM115 (closed by close or abandon)
         self._file.write(header)
         for values in coordinates:
@@ -50,16 +52,9 @@ class VTKOutput:
         self._file.write(np.uint64(item_bytes * geometry.n_points).tobytes())
         self._array = ArrayFile(self._file, self._file.tell(), geometry.dims, item_bytes)
 
-    def write(
-        self, extent: Extent, values: np.ndarray, valid: np.ndarray | None, step: int = 0
-    ) -> None:
+    def write(self, extent: Extent, values: np.ndarray, step: int = 0) -> None:
         """Write values [C, z, y, x] of a resolved extent; there is only one time step."""
-        interleaved = np.moveaxis(values, 0, -1)
-        if valid is not None:
-            interleaved = np.where(
-                valid[..., np.newaxis], interleaved, interleaved.dtype.type(np.nan)
-            )
-        self._array.write(extent, interleaved)
+        self._array.write(extent, np.moveaxis(values, 0, -1))
 
     def close(self) -> None:
         """Complete the file."""
@@ -77,8 +72,9 @@ def _header(
     geometry: GridGeometry,
     name: str,
     components: tuple[str, ...],
-    time: TimeAxis | None,
     dtype: np.dtype,
+    *,
+    time: TimeAxis | None,
     coordinates: list[np.ndarray],
     made_by: str,
 ) -> bytes:

@@ -37,7 +37,7 @@ from amgsrn_core.training.fit import fit
 from amgsrn_core.training.quality import measure
 from amgsrn_core.training.sampling import prepare
 from amgsrn_core.volume import GridGeometry, write_volume
-from amgsrn_core.volume.volume import Block
+from amgsrn_core.volume.block import Block
 
 SIZE = NetworkConfig(grids=4, grid_shape=(8, 8, 8), width=16)
 FAST = TrainingConfig(iterations=150, batch=2048, device="cpu")

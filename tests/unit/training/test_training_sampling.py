@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from amgsrn_core.networks.interpolation import cubic_targets, linear_targets
 from amgsrn_core.training.sampling import PointSampler, TrainingData, prepare
-from amgsrn_core.volume.volume import Block
+from amgsrn_core.volume.block import Block
 
 CPU = torch.device("cpu")
 shapes = st.tuples(*[st.integers(2, 7)] * 3)

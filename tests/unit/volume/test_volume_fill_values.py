@@ -20,10 +20,10 @@ from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.model import read_index
 from amgsrn_core.runs import train, train_series
 from amgsrn_core.volume import export_volume
+from amgsrn_core.volume.block import Block, FieldSummary
 from amgsrn_core.volume.fill_values import _WRITTEN, KNOWN, USUAL, FillSearch, matches, written
 from amgsrn_core.volume.masking import masked
 from amgsrn_core.volume.source import open_source
-from amgsrn_core.volume.volume import Block, FieldSummary
 
 QUICK = TrainingConfig(iterations=40, batch=1024, device="cpu")
 SHAPE = (8, 9, 10)
@@ -47,7 +47,7 @@ def found(*arrays: np.ndarray) -> list[tuple[float, int, bool]]:
     """Return value, count and certainty of what is found in the blocks of a scalar field."""
     summary = FieldSummary.of_nothing(1)
     for values in arrays:
-        summary = summary.with_block(Block(values[None].astype("f4")))
+        summary = summary.merged(Block(values[None].astype("f4")).summary())
     return [(f.value, f.count, f.is_certain) for f in summary.fills.findings(["q"])]
 
 
@@ -60,7 +60,7 @@ def test_a_known_fill_value_far_off_is_certain(fill: float) -> None:
 @pytest.mark.parametrize("fill", [*_WRITTEN, *KNOWN])
 def test_a_known_fill_value_of_double_precision_is_certain(fill: float) -> None:
     values = holed(fill, warm().astype("f8"))
-    summary = FieldSummary.of_nothing(1).with_block(Block(values[None]))
+    summary = Block(values[None]).summary()
     (finding,) = summary.fills.findings(["q"])
     assert (finding.count, finding.is_certain) == (60, True)
     assert matches(values, summary.fills.certain()).sum() == 60
@@ -70,7 +70,7 @@ def test_a_known_fill_value_of_double_precision_is_certain(fill: float) -> None:
 @pytest.mark.parametrize("fill", [1e39, -1.7976931348623157e308, -9999.9, 1e15, 123456.789012])
 def test_what_is_told_of_double_precision_finds_the_same(fill: float) -> None:
     values = holed(fill, warm().astype("f8"))
-    summary = FieldSummary.of_nothing(1).with_block(Block(values[None]))
+    summary = Block(values[None]).summary()
     (finding,) = summary.fills.findings(["q"])
     assert (finding.value, finding.count, finding.is_certain) == (fill, 60, False)
     assert matches(values, [float(written(finding.value))]).sum() == 60
@@ -122,7 +122,7 @@ def test_two_of_them_at_once() -> None:
     values[-1] = -9999
     known = float(np.float32(1e20))
     assert found(values) == [(known, 60, True), (-9999.0, 90, False)]
-    summary = FieldSummary.of_nothing(1).with_block(Block(values[None]))
+    summary = Block(values[None]).summary()
     assert (summary.minimum[0], summary.maximum[0]) == (-9999, known)
     assert summary.without([known]).maximum[0] == warm()[:-1].max()
     assert summary.without([]).maximum[0] == known
@@ -130,7 +130,7 @@ def test_two_of_them_at_once() -> None:
 
 def test_each_component_has_its_own() -> None:
     values = np.stack([holed(1e20), warm(), holed(-9999)])
-    summary = FieldSummary.of_nothing(3).with_block(Block(values))
+    summary = Block(values).summary()
     findings = summary.fills.findings("uvw")
     assert [(f.component, f.count) for f in findings] == [("u", 60), ("w", 60)]
     assert summary.fills.certain() == (float(np.float32(1e20)),)
@@ -145,8 +145,8 @@ def test_blocks_in_any_order_find_what_the_whole_does(data: st.DataObject) -> No
     cuts = sorted(data.draw(st.sets(st.integers(1, len(values) - 1), max_size=5)))
     search = FillSearch.of_nothing(1)
     for v, where in zip(np.split(values, cuts), np.split(valid, cuts)):
-        here = FillSearch.of_nothing(1).with_values(v.reshape(1, 1, 1, -1), where.reshape(1, 1, -1))
-        search = here.merged(search)
+        here = Block(v.reshape(1, 1, 1, -1), where.reshape(1, 1, -1)).summary().fills
+        search = FillSearch.merged([here, search])
     whole = values[valid]
     rest = whole[~np.isin(whole, np.array(KNOWN, dtype="f4"))].astype(float)
     told = {(f.value, f.count) for f in search.findings(["q"])}

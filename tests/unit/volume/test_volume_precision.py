@@ -18,7 +18,6 @@ from amgsrn_core.config import BrickConfig, DispatchConfig, NetworkConfig, Train
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.rendering import RenderSettings, TransferFunction, make_marcher
 from amgsrn_core.rendering.camera import Camera
-from amgsrn_core.training.brick import value_range
 from amgsrn_core.training.sampling import normalised_values, prepare
 from amgsrn_core.volume import Block, export_volume, write_volume
 from amgsrn_core.volume.netcdf.library import import_netcdf4
@@ -331,7 +330,7 @@ def test_float32_is_normalised_as_ever_and_in_place():
 def test_training_data_leave_no_double_behind(dtype):
     valid = waves() > 1
     block = Block((1e30 * waves()[None]).astype(dtype), valid)
-    low, high = value_range(block)
+    low, high = block.summary().learned_range()
     data = prepare(block, low, high, torch.device("cpu"))
     assert block.values.dtype == np.float32
     assert np.shares_memory(block.values, data.values.numpy())

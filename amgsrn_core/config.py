@@ -1,7 +1,7 @@
 """Typed configurations: every option, its default, range and help text exist here and only here.
 
-The library takes these classes, the command line is generated from them, and a test holds the
-defaults in ParaView's XML to them.
+The library takes these classes, and the command line and the properties of ParaView's trainer are
+generated from them.
 """
 
 from __future__ import annotations
@@ -161,7 +161,12 @@ class NetworkConfig(Checked):
 class TrainingConfig(Checked):
     """How one network is fitted to its brick."""
 
-    iterations: int = option(4000, "optimiser steps", minimum=1, maximum=100_000_000)
+    iterations: int = option(
+        4000,
+        "optimiser steps; more make a better model and take longer",
+        minimum=1,
+        maximum=100_000_000,
+    )
     batch: int = option(65536, "random points per step", minimum=1, maximum=1 << 28)
     learning_rate: float = option(
         0.02, "peak learning rate of the features", minimum=1e-8, maximum=1.0
@@ -213,11 +218,16 @@ class TrainingConfig(Checked):
         False,
         "give the feature grids the proportions of the brick's voxels, at about as many nodes",
     )
-    seed: int = option(0, "seed of every random choice", minimum=0, maximum=2**31 - 1)
+    seed: int = option(
+        0,
+        "seed of every random choice: the same seed on the same device gives the same model",
+        minimum=0,
+        maximum=2**31 - 1,
+    )
     device: str = option(
         "auto",
-        "auto, cpu, cuda, cuda:N or mps; several with commas between them train bricks side by "
-        "side",
+        "where to train: auto, cpu, cuda, cuda:N or mps; several with commas between them train "
+        "bricks side by side",
     )
     data_device: str = option(
         "auto",
@@ -270,7 +280,7 @@ class StorageConfig(Checked):
         False, "quantise the trained numbers and store them entropy-coded, many times smaller"
     )
     compress_loss: float = option(
-        0.1, "dB of PSNR that compression may cost each brick", minimum=0.001, maximum=60.0
+        0.1, "decibels of PSNR that compression may cost each brick", minimum=0.001, maximum=60.0
     )
     compress_finetune: int = option(
         3000,
@@ -299,19 +309,23 @@ class BrickConfig(Checked):
     """How a volume is cut into bricks, each with a network of its own."""
 
     bricks: Triple = option(  # noqa: RUF009 -- a dataclasses.field, like the others
-        (1, 1, 1), "bricks along z, y, x", minimum=1, maximum=1_000_000
+        (1, 1, 1),
+        "bricks along z, y, x that the volume is cut into, each with a network of its own; the "
+        "model is one continuous field all the same",
+        minimum=1,
+        maximum=1_000_000,
     )
     brick_voxels: int = option(
         0,
         "cut into as few bricks of at most this many voxels as possible (0: as `bricks` says, or "
-        "so that each fits into the memory of this computer)",
+        "so that each fits into the memory of the computer)",
         minimum=0,
         maximum=2**48,
     )
     ghost: int = option(
         1,
-        "ghost cells: voxels of its neighbours that a brick learns at each face, for a seamless "
-        "field",
+        "ghost cells: voxels of its neighbours that a brick learns at each face, over which the "
+        "bricks are blended (0: the field jumps)",
         minimum=0,
         maximum=64,
     )
@@ -330,8 +344,8 @@ class SeriesConfig(Checked):
 
     warm_iterations: int = option(
         0,
-        "optimiser steps of a training that starts from a model: of a series' steps after the "
-        "first, and with --start (0: half of the iterations)",
+        "optimiser steps of a training that starts from a model, as every step of a series after "
+        "the first does (0: half of the iterations)",
         minimum=0,
         maximum=100_000_000,
     )

@@ -106,15 +106,15 @@ def take(
         image.SetExtent(whole)
         geometry = grid_geometry(image, association, volume.name)
     return volume, Piece(
-        _slices(own),
-        _slices(held),
-        arrays,
-        volume.components,
-        volume.source_dtype,
-        found.summary,
-        found.digest,
-        geometry,
-        is_whole,
+        own=_slices(own),
+        held=_slices(held),
+        arrays=arrays,
+        components=volume.components,
+        dtype=volume.source_dtype,
+        summary=found.summary,
+        digest=found.digest,
+        geometry=geometry,
+        is_whole=is_whole,
     )
 
 

@@ -357,12 +357,12 @@ class _Run:
             job = TrainingJob.start(
                 output,
                 handover.source(is_series=request.steps is not None),
-                request.network,
-                request.training,
-                request.storage,
-                request.bricks,
-                request.dispatch,
-                request.series,
+                network=request.network,
+                training=request.training,
+                storage=request.storage,
+                bricks=request.bricks,
+                dispatch=request.dispatch,
+                series=request.series,
                 restart=restart,
                 live_folder=live,
             )

@@ -32,6 +32,7 @@ from amgsrn_paraview import datasets, results
 from amgsrn_paraview.algorithm import Algorithm
 from amgsrn_paraview.datasets import VTKExtent
 from amgsrn_paraview.execution import may_return_early
+from amgsrn_paraview.options import Configurations, sets_options
 from amgsrn_paraview.ranks import listen, rank, ranks, tell
 from amgsrn_paraview.session import ReadingAborted, Request, Session, Shown, Steps
 from amgsrn_paraview.timed_input import TimedInput, step_near, times_of
@@ -43,6 +44,7 @@ CURRENT, ALL = range(2)
 _OUTPUT_TYPES = ("vtkImageData", "vtkTable", "vtkMultiBlockDataSet")
 
 
+@sets_options
 class AMGSRNTrainer(Algorithm):
     """Trains a model of arrays of its input in another process.
 
@@ -59,13 +61,7 @@ class AMGSRNTrainer(Algorithm):
 
     def __init__(self) -> None:
         super().__init__(nInputPorts=1, nOutputPorts=len(_OUTPUT_TYPES))
-        self._network: dict[str, Any] = {}
-        self._training: dict[str, Any] = {}
-        self._storage: dict[str, Any] = {}
-        self._bricks: dict[str, Any] = {}
-        self._dispatch: dict[str, Any] = {}
-        self._series: dict[str, Any] = {}
-        self._data: dict[str, Any] = {}
+        self.configurations = Configurations()
         self._time_steps = CURRENT
         self._more_arrays: list[str] = []
         self._output_file = ""
@@ -110,179 +106,11 @@ class AMGSRNTrainer(Algorithm):
             self._execution = execution
             self.Modified()
 
-    def SetEncoder(self, number: int) -> None:
-        """Choose the encoder, by its position among the choices."""
-        self._choose(self._network, NetworkConfig, "encoder", number)
-
-    def SetPositionalTerms(self, count: int) -> None:
-        """Set the octaves of sines and cosines beside the dense grid."""
-        self._assign(self._network, positional_terms=count)
-
-    def SetHashLog2Size(self, size: int) -> None:
-        """Set the largest size of the hash grid's tables, as a power of two."""
-        self._assign(self._network, hash_log2_size=size)
-
-    def SetHashBaseResolution(self, nodes: int) -> None:
-        """Set the nodes per axis of the hash grid's coarsest level."""
-        self._assign(self._network, hash_base_resolution=nodes)
-
-    def SetHashMaxResolution(self, nodes: int) -> None:
-        """Set the nodes per axis of the hash grid's finest level."""
-        self._assign(self._network, hash_max_resolution=nodes)
-
-    def SetGrids(self, grids: int) -> None:
-        """Set the number of feature grids."""
-        self._assign(self._network, grids=grids)
-
-    def SetFeatures(self, features: int) -> None:
-        """Set the features per grid node."""
-        self._assign(self._network, features=features)
-
-    def SetGridShape(self, x: int, y: int, z: int) -> None:
-        """Set the nodes of each feature grid."""
-        self._assign(self._network, grid_shape=(z, y, x))
-
-    def SetLayers(self, layers: int) -> None:
-        """Set the hidden layers of the decoder."""
-        self._assign(self._network, layers=layers)
-
-    def SetWidth(self, width: int) -> None:
-        """Set the neurons per hidden layer."""
-        self._assign(self._network, width=width)
-
-    def SetIterations(self, iterations: int) -> None:
-        """Set the optimiser steps."""
-        self._assign(self._training, iterations=iterations)
-
-    def SetBatch(self, batch: int) -> None:
-        """Set the random points per step."""
-        self._assign(self._training, batch=batch)
-
-    def SetLearningRate(self, rate: float) -> None:
-        """Set the peak learning rate."""
-        self._assign(self._training, learning_rate=rate)
-
-    def SetDecoderRate(self, rate: float) -> None:
-        """Set the decoder's learning rate relative to the features'."""
-        self._assign(self._training, decoder_rate=rate)
-
-    def SetSchedule(self, number: int) -> None:
-        """Choose the learning rate over time, by its position among the choices."""
-        self._choose(self._training, TrainingConfig, "schedule", number)
-
-    def SetTargets(self, number: int) -> None:
-        """Choose the interpolation of the data, by its position among the choices."""
-        self._choose(self._training, TrainingConfig, "targets", number)
-
-    def SetPlacement(self, number: int) -> None:
-        """Choose where feature grids start, by its position among the choices."""
-        self._choose(self._training, TrainingConfig, "placement", number)
-
-    def SetMotion(self, number: int) -> None:
-        """Choose how the feature grids move, by its position among the choices."""
-        self._choose(self._training, TrainingConfig, "motion", number)
-
-    def SetPrecision(self, number: int) -> None:
-        """Choose what the decoder multiplies, by its position among the choices."""
-        self._choose(self._training, TrainingConfig, "precision", number)
-
-    def SetTv(self, weight: float) -> None:
-        """Set the weight of the feature grids' total variation."""
-        self._assign(self._training, tv=weight)
-
-    def SetL1(self, weight: float) -> None:
-        """Set the weight of the features' mean absolute value."""
-        self._assign(self._training, l1=weight)
-
-    def SetMatchAspect(self, match: bool) -> None:
-        """Choose whether the feature grids have the proportions of the brick's voxels."""
-        self._assign(self._training, match_aspect=bool(match))
-
-    def SetLogGrids(self, every: int) -> None:
-        """Set after how many iterations to write where the feature grids are; 0 for never."""
-        self._assign(self._training, log_grids=every)
-
-    def SetTensorboard(self, folder: str | None) -> None:
-        """Set the folder for TensorBoard; empty for none."""
-        self._assign(self._training, tensorboard=folder or "")
-
-    def SetSeed(self, seed: int) -> None:
-        """Set the seed of every random choice."""
-        self._assign(self._training, seed=seed)
-
-    def SetDevice(self, device: str | None) -> None:
-        """Set where to train: auto, cpu, cuda, cuda:N or mps."""
-        self._assign(self._training, device=device or "auto")
-
-    def SetDataDevice(self, number: int) -> None:
-        """Choose where the values are kept, by its position among the choices."""
-        self._choose(self._training, TrainingConfig, "data_device", number)
-
-    def SetBackend(self, number: int) -> None:
-        """Choose the implementation, by its position among the choices."""
-        self._choose(self._training, TrainingConfig, "backend", number)
-
-    def SetCheckpointSeconds(self, seconds: float) -> None:
-        """Set the seconds between checkpoints."""
-        self._assign(self._training, checkpoint_seconds=seconds)
-
-    def SetStorageType(self, number: int) -> None:
-        """Choose the type of the stored numbers, by its position among the choices."""
-        self._choose(self._storage, StorageConfig, "dtype", number)
-
-    def SetCompress(self, on: int) -> None:
-        """Choose whether the model's numbers are stored compressed."""
-        self._assign(self._storage, compress=bool(on))
-
-    def SetCompressLoss(self, decibels: float) -> None:
-        """Set what compression may cost."""
-        self._assign(self._storage, compress_loss=decibels)
-
-    def SetCompressFinetune(self, iterations: int) -> None:
-        """Set for how long a network is fine-tuned before it is compressed."""
-        self._assign(self._storage, compress_finetune=iterations)
-
-    def SetBricks(self, x: int, y: int, z: int) -> None:
-        """Set into how many bricks the volume is cut."""
-        self._assign(self._bricks, bricks=(z, y, x))
-
-    def SetBrickVoxels(self, voxels: int) -> None:
-        """Set the most voxels of a brick; 0 for as many bricks as were set."""
-        self._assign(self._bricks, brick_voxels=voxels)
-
-    def SetGhost(self, cells: int) -> None:
-        """Set the voxels of its neighbours that a brick learns at each face."""
-        self._assign(self._bricks, ghost=cells)
-
-    def SetSizes(self, number: int) -> None:
-        """Choose the sizes of the bricks' networks, by their position among the choices."""
-        self._choose(self._bricks, BrickConfig, "sizes", number)
-
-    def SetWorkers(self, workers: int) -> None:
-        """Set how many processes train bricks on the CPU; 0 for one per core."""
-        self._assign(self._dispatch, workers=workers)
-
-    def SetScheduler(self, scheduler: str | None) -> None:
-        """Set the address or the file of the scheduler of a Dask cluster; empty for none."""
-        self._assign(self._dispatch, scheduler=scheduler or "")
-
     def SetTimeSteps(self, choice: int) -> None:
         """Choose what to learn: 0 the current time step, 1 every one of the input's."""
         if choice != self._time_steps:
             self._time_steps = choice
             self.Modified()
-
-    def SetWarmIterations(self, iterations: int) -> None:
-        """Set the optimiser steps of every time step after the first; 0 for half."""
-        self._assign(self._series, warm_iterations=iterations)
-
-    def SetSeriesDifferences(self, on: int) -> None:
-        """Choose whether compressed steps are stored as differences where that is smaller."""
-        self._assign(self._series, series_differences=bool(on))
-
-    def SetFillValues(self, values: str | None) -> None:
-        """Set which numbers stand for no value: auto, known, none, or numbers with commas."""
-        self._assign(self._data, fill_values=values or "auto")
 
     # --- Commands and information ----------------------------------------------------------------
 
@@ -357,7 +185,7 @@ class AMGSRNTrainer(Algorithm):
         info.Set(Pipeline.UPDATE_EXTENT_INITIALIZED(), 1)
         info.Set(Pipeline.UPDATE_PIECE_NUMBER(), rank())
         info.Set(Pipeline.UPDATE_NUMBER_OF_PIECES(), 1 if first and not shared else ranks())
-        ghosts = BrickConfig(**self._bricks).ghost if shared else 0
+        ghosts = self.configurations.of(BrickConfig).ghost if shared else 0
         info.Set(Pipeline.UPDATE_NUMBER_OF_GHOST_LEVELS(), ghosts)
         return 1
 
@@ -390,15 +218,6 @@ class AMGSRNTrainer(Algorithm):
 
     # --- Helpers ---------------------------------------------------------------------------------
 
-    def _assign(self, options: dict[str, Any], **values: Any) -> None:
-        if any(options.get(key) != value for key, value in values.items()):
-            options.update(values)
-            self.Modified()
-
-    def _choose(self, options: dict[str, Any], kind: type, name: str, number: int) -> None:
-        (choices,) = (f.metadata["choices"] for f in dataclasses.fields(kind) if f.name == name)
-        self._assign(options, **{name: choices[number]})
-
     def _chosen(self) -> tuple[str, str]:
         """Return the name of the chosen array, perhaps empty, and its association."""
         info = self.GetInputArrayInformation(0)
@@ -423,18 +242,18 @@ class AMGSRNTrainer(Algorithm):
             association=association,
             output=self._output_file,
             restart=self._restart,
-            network=NetworkConfig(**self._network),
-            training=TrainingConfig(**self._training),
-            storage=StorageConfig(**self._storage),
-            bricks=BrickConfig(**self._bricks),
-            dispatch=DispatchConfig(**self._dispatch),
-            series=SeriesConfig(**self._series),
-            data=DataConfig(**self._data),
+            network=self.configurations.of(NetworkConfig),
+            training=self.configurations.of(TrainingConfig),
+            storage=self.configurations.of(StorageConfig),
+            bricks=self.configurations.of(BrickConfig),
+            dispatch=self.configurations.of(DispatchConfig),
+            series=self.configurations.of(SeriesConfig),
+            data=self.configurations.of(DataConfig),
         )
 
     def _is_shared(self) -> bool:
         """Tell whether each rank trains bricks of its own."""
-        bricks = BrickConfig(**self._bricks)
+        bricks = self.configurations.of(BrickConfig)
         return ranks() > 1 and (bricks.bricks != (1, 1, 1) or bricks.brick_voxels > 0)
 
     def _status(self) -> JobStatus | None:

@@ -1,26 +1,19 @@
-"""ParaView's XML says what the typed configurations say: defaults, ranges and choices."""
+"""The plugin file is the generated one, and describes what the classes behind it have."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
 import re
+import runpy
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from amgsrn_paraview.options import OPTIONS
 from support.paths import ROOT
 
-from amgsrn_core.config import (
-    BrickConfig,
-    DataConfig,
-    DispatchConfig,
-    NetworkConfig,
-    SeriesConfig,
-    StorageConfig,
-    TrainingConfig,
-    options,
-)
 from amgsrn_core.rendering import RenderSettings
 from amgsrn_core.rendering.marcher import BACKENDS
 from amgsrn_core.rendering.settings import BLEND_MODES
@@ -38,73 +31,26 @@ PUBLIC = (
     "AMGSRNReconstructionSource",
     "AMGSRNReconstruction",
 )
-OPTIONS = [
-    *((field, re.sub("_", " ", field.name)) for field in options(NetworkConfig)),
-    *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(TrainingConfig)),
-    *(
-        (field, "storage type" if field.name == "dtype" else re.sub("_", " ", field.name))
-        for field in dataclasses.fields(StorageConfig)
-    ),
-    *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(BrickConfig)),
-    *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(SeriesConfig)),
-    *((field, re.sub("_", " ", field.name)) for field in dataclasses.fields(DataConfig)),
-    *(
-        (field, field.name)
-        for field in dataclasses.fields(DispatchConfig)
-        if field.name in ("workers", "scheduler")
-    ),
-]
+GENERATE = runpy.run_path(str(ROOT / "scripts" / "generate_xml.py"))["generate"]
 
 
-def trainer_property(words: str) -> ElementTree.Element:
-    name = "".join(word.capitalize() for word in words.split())
-    found = [p for p in PROXIES["AMGSRNTrainer"] if p.get("name") == name]
-    assert found, f"the trainer has no property {name}"
-    return found[0]
+def test_the_plugin_file_is_what_the_script_writes():
+    written = (ROOT / "xml" / "AMGSRN.xml").read_text(encoding="utf-8")
+    assert written == GENERATE(), "run scripts/generate_xml.py"
 
 
-@pytest.mark.parametrize(("field", "words"), OPTIONS, ids=[words for _, words in OPTIONS])
-def test_trainer_options_are_those_of_the_configuration(field, words):
-    element = trainer_property(words)
-    stored = element.get("default_values")
-    choices = field.metadata["choices"]
-    if choices:
-        entries = {int(e.get("value")): e.get("text") for e in element.iter("Entry")}
-        assert [entries[i] for i in range(len(entries))] == list(choices)
-        assert entries[int(stored)] == field.default
-    elif isinstance(field.default, str):
-        assert stored == field.default
-    else:
-        # ParaView's order is x, y, z, the library's z, y, x.
-        default = field.default[::-1] if isinstance(field.default, tuple) else (field.default,)
-        assert tuple(float(text) for text in stored.split()) == default
-        assert int(element.get("number_of_elements")) == len(default)
-
-
-@pytest.mark.parametrize(("field", "words"), OPTIONS, ids=[words for _, words in OPTIONS])
-def test_ranges_are_those_of_the_configuration(field, words):
-    element = trainer_property(words)
-    domains = [*element.iter("IntRangeDomain"), *element.iter("DoubleRangeDomain")]
-    low, high = field.metadata["minimum"], field.metadata["maximum"]
-    if low is None and high is None:
-        assert not domains
-        return
-    (domain,) = domains
-    assert float(domain.get("min")) == low
-    # Both ends make a slider of the field: an upper end far away is left to the library.
-    if domain.get("max") is not None:
-        assert float(domain.get("max")) == high
-
-
-def test_the_trainer_has_every_option_and_no_stale_one():
-    known = {"".join(word.capitalize() for word in words.split()) for _, words in OPTIONS}
-    assert len(known) == len(OPTIONS)
-    with_range = {
-        element.get("name")
-        for element in PROXIES["AMGSRNTrainer"]
-        if list(element.iter("IntRangeDomain")) or list(element.iter("DoubleRangeDomain"))
-    }
-    assert with_range <= known
+@pytest.mark.parametrize("change", ["missing", "twice"])
+def test_every_option_has_its_place_in_the_panel(tmp_path, monkeypatch, change):
+    shutil.copytree(ROOT / "plugins" / "proxies", tmp_path, dirs_exist_ok=True)
+    option = '<Option name="Batch"/>'
+    text = (tmp_path / "trainer.xml").read_text()
+    assert option in text
+    (tmp_path / "trainer.xml").write_text(
+        text.replace(option, "" if change == "missing" else 2 * option)
+    )
+    monkeypatch.setitem(GENERATE.__globals__, "SOURCES", tmp_path)
+    with pytest.raises(SystemExit, match="must name each option once: Batch"):
+        GENERATE()
 
 
 def test_time_steps_are_the_trainers_choices():
@@ -114,7 +60,7 @@ def test_time_steps_are_the_trainers_choices():
         for node in tree.body
         if isinstance(node, ast.Assign) and "ALL" in ast.unparse(node.targets[0])
     )
-    element = trainer_property("time steps")
+    (element,) = (e for e in PROXIES["AMGSRNTrainer"] if e.get("name") == "TimeSteps")
     entries = {int(e.get("value")): e.get("text").upper() for e in element.iter("Entry")}
     assert [entries[i] for i in range(len(entries))] == names
     assert entries[int(element.get("default_values"))] == "CURRENT"
@@ -139,6 +85,8 @@ def test_every_command_is_a_method_of_the_class(proxy):
         if node is not None:
             methods |= {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
             pending += [base.id for base in node.bases if isinstance(base, ast.Name)]
+    if proxy == "AMGSRNTrainer":
+        methods |= {f"Set{name}" for name in OPTIONS}
     inherited = {"SetInputConnection", "SetInputArrayToProcess", "GetMessage"}
     commands = {
         element.get(key)

@@ -2,7 +2,7 @@
 
     .venv/bin/python docs/examples/01_train_and_render.py [PICTURE.png]
 
-Takes about 10 seconds on two cores.
+Takes less than a minute on two cores.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     .venv/bin/python docs/examples/02_sample_anywhere.py [PICTURE.png]
 
 The model knows the slope at every point. So the lines have the same width everywhere, which they
-would not have by the values alone. Takes about 10 seconds on two cores.
+would not have by the values alone. Takes less than a minute on two cores.
 """
 
 from __future__ import annotations

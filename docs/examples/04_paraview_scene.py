@@ -2,7 +2,7 @@
 
     amgsrn pvpython docs/examples/04_paraview_scene.py [PICTURE.png [MODEL.amgsrn]]
 
-Without a model it trains one, of the electron cloud of a hydrogen atom. Takes about 20 seconds on
+Without a model it trains one, of the electron cloud of a hydrogen atom. Takes less than a minute on
 two cores.
 """
 
@@ -57,19 +57,20 @@ def draw(model_file: Path, picture: Path) -> None:
     shown.SetRepresentationType("Neural Volume")
     pv.ColorBy(shown, ("POINTS", name))
     pv.GetColorTransferFunction(name).RescaleTransferFunction(low, high)
-    # Nothing below a fifth of the range, then more and more.
+    # Nothing below a tenth of the range, then more and more.
     pv.GetOpacityTransferFunction(name).Points = [
         number
-        for fraction, opacity in ((0.0, 0.0), (0.2, 0.0), (0.35, 0.15), (1.0, 0.9))
+        for fraction, opacity in ((0.0, 0.0), (0.1, 0.0), (0.3, 0.02), (1.0, 0.3))
         for number in (value(fraction), opacity, 0.5, 0.0)
     ]
     full = pv.AMGSRNReconstruction(Input=model, ScaleFactor=1.0)
+    full.UpdatePipeline()  # before that it has no bounds
     slice_ = pv.Slice(Input=full)
-    slice_.SliceType.Normal = [0.0, 1.0, 0.0]
-    x0, _, y0, y1, z0, _ = full.GetDataInformation().GetBounds()
-    slice_.SliceType.Origin = [x0, y0 + 0.05 * (y1 - y0), z0]
+    slice_.SliceType.Normal = [0.0, 0.0, 1.0]
+    x0, _, y0, _, z0, z1 = full.GetDataInformation().GetBounds()
+    slice_.SliceType.Origin = [x0, y0, z0 + 0.02 * (z1 - z0)]
     pv.ColorBy(pv.Show(slice_, view), ("POINTS", name))
-    surface = pv.Contour(Input=full, ContourBy=["POINTS", name], Isosurfaces=[value(0.7)])
+    surface = pv.Contour(Input=full, ContourBy=["POINTS", name], Isosurfaces=[value(0.4)])
     gold = pv.Show(surface, view)
     pv.ColorBy(gold, None)
     gold.DiffuseColor = [1.0, 0.75, 0.1]

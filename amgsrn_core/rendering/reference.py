@@ -144,9 +144,10 @@ class Look:
     def lit(self, colours: Tensor, points: Tensor, directions: Tensor) -> Tensor:
         """Return colours [N, 3] under the lights, by VTK's two-sided Blinn-Phong model.
 
-        ambient * c + the sum over lights of L * (diffuse * |n.l| * c + specular * |n.h|^power),
-        with n along the gradient, l towards a light of colour L, and h halfway between l and the
-        camera; without a gradient only the first term.
+        That is ``ambient * c`` plus the sum over lights of
+        ``L * (diffuse * |n.l| * c + specular * |n.h|^power)``, with n along the gradient, l
+        towards a light of colour L, and h halfway between l and the camera; without a gradient only
+        the first term.
         """
         index = self._map.index(points)
         gradients = self._map.to_world(self._field.gradients(index, self._select), index)

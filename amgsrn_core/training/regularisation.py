@@ -1,7 +1,7 @@
 """Penalties on the features: total variation and L1, with weights, and their gradient.
 
 As in AMGSRN++, except that its total variation also compares each grid with the next one. With
-f [G, C, D, H, W] the features, every mean over all its terms:
+f [G, C, D, H, W] the features, every mean over all its terms::
 
     penalty = tv * sum over axes z, y, x of mean (f[i + 1] - f[i])^2  +  l1 * mean |f|
 

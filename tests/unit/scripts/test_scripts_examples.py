@@ -1,0 +1,34 @@
+"""The examples of docs/examples run as they stand, and their pictures show something."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from support.paths import ROOT
+
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("[0-9][0-9]_*.py"))
+LIBRARY = [path for path in EXAMPLES if "import paraview" not in path.read_text()]
+LARGEST = 150_000
+
+
+def test_every_example_is_on_the_page_with_a_small_picture_of_it():
+    page = (ROOT / "docs" / "examples.md").read_text()
+    assert [path.name[:2] for path in EXAMPLES] == [f"{n:02d}" for n in range(1, 6)]
+    for path in EXAMPLES:
+        picture = path.with_suffix(".png")
+        assert path.name in page and f"(examples/{picture.name})" in page
+        assert picture.stat().st_size < LARGEST
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", LIBRARY, ids=lambda path: path.stem)
+def test_an_example_writes_its_picture(example, tmp_path):
+    picture = tmp_path / "picture.png"
+    command = [sys.executable, str(example), str(picture)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    # An empty picture compresses to next to nothing.
+    assert picture.stat().st_size > 10_000

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import struct
-import zlib
 
 import numpy as np
 import pytest
+from support.pictures import read_png
 from support.sample_models import small_brick, small_index
 
 from amgsrn_core import NeuralVolume
@@ -18,26 +17,6 @@ from amgsrn_core.model import SourceRecord, write_archive
 from amgsrn_core.rendering import Camera, RenderSettings, TransferFunction, render
 from amgsrn_core.rendering.colormap import default_transfer, load_colormap
 from amgsrn_core.volume import GridGeometry, write_volume
-
-
-def read_png(path) -> np.ndarray:
-    """Decode an 8-bit RGB file without filters, checking its checksums."""
-    data, image, at = path.read_bytes(), b"", 8
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    while at < len(data):
-        (size,) = struct.unpack(">I", data[at : at + 4])
-        kind, content = data[at + 4 : at + 8], data[at + 8 : at + 8 + size]
-        assert struct.unpack(">I", data[at + 8 + size : at + 12 + size])[0] == zlib.crc32(
-            kind + content
-        )
-        if kind == b"IHDR":
-            width, height, bits, colour = struct.unpack(">IIBB", content[:10])
-            assert (bits, colour) == (8, 2)
-        image += content if kind == b"IDAT" else b""
-        at += 12 + size
-    rows = np.frombuffer(zlib.decompress(image), dtype=np.uint8).reshape(height, 1 + 3 * width)
-    assert not rows[:, 0].any()
-    return rows[:, 1:].reshape(height, width, 3)
 
 
 @pytest.fixture

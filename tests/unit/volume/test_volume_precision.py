@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.pictures import read_png
 from support.sample_volumes import field, write_netcdf
-from test_cli_render import read_png
 
 from amgsrn_core import NeuralVolume, open_volume, train, volume_from_array
 from amgsrn_core.cli import main

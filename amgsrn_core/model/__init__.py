@@ -10,6 +10,7 @@ from amgsrn_core.model.index import (
     SourceRecord,
     TrainingRecord,
 )
+from amgsrn_core.model.open_archives import FileVersion, file_version, open_archive
 from amgsrn_core.model.shapes import parameter_shapes
 from amgsrn_core.model.store import (
     Archive,
@@ -25,11 +26,14 @@ __all__ = [
     "FORMAT_VERSION",
     "Archive",
     "BrickRecord",
+    "FileVersion",
     "ModelIndex",
     "OnDemand",
     "SourceRecord",
     "TrainingRecord",
+    "file_version",
     "load_brick",
+    "open_archive",
     "parameter_shapes",
     "read_index",
     "verify_archive",

@@ -171,6 +171,7 @@ class Archive:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
+        self._verified = False
         self._file = _open(self.path)
         try:
             with self._complaints():
@@ -236,6 +237,24 @@ class Archive:
                     self._numbers(number, packed, verify).restored() if decode else packed
                 )
             return usable
+
+    def verify(self) -> None:
+        """Compare the bytes of all bricks with their checksums; nothing is decoded.
+
+        Only the first call does it, unless that fails.
+
+        Raises
+        ------
+        ChecksumError
+            When a brick's bytes are not those that were written.
+        ArchiveError
+            When tensors are missing, or contradict the index.
+        """
+        if not self._verified:
+            with self._complaints():
+                for number in range(len(self.index.bricks)):
+                    self._read_brick(number, verify=True)
+            self._verified = True
 
     def load_numbers(self, number: int) -> Numbers | None:
         """Return what the compressed parameters of a brick consist of; None if it has none."""

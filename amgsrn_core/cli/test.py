@@ -24,8 +24,8 @@ from amgsrn_core.cli.report import (
 from amgsrn_core.errors import ConfigurationError, NoRoomError, OutputError
 from amgsrn_core.evaluation.metrics import Metrics
 from amgsrn_core.model import open_archive
-from amgsrn_core.model.json_fields import number_to_json
 from amgsrn_core.model.replacement import guard, mark_of
+from amgsrn_core.system.json_fields import number_to_json
 from amgsrn_core.system.output import ensure_writable, reason
 from amgsrn_core.volume import Volume
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from amgsrn_core.model.index import (
+from amgsrn_core.model.index import ModelIndex
+from amgsrn_core.model.open_archives import FileVersion, file_version, open_archive
+from amgsrn_core.model.records import (
     BRICK_STATES,
     FORMAT_VERSION,
     BrickRecord,
-    ModelIndex,
     SourceRecord,
     TrainingRecord,
 )
-from amgsrn_core.model.open_archives import FileVersion, file_version, open_archive
 from amgsrn_core.model.shapes import parameter_shapes
 from amgsrn_core.model.store import (
     Archive,

@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -42,6 +43,8 @@ _DTYPES = ("F64", "F32", "F16", "U8")
 # Of a history beside compressed numbers.
 _COMPRESSED_ROWS = 50
 _PACKED = (COMPRESSED, DIFFERENCES)
+# What all numbers beyond double precision have.
+_LONG_NUMBER = re.compile(r"[eE]\+?\d{3}|\d{300}")
 
 
 def write_archive(
@@ -367,7 +370,9 @@ def _read_index(file: Any) -> ModelIndex:
     if text is None:
         raise ArchiveError("it is a safetensors file, but not one that amgsrn wrote")
     try:
-        values = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        # To look at each number takes as long as all the rest.
+        look = _finite if _LONG_NUMBER.search(text) else None
+        values = json.loads(text, parse_float=look, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise ArchiveError("its index is not JSON") from error
     index = ModelIndex.from_json(values)  # first, because a newer version explains itself

@@ -181,8 +181,8 @@ class BrickRecord:
         for core, ghosted in zip(record.extent, record.ghosted):
             if not ghosted.start <= core.start < core.stop <= ghosted.stop:
                 raise ArchiveError("a brick's 'extent' is not inside its 'ghosted' extent")
-        if min(record.ghosted_dims) < 2:
-            raise ArchiveError("a brick is thinner than two voxels")
+            if ghosted.stop - ghosted.start < 2:
+                raise ArchiveError("a brick is thinner than two voxels")
         return record
 
 
@@ -218,11 +218,10 @@ def _extent_from_json(fields: Fields, key: str, dims: tuple[int, int, int]) -> E
     bounds = fields.integers(key)
     if len(bounds) != 6:
         raise ArchiveError(f"a brick's '{key}' is not six whole numbers")
-    z, y, x = (slice(bounds[i], bounds[i + 1]) for i in (0, 2, 4))
-    for s, n in zip((z, y, x), dims):
-        if not s.start < s.stop <= n:
-            raise ArchiveError(f"a brick's '{key}' {list(bounds)} is not inside the volume {dims}")
-    return z, y, x
+    z0, z1, y0, y1, x0, x1 = bounds
+    if not (z0 < z1 <= dims[0] and y0 < y1 <= dims[1] and x0 < x1 <= dims[2]):
+        raise ArchiveError(f"a brick's '{key}' {list(bounds)} is not inside the volume {dims}")
+    return slice(z0, z1), slice(y0, y1), slice(x0, x1)
 
 
 def _domain(fields: Fields, dims: tuple[int, int, int]) -> Domain:

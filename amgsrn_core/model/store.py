@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -38,7 +39,6 @@ from amgsrn_core.system.output import json_text, reason, replacing
 
 _INDEX_KEY = "amgsrn"
 _CHECKSUM_KEY = "amgsrn_sha256"
-_NO_SHA256 = "0" * 64  # as long as any
 _DTYPES = ("F64", "F32", "F16", "U8")
 # Of a history beside compressed numbers.
 _COMPRESSED_ROWS = 50
@@ -52,8 +52,8 @@ def write_archive(
 ) -> ModelIndex:
     """Write a model file, completely or not at all.
 
-    Bricks are asked for one by one, twice: no more than one has to be in memory, see
-    :class:`OnDemand`.
+    Bricks are asked for one by one, once: no more than one has to be in memory, see
+    :class:`OnDemand`. Meanwhile the disk holds their tensors twice.
 
     Parameters
     ----------
@@ -85,19 +85,15 @@ def write_archive(
         raise ArchiveError(
             f"The index describes {len(index.bricks)} brick(s), but {len(bricks)} were given."
         )
-    records, shapes = [], {}
-    for i, record in enumerate(index.bricks):
-        stored = _stored_tensors(index, i, bricks[i])
-        shapes.update({_key(i, name): (t.dtype, t.shape) for name, t in stored.items()})
-        records.append(dataclasses.replace(record, sha256=_NO_SHA256, masked="mask" in stored))
-    with replacing(path) as temporary, open(temporary, "r+b") as file:
-        index = index.replace(bricks=tuple(records))
-        tensors = TensorFile(file, shapes, _metadata(index))
+    records = list(index.bricks)
+    with replacing(path) as temporary, TensorFile(temporary) as tensors:
         for i, record in enumerate(index.bricks):
             stored = _stored_tensors(index, i, bricks[i])
             for name, tensor in stored.items():
-                tensors.write(_key(i, name), tensor)
-            records[i] = dataclasses.replace(record, sha256=_checksum(stored))
+                tensors.add(_key(i, name), tensor)
+            records[i] = dataclasses.replace(
+                record, sha256=_checksum(stored), masked="mask" in stored
+            )
         index = index.replace(bricks=tuple(records))
         tensors.finish(_metadata(index))
     return index
@@ -181,10 +177,21 @@ class Archive:
                 self.index = _read_index(self._file)
                 # SHA-256 of the index, which holds the bricks' checksums: the model's identity.
                 self.checksum = str(self._file.metadata()[_CHECKSUM_KEY])
-                self._names = _names_by_brick(self._file.keys())
         except BaseException:
             self.close()
             raise
+
+    @functools.cached_property
+    def _names(self) -> dict[str, dict[str, str]]:
+        """For each brick's number, its tensors' short names and their names in the file."""
+        names: dict[str, dict[str, str]] = {}
+        keys = self._file.keys()
+        for key in keys:
+            folder, _, rest = key.partition("/")
+            number, _, name = rest.partition("/")
+            if folder == "bricks" and name:
+                names.setdefault(number, {})[name] = key
+        return names
 
     def __enter__(self) -> Archive:
         return self
@@ -351,17 +358,6 @@ def _open(path: str) -> Any:
         ) from error
     except OSError as error:
         raise ArchiveError(f"The model file {path} cannot be read: {reason(error)}.") from error
-
-
-def _names_by_brick(keys: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return, for each brick's number, its tensors' short names and their names in the file."""
-    names: dict[str, dict[str, str]] = {}
-    for key in keys:
-        folder, _, rest = key.partition("/")
-        number, _, name = rest.partition("/")
-        if folder == "bricks" and name:
-            names.setdefault(number, {})[name] = key
-    return names
 
 
 def _read_index(file: Any) -> ModelIndex:

@@ -23,7 +23,7 @@ from amgsrn_core.errors import ArchiveError
 from amgsrn_core.kernels.backend import backend_name
 from amgsrn_core.model import Archive, ModelIndex, read_index, verify_archive
 from amgsrn_core.model.index import BrickRecord
-from amgsrn_core.model.json_fields import number_to_json
+from amgsrn_core.system.json_fields import number_to_json
 from amgsrn_core.system.output import ensure_writable, replacing
 
 

@@ -12,7 +12,7 @@ from amgsrn_core.cli.options import model_step
 from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.report import print_rows, size
 from amgsrn_core.errors import VolumeError
-from amgsrn_core.model import read_index
+from amgsrn_core.model import open_archive
 from amgsrn_core.model.replacement import mark_of
 from amgsrn_core.volume import GridGeometry, VolumeWriter
 
@@ -20,7 +20,8 @@ from amgsrn_core.volume import GridGeometry, VolumeWriter
 def run(arguments: argparse.Namespace) -> int:
     """Write the reconstruction slab by slab."""
     output = arguments.output
-    series = read_index(arguments.model)
+    archive = open_archive(arguments.model)
+    series = archive.index
     every = arguments.time == "all"
     steps = range(series.steps) if every else [model_step(series, arguments.time)]
     index = series if every else series.at(steps[0])
@@ -38,13 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
         dtype=series.value_dtype,
     )
 
-    from amgsrn_core.field.neural_volume import (
-        NeuralVolume,  # PyTorch, after all that can fail at once
-    )
+    # PyTorch, after all that can fail at once.
+    from amgsrn_core.field.open_models import open_model
 
-    model = NeuralVolume.open(
-        arguments.model, arguments.device, backend=arguments.backend, verify=True
-    )
+    model = open_model(archive, arguments.device, backend=arguments.backend, verify=True)
     remaining = Remaining()
     with writer, display("reconstructing") as shown:
         for number, step in enumerate(steps):

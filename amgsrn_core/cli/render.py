@@ -13,7 +13,7 @@ from amgsrn_core.cli.options import configuration, model_step, variables
 from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.report import figure, prepare_report, write_report
 from amgsrn_core.errors import ConfigurationError, VolumeNotFoundError
-from amgsrn_core.model import ModelIndex, read_index
+from amgsrn_core.model import ModelIndex, open_archive, read_index
 from amgsrn_core.rendering import Camera, ProgressiveImage, RenderSettings, TransferFunction
 from amgsrn_core.rendering.colormap import default_transfer, load_colormap
 from amgsrn_core.rendering.png import on_background, write_png
@@ -102,20 +102,18 @@ def scene(arguments: argparse.Namespace) -> tuple[Marcher, Camera]:
 
 
 def _of_model(arguments: argparse.Namespace) -> tuple[GridGeometry, Marcher]:
-    series = read_index(arguments.model)
+    archive = open_archive(arguments.model)
+    series = archive.index
     step = model_step(series, arguments.time)
     index = series.at(step)
     settings = _settings(arguments, index.geometry, len(index.components))
     transfer = _transfer(arguments, settings, index)
 
-    from amgsrn_core.field.neural_volume import (
-        NeuralVolume,  # PyTorch, after all that can fail at once
-    )
+    # PyTorch, after all that can fail at once.
+    from amgsrn_core.field.open_models import open_model
     from amgsrn_core.rendering import make_marcher
 
-    model = NeuralVolume.open(arguments.model, arguments.device, backend=_networks(arguments)).at(
-        step
-    )
+    model = open_model(archive, arguments.device, backend=_networks(arguments)).at(step)
     return index.geometry, make_marcher(model, transfer, settings, arguments.backend)
 
 

@@ -23,9 +23,9 @@ from amgsrn_core.cli.report import (
 )
 from amgsrn_core.errors import ConfigurationError, NoRoomError, OutputError
 from amgsrn_core.evaluation.metrics import Metrics
-from amgsrn_core.model import read_index
-from amgsrn_core.model.json_fields import number_to_json
+from amgsrn_core.model import open_archive
 from amgsrn_core.model.replacement import guard, mark_of
+from amgsrn_core.system.json_fields import number_to_json
 from amgsrn_core.system.output import ensure_writable, reason
 from amgsrn_core.volume import Volume
 
@@ -37,7 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out the chosen tests and report them."""
     tests = _chosen(arguments.tests)
     prepare_report(arguments.json)
-    series = read_index(arguments.model)
+    archive = open_archive(arguments.model)
+    series = archive.index
     step = model_step(series, arguments.time)
     index = series.at(step)
     time = None if series.steps > 1 else arguments.time
@@ -48,13 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
         folder = _folder(arguments)
         _refuse_files(folder, tests, volume, arguments)
 
-    from amgsrn_core.field.neural_volume import (
-        NeuralVolume,  # PyTorch, after all that can fail at once
-    )
+    # PyTorch, after all that can fail at once.
+    from amgsrn_core.field.open_models import open_model
 
-    model = NeuralVolume.open(
-        arguments.model, arguments.device, backend=arguments.backend, verify=True
-    ).at(step)
+    model = open_model(archive, arguments.device, backend=arguments.backend, verify=True).at(step)
     with display("testing") as shown:
         measures = Measures(
             model, volume, tests, folder, shown, mark_of("test", arguments.model), arguments.force

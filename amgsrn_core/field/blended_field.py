@@ -104,12 +104,13 @@ class BlendedField:
         self._gradient_batches = PointBatches(self._network_batch, device)
         self.on_device: DeviceField | None = None
         if device.type in DEVICES and not in_double:
+            chosen = self.numbers  # without a way back to this object, which would outlive its use
             self.on_device = DeviceField(
                 index.dims,
                 self._blend,
                 self._firsts,
                 lasts,
-                lambda place: self._bricks[self.numbers[place]],
+                lambda place: bricks[chosen[place]],
                 [index.network],
                 device,
             )

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import copy
-import functools
 import itertools
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from amgsrn_core.errors import ArchiveError, VolumeError
-from amgsrn_core.field.blended_field import (
-    BlendedField,
-    BrickNetwork,
-    Bricks,
-    RescaledBricks,
-    density,
-    ranges,
-)
-from amgsrn_core.field.brick_cache import BrickCache
+from amgsrn_core.errors import VolumeError
+from amgsrn_core.field.blended_field import BrickNetwork, density, ranges
+from amgsrn_core.field.content import Content, Part, refuse_gaps
 from amgsrn_core.field.device_field import DeviceGridPoints
-from amgsrn_core.field.loaded_brick import LoadedBrick, Property
-from amgsrn_core.kernels.backend import backend_name, native_library
+from amgsrn_core.field.loaded_brick import Property
 from amgsrn_core.model import Archive, ModelIndex
 from amgsrn_core.networks.devices import select_device
 from amgsrn_core.volume import Block, Extent, GridGeometry
 from amgsrn_core.volume.grid_points import GridPoints
 from amgsrn_core.volume.preview import preview_geometry
+
+T = TypeVar("T")
 
 _SLAB_BYTES = 64 << 20
 
@@ -56,6 +49,8 @@ class NeuralVolume:
         The same of all time steps; see :meth:`at`.
     step : int
         Which of the series' steps this field is, from 0.
+    content : Content
+        What it shares with the model's other fields.
     checksum : str
         Identity of the model's content (SHA-256, hexadecimal).
     device : torch.device
@@ -83,44 +78,36 @@ class NeuralVolume:
         backend: str = "auto",
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
-        self.series = index
-        self.path = path
-        self.checksum = checksum
-        self.device = select_device(device)
-        self.backend = backend_name(self.device, backend, index.network.encoder)
-        _refuse_gaps(index, path)
+        refuse_gaps(index, path)
         states = bricks if callable(bricks) else bricks.__getitem__
+        content = Content(index, states, select_device(device), backend, memory_limit)
+        self._set_content(content, path, checksum)
 
-        of_step = functools.lru_cache(maxsize=2)(index.at)
-        each = len(index.bricks) // index.steps
+    @classmethod
+    def of_content(cls, content: Content, path: str, checksum: str) -> NeuralVolume:
+        """Return the field of an open model's first step; all made of one content share it."""
+        volume = cls.__new__(cls)
+        volume._set_content(content, path, checksum)
+        return volume
 
-        def load(number: int) -> LoadedBrick:
-            step, record = of_step(number // each), index.bricks[number]
-            return LoadedBrick.of_state(
-                step, record, states(number), self.device, self.backend, index.is_scaled_in_double
-            )
-
-        self._all = BrickCache(len(index.bricks), load, LoadedBrick.size, memory_limit)
-        self._kernels = native_library(backend, self.device, index.network.encoder)
-        self._go_to(0)
-        if len(index.bricks) == 1 and len(self._field.numbers):
+    def _set_content(self, content: Content, path: str, checksum: str) -> None:
+        self.content, self.series, self.path, self.checksum = content, content.index, path, checksum
+        self.device, self.backend = content.device, content.backend
+        self._show(content.part(0), 0)
+        if len(self._bricks) == 1 and len(self._field.numbers):
             self._bricks[0]  # a damaged model is found out now
 
-    def _go_to(self, step: int) -> None:
-        """Make the field of a time step."""
-        self.step = step
-        self._in_units: dict[bytes, NeuralVolume] = {}
-        self.index = self.series.at(step)
-        self._bricks: Bricks = self._all
-        if self.series.steps > 1:
-            self._bricks = self._all.part(self.series.bricks_of(step))
-        self._field = BlendedField(
-            self.index,
-            self._bricks,
-            self.device,
-            self._kernels,
-            in_double=self.series.is_scaled_in_double,
-        )
+    def _show(self, part: Part, step: int) -> None:
+        """Become the field of a part of the content."""
+        self._part, self.step = part, step
+        self.index, self._bricks, self._field = part.index, part.bricks, part.field
+
+    def derived(self, key: Any, make: Callable[[], T]) -> T:
+        """Return what a renderer makes of this field once, kept as long as the field.
+
+        What `make` returns must not refer to this object.
+        """
+        return self._part.derived(key, make)
 
     def at(self, step: int) -> NeuralVolume:
         """Return the field of another time step of a series.
@@ -139,7 +126,10 @@ class NeuralVolume:
             There is no such step.
         """
         other = copy.copy(self)
-        other._go_to(step)
+        if self.series is self.content.index:
+            other._show(self.content.part(step), step)
+        else:  # in other units there is one step, perhaps not the content's first
+            self.series.at(step)
         return other
 
     def near(self, bounds: Sequence[float]) -> NeuralVolume:
@@ -154,15 +144,13 @@ class NeuralVolume:
         """
         corners = np.array(list(itertools.product(*np.reshape(bounds, (3, 2)))))
         index = self.geometry.world_to_index(corners)
-        field = self._field.near(index.min(axis=0), index.max(axis=0))
-        if field is self._field:
-            return self
-        part = copy.copy(self)
-        part._field, part._in_units = field, {}
-        return part
+        low, high = index.min(axis=0), index.max(axis=0)
+        other = copy.copy(self)
+        other._show(self._part.near(low, high), self.step)
+        return other
 
     def in_units(self, offset: np.ndarray, factor: np.ndarray) -> NeuralVolume:
-        """Return this time step's field, always the same one, in other units, for renderers.
+        """Return this time step's field in other units, for renderers.
 
         Both share the bricks in memory.
 
@@ -171,22 +159,10 @@ class NeuralVolume:
         offset, factor : float64 array [C]
             A value v of a component becomes (v - offset) / factor; float32 has to hold these.
         """
-        key = np.stack([offset, factor]).tobytes()
-        if key not in self._in_units:
-            other = copy.copy(self)
-            other.index = other.series = self.index.in_units(offset, factor)
-            other._bricks = RescaledBricks(self._bricks, other.index)
-            other._field = BlendedField(
-                other.index,
-                other._bricks,
-                self.device,
-                self._kernels,
-                self._field.numbers,
-                in_double=False,
-            )
-            other._in_units = {}
-            self._in_units[key] = other
-        return self._in_units[key]
+        other = copy.copy(self)
+        other._show(self._part.in_units(offset, factor), self.step)
+        other.series = other.index
+        return other
 
     @classmethod
     def open(
@@ -226,8 +202,8 @@ class NeuralVolume:
         """
         archive = Archive(path)
         try:
-            for number in range(len(archive.index.bricks)) if verify else ():
-                archive.load_brick(number, verify=True)
+            if verify:
+                archive.verify()
             model = cls(
                 archive.index,
                 archive.load_brick,
@@ -436,21 +412,6 @@ class NeuralVolume:
             for part in parts:
                 values[:, part] = evaluate(grid.index(part)).T
         return Block.of_field(values.reshape(-1, *grid.shape))
-
-
-def _refuse_gaps(index: ModelIndex, path: str) -> None:
-    """Raise unless the bricks of each step have as many voxels as the volume.
-
-    Without this a few bytes of a damaged file would claim a volume of any size.
-    """
-    each = len(index.bricks) // index.steps
-    for first in range(0, len(index.bricks), each):
-        voxels = sum(brick.own_voxels for brick in index.bricks[first : first + each])
-        if voxels != math.prod(index.dims):
-            raise ArchiveError(
-                f"The model file {path} cannot be used: its bricks have {voxels:,} voxels, but its "
-                f"volume has {math.prod(index.dims):,}; copy the file again, or train again."
-            )
 
 
 def _checked_points(points: np.ndarray) -> np.ndarray:

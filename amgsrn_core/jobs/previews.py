@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amgsrn_core.field.neural_volume import NeuralVolume
+from amgsrn_core.field.open_models import open_model
 from amgsrn_core.jobs.live import PREVIEW_POINTS, LiveResult
-from amgsrn_core.model import Archive, ModelIndex
+from amgsrn_core.model import ModelIndex, open_archive
 from amgsrn_core.model.feature_grids import box_densities
 from amgsrn_core.runs.outcome import model_index
 from amgsrn_core.training.history import COLUMNS
@@ -44,10 +45,10 @@ def of_partial(partial: PartialModel, iteration: int) -> LiveResult:
 
 def of_file(path: Path, step: int = 0) -> LiveResult:
     """Show a finished model, or one of its time steps."""
-    with Archive(path) as archive:
-        index, numbers = archive.index.at(step), archive.index.bricks_of(step)
-        densities, history = _densities(index, lambda i: archive.load_brick(numbers[i]))
-    model = NeuralVolume.open(path, device="cpu").at(step)
+    archive = open_archive(path)
+    index, numbers = archive.index.at(step), archive.index.bricks_of(step)
+    densities, history = _densities(index, lambda i: archive.load_brick(numbers[i]))
+    model = open_model(archive, device="cpu").at(step)
     return _live(model, densities, history, index.training.iterations_done)
 
 

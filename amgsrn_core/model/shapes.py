@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.model.hash_levels import HashLevel, hash_levels
 
@@ -25,6 +27,12 @@ def parameter_shapes(network: NetworkConfig, outputs: int) -> dict[str, tuple[in
         [width, inputs], ..., `decoder.<layers>.weight` [outputs, width]; where the network has
         biases, also `decoder.0.bias` [width] and so on.
     """
+    return dict(_shapes(network, outputs))
+
+
+@functools.lru_cache(maxsize=16)
+def _shapes(network: NetworkConfig, outputs: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes, which thousands of bricks ask for."""
     grids = network.grids if network.encoder == "adaptive" else 1
     shapes: dict[str, tuple[int, ...]] = {
         "feature_grids": (grids, network.features, *network.grid_shape),

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -37,11 +39,12 @@ from amgsrn_core.system.output import json_text, reason, replacing
 
 _INDEX_KEY = "amgsrn"
 _CHECKSUM_KEY = "amgsrn_sha256"
-_NO_SHA256 = "0" * 64  # as long as any
 _DTYPES = ("F64", "F32", "F16", "U8")
 # Of a history beside compressed numbers.
 _COMPRESSED_ROWS = 50
 _PACKED = (COMPRESSED, DIFFERENCES)
+# What all numbers beyond double precision have.
+_LONG_NUMBER = re.compile(r"[eE]\+?\d{3}|\d{300}")
 
 
 def write_archive(
@@ -49,8 +52,8 @@ def write_archive(
 ) -> ModelIndex:
     """Write a model file, completely or not at all.
 
-    Bricks are asked for one by one, twice: no more than one has to be in memory, see
-    :class:`OnDemand`.
+    Bricks are asked for one by one, once: no more than one has to be in memory, see
+    :class:`OnDemand`. Meanwhile the disk holds their tensors twice.
 
     Parameters
     ----------
@@ -82,19 +85,15 @@ def write_archive(
         raise ArchiveError(
             f"The index describes {len(index.bricks)} brick(s), but {len(bricks)} were given."
         )
-    records, shapes = [], {}
-    for i, record in enumerate(index.bricks):
-        stored = _stored_tensors(index, i, bricks[i])
-        shapes.update({_key(i, name): (t.dtype, t.shape) for name, t in stored.items()})
-        records.append(dataclasses.replace(record, sha256=_NO_SHA256, masked="mask" in stored))
-    with replacing(path) as temporary, open(temporary, "r+b") as file:
-        index = index.replace(bricks=tuple(records))
-        tensors = TensorFile(file, shapes, _metadata(index))
+    records = list(index.bricks)
+    with replacing(path) as temporary, TensorFile(temporary) as tensors:
         for i, record in enumerate(index.bricks):
             stored = _stored_tensors(index, i, bricks[i])
             for name, tensor in stored.items():
-                tensors.write(_key(i, name), tensor)
-            records[i] = dataclasses.replace(record, sha256=_checksum(stored))
+                tensors.add(_key(i, name), tensor)
+            records[i] = dataclasses.replace(
+                record, sha256=_checksum(stored), masked="mask" in stored
+            )
         index = index.replace(bricks=tuple(records))
         tensors.finish(_metadata(index))
     return index
@@ -171,16 +170,28 @@ class Archive:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
+        self._verified = False
         self._file = _open(self.path)
         try:
             with self._complaints():
                 self.index = _read_index(self._file)
                 # SHA-256 of the index, which holds the bricks' checksums: the model's identity.
                 self.checksum = str(self._file.metadata()[_CHECKSUM_KEY])
-                self._names = _names_by_brick(self._file.keys())
         except BaseException:
             self.close()
             raise
+
+    @functools.cached_property
+    def _names(self) -> dict[str, dict[str, str]]:
+        """For each brick's number, its tensors' short names and their names in the file."""
+        names: dict[str, dict[str, str]] = {}
+        keys = self._file.keys()
+        for key in keys:
+            folder, _, rest = key.partition("/")
+            number, _, name = rest.partition("/")
+            if folder == "bricks" and name:
+                names.setdefault(number, {})[name] = key
+        return names
 
     def __enter__(self) -> Archive:
         return self
@@ -236,6 +247,24 @@ class Archive:
                     self._numbers(number, packed, verify).restored() if decode else packed
                 )
             return usable
+
+    def verify(self) -> None:
+        """Compare the bytes of all bricks with their checksums; nothing is decoded.
+
+        Only the first call does it, unless that fails.
+
+        Raises
+        ------
+        ChecksumError
+            When a brick's bytes are not those that were written.
+        ArchiveError
+            When tensors are missing, or contradict the index.
+        """
+        if not self._verified:
+            with self._complaints():
+                for number in range(len(self.index.bricks)):
+                    self._read_brick(number, verify=True)
+            self._verified = True
 
     def load_numbers(self, number: int) -> Numbers | None:
         """Return what the compressed parameters of a brick consist of; None if it has none."""
@@ -331,24 +360,15 @@ def _open(path: str) -> Any:
         raise ArchiveError(f"The model file {path} cannot be read: {reason(error)}.") from error
 
 
-def _names_by_brick(keys: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return, for each brick's number, its tensors' short names and their names in the file."""
-    names: dict[str, dict[str, str]] = {}
-    for key in keys:
-        folder, _, rest = key.partition("/")
-        number, _, name = rest.partition("/")
-        if folder == "bricks" and name:
-            names.setdefault(number, {})[name] = key
-    return names
-
-
 def _read_index(file: Any) -> ModelIndex:
     metadata = file.metadata() or {}
     text = metadata.get(_INDEX_KEY)
     if text is None:
         raise ArchiveError("it is a safetensors file, but not one that amgsrn wrote")
     try:
-        values = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        # To look at each number takes as long as all the rest.
+        look = _finite if _LONG_NUMBER.search(text) else None
+        values = json.loads(text, parse_float=look, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise ArchiveError("its index is not JSON") from error
     index = ModelIndex.from_json(values)  # first, because a newer version explains itself

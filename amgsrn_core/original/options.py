@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError
-from amgsrn_core.model.json_fields import Fields
+from amgsrn_core.system.json_fields import Fields
 from amgsrn_core.system.output import reason
 
 # What an option means where a file lacks it: files of older versions have fewer.

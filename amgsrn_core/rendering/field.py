@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Protocol
 
@@ -46,9 +45,7 @@ class NeuralField:
     @classmethod
     def of_volume(cls, volume: NeuralVolume) -> NeuralField:
         """Return the model's field, always the same one."""
-        if volume not in _known:
-            _known[volume] = cls(volume)
-        return _known[volume]
+        return volume.derived(cls, lambda: cls(volume))
 
     def __init__(self, volume: NeuralVolume) -> None:
         self.geometry = volume.geometry
@@ -83,9 +80,6 @@ def _by_reference(network: SceneNetwork, local: Tensor) -> Tensor:
         return network.forward(local)
     values = network.decoded(network.encode(local, network.transforms))
     return values * (network.maximum - network.minimum) + network.minimum
-
-
-_known: weakref.WeakKeyDictionary[NeuralVolume, NeuralField] = weakref.WeakKeyDictionary()
 
 
 def is_even(axis: Axis) -> bool:

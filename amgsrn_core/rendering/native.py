@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 
 import numpy as np
 import torch
@@ -55,7 +54,7 @@ class NativeMarcher:
         self._look: Look | None = None
         nothing = settings.blend == "isosurface" and not settings.isovalues
         if volume.has_values and not (nothing or transfer.is_empty):
-            self._model = _model(library, volume)
+            self._model = volume.derived(_Model, lambda: _Model(library, volume))
             self._look = self._make_look(transfer)
 
     def march(self, rays: Rays) -> np.ndarray:
@@ -156,15 +155,6 @@ class _Model:
             crossed = [(low <= value) & (high >= value) for value in settings.isovalues]
             return _distances(np.any(crossed, axis=0)), None
         return _distances(transfer.shows(low, high)), None
-
-
-_models: weakref.WeakKeyDictionary[NeuralVolume, _Model] = weakref.WeakKeyDictionary()
-
-
-def _model(library: KernelLibrary, volume: NeuralVolume) -> _Model:
-    if volume not in _models:
-        _models[volume] = _Model(library, volume)
-    return _models[volume]
 
 
 def _bricks(volume: NeuralVolume) -> list[MarchBrick]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,9 +33,7 @@ class MacroCells:
     @classmethod
     def of_volume(cls, volume: NeuralVolume) -> MacroCells:
         """Return a model's macro-cells: those of its file, computed where it has none."""
-        if volume not in _known:
-            _known[volume] = _assembled(volume)
-        return _known[volume]
+        return volume.derived(cls, lambda: _assembled(volume))
 
     @classmethod
     def of_components(cls, edge: int, minima: np.ndarray, maxima: np.ndarray) -> MacroCells:
@@ -62,9 +59,6 @@ class MacroCells:
     def occupied(self, transfer: TransferFunction, component: int | str = 0) -> np.ndarray:
         """Return which cells, bool [z, y, x], may show anything under a transfer function."""
         return transfer.shows(*self.bounds(component))
-
-
-_known: weakref.WeakKeyDictionary[NeuralVolume, MacroCells] = weakref.WeakKeyDictionary()
 
 
 def _assembled(volume: NeuralVolume) -> MacroCells:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from amgsrn_core.errors import OutputError, VariableNotFoundError, VolumeError, VolumeNotFoundError
+from amgsrn_core.system.json_fields import Fields
 from amgsrn_core.system.output import reason, replacing
 from amgsrn_core.volume.array_file import ArrayFile
 from amgsrn_core.volume.block import Block
@@ -97,8 +98,8 @@ def open_exported(
             geometry=geometry,
             source_dtype=np.dtype(str(description["dtype"])),
             dtype=values.dtype,
-            missing=MissingValues.from_json(description["missing"]),
-            time=None if steps is None else TimeAxis.from_json(steps),
+            missing=MissingValues.from_json(Fields(description["missing"], "missing")),
+            time=None if steps is None else TimeAxis.from_json(Fields(steps, "time")),
             source=str(description["source"]),
             folder=str(directory),
         )

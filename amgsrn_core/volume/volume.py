@@ -12,7 +12,8 @@ from typing import Any, Optional
 
 import numpy as np
 
-from amgsrn_core.errors import VolumeError
+from amgsrn_core.errors import ArchiveError, VolumeError
+from amgsrn_core.system.json_fields import Fields, number_to_json
 from amgsrn_core.volume.block import Block, FieldSummary, Scan, cache_slabs
 from amgsrn_core.volume.fill_values import matches, written
 from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
@@ -51,17 +52,16 @@ class MissingValues:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        more = {"values": list(self.values)} if self.values else {}
-        return {"meaning": self.meaning, "fill_value": self.fill_value, **more}
+        more = {"values": list(map(number_to_json, self.values))} if self.values else {}
+        return {"meaning": self.meaning, "fill_value": number_to_json(self.fill_value), **more}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> MissingValues:
-        """Make an instance from :meth:`to_json`'s result."""
-        fill = values.get("fill_value")
+    def from_json(cls, fields: Fields) -> MissingValues:
+        """Read :meth:`to_json`'s result; ArchiveError names a field that is damaged."""
         return cls(
-            str(values.get("meaning", "NaN")),
-            None if fill is None else float(fill),
-            tuple(float(value) for value in values.get("values", ())),
+            meaning=fields.text("meaning"),
+            fill_value=fields.optional_number("fill_value"),
+            values=fields.numbers("values") if "values" in fields else (),
         )
 
 
@@ -87,24 +87,35 @@ class TimeAxis:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
+        # Versions of models before 1.2 know no series; without an index they refuse it instead of
+        # mixing steps.
+        which = {"steps": list(self.steps)} if self.steps else {"index": self.index}
         return {
-            "values": list(self.values),
+            "values": list(map(number_to_json, self.values)),
             "units": self.units,
             "calendar": self.calendar,
-            "index": self.index,
             "name": self.name,
+            **which,
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> TimeAxis:
-        """Make an instance from :meth:`to_json`'s result."""
-        return cls(
-            tuple(float(v) for v in values["values"]),
-            str(values.get("units", "")),
-            str(values.get("calendar", "standard")),
-            int(values.get("index", 0)),
-            str(values.get("name", "time")),
+    def from_json(cls, fields: Fields) -> TimeAxis:
+        """Read :meth:`to_json`'s result; ArchiveError names a field that is damaged."""
+        steps = fields.integers("steps") if "steps" in fields else ()
+        time = cls(
+            values=fields.numbers("values"),
+            units=fields.text("units"),
+            calendar=fields.text("calendar"),
+            index=steps[0] if steps else fields.integer("index"),
+            name=fields.text("name"),
+            steps=steps,
         )
+        if max([time.index, *steps]) >= len(time.values):
+            raise ArchiveError("'time.index' is beyond 'time.values'")
+        at = [time.values[step] for step in steps]
+        if not all(a < b for a, b in zip(at, at[1:])):
+            raise ArchiveError("the times of 'time.steps' are not ascending")
+        return time
 
 
 class Volume(ABC):

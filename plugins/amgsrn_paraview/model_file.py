@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from vtkmodules.vtkCommonDataModel import vtkDataObject
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
-from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ConfigurationError
-from amgsrn_core.model import Archive
+from amgsrn_core.errors import ArchiveNotFoundError, ConfigurationError
+from amgsrn_core.model import FileVersion, file_version, open_archive
 from amgsrn_core.original import OPTIONS_FILE, imported
 from amgsrn_core.volume import GridGeometry
 from amgsrn_paraview import datasets, ranks
@@ -23,7 +23,7 @@ class ModelFile:
     """The model file last named, read again whenever it changed on the disk."""
 
     def __init__(self) -> None:
-        self._identity: tuple[str, int, int] | None = None
+        self._source: tuple[str, FileVersion | None] | None = None
         self._network: NeuralVolume | None = None
 
     def refresh(self, path: str) -> None:
@@ -36,37 +36,30 @@ class ModelFile:
         ArchiveNotFoundError, ArchiveError
             The file is not there (any more), damaged, foreign, or of a newer version.
         """
-        try:
-            status = os.stat(path)
-            identity = (path, status.st_mtime_ns, status.st_size)
-        except OSError:
-            identity = None
-        if identity is not None and identity == self._identity:
+        source = path, file_version(path)
+        if source == self._source and source[1] is not None:
             return
-        self._identity = None
+        self._source = None
         self._forget_network()
         if os.path.basename(path) == OPTIONS_FILE:
             path = imported(path)
-        with Archive(path) as archive:  # explains itself when there is no such file
-            self.index, self.checksum = archive.index, archive.checksum
+        self._archive = open_archive(path)  # explains itself when there is no such file
+        self.index, self.checksum = self._archive.index, self._archive.checksum
         self.path = os.path.abspath(path)
-        self._identity = identity
+        self._source = source
 
     def network(self) -> NeuralVolume:
-        """Return the model itself; the first call imports PyTorch."""
+        """Return the model itself, shared by all who have it; the first call imports PyTorch."""
         if self._network is None:
             try:
-                from amgsrn_core.field.neural_volume import NeuralVolume
+                from amgsrn_core.field.open_models import open_model
             except ImportError as error:
                 raise ConfigurationError(
                     f"PyTorch cannot be imported in ParaView's Python ({error}); start ParaView "
                     "through `amgsrn`, or put the environment's site-packages on PYTHONPATH."
                 ) from error
             ranks.share_cores()
-            model = NeuralVolume.open(self.path, verify=True)
-            if model.checksum != self.checksum:
-                raise ArchiveError(f"The model file {self.path} has just changed; apply again.")
-            self._network = model
+            self._network = open_model(self._archive, verify=True)
         return self._network
 
     def _forget_network(self) -> None:

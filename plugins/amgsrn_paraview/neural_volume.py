@@ -10,7 +10,6 @@ import math
 import sys
 import time
 import traceback
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +62,6 @@ _ROUGH_SHARE = 0.7
 _BLEND_MODES = {0: "composite", 1: "maximum", 5: "isosurface"}
 
 _painters: dict[int, _Painter] = {}
-_volumes: weakref.WeakValueDictionary[tuple[Any, ...], NeuralVolume] = weakref.WeakValueDictionary()
 
 
 def render(
@@ -130,6 +128,8 @@ class _Painter:
         self._generation = -1
         self._rough: _Picture | None = None
         self._sharp: _Picture | None = None
+        self._shown: tuple[Any, ...] = ()
+        self._volume: NeuralVolume | None = None
         # What the last rough picture took for each ray, and beside the rays.
         self._pixel_seconds = self._fixed_seconds = 0.0
 
@@ -139,6 +139,7 @@ class _Painter:
         if generation != self._generation:
             self._rough = self._sharp = None
             self._generation = generation
+            self._volume = self._open(request)
         seen = self._sharp or self._rough
         if budget is not None and (interactive or seen is None):
             share = 1.0 if interactive else _ROUGH_SHARE
@@ -158,9 +159,10 @@ class _Painter:
         from amgsrn_core.rendering import CallCost
 
         if self._rough is None:
-            return _Picture(request)
+            return self._picture(request)
         known = self._rough.image.cost
-        return _Picture(request, cost=CallCost(known.per_ray / _ROUGH_DENSITY, known.fixed))
+        cost = CallCost(known.per_ray / _ROUGH_DENSITY, known.fixed)
+        return self._picture(request, cost=cost)
 
     def _sketch(self, budget: float, request: Request) -> _Picture:
         """Return a picture with as many rays as there is time for."""
@@ -170,12 +172,34 @@ class _Painter:
             left = max(budget - self._fixed_seconds, 0.1 * budget)
             pixels = math.sqrt(self._pixel_seconds * width * height / left)
         pixels = max(request["image_reduction"][0], min(pixels, _MOST_PIXELS))
-        picture = _Picture(request, pixels, _ROUGH_DENSITY)
+        picture = self._picture(request, pixels=pixels, density=_ROUGH_DENSITY)
         picture.advance(2 * budget)
         done = picture.image.fraction * picture.image.rgba[..., 0].size
         self._fixed_seconds = picture.image.calls * picture.image.cost.fixed
         self._pixel_seconds = (picture.seconds - self._fixed_seconds) / max(1.0, done)
         return picture
+
+    def _picture(self, request: Request, **quality: Any) -> _Picture:
+        assert self._volume is not None
+        return _Picture(self._volume, request, **quality)
+
+    def _open(self, request: Request) -> NeuralVolume:
+        """Return the model's bricks that this process shows; all who show them share them."""
+        from amgsrn_core.field.open_models import open_model
+
+        path, checksum, device = request["path"], request["checksum"], request["device"]
+        step = int(request.get("step") or 0)
+        shown = path, checksum, step, device, tuple(request["bounds"])
+        if self._volume is not None and shown == self._shown:
+            return self._volume
+        self._volume = None  # may be closed before another is opened
+        model = open_model(path, device)
+        if model.checksum != checksum:
+            raise ArchiveNotFoundError(
+                f"The model file {path} was replaced by another model; update its source."
+            )
+        self._shown = shown
+        return model.at(step).near(request["bounds"])
 
 
 class _Picture:
@@ -183,6 +207,7 @@ class _Picture:
 
     def __init__(
         self,
+        volume: NeuralVolume,
         request: Request,
         pixels: float = 1.0,
         density: float = 1.0,
@@ -191,7 +216,7 @@ class _Picture:
         from amgsrn_core.rendering import Camera, ProgressiveImage, make_marcher
 
         start = time.perf_counter()
-        self._volume = _open(request)
+        self._volume = volume
         self._settings = _settings(request, self._volume.index, density)
         self._marcher = make_marcher(
             self._volume, _transfer(request), self._settings, request["backend"]
@@ -213,24 +238,6 @@ class _Picture:
             f"{self._marcher.backend} on {self._volume.device}, {width} x {height} rays, "
             f"{self._settings.samples_per_voxel:g} samples per voxel, {self.seconds:.2f} s"
         )
-
-
-def _open(request: Request) -> NeuralVolume:
-    """Return the model's bricks that this process shows; all who show them share them."""
-    from amgsrn_core.field.neural_volume import NeuralVolume
-
-    path, checksum, device = request["path"], request["checksum"], request["device"]
-    step = int(request.get("step") or 0)
-    key = path, checksum, step, device, tuple(request["bounds"])
-    volume = _volumes.get(key)
-    if volume is None:
-        volume = NeuralVolume.open(path, device)
-        if volume.checksum != checksum:
-            raise ArchiveNotFoundError(
-                f"The model file {path} was replaced by another model; update its source."
-            )
-        volume = _volumes[key] = volume.at(step).near(request["bounds"])
-    return volume
 
 
 def _transfer(request: Request) -> TransferFunction:

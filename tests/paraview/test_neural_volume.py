@@ -253,3 +253,9 @@ def compare_ranks(one, more):
         mean, _ = difference(one / f"{name}.png", more / f"{name}.png")
         assert mean <= 0.5, name
         assert picture(more / f"{name}.png").std() > 5.0
+
+
+def test_reader_reconstruction_and_picture_share_one_open_file(paraview, models):
+    seen = paraview.run("pvpython", "shared_model.py", models).results
+    assert seen["opened"] == 1
+    assert seen["mapped"]

@@ -39,8 +39,8 @@ program.Script = f"""
 import json
 from amgsrn_paraview import neural_volume
 from vtkmodules.vtkParallelCore import vtkMultiProcessController
-volumes = neural_volume._volumes.values()
-held = [int(number) for volume in volumes for number in volume._bricks.held]
+volumes = [painter._volume for painter in neural_volume._painters.values()]
+held = {{int(number) for volume in volumes for number in volume._bricks.held}}
 rank = vtkMultiProcessController.GetGlobalController().GetLocalProcessId()
 with open(f"{folder}/rank-{{rank}}.json", "w") as file:
     json.dump(sorted(held), file)

@@ -353,13 +353,26 @@ def test_writing_many_bricks_needs_memory_for_one(tmp_path):
     )
 
 
-def test_a_brick_that_changes_while_it_is_written_is_noticed(tmp_path):
-    index = small_index()
-    histories = [np.zeros((2, 2)), np.zeros((3, 2))]
+def test_each_brick_is_asked_for_once(tmp_path):
+    asked = []
 
     def load(number):
-        return {**small_brick(index), "history": histories.pop(0)}
+        asked.append(number)
+        return small_brick(index, number)
 
-    with pytest.raises(ArchiveError, match="has changed while it was written"):
-        write_archive(tmp_path / "model.amgsrn", index, OnDemand(1, load))
+    index = many_bricks(5)
+    write_archive(tmp_path / "model.amgsrn", index, OnDemand(5, load))
+    assert asked == [0, 1, 2, 3, 4]
+    assert [path.name for path in tmp_path.iterdir()] == ["model.amgsrn"]
+
+
+def test_nothing_is_left_of_a_model_whose_bricks_cannot_be_had(tmp_path):
+    def load(number):
+        if number:
+            raise ArchiveError("This brick is gone.")
+        return small_brick(index)
+
+    index = many_bricks(3)
+    with pytest.raises(ArchiveError, match="is gone"):
+        write_archive(tmp_path / "model.amgsrn", index, OnDemand(3, load))
     assert list(tmp_path.iterdir()) == []

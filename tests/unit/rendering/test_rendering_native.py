@@ -300,15 +300,15 @@ def test_skipping_empty_cells_changes_no_bit(monkeypatch, name, geometry, bricks
     table[0, 3] = 0
     transfer = TransferFunction(low, high, table)
     rays = camera(volume).rays()
-    monkeypatch.setattr(native, "_models", {})
+    monkeypatch.setattr(volume._part, "_derived", {})
     dense = NativeMarcher(load(), volume, transfer, settings).march(rays)
-    monkeypatch.setattr(native, "_models", {})
+    monkeypatch.setattr(volume._part, "_derived", {})
     monkeypatch.setattr(native, "_cells", true_cells)
     marcher = NativeMarcher(load(), volume, transfer, settings)
     assert dense.any()
     assert np.array_equal(marcher.march(rays), dense)
     if settings.blend == "composite":
-        empty, _ = native._model(load(), volume).emptiness(transfer, settings)
+        empty, _ = marcher._model.emptiness(transfer, settings)
         assert 0.2 < (empty > 0).mean() < 1.0
 
 
@@ -385,7 +385,7 @@ def test_bricks_fade_into_each_other(monkeypatch, geometry, ghost, name):
             bounds = np.array(field.bounds(own, extent)).T
             yield dataclasses.replace(brick, ends=bounds[:2], halves=bounds[2:])
 
-    monkeypatch.setattr(native, "_models", {})
+    monkeypatch.setattr(volume._part, "_derived", {})
     monkeypatch.setattr(native, "_bricks", lambda volume: list(fading(volume)))
     settings = RenderSettings(**LOOKS[name])
     transfer = colours(volume, settings.component)

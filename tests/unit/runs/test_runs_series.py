@@ -139,7 +139,7 @@ def test_steps_share_the_bricks_in_memory(untrained):
     model = NeuralVolume.open(untrained, "cpu")
     model.at(2).reconstruct_block()
     model.at(2).reconstruct_block()
-    assert model._all.held == (4, 5)
+    assert model.content._bricks.held == (4, 5)
 
 
 def test_a_step_that_is_not_there_is_refused(untrained):

@@ -10,6 +10,9 @@ from amgsrn_core.errors import ArchiveError
 # Non-finite numbers are legal values (a fill value may be NaN) but not legal JSON.
 _SPELLED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
+# Beyond it no array can be addressed; numpy would fail later and less clearly.
+_LARGEST = (1 << 62) - 1
+
 
 class Fields:
     """One JSON object; every getter raises :class:`ArchiveError` that names the bad field."""
@@ -26,9 +29,8 @@ class Fields:
             raise ArchiveError(f"'{self._name(key)}' is missing")
         return self._values[key]
 
-    def names(self) -> list[str]:
-        """Return the names of the fields that are there."""
-        return list(self._values)
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
 
     def child(self, key: str) -> Fields:
         """Return a nested object."""
@@ -56,7 +58,11 @@ class Fields:
 
     def integers(self, key: str) -> tuple[int, ...]:
         """Return a list of whole numbers that are not negative."""
-        return tuple(self._whole(key, item) for item in self._list(key))
+        items = self._list(key)
+        # There are thousands of these; one by one they take several times as long.
+        if set(map(type, items)) == {int} and min(items) >= 0 and max(items) <= _LARGEST:
+            return tuple(items)
+        return tuple(self._whole(key, item) for item in items)
 
     def number(self, key: str) -> float:
         """Return a number; "nan", "inf" and "-inf" stand for those that JSON lacks."""
@@ -68,7 +74,10 @@ class Fields:
 
     def numbers(self, key: str) -> tuple[float, ...]:
         """Return a list of numbers."""
-        return tuple(self._number(key, item) for item in self._list(key))
+        items = self._list(key)
+        if set(map(type, items)) == {float}:
+            return tuple(items)
+        return tuple(self._number(key, item) for item in items)
 
     def mapping(self, key: str) -> dict[str, Any]:
         """Return a JSON object as a plain dictionary."""
@@ -78,8 +87,7 @@ class Fields:
         return self._typed(key, self.get(key), list, "a list")
 
     def _whole(self, key: str, value: Any) -> int:
-        # Beyond 2^62 no array can be addressed; numpy would fail later and less clearly.
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 62:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
             raise ArchiveError(f"'{self._name(key)}' is not a whole number")
         return value
 

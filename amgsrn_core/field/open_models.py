@@ -1,0 +1,52 @@
+"""The models that this process has open, each once for all who look at it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+
+import torch
+
+from amgsrn_core.field.content import Content, refuse_gaps
+from amgsrn_core.field.neural_volume import MEMORY_LIMIT, NeuralVolume
+from amgsrn_core.kernels.backend import backend_name
+from amgsrn_core.model import Archive, open_archive
+from amgsrn_core.networks.devices import select_device
+
+_contents: weakref.WeakValueDictionary[tuple[int, str, str, int], Content] = (
+    weakref.WeakValueDictionary()
+)
+_lock = threading.RLock()
+
+
+def open_model(
+    source: Archive | str | os.PathLike[str],
+    device: str | torch.device = "auto",
+    *,
+    backend: str = "auto",
+    verify: bool = False,
+    memory_limit: int = MEMORY_LIMIT,
+) -> NeuralVolume:
+    """Open a model like :meth:`NeuralVolume.open`, with one copy for the whole process.
+
+    `source` is a model file, or what :func:`open_archive` returned. All who open the same one for
+    the same device and backend share its bricks in memory, what renderers computed of it, and the
+    open file; `verify` reads it once. A file that has changed since is opened anew, and what
+    others have stays what it was. What nobody has any more is closed. Several threads may call
+    this.
+    """
+    with _lock:
+        archive = source if isinstance(source, Archive) else open_archive(source)
+        if verify:
+            archive.verify()
+        selected = select_device(device)
+        chosen = backend_name(selected, backend, archive.index.network.encoder)
+        # The content holds the archive, so that no other one has its identity meanwhile.
+        key = id(archive), str(selected), chosen, memory_limit
+        content = _contents.get(key)
+        if content is None:
+            refuse_gaps(archive.index, archive.path)
+            content = Content(archive.index, archive.load_brick, selected, backend, memory_limit)
+            _contents[key] = content
+        return NeuralVolume.of_content(content, archive.path, archive.checksum)

@@ -476,7 +476,7 @@ def test_a_hash_grid_is_refused_before_any_work(tmp_path):
 
 def test_a_missing_package_is_told_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "constriction", None)
-    with pytest.raises(ConfigurationError, match="pip install constriction"):
+    with pytest.raises(ConfigurationError, match="install constriction"):
         train(volume_from_array(waves()), tmp_path / "m.amgsrn", SIZE, FAST, COMPRESS)
     assert not list(tmp_path.iterdir())
 

@@ -42,7 +42,8 @@ def picture(model: NeuralVolume, **settings) -> np.ndarray:
 model = NeuralVolume.open(path)
 assert (str(model.device), model.backend) == ("cpu", "native")
 bounds = np.reshape(model.geometry.bounds, (3, 2))
-points = np.random.default_rng(0).uniform(-0.05, 1.05, (900, 3)) * np.diff(bounds).T + bounds[:, 0]
+random = np.random.default_rng(0)
+points = random.uniform(-0.05, 1.05, (900, 3)) * np.diff(bounds).T + bounds[:, 0]
 block = model.reconstruct_block()
 results = {
     "sample": model.sample(points),
@@ -61,7 +62,8 @@ previews.of_file(path)
 data = volume_from_array(block.values[0].astype("f4"), name="data")
 results["data"] = picture(model_of_data(data))
 if len(model.components) == 1:
-    whole = volume_from_array(block.values[0], geometry=model.geometry, name=model.name)
+    noisy = block.values[0] + random.normal(0, 0.1, model.geometry.dims)
+    whole = volume_from_array(noisy, geometry=model.geometry, name=model.name)
     metrics = compare(whole, lambda extent: model.reconstruct_block(None, extent))
     results["psnr"] = np.array([metrics.psnr])
 assert (sys.modules.get("torch") is not None) == (torch not in ("blocked", "absent"))

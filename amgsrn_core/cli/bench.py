@@ -22,12 +22,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from amgsrn_core.cli.doctor import available_cores, machine
+from amgsrn_core.cli.doctor import machine
 from amgsrn_core.cli.options import configuration, whole_numbers
 from amgsrn_core.cli.report import figure, prepare_report, write_report
 from amgsrn_core.config import NetworkConfig, TrainingConfig, to_json
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.kernels import load
+from amgsrn_core.system.cores import available_cores
 
 _INFERENCE_POINTS, _TRAINING_POINTS = 1 << 20, 100_000
 _DATA_SIDE = 128  # voxels along each axis of the volume that is trained on

@@ -20,6 +20,7 @@ from amgsrn_core.cli import paraview_launcher
 from amgsrn_core.cli.report import prepare_report, write_report
 from amgsrn_core.cli.virtual_display import find_server
 from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.system.cores import available_cores
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 _MARKS = {OK: "  ", NOTE: "! ", PROBLEM: "X "}
@@ -126,13 +127,6 @@ def machine() -> dict[str, Any]:
         "torch": _version("torch"),
         "paraview": _paraview_version(),
     }
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use, which a batch system may limit."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def examine() -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from amgsrn_core.errors import ConfigurationError, DeviceLostError
+from amgsrn_core.system.extras import require
 
 _log = logging.getLogger(__name__)
 
@@ -38,13 +39,7 @@ def cluster_executor(scheduler: str) -> Iterator[ClusterExecutor]:
     ConfigurationError
         ``dask.distributed`` is not installed, or nobody answers.
     """
-    try:
-        import distributed
-    except ImportError as error:
-        raise ConfigurationError(
-            "Training on a cluster needs dask.distributed; install it with `pip install "
-            "'amgsrn[cluster]'`."
-        ) from error
+    distributed = require("distributed", "Training on a cluster")
     is_file = os.path.exists(scheduler)
     where = {"scheduler_file": scheduler} if is_file else {"address": scheduler}
 

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 
 from amgsrn_core.errors import ArchiveError
 from amgsrn_core.field.blended_field import BlendedField, Bricks, RescaledBricks
+from amgsrn_core.field.brick import FieldBrick
 from amgsrn_core.field.brick_cache import BrickCache
-from amgsrn_core.field.loaded_brick import LoadedBrick
 from amgsrn_core.kernels.backend import backend_name, native_library
 from amgsrn_core.model import ModelIndex
+from amgsrn_core.system.devices import Device
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Content:
         self,
         index: ModelIndex,
         states: Callable[[int], dict[str, np.ndarray]],
-        device: torch.device,
+        device: Device,
         backend: str,
         memory_limit: int,
     ) -> None:
@@ -60,13 +60,13 @@ class Content:
         of_step = functools.lru_cache(maxsize=_LATEST)(index.at)
         each = len(index.bricks) // index.steps
 
-        def load(number: int) -> LoadedBrick:
+        def load(number: int) -> FieldBrick:
             step, record = of_step(number // each), index.bricks[number]
-            return LoadedBrick.of_state(
+            return FieldBrick.of_state(
                 step, record, states(number), device, chosen, index.is_scaled_in_double
             )
 
-        self._bricks = BrickCache(len(index.bricks), load, LoadedBrick.size, memory_limit)
+        self._bricks = BrickCache(len(index.bricks), load, FieldBrick.size, memory_limit)
         self._index_of = of_step
         self._parts: weakref.WeakValueDictionary[int, Part] = weakref.WeakValueDictionary()
         self._latest: deque[Part] = deque(maxlen=_LATEST)
@@ -107,7 +107,7 @@ class Part:
         bricks: Bricks,
         field: BlendedField,
         kernels: Any,
-        device: torch.device,
+        device: Device,
     ) -> None:
         self.index, self.bricks, self.field = index, bricks, field
         self._kernels, self._device = kernels, device

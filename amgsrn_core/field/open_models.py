@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-
-import torch
+from typing import TYPE_CHECKING
 
 from amgsrn_core.field.content import Content, refuse_gaps
+from amgsrn_core.field.devices import chosen_device
 from amgsrn_core.field.neural_volume import MEMORY_LIMIT, NeuralVolume
 from amgsrn_core.kernels.backend import backend_name
 from amgsrn_core.model import Archive, open_archive
-from amgsrn_core.networks.devices import select_device
+
+if TYPE_CHECKING:
+    import torch
 
 _contents: weakref.WeakValueDictionary[tuple[int, str, str, int], Content] = (
     weakref.WeakValueDictionary()
@@ -40,7 +42,7 @@ def open_model(
         archive = source if isinstance(source, Archive) else open_archive(source)
         if verify:
             archive.verify()
-        selected = select_device(device)
+        selected = chosen_device(device)
         chosen = backend_name(selected, backend, archive.index.network.encoder)
         # The content holds the archive, so that no other one has its identity meanwhile.
         key = id(archive), str(selected), chosen, memory_limit

@@ -22,6 +22,7 @@ from amgsrn_core.runs import TrainingOutcome, train, train_series
 from amgsrn_core.runs.outcome import stopped_text
 from amgsrn_core.runs.series import step_file
 from amgsrn_core.runs.stop_file import stopped_since
+from amgsrn_core.system.extras import require
 from amgsrn_core.system.files import read_json
 from amgsrn_core.system.run_folder import parts_folder
 from amgsrn_core.training import Command, Progress
@@ -42,9 +43,7 @@ def main(folder: Path) -> int:
             raise ConfigurationError(f"There is no readable job in {folder}.")
         job = JobDescription.from_json(values)
         if job.threads:
-            import torch
-
-            torch.set_num_threads(job.threads)
+            require("torch", "Training").set_num_threads(job.threads)
         # The package is loaded for seconds before the run can see to its stop file itself.
         begun = (folder / files.JOB_FILE).stat().st_mtime_ns
         if stopped_by := stopped_since(Path(job.output), begun):

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from amgsrn_core.errors import ArchiveError, ConfigurationError
+from amgsrn_core.errors import ArchiveError
+from amgsrn_core.system.extras import require
 
 # Numbers from here on, and their negatives, share one symbol; how much larger they are follows
 # in full.
@@ -105,14 +106,7 @@ def bits(group: np.ndarray) -> float:
 
 def coder_package() -> Any:
     """Return the package constriction, or raise :class:`ConfigurationError`."""
-    try:
-        import constriction
-    except ImportError as error:
-        raise ConfigurationError(
-            "Compressed models need the package constriction; install it with "
-            "`pip install constriction`."
-        ) from error
-    return constriction
+    return require("constriction", "A compressed model")
 
 
 def _escaped(group: np.ndarray) -> np.ndarray:

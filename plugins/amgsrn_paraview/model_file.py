@@ -64,7 +64,7 @@ class ModelFile:
 
     def _forget_network(self) -> None:
         if self._network is not None:
-            from amgsrn_core.networks.devices import give_back_memory
+            from amgsrn_core.system.devices import give_back_memory
 
             self._network = None
             give_back_memory()

@@ -116,7 +116,7 @@ def render(
 def release(token: int) -> None:
     """Forget everything about a caller, and give back the memory that it took on a GPU."""
     if _painters.pop(token, None) is not None and "torch" in sys.modules:
-        from amgsrn_core.networks.devices import give_back_memory
+        from amgsrn_core.system.devices import give_back_memory
 
         give_back_memory()
 

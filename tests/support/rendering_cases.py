@@ -72,7 +72,7 @@ def transfer_for(volume: NeuralVolume, seed: int = 0, **options) -> TransferFunc
     values = volume.reconstruct_block().values[0]
     table = np.random.default_rng(seed).random((12, 4))
     table[:, 3] *= 0.8
-    low, high = np.quantile(values, [0.05, 0.95])
+    low, high = np.nanquantile(values, [0.05, 0.95])
     return TransferFunction(float(low), float(high), table, **options)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amgsrn_core.config import TrainingConfig
-from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.system.extras import require
 from amgsrn_core.system.run_folder import records_base
 from amgsrn_core.training.records.grid_series import GridSeries
 from amgsrn_core.training.records.scalars import ScalarFile
@@ -30,13 +30,7 @@ def with_usable_records(training: TrainingConfig) -> TrainingConfig:
     """
     if not training.tensorboard:
         return training
-    try:
-        import tensorboardX  # noqa: F401
-    except ImportError as error:
-        raise ConfigurationError(
-            "The option tensorboard needs the package tensorboardX, which cannot be imported "
-            f"({error}); install it with: pip install tensorboardX."
-        ) from error
+    require("tensorboardX", "The option tensorboard")
     return dataclasses.replace(training, tensorboard=os.path.abspath(training.tensorboard))
 
 

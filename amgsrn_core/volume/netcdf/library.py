@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import os
 import re
 import sys
@@ -15,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.system.extras import require
 
 LOCK = threading.RLock()
 """Held around every use of the library: HDF5 as pip ships it is not thread-safe."""
@@ -28,20 +28,15 @@ def import_netcdf4() -> ModuleType:
     """
     if "netCDF4" in sys.modules:
         return sys.modules["netCDF4"]
+    purpose = "A NetCDF file"
+    if not sys.platform.startswith("linux"):
+        return require("netCDF4", purpose)
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(os.RTLD_NOW | os.RTLD_DEEPBIND)
     try:
-        if not sys.platform.startswith("linux"):
-            return importlib.import_module("netCDF4")
-        flags = sys.getdlopenflags()
-        sys.setdlopenflags(os.RTLD_NOW | os.RTLD_DEEPBIND)
-        try:
-            return importlib.import_module("netCDF4")
-        finally:
-            sys.setdlopenflags(flags)
-    except ImportError as error:
-        raise AmgsrnError(
-            f"NetCDF files need the netCDF4 package, which cannot be imported here ({error}); "
-            "install it with: pip install netCDF4"
-        ) from error
+        return require("netCDF4", purpose)
+    finally:
+        sys.setdlopenflags(flags)
 
 
 def c_function(name: str) -> Any | None:

@@ -5,7 +5,6 @@ VTK lets x run fastest, so its flat arrays are [z, y, x, component] as they are.
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Sequence
 from types import ModuleType
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from amgsrn_core.errors import VariableNotFoundError, VolumeError
+from amgsrn_core.system.extras import require
 from amgsrn_core.volume.axis import Axis, longitude_turn, turns_once
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.in_memory import ArrayVolume, component_names
@@ -311,13 +311,7 @@ def to_numpy(array: Any) -> np.ndarray:
 
 def import_vtk(module: str) -> ModuleType:
     """Return one of VTK's Python modules, by its name below ``vtkmodules``."""
-    try:
-        return importlib.import_module(f"vtkmodules.{module}")
-    except ImportError as error:
-        raise VolumeError(
-            f"This needs VTK's Python modules, which cannot be imported here ({error}); "
-            "run it with ParaView's Python (amgsrn pvpython), or use NetCDF."
-        ) from error
+    return require(f"vtkmodules.{module}", "A VTK file or data set")
 
 
 def _direction(image: Any) -> np.ndarray:

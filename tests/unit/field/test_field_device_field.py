@@ -15,6 +15,7 @@ from amgsrn_core.field import blended_field, point_batches
 from amgsrn_core.field.blending import Blend
 from amgsrn_core.field.device_field import DeviceField, DeviceGridPoints
 from amgsrn_core.model import BrickRecord
+from amgsrn_core.model.box import Box
 from amgsrn_core.networks import SceneNetwork, initial_network
 from amgsrn_core.rendering.field import NeuralField
 from amgsrn_core.volume import Axis, GridGeometry
@@ -168,8 +169,14 @@ def meta_field(dims=DIMS) -> DeviceField:
     brick = Brick()
     brick.valid = valid
     blend = Blend.of_ends(np.array([[[-np.inf] * 3, [np.inf] * 3]]), np.zeros((1, 2, 3)), dims)
-    first = np.zeros((1, 3))
-    return DeviceField(dims, blend, first, last[None], lambda _: brick, [SMALL_NETWORK], meta)
+    return DeviceField(
+        dims=dims,
+        blend=blend,
+        boxes=[Box(np.zeros(3), last)],
+        brick=lambda _: brick,
+        sizes=[SMALL_NETWORK],
+        device=meta,
+    )
 
 
 def test_the_host_never_waits_for_the_device():

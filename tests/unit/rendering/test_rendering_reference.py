@@ -99,7 +99,7 @@ def test_a_logarithmic_transfer_function(volumes):
 @pytest.mark.parametrize("kind", ["plain", "uneven", "turned"])
 def test_isosurfaces_are_where_the_samples_cross(volumes, kind):
     volume = volumes[kind]
-    values = np.quantile(volume.reconstruct_block().values, [0.2, 0.5, 0.7])
+    values = np.nanquantile(volume.reconstruct_block().values, [0.2, 0.5, 0.7])
     settings = RenderSettings(blend="isosurface", isovalues=tuple(map(float, values)))
     check(volume, camera_at(volume), transfer_for(volume), settings)
 
@@ -126,7 +126,7 @@ def test_shading_follows_the_gradient_in_the_world(volumes, kind, component, lig
 
 def test_surfaces_are_shaded(volumes):
     volume = volumes["uneven"]
-    value = float(np.quantile(volume.reconstruct_block().values, 0.6))
+    value = float(np.nanquantile(volume.reconstruct_block().values, 0.6))
     settings = RenderSettings(blend="isosurface", isovalues=(value,), shade=True)
     image = flat(volume, camera_at(volume), transfer_for(volume), settings)
     expected = looped_image(volume, camera_at(volume), transfer_for(volume), settings)
@@ -265,7 +265,7 @@ def test_bricks_fade_as_they_say(volumes):
     for brick, side in zip(volume.bricks(), (1, 0)):
         halves = np.zeros((2, 3))
         halves[side, 0] = 1.5
-        bricks.append(brick._replace(halves=halves, valid=None))
+        bricks.append(dataclasses.replace(brick, halves=halves, valid=None))
 
     class Fading:
         geometry, device, components = volume.geometry, volume.device, volume.components
@@ -301,6 +301,6 @@ def field_of_one(volume, number: int, points: torch.Tensor) -> torch.Tensor:
         geometry, device, components = volume.geometry, volume.device, volume.components
 
         def bricks(self):
-            yield brick._replace(ends=ends, halves=np.zeros((2, 3)))
+            yield dataclasses.replace(brick, ends=ends, halves=np.zeros((2, 3)))
 
     return NeuralField(Alone()).values(points).double()

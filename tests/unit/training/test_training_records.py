@@ -165,7 +165,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 def test_without_its_package_tensorboard_is_refused_in_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     config = TrainingConfig(**FIT, tensorboard=str(tmp_path))
-    with pytest.raises(ConfigurationError, match="pip install tensorboardX"):
+    with pytest.raises(ConfigurationError, match=r"install amgsrn\[tensorboard\]"):
         train(volume(), tmp_path / "m.amgsrn", SIZE, config)
 
 

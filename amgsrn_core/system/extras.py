@@ -1,0 +1,64 @@
+"""Packages that not every installation has: who asks for one says what for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from types import ModuleType
+
+from amgsrn_core.errors import ConfigurationError
+
+# What pyproject.toml calls the group of packages that one belongs to; the others are its base.
+_EXTRAS = {
+    "torch": "train",
+    "nerfacc": "train",
+    "distributed": "cluster",
+    "tensorboardX": "tensorboard",
+    "nibabel": "quickstart",
+}
+_NAMES = {"torch": "PyTorch", "distributed": "dask.distributed", "vtkmodules": "ParaView's VTK"}
+_ELSEWHERE = {
+    "vtkmodules": "run it with ParaView's Python (amgsrn pvpython), or use NetCDF",
+}
+
+
+def require(module: str, purpose: str) -> ModuleType:
+    """Import a package, or a module of one.
+
+    Parameters
+    ----------
+    module : str
+        Its dotted name.
+    purpose : str
+        What needs it, in the singular: the sentence begins with it.
+
+    Raises
+    ------
+    ConfigurationError
+        It is not installed, or cannot be imported; the sentence says how to get it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        absent = isinstance(error, ModuleNotFoundError) and error.name == package
+        raise _missing(package, purpose, "" if absent else f" ({error})") from error
+
+
+def expect(package: str, purpose: str) -> None:
+    """Raise what :func:`require` raises where a package is not there; imports nothing."""
+    if importlib.util.find_spec(package) is None:
+        raise _missing(package, purpose)
+
+
+def remedy(package: str) -> str:
+    """Return how to get a package, as a part of a sentence."""
+    extra = _EXTRAS.get(package)
+    wanted = package if extra is None else f"amgsrn[{extra}]"
+    return _ELSEWHERE.get(package, f"install {wanted} (in a checkout: scripts/setup)")
+
+
+def _missing(package: str, purpose: str, why: str = "") -> ConfigurationError:
+    state = f"cannot be imported here{why}" if why else "is not installed here"
+    name = _NAMES.get(package, package)
+    return ConfigurationError(f"{purpose} needs {name}, which {state}; {remedy(package)}.")

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from amgsrn_core.cli.measures import Measures, output_files
 from amgsrn_core.cli.options import model_step, names, variables
-from amgsrn_core.cli.parser import DEFAULT_TESTS, TESTS
-from amgsrn_core.cli.progress import display
+from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.reference import reference_volume
 from amgsrn_core.cli.report import (
     decibels,
@@ -22,6 +20,7 @@ from amgsrn_core.cli.report import (
     write_report,
 )
 from amgsrn_core.errors import ConfigurationError, NoRoomError, OutputError
+from amgsrn_core.evaluation.measures import DEFAULT_TESTS, TESTS, Measures, output_files
 from amgsrn_core.evaluation.metrics import Metrics
 from amgsrn_core.model import read_index
 from amgsrn_core.model.json_fields import number_to_json
@@ -56,8 +55,15 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.model, arguments.device, backend=arguments.backend, verify=True
     ).at(step)
     with display("testing") as shown:
+        remaining = Remaining()
         measures = Measures(
-            model, volume, tests, folder, shown, mark_of("test", arguments.model), arguments.force
+            model,
+            volume,
+            tests,
+            folder,
+            report=lambda done: shown.update(done, remaining.text(done)),
+            made_by=mark_of("test", arguments.model),
+            force=arguments.force,
         )
         metrics = measures.compare(arguments.anyway)
         extra, failure = _extra(measures)

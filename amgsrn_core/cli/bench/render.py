@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from amgsrn_core.cli.bench import chosen_threads, keep_freed_memory
-from amgsrn_core.cli.doctor import machine
+from amgsrn_core.cli.bench.setting import chosen_threads, keep_freed_memory
+from amgsrn_core.cli.doctor.machine import machine
 from amgsrn_core.cli.options import configuration
 from amgsrn_core.cli.report import figure, write_report
 from amgsrn_core.config import NetworkConfig, TrainingConfig, to_json
@@ -34,7 +34,7 @@ _SIDE, _SAMPLES = 512, 256
 _DATA_SIDE, _ITERATIONS = 64, 400
 
 
-def run_render(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Measure and report seconds per frame and ratios."""
     if arguments.repetitions < 1:
         raise ConfigurationError("repetitions must be at least 1.")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import csv
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from amgsrn_core.cli.progress import Display, Remaining
 from amgsrn_core.evaluation.metrics import Metrics, compare
 from amgsrn_core.system.output import replacing
 from amgsrn_core.volume import Block, Extent, Volume, VolumeWriter
@@ -19,6 +18,17 @@ from amgsrn_core.volume.replacement import TABLE, VOLUME, Kind
 
 if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume
+
+TESTS = (
+    "psnr",
+    "ssim",
+    "error",
+    "histogram",
+    "throughput",
+    "feature-density",
+    "feature-locations",
+)
+DEFAULT_TESTS = ("psnr", "ssim")
 
 _BINS = 256
 _SPEED_POINTS = 1 << 18
@@ -33,11 +43,11 @@ class Measures:
     model : NeuralVolume
     reference : Volume
     tests : sequence of str
-        Names of tests, see :data:`amgsrn_core.cli.parser.TESTS`.
+        Names of tests, see :data:`TESTS`.
     folder : Path, optional
         Where tests put their files; needed by those that write any.
-    shown : Display
-        Shows how far it is.
+    report : callable
+        Is told how far it is, from 0 to 1.
     made_by : str
         Mark of the volumes that are written.
     force : bool, default: False
@@ -50,7 +60,7 @@ class Measures:
         reference: Volume,
         tests: Sequence[str],
         folder: Path | None,
-        shown: Display,
+        report: Callable[[float], None],
         made_by: str = "test",
         force: bool = False,
     ) -> None:
@@ -58,7 +68,7 @@ class Measures:
         self._made_by, self._force = made_by, force
         self._tests = tests
         self._folder = folder or Path()
-        self._display = shown
+        self._report = report
         self._histogram: _Histogram | None = None
         self._files: list[str] = []
 
@@ -70,7 +80,6 @@ class Measures:
         model, reference = self._model, self._reference
         same_grid = model.geometry.dims == reference.dims
         done = 0
-        remaining = Remaining()
         with contextlib.ExitStack() as stack:
             writer = None
             if "error" in self._tests:
@@ -89,8 +98,7 @@ class Measures:
                 if self._histogram is not None:
                     self._histogram.add(data, decoded, valid)
                 done += data[0].size
-                share = done / reference.geometry.n_points
-                self._display.update(share, remaining.text(share))
+                self._report(done / reference.geometry.n_points)
 
             return compare(
                 reference,

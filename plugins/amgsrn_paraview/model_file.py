@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vtkmodules.vtkCommonDataModel import vtkDataObject
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
-from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ConfigurationError
+from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError
+from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.model import Archive
 from amgsrn_core.original import OPTIONS_FILE, imported
 from amgsrn_core.volume import GridGeometry
 from amgsrn_paraview import datasets, ranks
 from amgsrn_paraview.datasets import VTKExtent
-
-if TYPE_CHECKING:
-    from amgsrn_core.field.neural_volume import NeuralVolume
 
 
 class ModelFile:
@@ -53,15 +51,8 @@ class ModelFile:
         self._identity = identity
 
     def network(self) -> NeuralVolume:
-        """Return the model itself; the first call imports PyTorch."""
+        """Return the model itself."""
         if self._network is None:
-            try:
-                from amgsrn_core.field.neural_volume import NeuralVolume
-            except ImportError as error:
-                raise ConfigurationError(
-                    f"PyTorch cannot be imported in ParaView's Python ({error}); start ParaView "
-                    "through `amgsrn`, or put the environment's site-packages on PYTHONPATH."
-                ) from error
             ranks.share_cores()
             model = NeuralVolume.open(self.path, verify=True)
             if model.checksum != self.checksum:
@@ -71,10 +62,8 @@ class ModelFile:
 
     def _forget_network(self) -> None:
         if self._network is not None:
-            from amgsrn_core.networks.devices import give_back_memory
-
             self._network = None
-            give_back_memory()
+            ranks.give_back_memory()
 
     def step(self, info: Any) -> int:
         """Return the time step that the pipeline asks an output port for, else the first."""

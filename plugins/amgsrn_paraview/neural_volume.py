@@ -7,7 +7,6 @@ as its picture needs refinement, and :func:`release` when the mapper is gone.
 from __future__ import annotations
 
 import math
-import sys
 import time
 import traceback
 import weakref
@@ -17,6 +16,7 @@ import numpy as np
 
 from amgsrn_core.errors import AmgsrnError, ArchiveNotFoundError, ConfigurationError
 from amgsrn_paraview.explanation import explain
+from amgsrn_paraview.ranks import give_back_memory
 
 if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume
@@ -117,9 +117,7 @@ def render(
 
 def release(token: int) -> None:
     """Forget everything about a caller, and give back the memory that it took on a GPU."""
-    if _painters.pop(token, None) is not None and "torch" in sys.modules:
-        from amgsrn_core.networks.devices import give_back_memory
-
+    if _painters.pop(token, None) is not None:
         give_back_memory()
 
 

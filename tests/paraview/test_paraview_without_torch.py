@@ -1,4 +1,4 @@
-"""What shows models inside ParaView does without PyTorch: it is not loaded, and need not be there."""
+"""What shows models inside ParaView does without PyTorch: it is not loaded, nor need be there."""
 
 from __future__ import annotations
 

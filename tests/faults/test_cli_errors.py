@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +60,9 @@ def training(monkeypatch):
     """Put something else in the place of training."""
 
     def replace(train, command=None):
-        module = types.ModuleType("amgsrn_core.training")
-        module.train = train
-        module.Command = command
-        monkeypatch.setitem(sys.modules, "amgsrn_core.training", module)
+        monkeypatch.setattr("amgsrn_core.runs.train", train)
+        if command is not None:
+            monkeypatch.setattr("amgsrn_core.training.Command", command)
 
     def unreachable(*arguments, **options):
         raise AssertionError("training began")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import shlex
 import signal
@@ -22,6 +21,7 @@ from amgsrn_core.cli.virtual_display import ends_with_parent
 from amgsrn_core.errors import AmgsrnError, ConfigurationError, OutputError
 from amgsrn_core.model.replacement import guard
 from amgsrn_core.original.jobs import Folders, Job, read_jobs
+from amgsrn_core.system.devices import can_have_gpu
 from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import reason
 from amgsrn_core.volume.replacement import TEXT
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _devices(text: str) -> list[str]:
     """Return the devices of the original's option: numbers are CUDA's, "all" are all of them."""
     if text == "all":
-        if importlib.util.find_spec("torch") is None:
+        if not can_have_gpu():
             return ["cpu"]
         import torch
 

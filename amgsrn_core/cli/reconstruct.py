@@ -38,9 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         dtype=series.value_dtype,
     )
 
-    from amgsrn_core.field.neural_volume import (
-        NeuralVolume,  # PyTorch, after all that can fail at once
-    )
+    from amgsrn_core.field.neural_volume import NeuralVolume
 
     model = NeuralVolume.open(
         arguments.model, arguments.device, backend=arguments.backend, verify=True

@@ -108,9 +108,7 @@ def _of_model(arguments: argparse.Namespace) -> tuple[GridGeometry, Marcher]:
     settings = _settings(arguments, index.geometry, len(index.components))
     transfer = _transfer(arguments, settings, index)
 
-    from amgsrn_core.field.neural_volume import (
-        NeuralVolume,  # PyTorch, after all that can fail at once
-    )
+    from amgsrn_core.field.neural_volume import NeuralVolume
     from amgsrn_core.rendering import make_marcher
 
     model = NeuralVolume.open(arguments.model, arguments.device, backend=_networks(arguments)).at(

@@ -47,9 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         folder = _folder(arguments)
         _refuse_files(folder, tests, volume, arguments)
 
-    from amgsrn_core.field.neural_volume import (
-        NeuralVolume,  # PyTorch, after all that can fail at once
-    )
+    from amgsrn_core.field.neural_volume import NeuralVolume
 
     model = NeuralVolume.open(
         arguments.model, arguments.device, backend=arguments.backend, verify=True

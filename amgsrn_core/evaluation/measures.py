@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from amgsrn_core.evaluation.metrics import Metrics, compare
+from amgsrn_core.kernels.threads import thread_count
 from amgsrn_core.system.output import replacing
 from amgsrn_core.volume import Block, Extent, Volume, VolumeWriter
 from amgsrn_core.volume.replacement import TABLE, VOLUME, Kind
@@ -186,8 +187,6 @@ def volume_suffix(reference: Volume) -> str:
 
 def measure_throughput(model: NeuralVolume, seconds: float = _SPEED_SECONDS) -> dict[str, Any]:
     """Return how many random points inside the volume are evaluated in a second."""
-    import torch
-
     random = np.random.default_rng(0)
     last = np.array(model.geometry.dims[::-1]) - 1.0
     points = model.geometry.index_to_world(random.random((_SPEED_POINTS, 3)) * last)
@@ -203,7 +202,7 @@ def measure_throughput(model: NeuralVolume, seconds: float = _SPEED_SECONDS) -> 
         "seconds": elapsed,
         "device": str(model.device),
         "backend": model.backend,
-        "threads": torch.get_num_threads(),
+        "threads": thread_count(),
     }
 
 

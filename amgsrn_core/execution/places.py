@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
 from amgsrn_core.config import DispatchConfig, TrainingConfig
 from amgsrn_core.execution.local import LocalExecutor, Place
+from amgsrn_core.system.cores import available_cores
+from amgsrn_core.system.devices import may_have_gpu
 from amgsrn_core.system.memory import physical_memory
 
 LOG_FILE = "workers.log"
 
 # What a worker on the CPU takes beside its brick: PyTorch, the volume's library, temporaries.
 _WORKER_BYTES = 1 << 30
-_GPU_SIGNS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
 @contextlib.contextmanager
@@ -76,16 +75,9 @@ def device_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()] or ["auto"]
 
 
-def available_cores() -> int:
-    """Return the processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _all_devices() -> list[str]:
     """Return every GPU, or the CPU; without loading PyTorch where there is none."""
-    if sys.platform == "linux" and not any(os.path.exists(sign) for sign in _GPU_SIGNS):
+    if not may_have_gpu():
         return ["cpu"]
     from amgsrn_core.networks.devices import cuda_devices, select_device
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Union
+from dataclasses import replace
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from amgsrn_core.field.blending import Blend
+from amgsrn_core.field.brick import FieldBrick
 from amgsrn_core.field.brick_cache import BrickCache, CachePart
-from amgsrn_core.field.device_field import FACE_TOLERANCE, DeviceField
-from amgsrn_core.field.loaded_brick import LoadedBrick, Property
 from amgsrn_core.field.point_batches import ROUTED_POINTS, PointBatches, network_points
 from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.inference import evaluate_many
-from amgsrn_core.model import BrickRecord, ModelIndex
-from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.model import ModelIndex
+from amgsrn_core.model.box import FACE_TOLERANCE, Box
+from amgsrn_core.system.devices import Device
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from amgsrn_core.field.device_field import DeviceField
+    from amgsrn_core.networks import SceneNetwork
 
 # Kinds of devices on which points are routed and blended, too. Others take only the networks'.
 DEVICES = ("cuda",)
@@ -35,12 +40,12 @@ class RescaledBricks:
     def __len__(self) -> int:
         return len(self._bricks)
 
-    def __getitem__(self, number: int) -> LoadedBrick:
+    def __getitem__(self, number: int) -> FieldBrick:
         low, high = self._index.value_range(self._index.bricks[number])
         return self._bricks[number].rescaled(np.array(low), np.array(high))
 
 
-Bricks = Union[BrickCache[LoadedBrick], CachePart[LoadedBrick], RescaledBricks]
+Bricks = Union[BrickCache[FieldBrick], CachePart[FieldBrick], RescaledBricks]
 
 
 class BlendedField:
@@ -55,7 +60,7 @@ class BlendedField:
         Of one time step.
     bricks : BrickCache, CachePart or RescaledBricks
         The bricks that `index` lists.
-    device : torch.device
+    device : Device
         Where they are.
     kernels : KernelLibrary or None
         The CPU kernels, if they evaluate the bricks.
@@ -78,7 +83,7 @@ class BlendedField:
         self,
         index: ModelIndex,
         bricks: Bricks,
-        device: torch.device,
+        device: Device,
         kernels: KernelLibrary | None,
         numbers: Sequence[int] | np.ndarray | None = None,
         in_double: bool | None = None,
@@ -93,10 +98,9 @@ class BlendedField:
         self._index, self._bricks, self._device, self._kernels = index, bricks, device, kernels
         self.numbers = np.array(numbers, dtype=np.intp)
         self._blend = Blend([index.bricks[i] for i in self.numbers], index.dims)
-        boxes = [index.bricks[i].ghosted for i in self.numbers]
-        self._firsts = np.array([[s.start for s in reversed(box)] for box in boxes], dtype=float)
-        lasts = np.array([[s.stop - 1 for s in reversed(box)] for box in boxes], dtype=float)
-        self._scales = 2.0 / (lasts - self._firsts)
+        boxes = [Box.of_record(index.bricks[i]) for i in self.numbers]
+        self._firsts = np.array([box.first for box in boxes])
+        self._scales = np.array([box.scale for box in boxes])
         ranges = [index.value_range(index.bricks[i]) for i in self.numbers]
         self._lows = np.array([low for low, _ in ranges], dtype=self.dtype)
         self._spans = np.array([high for _, high in ranges], dtype=self.dtype) - self._lows
@@ -104,14 +108,15 @@ class BlendedField:
         self._gradient_batches = PointBatches(self._network_batch, device)
         self.on_device: DeviceField | None = None
         if device.type in DEVICES and not in_double:
+            from amgsrn_core.field.device_field import DeviceField
+
             self.on_device = DeviceField(
-                index.dims,
-                self._blend,
-                self._firsts,
-                lasts,
-                lambda place: self._bricks[self.numbers[place]],
-                [index.network],
-                device,
+                dims=index.dims,
+                blend=self._blend,
+                boxes=boxes,
+                brick=lambda place: self._bricks[self.numbers[place]],
+                sizes=[index.network],
+                device=device,
             )
 
     def near(self, low: np.ndarray, high: np.ndarray) -> BlendedField:
@@ -137,23 +142,25 @@ class BlendedField:
             return ROUTED_POINTS
         return ROUTED_POINTS if len(self._bricks) > 1 else self._network_batch
 
-    def tensor(self, points: Tensor, columns: int, of: Property | None) -> Tensor:
-        """Return a property of the networks [N, columns] at points on the device.
+    def tensor(self, points: Tensor, columns: int, *, density: bool = False) -> Tensor:
+        """Return values, or the density, [N, columns] at points on the device; see `on_device`."""
+        import torch
 
-        The property None is the value. See `on_device`.
-        """
+        from amgsrn_core.networks import SceneNetwork
+
         assert self.on_device is not None
         # In inference mode a brick that is loaded could not be differentiated.
         with torch.no_grad():
-            return self.on_device.evaluated(points, of or SceneNetwork.forward, columns)
+            evaluate = _density if density else SceneNetwork.forward
+            return self.on_device.evaluated(points, evaluate, columns)
 
     def values(self, points: np.ndarray) -> np.ndarray:
         """Return the values [N, C] at one batch of points."""
-        return self._blended(points, len(self._index.components), None)
+        return self._blended(points, len(self._index.components))
 
     def density(self, points: np.ndarray) -> np.ndarray:
         """Return the feature density, float32 [N, 1], at one batch of points."""
-        return self._blended(points, 1, density)
+        return self._blended(points, 1, density=True)
 
     def with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return values [N, C] and gradients [N, C, 3] by index at one batch of points."""
@@ -164,37 +171,28 @@ class BlendedField:
         values[chosen], gradients[chosen] = self._differentiated(inside)
         return values, gradients
 
-    def networks(self) -> Iterator[BrickNetwork]:
-        """Yield the bricks for renderers; who keeps them keeps them in memory."""
-        for place, number in enumerate(self.numbers):
-            brick = self._bricks[number]
-            yield BrickNetwork(
-                self._index.bricks[number],
-                brick.network,
-                brick.first,
-                brick.last,
-                brick.valid,
-                brick.cells,
-                self._blend.ends[place],
-                self._blend.halves[place],
-            )
+    def bricks(self) -> Iterator[FieldBrick]:
+        """Yield the bricks with their weights; each stays in memory as long as it is referred to.
 
-    def _blended(self, index: np.ndarray, columns: int, of: Property | None) -> np.ndarray:
-        """Return a property of the networks [N, columns], blended, NaN where there is none.
-
-        The property None is the value.
+        A renderer, which needs all of them, holds the whole model.
         """
+        for place, number in enumerate(self.numbers):
+            ends, halves = self._blend.ends[place], self._blend.halves[place]
+            yield replace(self._bricks[number], ends=ends, halves=halves)
+
+    def _blended(self, index: np.ndarray, columns: int, *, density: bool = False) -> np.ndarray:
+        """Return values, or the density, [N, columns], blended, NaN where there is none."""
         if self.on_device is not None:
-            there = torch.from_numpy(np.ascontiguousarray(index, dtype=np.float64))
-            return self.tensor(there.to(self._device), columns, of).cpu().numpy()
-        dtype = self.dtype if of is None else np.float32
+            return self._blended_on_device(index, columns, density)
+        dtype = np.float32 if density else self.dtype
         values = np.full((len(index), columns), np.nan, dtype=dtype)
         chosen, points = self._inside(index)
         if not len(chosen) or not len(self.numbers):
             return values
         if len(self._bricks) == 1:
             brick = self._bricks[0]
-            values[chosen] = brick.where_valid(points, brick.local(points), columns, of)
+            evaluate = brick.density if density else brick.values
+            values[chosen] = evaluate(points, brick.box.local(points))
             return values
         parts = self._blend.parts(points)
         there = points[parts.points]
@@ -203,7 +201,8 @@ class BlendedField:
         local = there - np.repeat(self._firsts[bricks], repeats, axis=0)
         local *= np.repeat(self._scales[bricks], repeats, axis=0)
         local -= 1.0
-        result = self._of_parts(there, local.astype(np.float32), bricks, starts, columns, of)
+        result = np.empty((len(there), columns), dtype=dtype)
+        self._fill(result, there, local.astype(np.float32), (bricks, starts), density=density)
         for column in range(columns):
             weighted = parts.weights * result[:, column]
             values[chosen, column] = np.bincount(parts.points, weighted, len(points))
@@ -211,6 +210,13 @@ class BlendedField:
             covered = np.bincount(parts.points, minlength=len(points)) > 0
             values[chosen[~covered]] = np.nan
         return values
+
+    def _blended_on_device(self, index: np.ndarray, columns: int, density: bool) -> np.ndarray:
+        import torch
+
+        there = torch.from_numpy(np.ascontiguousarray(index, dtype=np.float64))
+        result = self.tensor(there.to(self._device), columns, density=density)
+        return np.asarray(result.cpu().numpy())
 
     def _differentiated(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return values [N, C] and gradients [N, C, 3] by index at points inside the volume.
@@ -243,7 +249,7 @@ class BlendedField:
         return values, gradients
 
     def _of_brick_with_gradient(
-        self, brick: LoadedBrick, points: np.ndarray
+        self, brick: FieldBrick, points: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         results = self._gradient_batches.run(
             len(points), lambda part: brick.with_gradient(points[part])
@@ -251,26 +257,26 @@ class BlendedField:
         values, gradients = (np.concatenate(arrays) for arrays in zip(*results))
         return values, gradients
 
-    def _of_parts(
+    def _fill(
         self,
+        result: np.ndarray,
         points: np.ndarray,
         local: np.ndarray,
-        bricks: np.ndarray,
-        starts: np.ndarray,
-        columns: int,
-        of: Property | None,
-    ) -> np.ndarray:
-        """Return a property [M, columns] at points that are ordered by brick.
+        order: tuple[np.ndarray, np.ndarray],
+        *,
+        density: bool,
+    ) -> None:
+        """Write values, or the density, [M, columns] at points that are ordered by brick.
 
-        `bricks` are the positions of those that occur among the present ones, `starts` where the
+        `order` has the positions of those bricks that occur among the present ones, and where the
         points of each begin, and where those of the last end.
         """
-        result = np.empty((len(points), columns), dtype=self.dtype if of is None else np.float32)
+        bricks, starts = order
         most, few = self._network_batch, len(points) < _FEW_POINTS * len(bricks)
         for group in ranges(len(bricks), _GROUP_BRICKS if few else 1):
             rows = slice(starts[group.start], starts[group.stop])
             held = [self._bricks[number] for number in self.numbers[bricks[group]]]
-            if few and of is None and self._kernels is not None:
+            if few and not density and self._kernels is not None:
                 begin = starts[group.start : group.stop + 1] - rows.start
                 result[rows] = self._by_kernels(held, bricks[group], begin, local[rows])
                 for brick, first, last in zip(held, begin, begin[1:]):
@@ -279,26 +285,22 @@ class BlendedField:
                         result[rows][first:last][~known] = np.nan
                 continue
             for brick, first, last in zip(held, starts[group], starts[group.start + 1 :]):
+                evaluate = brick.density if density else brick.values
                 for start in range(first, last, most):
                     part = slice(start, min(start + most, last))
-                    result[part] = brick.where_valid(points[part], local[part], columns, of)
-        return result
+                    result[part] = evaluate(points[part], local[part])
 
     def _by_kernels(
-        self, bricks: list[LoadedBrick], numbers: np.ndarray, starts: np.ndarray, local: np.ndarray
+        self, bricks: list[FieldBrick], numbers: np.ndarray, starts: np.ndarray, local: np.ndarray
     ) -> np.ndarray:
         """Return values [M, C] of several bricks in one call."""
         assert self._kernels is not None
-        values = (
-            evaluate_many(
-                self._kernels,
-                [brick.argument for brick in bricks if brick.argument is not None],
-                torch.from_numpy(starts.astype(np.int64)),
-                torch.from_numpy(local),
-            )
-            .numpy()
-            .astype(self.dtype, copy=False)
-        )
+        values = evaluate_many(
+            self._kernels,
+            [brick.kernel_network(self._kernels).argument for brick in bricks],
+            starts.astype(np.int64),
+            local,
+        ).astype(self.dtype, copy=False)
         repeats = np.diff(starts)
         values *= np.repeat(self._spans[numbers], repeats, axis=0)
         values += np.repeat(self._lows[numbers], repeats, axis=0)
@@ -313,39 +315,8 @@ class BlendedField:
         return chosen, points
 
 
-def density(network: SceneNetwork, local: Tensor) -> Tensor:
-    """Return the feature density [N, 1], a :data:`Property`."""
+def _density(network: SceneNetwork, local: Tensor) -> Tensor:
     return network.density(local)[:, None]
-
-
-class BrickNetwork(NamedTuple):
-    """A brick's network, its place in the volume's index space, and its weight there.
-
-    Attributes
-    ----------
-    record : BrickRecord
-    network : SceneNetwork
-        Lives on [-1, 1]^3, which is the box from `first` to `last`.
-    first, last : float64 array [3]
-        Voxels of the brick with its ghost cells, x, y, z.
-    valid : bool array [z, y, x] or None
-        Which voxels from `first` to `last` have a value; None when all have.
-    cells : uint8 array [2, C, z, y, x] or None
-        Codes of the macro-cells, where the file has them; see :mod:`amgsrn_core.model.cell_codes`.
-    ends, halves : float64 array [2, 3]
-        Along x, y, z the brick fades in and out, by a smoothstep that is at one half at `ends`
-        (low, then high; infinite at the volume's faces) and that is twice `halves` long. Where it
-        is 0 long the brick just begins at the low end, and ends before the high one.
-    """
-
-    record: BrickRecord
-    network: SceneNetwork
-    first: np.ndarray
-    last: np.ndarray
-    valid: np.ndarray | None
-    cells: np.ndarray | None
-    ends: np.ndarray
-    halves: np.ndarray
 
 
 def ranges(count: int, size: int) -> Iterator[slice]:

@@ -22,19 +22,16 @@ from amgsrn_core.field.point_batches import (
     PointBatches,
     network_points,
 )
+from amgsrn_core.model.box import FACE_TOLERANCE, Box
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.volume.grid_points import GridPoints
-
-# A point this fraction of a cell outside the volume still counts as on its face: world coordinates
-# arrive rounded.
-FACE_TOLERANCE = 1e-3
 
 Evaluate = Callable[[SceneNetwork, Tensor], Tensor]
 """From a network and brick-local points [N, 3] to [N, columns]."""
 
 
 class PlacedNetwork(Protocol):
-    """What is evaluated of a brick; see LoadedBrick."""
+    """What is evaluated of a brick; see FieldBrick."""
 
     @property
     def network(self) -> SceneNetwork:
@@ -57,8 +54,8 @@ class DeviceField:
         Voxels of the volume along z, y, x.
     blend : Blend
         Weights of the bricks.
-    firsts, lasts : float64 array [B, 3]
-        Voxels of each brick with its ghost cells, x, y, z.
+    boxes : sequence of Box
+        Of the bricks, with their ghost layers.
     brick : callable
         Returns a brick from its place among these; it is on `device`.
     sizes : sequence of NetworkConfig
@@ -69,19 +66,21 @@ class DeviceField:
 
     def __init__(
         self,
+        *,
         dims: tuple[int, int, int],
         blend: Blend,
-        firsts: np.ndarray,
-        lasts: np.ndarray,
+        boxes: Sequence[Box],
         brick: Callable[[int], PlacedNetwork],
         sizes: Sequence[NetworkConfig],
-        device: torch.device,
+        device: torch.device | str,
     ) -> None:
+        device = torch.device(device)
         self._last = torch.tensor(dims[::-1], dtype=torch.float64, device=device) - 1.0
-        self._count = len(firsts)
+        self._count = len(boxes)
         self._brick, self._device = brick, device
-        self._firsts = torch.tensor(firsts, device=device)
-        self._scales = torch.tensor(2.0 / (lasts - firsts), device=device)
+        firsts, scales = ([getattr(box, name) for box in boxes] for name in ("first", "scale"))
+        self._firsts = torch.tensor(np.array(firsts), device=device)
+        self._scales = torch.tensor(np.array(scales), device=device)
         reach, end = blend.reach, np.array(dims[::-1])
         self._is_one = self._count == 1 and bool(((reach[0] == 0) | (reach[0] >= end)).all())
         self._router = None if self._is_one or not self._count else _Router(blend, device)
@@ -183,7 +182,7 @@ class DeviceField:
 class DeviceGridPoints:
     """The points of a grid on a device, made there where no map has to be applied to each."""
 
-    def __init__(self, points: GridPoints, device: torch.device) -> None:
+    def __init__(self, points: GridPoints, device: torch.device | str) -> None:
         self._points, self._device = points, device
         self._lines: list[Tensor] | None = None
         if points.lines is not None:

@@ -15,13 +15,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
+from amgsrn_core.model.box import Box
 from amgsrn_core.model.cell_codes import cell_domain, cell_edge, cell_numbers, encode_cells
 
 if TYPE_CHECKING:
+    from amgsrn_core.field.evaluators import Evaluator
     from amgsrn_core.model import BrickRecord
-    from amgsrn_core.networks import SceneNetwork
 
 # Lattice points per voxel along an axis, and from how many voxels on one has to do.
 _FINE, _MANY_VOXELS = 2, 1 << 22
@@ -81,7 +81,7 @@ def macro_cells(
 
 
 def network_cells(
-    network: SceneNetwork,
+    evaluator: Evaluator,
     record: BrickRecord,
     dims: tuple[int, int, int],
     valid: np.ndarray | None = None,
@@ -90,25 +90,21 @@ def network_cells(
 
     Parameters
     ----------
-    network : SceneNetwork
+    evaluator : Evaluator
+        Of the network.
     record : BrickRecord
     dims : tuple of int
         Voxels of the volume along z, y, x.
     valid : bool array [z, y, x], optional
     """
-    first = np.array([s.start for s in reversed(record.ghosted)], dtype=np.float64)
-    scale = 2.0 / (np.array([s.stop - 1 for s in reversed(record.ghosted)]) - first)
-    low, high = (limit.cpu().numpy() for limit in (network.minimum, network.maximum))
+    box, low, high = Box.of_record(record), evaluator.minimum, evaluator.maximum
     span = np.where(high > low, high - low, 1.0)
 
     def evaluate(points: np.ndarray) -> np.ndarray:
         values = np.empty((len(points), len(low)), dtype=np.float32)
         for start in range(0, len(points), _BATCH):
             part = slice(start, start + _BATCH)
-            local = ((points[part] - first) * scale - 1.0).astype(np.float32)
-            with torch.inference_mode():
-                decoded = network(torch.from_numpy(local).to(network.minimum.device)).cpu()
-            values[part] = (decoded.numpy() - low) / span
+            values[part] = (evaluator.values(box.local(points[part])) - low) / span
         return values
 
     return macro_cells(evaluate, record, dims, valid)

@@ -8,28 +8,28 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from amgsrn_core.errors import ArchiveError, VolumeError
 from amgsrn_core.field.blended_field import (
     BlendedField,
-    BrickNetwork,
     Bricks,
     RescaledBricks,
-    density,
     ranges,
 )
+from amgsrn_core.field.brick import FieldBrick
 from amgsrn_core.field.brick_cache import BrickCache
-from amgsrn_core.field.device_field import DeviceGridPoints
-from amgsrn_core.field.loaded_brick import LoadedBrick, Property
+from amgsrn_core.field.devices import chosen_device
 from amgsrn_core.kernels.backend import backend_name, native_library
 from amgsrn_core.model import Archive, ModelIndex
-from amgsrn_core.networks.devices import select_device
 from amgsrn_core.volume import Block, Extent, GridGeometry
 from amgsrn_core.volume.grid_points import GridPoints
 from amgsrn_core.volume.preview import preview_geometry
+
+if TYPE_CHECKING:
+    import torch
 
 _SLAB_BYTES = 64 << 20
 
@@ -58,8 +58,8 @@ class NeuralVolume:
         Which of the series' steps this field is, from 0.
     checksum : str
         Identity of the model's content (SHA-256, hexadecimal).
-    device : torch.device
-        Where the networks are evaluated.
+    device : Device
+        Where the networks are evaluated: the name of PyTorch's device.
     backend : str
         What evaluates them: "torch", or "native" for the CPU kernels.
     dtype : numpy.dtype
@@ -86,7 +86,7 @@ class NeuralVolume:
         self.series = index
         self.path = path
         self.checksum = checksum
-        self.device = select_device(device)
+        self.device = chosen_device(device)
         self.backend = backend_name(self.device, backend, index.network.encoder)
         _refuse_gaps(index, path)
         states = bricks if callable(bricks) else bricks.__getitem__
@@ -94,13 +94,13 @@ class NeuralVolume:
         of_step = functools.lru_cache(maxsize=2)(index.at)
         each = len(index.bricks) // index.steps
 
-        def load(number: int) -> LoadedBrick:
+        def load(number: int) -> FieldBrick:
             step, record = of_step(number // each), index.bricks[number]
-            return LoadedBrick.of_state(
+            return FieldBrick.of_state(
                 step, record, states(number), self.device, self.backend, index.is_scaled_in_double
             )
 
-        self._all = BrickCache(len(index.bricks), load, LoadedBrick.size, memory_limit)
+        self._all = BrickCache(len(index.bricks), load, FieldBrick.size, memory_limit)
         self._kernels = native_library(backend, self.device, index.network.encoder)
         self._go_to(0)
         if len(index.bricks) == 1 and len(self._field.numbers):
@@ -361,7 +361,7 @@ class NeuralVolume:
         self, geometry: GridGeometry | None = None, extent: Extent | None = None
     ) -> Block:
         """Return the field on a part of a grid; see :meth:`reconstruct`."""
-        return self._on_grid(geometry or self.geometry, extent, len(self.components), None)
+        return self._on_grid(geometry or self.geometry, extent, len(self.components))
 
     def density_block(
         self, geometry: GridGeometry | None = None, extent: Extent | None = None
@@ -371,7 +371,7 @@ class NeuralVolume:
         It tells how much grid resolution the network has placed there, and is known inside the
         whole volume.
         """
-        return self._on_grid(geometry or self.geometry, extent, 1, density)
+        return self._on_grid(geometry or self.geometry, extent, 1, density=True)
 
     def feature_corners(self) -> np.ndarray:
         """Return the corners of all feature grids in the world, float64 [bricks, G, 8, 3].
@@ -410,29 +410,34 @@ class NeuralVolume:
         """Whether any brick has values."""
         return len(self._field.numbers) > 0
 
-    def bricks(self) -> Iterator[BrickNetwork]:
-        """Yield the bricks that have values, for renderers; who keeps them keeps them in memory."""
-        return self._field.networks()
+    def bricks(self) -> Iterator[FieldBrick]:
+        """Yield the bricks that have values; a reference to one keeps it in memory."""
+        return self._field.bricks()
 
     def _on_grid(
         self,
         geometry: GridGeometry,
         extent: Extent | None,
         columns: int,
-        of: Property | None,
+        *,
+        density: bool = False,
     ) -> Block:
-        """Return values, or another property of the networks with so many columns."""
+        """Return values, or the density, with so many columns."""
         grid = GridPoints(self.geometry, geometry, geometry.resolve(extent))
-        dtype = self.dtype if of is None else np.dtype(np.float32)
+        dtype = np.dtype(np.float32) if density else self.dtype
         values = np.empty((columns, grid.count), dtype=dtype)
         parts = ranges(grid.count, self._field.batch)
         if self._field.on_device is not None:
+            import torch
+
+            from amgsrn_core.field.device_field import DeviceGridPoints
+
             there = DeviceGridPoints(grid, self.device)
             for part in parts:
-                batch = self._field.tensor(there.index(part), columns, of)
+                batch = self._field.tensor(there.index(part), columns, density=density)
                 torch.from_numpy(values[:, part]).copy_(batch.t())
         else:
-            evaluate = self._field.values if of is None else self._field.density
+            evaluate = self._field.density if density else self._field.values
             for part in parts:
                 values[:, part] = evaluate(grid.index(part)).T
         values = values.reshape(-1, *grid.shape)

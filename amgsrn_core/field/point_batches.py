@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
-
-import torch
+from typing import TYPE_CHECKING, TypeVar
 
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import EvaluationMemoryError, is_out_of_memory
-from amgsrn_core.networks.devices import give_back_memory
+from amgsrn_core.system.devices import give_back_memory
+
+if TYPE_CHECKING:
+    import torch
 
 # Points of one evaluation. On a CPU larger batches fall out of the cache and are slower; a GPU
 # needs many to be busy. Both shrink for wide networks, to about 256 MiB (CPU) of temporaries.
@@ -33,14 +34,14 @@ _log = logging.getLogger(__name__)
 
 def network_points(
     config: NetworkConfig,
-    device: torch.device,
+    device: str | torch.device,
     *,
     by_kernels: bool = False,
     gradients: bool = False,
 ) -> int:
     """Return how many points a network evaluates together on a device."""
     per_point = 4 * (config.grids * (3 + 2 * config.features) + 3 * config.width)
-    most = CPU_POINTS if device.type == "cpu" else GPU_POINTS
+    most = CPU_POINTS if str(device) == "cpu" else GPU_POINTS
     if by_kernels:
         most = KERNEL_POINTS
     if gradients:
@@ -55,7 +56,7 @@ class PointBatches:
     ----------
     size : int
         Points of a batch at first.
-    device : torch.device
+    device : str or torch.device
 
     Attributes
     ----------
@@ -63,7 +64,7 @@ class PointBatches:
         Points of a batch now.
     """
 
-    def __init__(self, size: int, device: torch.device) -> None:
+    def __init__(self, size: int, device: str | torch.device) -> None:
         self.size = self._first_size = size
         self._device = device
 

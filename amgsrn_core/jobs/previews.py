@@ -30,7 +30,7 @@ def of_network(volume: Volume, progress: Progress, storage: StorageConfig) -> Li
     state = network.state_arrays()
     if progress.valid is not None:
         state["mask"] = progress.valid
-    model = NeuralVolume(index, [state], device=network.minimum.device)
+    model = NeuralVolume(index, [state], device=str(network.minimum.device))
     densities = box_densities(state["transforms"])
     return _live(model, densities, history.array(), progress.iteration)
 

@@ -5,125 +5,116 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from amgsrn_core.kernels.arguments import floats, network_argument, pointer
 from amgsrn_core.kernels.loader import KernelLibrary, Network
-from amgsrn_core.kernels.nodes import nodes_from_grids
+from amgsrn_core.kernels.nodes import inside, nodes_from_grids
+from amgsrn_core.kernels.threads import thread_count
 
 
-class Evaluator:
-    """Evaluates one network, and keeps the copy of its feature grids that the kernels read.
-
-    The copy is made anew when the grids have changed, which torch counts; a change behind torch's
-    back (through a numpy array that shares their memory) goes unnoticed.
+class KernelNetwork:
+    """A network as the kernels evaluate it, with a copy of its feature grids in their order.
 
     Parameters
     ----------
     library : KernelLibrary
+    feature_grids : float32 array [G, F, D, H, W]
+        Copied, unless `nodes` are given: later changes go unnoticed.
+    transforms : float32 array [G, 3, 4]
+        Contiguous, like all the others.
+    weights : sequence of float32 array [out, in]
+    nodes : float32 array, optional
+        Of :func:`amgsrn_core.kernels.nodes.nodes_from_grids`.
+
+    Attributes
+    ----------
+    argument : Network
+        What the C functions take; valid while this object is.
+    nodes : float32 array
     """
 
-    def __init__(self, library: KernelLibrary) -> None:
-        self._library = library
-        self._copied: tuple[int, int, torch.Size] | None = None
-        self._nodes: Tensor | None = None
-
-    def normalised(
+    def __init__(
         self,
-        points: Tensor,
-        feature_grids: Tensor,
-        transforms: Tensor,
-        weights: Sequence[Tensor],
-    ) -> Tensor:
-        """Return the decoder's values [N, C]: what `decode(encode(...), weights)` returns.
-
-        Parameters
-        ----------
-        points : Tensor [N, 3]
-            Contiguous float32 on the CPU, like all the others.
-        feature_grids : Tensor [G, F, D, H, W]
-        transforms : Tensor [G, 3, 4]
-        weights : sequence of Tensor [out, in]
-        """
-        network = self.argument(feature_grids, transforms, weights)
-        address = floats(points, "points", (len(points), 3))
-        values = torch.empty(len(points), network.outputs)
-        self._library.call(
-            "amgsrn_evaluate",
-            ctypes.byref(network),
-            address,
-            len(points),
-            values.data_ptr(),
-            torch.get_num_threads(),
-        )
-        return values
-
-    def with_gradient(
-        self,
-        points: Tensor,
-        feature_grids: Tensor,
-        transforms: Tensor,
-        weights: Sequence[Tensor],
-    ) -> tuple[Tensor, Tensor]:
-        """Return values [N, C] and their gradients [N, C, 3] by the points.
-
-        The twin of :func:`amgsrn_core.networks.reference.values_and_gradients`; parameters as
-        for :meth:`normalised`.
-        """
-        network = self.argument(feature_grids, transforms, weights)
-        address = floats(points, "points", (len(points), 3))
-        values = torch.empty(len(points), network.outputs)
-        gradients = torch.empty(len(points), network.outputs, 3)
-        self._library.call(
-            "amgsrn_evaluate_gradient",
-            ctypes.byref(network),
-            address,
-            len(points),
-            values.data_ptr(),
-            gradients.data_ptr(),
-            torch.get_num_threads(),
-        )
-        return values, gradients
-
-    def argument(
-        self, feature_grids: Tensor, transforms: Tensor, weights: Sequence[Tensor]
-    ) -> Network:
-        """Return what the kernels take; valid while this object and the tensors are."""
-        nodes = self.nodes(feature_grids)
-        return network_argument(nodes, feature_grids.shape, transforms, weights)
-
-    def nodes(self, feature_grids: Tensor) -> Tensor:
-        """Return the copy of the feature grids [G, F, D, H, W], made anew if they changed."""
-        if feature_grids.dim() != 5:
+        library: KernelLibrary,
+        feature_grids: np.ndarray,
+        transforms: np.ndarray,
+        weights: Sequence[np.ndarray],
+        nodes: np.ndarray | None = None,
+    ) -> None:
+        if feature_grids.ndim != 5:
             shape = list(feature_grids.shape)
             raise ValueError(f"feature_grids must have the shape [G, F, D, H, W], not {shape}.")
         floats(feature_grids, "feature_grids", feature_grids.shape)
-        # torch counts no changes of tensors made in inference mode: they are copied each time.
-        version = -1 if feature_grids.is_inference() else feature_grids._version
-        state = (feature_grids.data_ptr(), version, feature_grids.shape)
-        nodes = self._nodes
-        if nodes is None or self._copied != state or version < 0:
-            # A new tensor, because another thread may be reading the old one.
-            nodes = nodes_from_grids(feature_grids)
-            self._copied, self._nodes = state, nodes
-        return nodes
+        self.nodes = nodes_from_grids(feature_grids) if nodes is None else nodes
+        self.transforms, self.weights = transforms, list(weights)
+        self.argument = network_argument(self.nodes, feature_grids.shape, transforms, weights)
+        self._library, self._shape = library, feature_grids.shape
+
+    @property
+    def feature_grids(self) -> np.ndarray:
+        """The feature grids as a view, float32 [G, F, D, H, W]."""
+        return inside(self.nodes, self._shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all parameters."""
+        return sum(array.nbytes for array in (self.nodes, self.transforms, *self.weights))
+
+    def normalised(self, points: np.ndarray) -> np.ndarray:
+        """Return the decoder's values, float32 [N, C]: what `decode(encode(...))` returns.
+
+        Parameters
+        ----------
+        points : float32 array [N, 3]
+            Local to the network, x, y, z.
+        """
+        address = floats(points, "points", (len(points), 3))
+        values = np.empty((len(points), self.argument.outputs), dtype=np.float32)
+        self._library.call(
+            "amgsrn_evaluate",
+            ctypes.byref(self.argument),
+            address,
+            len(points),
+            values.ctypes.data,
+            thread_count(),
+        )
+        return values
+
+    def with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values [N, C] and their gradients [N, C, 3] by the points [N, 3], float32.
+
+        The twin of :func:`amgsrn_core.networks.reference.values_and_gradients`.
+        """
+        address = floats(points, "points", (len(points), 3))
+        values = np.empty((len(points), self.argument.outputs), dtype=np.float32)
+        gradients = np.empty((*values.shape, 3), dtype=np.float32)
+        self._library.call(
+            "amgsrn_evaluate_gradient",
+            ctypes.byref(self.argument),
+            address,
+            len(points),
+            values.ctypes.data,
+            gradients.ctypes.data,
+            thread_count(),
+        )
+        return values, gradients
 
 
 def evaluate_many(
-    library: KernelLibrary, networks: Sequence[Network], starts: Tensor, points: Tensor
-) -> Tensor:
+    library: KernelLibrary, networks: Sequence[Network], starts: np.ndarray, points: np.ndarray
+) -> np.ndarray:
     """Return the normalised values [N, C] of several networks, each at points of its own.
 
     Parameters
     ----------
     library : KernelLibrary
     networks : sequence of Network
-        Of :meth:`Evaluator.argument`; as many outputs each.
-    starts : Tensor of int64 [networks + 1]
+        The arguments of :class:`KernelNetwork`; as many outputs each.
+    starts : int64 array [networks + 1]
         Where each network's points begin, from 0 to N.
-    points : Tensor [N, 3]
-        Local to each network; contiguous float32 on the CPU.
+    points : float32 array [N, 3]
+        Local to each network; contiguous.
     """
     outputs = networks[0].outputs
     if any(network.outputs != outputs for network in networks):
@@ -131,14 +122,14 @@ def evaluate_many(
     bounds = starts.tolist()
     if bounds[0] != 0 or bounds[-1] != len(points) or bounds != sorted(bounds):
         raise ValueError(f"starts must ascend from 0 to the {len(points)} points.")
-    values = torch.empty(len(points), outputs)
+    values = np.empty((len(points), outputs), dtype=np.float32)
     library.call(
         "amgsrn_evaluate_many",
         (Network * len(networks))(*networks),
-        pointer(starts, "starts", (len(networks) + 1,), torch.int64),
+        pointer(starts, "starts", (len(networks) + 1,), np.int64),
         len(networks),
         floats(points, "points", (len(points), 3)),
-        values.data_ptr(),
-        torch.get_num_threads(),
+        values.ctypes.data,
+        thread_count(),
     )
     return values

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import torch
 
-from amgsrn_core.kernels.arguments import network_argument
-from amgsrn_core.kernels.inference import Evaluator
+from amgsrn_core.kernels.inference import KernelNetwork
 from amgsrn_core.kernels.loader import Axis, Brick, KernelLibrary, Look, Rays, Volume
-from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.kernels.threads import thread_count
 
 BLENDS = {"composite": 0, "maximum": 1, "isosurface": 2}
 
@@ -23,31 +21,39 @@ _EVEN = 1e-9
 _MOST_MEMBERS = 1024
 
 
-@dataclass(frozen=True, eq=False)
-class MarchBrick:
-    """A network, where it lies in the volume's index space, and where it has which weight.
+class MarchBrick(Protocol):
+    """A brick in the volume's index space; see `field.brick.FieldBrick`."""
 
-    Parameters
-    ----------
-    network : SceneNetwork
-        Lives on [-1, 1]^3, which is the box from `first` to `last`.
-    first, last : float64 array [3]
-        Samples along x, y, z.
-    valid : bool array [z, y, x] or None
-        Which samples from `first` to `last` have a value; None when all have.
-    ends : float64 array [2, 3]
-        Where the brick has half its weight, low and high, along x, y, z; infinite where it never
-        fades.
-    halves : float64 array [2, 3]
-        Half of the length over which it fades there; 0 for a step.
-    """
+    @property
+    def first(self) -> np.ndarray:
+        """First sample along x, y, z, float64 [3]."""
 
-    network: SceneNetwork
-    first: np.ndarray
-    last: np.ndarray
-    valid: np.ndarray | None
-    ends: np.ndarray
-    halves: np.ndarray
+    @property
+    def last(self) -> np.ndarray:
+        """Last sample along x, y, z, float64 [3]."""
+
+    @property
+    def minimum(self) -> np.ndarray:
+        """What the network's 0 stands for, float32 [C]."""
+
+    @property
+    def maximum(self) -> np.ndarray:
+        """What the network's 1 stands for, float32 [C]."""
+
+    @property
+    def valid(self) -> np.ndarray | None:
+        """Which samples have a value, bool [z, y, x]; None when all have."""
+
+    @property
+    def ends(self) -> np.ndarray:
+        """Where it has half its weight, float64 [2, 3], low and high; infinite where always."""
+
+    @property
+    def halves(self) -> np.ndarray:
+        """Half of the length over which it fades there, float64 [2, 3]; 0 for a step."""
+
+    def kernel_network(self, library: KernelLibrary) -> KernelNetwork:
+        """Return the network, which lives on [-1, 1]^3, as the kernels take it."""
 
 
 class VolumeKernel:
@@ -89,7 +95,7 @@ class VolumeKernel:
             starts=self._address(starts, np.int64),
             members=self._address(members, np.int32),
             most_members=most,
-            components=len(bricks[0].network.minimum),
+            components=len(bricks[0].minimum),
             turn=(ctypes.c_double * 9)(*np.asarray(turn, dtype=np.float64).ravel()),
         )
 
@@ -102,7 +108,7 @@ class VolumeKernel:
             ctypes.byref(look),
             ctypes.byref(rays),
             image.ctypes.data,
-            torch.get_num_threads(),
+            thread_count(),
         )
         return image
 
@@ -134,26 +140,21 @@ class VolumeKernel:
         )
 
     def _brick(self, brick: MarchBrick) -> Brick:
-        network = brick.network
-        nodes = (network.evaluator or Evaluator(self._library)).nodes(network.feature_grids)
-        argument = network_argument(
-            nodes, network.feature_grids.shape, network.transforms, network.weights
-        )
-        decoder = self._library.packed_decoder(argument)
+        network = brick.kernel_network(self._library)
+        decoder = self._library.packed_decoder(network.argument)
         size = (brick.last - brick.first).astype(int) + 1
         if brick.valid is not None and brick.valid.shape != tuple(size[::-1]):
             raise ValueError(
                 f"valid must have the shape {size[::-1].tolist()}, not {list(brick.valid.shape)}."
             )
-        minimum, maximum = (t.cpu().numpy() for t in (network.minimum, network.maximum))
         fades = brick.halves > 0
         slopes = np.where(fades, 0.5 / np.where(fades, brick.halves, 1.0), 0.0)
-        self._kept += [nodes, network.transforms, network.weights, argument, decoder]
+        self._kept += [network, decoder]
         return Brick(
-            network=ctypes.pointer(argument),
+            network=ctypes.pointer(network.argument),
             decoder=decoder.ctypes.data,
-            minimum=self._address(minimum, np.float32),
-            range=self._address(maximum - minimum, np.float32),
+            minimum=self._address(brick.minimum, np.float32),
+            range=self._address(brick.maximum - brick.minimum, np.float32),
             first=tuple(brick.first),
             scale=tuple(2.0 / (brick.last - brick.first)),
             size=tuple(size.tolist()),

@@ -6,45 +6,45 @@ import ctypes
 import math
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from amgsrn_core.kernels.arguments import floats, network_argument, pointer, pointers
 from amgsrn_core.kernels.loader import Adam, Data, Gradients, KernelLibrary, Network
 from amgsrn_core.kernels.nodes import inside, node_count
+from amgsrn_core.kernels.threads import thread_count
 
 
 def draw(
     library: KernelLibrary,
-    values: Tensor,
-    cells: Tensor | None,
-    uniform: Tensor,
+    values: np.ndarray,
+    cells: np.ndarray | None,
+    uniform: np.ndarray,
     *,
     cubic: bool,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw a batch of training points; see `training.sampling.PointSampler` and its targets.
 
     Parameters
     ----------
-    values : Tensor [C, D, H, W]
-    cells : Tensor [M] of int32 or int64, or None
+    values : ndarray [C, D, H, W]
+    cells : ndarray [M] of int32 or int64, or None
         Flat numbers of the cells to draw from; None stands for all.
-    uniform : Tensor [N, 4]
+    uniform : ndarray [N, 4]
         Random numbers in [0, 1): the place in a cell (x, y, z) and the cell in its stratum.
     cubic : bool
         Interpolate with Catmull-Rom splines instead of trilinearly.
 
     Returns
     -------
-    points : Tensor [N, 3]
-    targets : Tensor [N, C]
+    points : ndarray [N, 3]
+    targets : ndarray [N, C]
     """
-    if values.dim() != 4 or min(values.shape[1:]) < 2:
+    if values.ndim != 4 or min(values.shape[1:]) < 2:
         raise ValueError(f"values must have the shape [C, D, H, W], not {list(values.shape)}.")
     components, depth, height, width = values.shape
     count = len(uniform)
-    narrow = cells is not None and cells.dtype == torch.int32
-    kind = torch.int32 if narrow else torch.int64
+    narrow = cells is not None and cells.dtype == np.int32
+    kind = np.int32 if narrow else np.int64
     data = Data(
         components=components,
         depth=depth,
@@ -57,15 +57,16 @@ def draw(
         cubic=cubic,
     )
     address = floats(uniform, "uniform", (count, 4))
-    points, targets = torch.empty(count, 3), torch.empty(count, components)
+    points = np.empty((count, 3), dtype=np.float32)
+    targets = np.empty((count, components), dtype=np.float32)
     library.call(
         "amgsrn_draw",
         ctypes.byref(data),
         address,
         count,
-        points.data_ptr(),
-        targets.data_ptr(),
-        torch.get_num_threads(),
+        points.ctypes.data,
+        targets.ctypes.data,
+        thread_count(),
     )
     return points, targets
 
@@ -92,28 +93,28 @@ class GradientKernel:
         grids, features, *sides = shape
         self._library, self._shape, self._parts, self._fast = library, tuple(shape), parts, fast
         self._count = node_count(grids, features, tuple(sides))
-        self._gradients = torch.zeros(parts, self._count)
+        self._gradients = np.zeros((parts, self._count), dtype=np.float32)
 
     def gradients(
         self,
-        nodes: Tensor,
-        transforms: Tensor,
-        weights: Sequence[Tensor],
-        points: Tensor,
-        targets: Tensor,
+        nodes: np.ndarray,
+        transforms: np.ndarray,
+        weights: Sequence[np.ndarray],
+        points: np.ndarray,
+        targets: np.ndarray,
         *,
         moving: bool,
-    ) -> tuple[float, Tensor, list[Tensor], Tensor | None]:
+    ) -> tuple[float, np.ndarray, list[np.ndarray], np.ndarray | None]:
         """Compute the loss at a batch and its gradients; the nodes' are kept for :meth:`update`.
 
         Parameters
         ----------
-        nodes : Tensor
+        nodes : ndarray
             Of :func:`amgsrn_core.kernels.nodes.nodes_from_grids`.
-        transforms : Tensor [G, 3, 4]
-        weights : sequence of Tensor [out, in]
-        points : Tensor [N, 3]
-        targets : Tensor [N, C]
+        transforms : ndarray [G, 3, 4]
+        weights : sequence of ndarray [out, in]
+        points : ndarray [N, 3]
+        targets : ndarray [N, C]
         moving : bool
             Whether the gradient of the maps is wanted too.
 
@@ -121,25 +122,25 @@ class GradientKernel:
         -------
         loss : float
             Mean squared error.
-        errors : Tensor [N]
+        errors : ndarray [N]
             Mean over the components of each point's squared errors.
-        weight_gradients : list of Tensor [out, in]
-        transform_gradient : Tensor [G, 3, 4] or None
+        weight_gradients : list of ndarray [out, in]
+        transform_gradient : ndarray [G, 3, 4] or None
         """
         network = network_argument(nodes, self._shape, transforms, weights)
         network.fast = self._fast
         count = len(points)
         if not count:
             raise ValueError("A batch must have at least one point.")
-        errors = torch.empty(count)
-        weight_gradients = [torch.empty(weight.shape) for weight in weights]
-        transform_gradient = torch.empty(transforms.shape) if moving else None
+        errors = np.empty(count, dtype=np.float32)
+        weight_gradients = [np.empty(weight.shape, dtype=np.float32) for weight in weights]
+        transform_gradient = np.empty(transforms.shape, np.float32) if moving else None
         result = Gradients(
-            nodes=self._gradients.data_ptr(),
+            nodes=self._gradients.ctypes.data,
             part_stride=self._count,
             weights=pointers(weight_gradients, [w.shape for w in weights], "gradients"),
-            transforms=None if transform_gradient is None else transform_gradient.data_ptr(),
-            errors=errors.data_ptr(),
+            transforms=None if transform_gradient is None else transform_gradient.ctypes.data,
+            errors=errors.ctypes.data,
         )
         self._library.call(
             "amgsrn_train",
@@ -153,27 +154,27 @@ class GradientKernel:
         return result.loss, errors, weight_gradients, transform_gradient
 
     def density_gradient(
-        self, transforms: Tensor, points: Tensor, errors: Tensor, loss: float
-    ) -> Tensor:
+        self, transforms: np.ndarray, points: np.ndarray, errors: np.ndarray, loss: float
+    ) -> np.ndarray:
         """Return the density loss's gradient by the maps; see `training.motion.density_loss`.
 
         Parameters
         ----------
-        transforms : Tensor [G, 3, 4]
-        points : Tensor [N, 3]
-        errors : Tensor [N]
+        transforms : ndarray [G, 3, 4]
+        points : ndarray [N, 3]
+        errors : ndarray [N]
             Squared errors at the points.
         loss : float
             Their mean.
 
         Returns
         -------
-        Tensor [G, 3, 4]
+        np.ndarray [G, 3, 4]
         """
         count, grids = len(points), self._shape[0]
         network = self._sizes()
         network.transforms = floats(transforms, "transforms", (grids, 3, 4))
-        gradient = torch.empty(grids, 3, 4)
+        gradient = np.empty((grids, 3, 4), dtype=np.float32)
         self._library.call(
             "amgsrn_density",
             ctypes.byref(network),
@@ -181,30 +182,30 @@ class GradientKernel:
             floats(errors, "errors", (count,)),
             count,
             loss,
-            gradient.data_ptr(),
+            gradient.ctypes.data,
             self._parts,
         )
         return gradient
 
-    def node_gradients(self) -> Tensor:
+    def node_gradients(self) -> np.ndarray:
         """Return the nodes' gradients since the last update, laid out like the nodes."""
-        return self._gradients.sum(0)
+        return self._gradients.sum(axis=0)
 
-    def gradient_view(self) -> Tensor:
+    def gradient_view(self) -> np.ndarray:
         """Return a view [G, F, D, H, W] of node gradients: what is added there counts as well."""
-        return inside(self._gradients[0], torch.Size(self._shape))
+        return inside(self._gradients[0], self._shape)
 
-    def taken_gradients(self) -> Tensor:
+    def taken_gradients(self) -> np.ndarray:
         """Return the nodes' gradients since the last update, and forget them."""
         total = self.node_gradients()
-        self._gradients.zero_()
+        self._gradients.fill(0.0)
         return total
 
     def update(
         self,
-        nodes: Tensor,
-        mean: Tensor,
-        square: Tensor,
+        nodes: np.ndarray,
+        mean: np.ndarray,
+        square: np.ndarray,
         *,
         rate: float,
         betas: tuple[float, float],
@@ -215,8 +216,8 @@ class GradientKernel:
 
         Parameters
         ----------
-        nodes : Tensor
-        mean, square : Tensor [G, D, H, W, F]
+        nodes : ndarray
+        mean, square : ndarray [G, D, H, W, F]
             Running averages of the gradients and of their squares.
         rate : float
             Learning rate.
@@ -230,7 +231,7 @@ class GradientKernel:
         network = self._sizes()
         arguments = Adam(
             nodes=floats(nodes, "nodes", (self._count,)),
-            gradients=self._gradients.data_ptr(),
+            gradients=self._gradients.ctypes.data,
             part_stride=self._count,
             mean=floats(mean, "mean", inner),
             square=floats(square, "square", inner),

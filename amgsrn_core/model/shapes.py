@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from amgsrn_core.config import NetworkConfig
+from amgsrn_core.errors import ArchiveError
 from amgsrn_core.model.hash_levels import HashLevel, hash_levels
 
 
@@ -39,6 +44,30 @@ def parameter_shapes(network: NetworkConfig, outputs: int) -> dict[str, tuple[in
         if network.biases:
             shapes[f"decoder.{layer}.bias"] = (after,)
     return shapes
+
+
+def checked_parameters(
+    network: NetworkConfig, outputs: int, state: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return copies of a network's parameters, float32, by name.
+
+    Raises
+    ------
+    ArchiveError
+        If a parameter is missing or its shape contradicts the configuration.
+    """
+    found = {}
+    for name, shape in parameter_shapes(network, outputs).items():
+        if name not in state:
+            raise ArchiveError(f"The model lacks the parameter {name}; train or import it again.")
+        value = np.array(state[name], dtype=np.float32, order="C")
+        if value.shape != shape:
+            raise ArchiveError(
+                f"The model's parameter {name} has shape {value.shape} where its "
+                f"configuration asks for {shape}; the file is inconsistent."
+            )
+        found[name] = value
+    return found
 
 
 def levels_of(network: NetworkConfig) -> tuple[HashLevel, ...]:

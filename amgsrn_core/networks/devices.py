@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 from collections.abc import Sequence
@@ -94,22 +93,6 @@ def has_code_for(capability: tuple[int, int], built: Sequence[str]) -> bool:
             return True
     # A build for AMD's GPUs names them otherwise, and one that names nothing says nothing.
     return not any(name.startswith(("sm_", "compute_")) for name in built)
-
-
-def give_back_memory(device: torch.device | None = None) -> None:
-    """Give back memory that PyTorch keeps for later, so that other programs on a GPU have it.
-
-    Parameters
-    ----------
-    device : torch.device, optional
-        Default: all devices that this process has used.
-    """
-    kind = "" if device is None else device.type
-    with contextlib.suppress(RuntimeError):  # of a device that is lost, which has nothing to give
-        if kind in ("", "cuda") and torch.cuda.is_available() and torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
-        if kind in ("", "mps") and torch.backends.mps.is_available():
-            torch.mps.empty_cache()
 
 
 def _own_cuda_device() -> torch.device | None:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from amgsrn_core.config import NetworkConfig
-from amgsrn_core.errors import ArchiveError, ConfigurationError
+from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.backend import native_library
-from amgsrn_core.kernels.inference import Evaluator
-from amgsrn_core.kernels.loader import Network
-from amgsrn_core.model.shapes import levels_of, parameter_shapes
+from amgsrn_core.kernels.inference import KernelNetwork
+from amgsrn_core.model.shapes import checked_parameters, levels_of, parameter_shapes
 from amgsrn_core.networks import reference
 from amgsrn_core.networks.encoders import hash_encode, positional_terms
 from amgsrn_core.networks.products import products
@@ -45,8 +45,8 @@ class SceneNetwork(nn.Module):
         Of other encoders than adaptive: the identity, [1, 3, 4].
     decoder : ModuleList of Linear
         Without biases, unless the configuration has them.
-    evaluator : Evaluator or None
-        The CPU kernels' view of the network, where these are used.
+    library : KernelLibrary or None
+        The CPU kernels, where these are used.
     decode : callable
         :func:`amgsrn_core.networks.decode`, or its twin by tiny-cuda-nn.
     value_range : two ndarrays of float64 [C]
@@ -71,7 +71,8 @@ class SceneNetwork(nn.Module):
         self.register_buffer("minimum", minimum.to(torch.float32), persistent=False)
         self.register_buffer("maximum", maximum.to(torch.float32), persistent=False)
         self.value_range = minimum.cpu().double().numpy(), maximum.cpu().double().numpy()
-        self.evaluator: Evaluator | None = None
+        self.library: KernelLibrary | None = None
+        self._copied: tuple[tuple[int, int, torch.Size], np.ndarray] | None = None
         self.decode: Callable[[Tensor, Sequence[Tensor]], Tensor] = reference.decode
 
     @property
@@ -92,8 +93,8 @@ class SceneNetwork(nn.Module):
         backend : {"auto", "torch", "native", "tcnn"}
             See :data:`amgsrn_core.config.BACKENDS`; for the device that the network is on.
         """
-        library = native_library(backend, self.feature_grids.device, self.config.encoder)
-        self.evaluator = None if library is None else Evaluator(library)
+        device = str(self.feature_grids.device)
+        self.library = native_library(backend, device, self.config.encoder)
         self.decode = reference.decode
         if backend == "tcnn":
             if self.config.biases:
@@ -116,10 +117,10 @@ class SceneNetwork(nn.Module):
 
     def normalised(self, points: Tensor) -> Tensor:
         """Return values [N, C] with 0 at each output's minimum and 1 at its maximum."""
-        if self.evaluator is not None and not torch.is_grad_enabled() and _is_plain(points, self):
-            return self.evaluator.normalised(
-                points.contiguous(), self.feature_grids, self.transforms, self.weights
-            )
+        library = self.library
+        if library is not None and not torch.is_grad_enabled() and _is_plain(points, self):
+            network = self.kernel_network(library)
+            return torch.from_numpy(network.normalised(points.contiguous().numpy()))
         with products():
             return self.decoded(self.encode(points, self.transforms))
 
@@ -148,23 +149,37 @@ class SceneNetwork(nn.Module):
 
     def with_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return values [N, C] and their gradients [N, C, 3] by the brick-local points [N, 3]."""
-        if self.evaluator is not None and _is_plain(points, self):
-            values, gradients = self.evaluator.with_gradient(
-                points.contiguous(), self.feature_grids, self.transforms, self.weights
-            )
+        if self.library is not None and _is_plain(points, self):
+            network = self.kernel_network(self.library)
+            result = network.with_gradient(points.detach().contiguous().numpy())
+            values, gradients = map(torch.from_numpy, result)
         else:
             values, gradients = reference.differentiated(self.normalised, points)
         scale = self.maximum - self.minimum
         return values * scale + self.minimum, gradients * scale[:, None]
 
-    def kernel_argument(self) -> Network | None:
-        """Return the network as the CPU kernels take it; None unless they evaluate it.
+    def kernel_network(self, library: KernelLibrary) -> KernelNetwork:
+        """Return the network, float32 on the CPU, as the kernels take it.
 
-        Valid while this network is.
+        It shares the memory of maps and decoder. Its copy of the feature grids is made anew when
+        these have changed, which torch counts; a change behind torch's back, through a NumPy array
+        that shares their memory, goes unnoticed.
         """
-        if self.evaluator is None:
-            return None
-        return self.evaluator.argument(self.feature_grids, self.transforms, self.weights)
+        grids = self.feature_grids
+        # torch counts no changes of tensors made in inference mode: they are copied each time.
+        version = -1 if grids.is_inference() else grids._version
+        state = (grids.data_ptr(), version, grids.shape)
+        copied = self._copied
+        known = copied[1] if copied is not None and copied[0] == state and version >= 0 else None
+        network = KernelNetwork(
+            library,
+            grids.detach().numpy(),
+            self.transforms.detach().numpy(),
+            [weight.detach().numpy() for weight in self.weights],
+            known,
+        )
+        self._copied = state, network.nodes
+        return network
 
     def forward(self, points: Tensor) -> Tensor:
         """Return the field's values [N, C] at brick-local points [N, 3] (x, y, z in [-1, 1])."""
@@ -208,7 +223,7 @@ def initial_network(
 
 def network_from_state(
     config: NetworkConfig,
-    state: Mapping[str, np.ndarray | Tensor],
+    state: Mapping[str, np.ndarray],
     minimum: Tensor,
     maximum: Tensor,
 ) -> SceneNetwork:
@@ -219,17 +234,8 @@ def network_from_state(
     ArchiveError
         If a parameter is missing or its shape contradicts the configuration.
     """
-    parameters = {}
-    for name, shape in parameter_shapes(config, len(minimum)).items():
-        if name not in state:
-            raise ArchiveError(f"The model lacks the parameter {name}; train or import it again.")
-        value = np.array(state[name], dtype=np.float32)
-        if value.shape != shape:
-            raise ArchiveError(
-                f"The model's parameter {name} has shape {value.shape} where its "
-                f"configuration asks for {shape}; the file is inconsistent."
-            )
-        parameters[name] = nn.Parameter(torch.from_numpy(value))
+    arrays = checked_parameters(config, len(minimum), state)
+    parameters = {name: nn.Parameter(torch.from_numpy(array)) for name, array in arrays.items()}
     network = _twin(_blank(config, len(minimum)), parameters)
     return network.with_range(*(t.cpu().double().numpy() for t in (minimum, maximum)))
 

@@ -10,8 +10,8 @@ from amgsrn_core.config import NetworkConfig, Triple, option
 from amgsrn_core.field.macro_cells import voxel_cells
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.model import BrickRecord, ModelIndex
-from amgsrn_core.training.sampling import normalised_values
 from amgsrn_core.volume import Block, FieldSummary, Volume
+from amgsrn_core.volume.normalising import normalised_values
 
 
 @dataclass(frozen=True)

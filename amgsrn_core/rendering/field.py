@@ -52,19 +52,18 @@ class NeuralField:
 
     def __init__(self, volume: NeuralVolume) -> None:
         self.geometry = volume.geometry
-        self.device = volume.device
+        self.device = torch.device(volume.device)
         self._components = len(volume.components)
         bricks = list(volume.bricks())
         ends, halves = (np.array([getattr(b, name) for b in bricks]) for name in ("ends", "halves"))
-        firsts, lasts = (np.array([getattr(b, name) for b in bricks]) for name in ("first", "last"))
+        dims = self.geometry.dims
         self._field = DeviceField(
-            self.geometry.dims,
-            Blend.of_ends(ends.reshape(-1, 2, 3), halves.reshape(-1, 2, 3), self.geometry.dims),
-            firsts.reshape(-1, 3),
-            lasts.reshape(-1, 3),
-            bricks.__getitem__,
-            tuple({brick.network.config for brick in bricks}),
-            self.device,
+            dims=dims,
+            blend=Blend.of_ends(ends.reshape(-1, 2, 3), halves.reshape(-1, 2, 3), dims),
+            boxes=[brick.box for brick in bricks],
+            brick=bricks.__getitem__,
+            sizes=tuple({brick.network.config for brick in bricks}),
+            device=self.device,
         )
 
     def values(self, points: Tensor) -> Tensor:
@@ -79,7 +78,7 @@ class NeuralField:
 
 def _by_reference(network: SceneNetwork, local: Tensor) -> Tensor:
     """Return values [N, C] without the CPU kernels."""
-    if network.evaluator is None:
+    if network.library is None:
         return network.forward(local)
     values = network.decoded(network.encode(local, network.transforms))
     return values * (network.maximum - network.minimum) + network.minimum
@@ -102,8 +101,8 @@ class IndexMap:
             for axis in reversed(geometry.axes)
         ]
         self._even = [is_even(axis) for axis in reversed(geometry.axes)]
-        turn = np.linalg.inv(geometry.direction)
-        self._turn = torch.tensor(turn, dtype=torch.float32, device=device)
+        inverse = np.linalg.inv(geometry.direction)
+        self._inverse = torch.tensor(inverse, dtype=torch.float32, device=device)
 
     def index(self, points: Tensor) -> Tensor:
         """Map points float64 [N, 3] in axis coordinates to index space."""
@@ -124,7 +123,7 @@ class IndexMap:
         for axis, column, gradient in zip(self._axes, points.unbind(dim=1), gradients.unbind(1)):
             cell = column.long().clamp(0, len(axis) - 2)
             columns.append(gradient / (axis[cell + 1] - axis[cell]).float())
-        return torch.stack(columns, dim=1) @ self._turn
+        return torch.stack(columns, dim=1) @ self._inverse
 
 
 def _cell(axis: Tensor, values: Tensor) -> Tensor:

@@ -6,14 +6,12 @@ import math
 import weakref
 
 import numpy as np
-import torch
-import torch.nn.functional as functional
 
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.loader import Look
 from amgsrn_core.kernels.loader import Rays as KernelRays
-from amgsrn_core.kernels.march import BLENDS, MarchBrick, VolumeKernel
+from amgsrn_core.kernels.march import BLENDS, VolumeKernel
 from amgsrn_core.rendering.camera import Rays
 from amgsrn_core.rendering.occupancy import MacroCells
 from amgsrn_core.rendering.samples import Samples, axis_rays
@@ -132,11 +130,11 @@ class _Model:
         geometry = volume.geometry
         borders, self._minima, self._maxima = _cells(volume)
         coordinates = [axis.coordinates for axis in reversed(geometry.axes)]
-        turn = np.linalg.inv(geometry.direction)
-        self.kernel = VolumeKernel(library, coordinates, borders, _bricks(volume), turn)
+        inverse = np.linalg.inv(geometry.direction)
+        self.kernel = VolumeKernel(library, coordinates, borders, list(volume.bricks()), inverse)
         sizes = [np.diff(np.interp(b, np.arange(len(c)), c)) for b, c in zip(borders, coordinates)]
         # A step moves at most this far in axis coordinates.
-        self._stretch = float(np.linalg.norm(np.linalg.inv(geometry.direction), 2))
+        self._stretch = float(np.linalg.norm(inverse, 2))
         self._smallest = min(float(size.min()) for size in sizes)
         self._geometry = geometry
 
@@ -167,13 +165,6 @@ def _model(library: KernelLibrary, volume: NeuralVolume) -> _Model:
     return _models[volume]
 
 
-def _bricks(volume: NeuralVolume) -> list[MarchBrick]:
-    """Return the bricks as the kernels take them."""
-    return [
-        MarchBrick(b.network, b.first, b.last, b.valid, b.ends, b.halves) for b in volume.bricks()
-    ]
-
-
 def _cells(volume: NeuralVolume) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Return where macro-cells begin and end along x, y, z, and their bounds [C + 1, z, y, x]."""
     cells = MacroCells.of_volume(volume)
@@ -189,7 +180,7 @@ def _distances(visible: np.ndarray) -> np.ndarray:
     near = visible
     distance = np.where(visible, 0, _FARTHEST).astype(np.uint8)
     for away in range(1, min(_FARTHEST, max(visible.shape))):
-        wider = _spread(near.astype(np.float32), 1) > 0
+        wider = _spread(near, 1)
         distance[wider & ~near] = away
         near = wider
         if near.all():
@@ -199,11 +190,19 @@ def _distances(visible: np.ndarray) -> np.ndarray:
 
 def _spread(values: np.ndarray, reach: int) -> np.ndarray:
     """Return the maximum over all cells up to `reach` away, [z, y, x]."""
-    if reach < 1:
-        return values
-    spread = torch.from_numpy(np.ascontiguousarray(values))[None, None]
     for axis in range(3):
-        width, padding = [1, 1, 1], [0, 0, 0]
-        width[axis], padding[axis] = 2 * reach + 1, reach
-        spread = functional.max_pool3d(spread, width, stride=1, padding=padding)
-    return spread[0, 0].numpy()
+        done = 0
+        while done < reach:
+            shift = min(done + 1, reach - done) if done else 1
+            values = _wider(values, shift, axis)
+            done += shift
+    return values
+
+
+def _wider(values: np.ndarray, shift: int, axis: int) -> np.ndarray:
+    """Return the maximum of each cell and those `shift` away to either side along an axis."""
+    wide = values.copy()
+    here, there = np.moveaxis(wide, axis, 0), np.moveaxis(values, axis, 0)
+    np.maximum(here[shift:], there[:-shift], out=here[shift:])
+    np.maximum(here[:-shift], there[shift:], out=here[:-shift])
+    return wide

@@ -78,7 +78,7 @@ def _assembled(volume: NeuralVolume) -> MacroCells:
     for brick in volume.bricks():
         record, codes = brick.record, brick.cells
         if codes is None:
-            codes = network_cells(brick.network, record, index.dims, brick.valid)
+            codes = network_cells(brick.evaluator, record, index.dims, brick.valid)
         low, high = (
             np.array(values, dtype=np.float64)[:, None, None, None]
             for values in index.value_range(record)

@@ -13,7 +13,8 @@ import torch
 from amgsrn_core.config import StorageConfig, TrainingConfig, from_json
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.evaluation.overlap import refuse_stranger, voxels_inside
-from amgsrn_core.field.loaded_brick import LoadedBrick
+from amgsrn_core.field.brick import FieldBrick
+from amgsrn_core.field.evaluators import TorchEvaluator
 from amgsrn_core.field.macro_cells import network_cells
 from amgsrn_core.model import Archive, BrickRecord, ModelIndex, write_archive
 from amgsrn_core.model.cell_codes import coarser_cells
@@ -194,7 +195,7 @@ class _Brick:
         self._weights = (self._span / np.where(span > 0.0, span, 1.0)) ** 2
         self._index, self._record, self._state = index, record, state
         self._training, self._has_data = training, reference is not None
-        loaded = LoadedBrick.of_state(index, record, state, device, training.backend)
+        loaded = FieldBrick.of_state(index, record, state, str(device), training.backend)
         self._network = loaded.network
         self.common = self.known = 0
         if reference is None:
@@ -243,7 +244,9 @@ class _Brick:
             largest = None if record.max_error is None else record.max_error + largest
         record = dataclasses.replace(record, psnr=psnr, max_error=largest)
         kept = {k: v for k, v in self._state.items() if k in ("mask", "history")}
-        cells = network_cells(network, record, self._index.dims, self._state.get("mask"))
+        cells = network_cells(
+            TorchEvaluator(network), record, self._index.dims, self._state.get("mask")
+        )
         return record, {**packed, **kept, "macro_cells": coarser_cells(cells)}
 
     def _count_common(self, data: np.ndarray | None, model: np.ndarray | None) -> None:

@@ -104,10 +104,15 @@ class HostBatches:
         if self._library is None:
             points, targets = self._plain.draw(number)
         else:
-            uniform = self._sampler.uniform(number)
-            points, targets = draw(
-                self._library, self._data.values, self._data.cells, uniform, cubic=self._cubic
+            cells = self._data.cells
+            drawn = draw(
+                self._library,
+                self._data.values.numpy(),
+                None if cells is None else cells.numpy(),
+                self._sampler.uniform(number).numpy(),
+                cubic=self._cubic,
             )
+            points, targets = map(torch.from_numpy, drawn)
         if self._device.type != "cuda":
             return points, targets
         with torch.cuda.device(self._device):

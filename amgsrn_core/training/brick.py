@@ -20,6 +20,7 @@ from amgsrn_core.errors import (
     is_device_lost,
     is_out_of_memory,
 )
+from amgsrn_core.field.evaluators import TorchEvaluator
 from amgsrn_core.field.macro_cells import network_cells
 from amgsrn_core.model import BrickRecord
 from amgsrn_core.model.cell_codes import coarser_cells
@@ -174,7 +175,7 @@ def fit_brick(
         except Stopped:  # what it is continued from are the checkpoints
             return FittedBrick(record, dataclasses.replace(result, completed=False))
         fitted = _fitted(record, result, state, data, quality, high - low)
-        cells = network_cells(model, record, dims, data.valid)
+        cells = network_cells(TorchEvaluator(model), record, dims, data.valid)
         fitted.state["macro_cells"] = coarser_cells(cells) if storage.compress else cells
         return fitted
 

@@ -29,7 +29,7 @@ class NativeStep:
     """See :class:`amgsrn_core.training.step.Step`; points are those of the torch reference.
 
     The features live in the kernels' layout and are copied into the network by :meth:`publish`;
-    maps and decoder, which are small, stay in the network. Results depend on torch's number of
+    maps and decoder, which are small, stay in the network. Results depend on PyTorch's number of
     threads when this is made.
 
     Parameters
@@ -57,7 +57,7 @@ class NativeStep:
         self._kernel = GradientKernel(
             library, shape, torch.get_num_threads(), fast=config.precision == "fast"
         )
-        self._nodes = nodes_from_grids(network.feature_grids)
+        self._nodes = nodes_from_grids(network.feature_grids.detach().numpy())
         self._mean = torch.zeros(grids, *sides, features)
         self._square = torch.zeros_like(self._mean)
         self._steps = 0
@@ -68,25 +68,32 @@ class NativeStep:
     def descend(self, iteration: int, rate: Rates) -> Tensor:
         """Do one iteration; return the mean squared error before it."""
         network = self._network
+        cells = self._data.cells
         points, targets = draw(
             self._library,
-            self._data.values,
-            self._data.cells,
-            self._sampler.uniform(iteration),
+            self._data.values.numpy(),
+            None if cells is None else cells.numpy(),
+            self._sampler.uniform(iteration).numpy(),
             cubic=self._config.targets == "cubic",
         )
+        transforms = network.transforms.detach().numpy()
         moves = rate.transforms > 0.0
         by_gradient = moves and self._config.motion == "gradient"
         loss, errors, weight_gradients, transform_gradient = self._kernel.gradients(
-            self._nodes, network.transforms, network.weights, points, targets, moving=by_gradient
+            self._nodes,
+            transforms,
+            [weight.detach().numpy() for weight in network.weights],
+            points,
+            targets,
+            moving=by_gradient,
         )
         for weight, gradient in zip(network.weights, weight_gradients):
-            weight.grad = gradient
-        network.transforms.grad = transform_gradient
+            weight.grad = torch.from_numpy(gradient)
         if moves and not by_gradient:
-            network.transforms.grad = self._kernel.density_gradient(
-                network.transforms, points, errors, loss
-            )
+            transform_gradient = self._kernel.density_gradient(transforms, points, errors, loss)
+        network.transforms.grad = (
+            None if transform_gradient is None else torch.from_numpy(transform_gradient)
+        )
         self._update(rate)
         return torch.tensor(loss)
 
@@ -94,12 +101,13 @@ class NativeStep:
         self._steps += 1
         if self._is_regularised:
             shape = self._network.feature_grids.shape
-            features, gradient = inside(self._nodes, shape), self._kernel.gradient_view()
+            features = torch.from_numpy(inside(self._nodes, shape))
+            gradient = torch.from_numpy(self._kernel.gradient_view())
             add_penalty_gradient(gradient, features, self._config.tv, self._config.l1)
         self._kernel.update(
             self._nodes,
-            self._mean,
-            self._square,
+            self._mean.numpy(),
+            self._square.numpy(),
             rate=rate.features,
             betas=self._betas,
             epsilon=EPSILON,
@@ -115,7 +123,7 @@ class NativeStep:
         """Copy the features into the network."""
         grids = self._network.feature_grids
         with torch.no_grad():
-            grids.copy_(inside(self._nodes, grids.shape))
+            grids.copy_(torch.from_numpy(inside(self._nodes, grids.shape)))
 
     def state(self) -> dict[str, Tensor]:
         """Return the optimisers' state by name."""
@@ -131,7 +139,7 @@ class NativeStep:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Continue from :meth:`state`'s result, and from the network's features."""
-        nodes_from_grids(self._network.feature_grids, out=self._nodes)
+        nodes_from_grids(self._network.feature_grids.detach().numpy(), out=self._nodes)
         if "main.0.step" in state:
             self._steps = int(state["main.0.step"])
             self._mean.copy_(state["main.0.exp_avg"].permute(0, 2, 3, 4, 1))

@@ -12,6 +12,7 @@ from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.model import Archive
 from amgsrn_core.original import OPTIONS_FILE, imported
+from amgsrn_core.system.devices import give_back_memory
 from amgsrn_core.volume import GridGeometry
 from amgsrn_paraview import datasets, ranks
 from amgsrn_paraview.datasets import VTKExtent
@@ -63,7 +64,7 @@ class ModelFile:
     def _forget_network(self) -> None:
         if self._network is not None:
             self._network = None
-            ranks.give_back_memory()
+            give_back_memory()
 
     def step(self, info: Any) -> int:
         """Return the time step that the pipeline asks an output port for, else the first."""

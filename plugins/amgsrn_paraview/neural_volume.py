@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from amgsrn_core.errors import AmgsrnError, ArchiveNotFoundError, ConfigurationError
+from amgsrn_core.system.devices import give_back_memory
 from amgsrn_paraview.explanation import explain
-from amgsrn_paraview.ranks import give_back_memory
 
 if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume

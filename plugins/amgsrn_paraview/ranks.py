@@ -51,14 +51,6 @@ def share_cores() -> None:
         torch.set_num_threads(count)
 
 
-def give_back_memory() -> None:
-    """Give back what PyTorch keeps on GPUs for later, where it is in use at all."""
-    if sys.modules.get("torch") is not None:
-        from amgsrn_core.networks.devices import give_back_memory
-
-        give_back_memory()
-
-
 def local_rank() -> int:
     """Return this process's number among the ranks on this computer."""
     number = launcher.local_rank()

@@ -201,7 +201,7 @@ def test_test_refuses_contradictions(capsys, tmp_path, model, volume):
         (RuntimeError("CUDA out of memory. Tried to allocate 20 GiB"), "smaller --batch"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory"),
         (OSError(28, "No space left on device", "m.amgsrn"), "m.amgsrn: the disk is full"),
-        (ModuleNotFoundError("No module named 'torch'", name="torch"), "doctor"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), "install amgsrn[train]"),
         (TrainingError("The loss\nis not a number."), "The loss is not a number."),
         (ZeroDivisionError("division\nby zero"), "Unexpected ZeroDivisionError: division by zero"),
         (KeyError("x"), "--debug"),

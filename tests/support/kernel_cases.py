@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.kernels import KernelLibrary, load
+from amgsrn_core.kernels.inference import KernelNetwork
 from amgsrn_core.networks import SceneNetwork, initial_network
 
 needs_kernels = pytest.mark.skipif(load() is None, reason="the CPU kernels are not built")
@@ -59,3 +61,13 @@ def threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+def arrays(*tensors: torch.Tensor) -> list[np.ndarray]:
+    """Return the tensors' numbers as the kernels take them."""
+    return [tensor.detach().numpy() for tensor in tensors]
+
+
+def kernel_network(kernels, net) -> KernelNetwork:
+    grids, transforms, *weights = arrays(net.feature_grids, net.transforms, *net.weights)
+    return KernelNetwork(kernels, grids, transforms, weights)

@@ -6,9 +6,9 @@ import argparse
 import ctypes
 import sys
 
-from amgsrn_core.cli.doctor.machine import available_cores
 from amgsrn_core.cli.options import whole_numbers
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.system.cores import available_cores
 
 
 def keep_freed_memory() -> None:

@@ -13,10 +13,11 @@ from typing import Any
 import amgsrn_core
 from amgsrn_core.cli.doctor.devices import check_torch
 from amgsrn_core.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
-from amgsrn_core.cli.doctor.machine import available_cores, machine, processor
+from amgsrn_core.cli.doctor.machine import machine, processor
 from amgsrn_core.cli.doctor.packages import check_packages
 from amgsrn_core.cli.doctor.paraview import check_paraview
 from amgsrn_core.cli.report import prepare_report, write_report
+from amgsrn_core.system.cores import available_cores
 from amgsrn_core.system.extras import expect
 
 _MARKS = {OK: "  ", NOTE: "! ", PROBLEM: "X "}

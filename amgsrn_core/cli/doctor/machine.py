@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import subprocess
@@ -12,6 +11,7 @@ from typing import Any
 
 from amgsrn_core.cli import paraview_launcher
 from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.system.cores import available_cores
 
 
 def machine() -> dict[str, Any]:
@@ -24,13 +24,6 @@ def machine() -> dict[str, Any]:
         "torch": version_of("torch"),
         "paraview": paraview_version(),
     }
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use, which a batch system may limit."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def processor() -> str:

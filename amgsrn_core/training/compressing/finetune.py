@@ -428,20 +428,23 @@ def _gradients(network: SceneNetwork, data: TrainingData, config: TrainingConfig
     kernel = GradientKernel(
         library, shape, torch.get_num_threads(), fast=config.precision == "fast"
     )
-    nodes = nodes_from_grids(network.feature_grids)
+    nodes = nodes_from_grids(network.feature_grids.detach().numpy())
+    values, maps = data.values.numpy(), transforms.numpy()
+    cells = None if data.cells is None else data.cells.numpy()
 
     def by_kernels(
         number: int, grids: Tensor, weights: list[Tensor]
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        nodes_from_grids(grids, out=nodes)
-        uniform = sampler.uniform(number)
-        points, targets = draw(library, data.values, data.cells, uniform, cubic=cubic)
+        nodes_from_grids(grids.detach().numpy(), out=nodes)
+        uniform = sampler.uniform(number).numpy()
+        points, targets = draw(library, values, cells, uniform, cubic=cubic)
+        decoder = [weight.detach().numpy() for weight in weights]
         loss, _, by_weights, _ = kernel.gradients(
-            nodes, transforms, weights, points, targets, moving=False
+            nodes, maps, decoder, points, targets, moving=False
         )
         # The kernels' order of the numbers in memory is not that of the grids.
-        by_grids = inside(kernel.taken_gradients(), shape).contiguous()
-        return torch.tensor(loss), by_grids, by_weights
+        by_grids = torch.from_numpy(inside(kernel.taken_gradients(), shape)).contiguous()
+        return torch.tensor(loss), by_grids, [torch.from_numpy(each) for each in by_weights]
 
     return by_kernels
 

@@ -23,9 +23,10 @@ from amgsrn_core.errors import (
     WorkerLostError,
 )
 from amgsrn_core.execution.local import LocalExecutor, Place
-from amgsrn_core.execution.places import available_cores, places
+from amgsrn_core.execution.places import places
 from amgsrn_core.execution.runner import Policy, Runner
 from amgsrn_core.runs.events import EventLog
+from amgsrn_core.system.cores import available_cores
 
 
 @pytest.fixture

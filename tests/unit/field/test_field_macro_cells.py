@@ -91,7 +91,7 @@ def test_training_stores_them(trained):
     assert stored.shape == (2, 1, 8, 9, 10)
     (brick,) = volume.bricks()
     index = volume.index
-    again = network_cells(brick.network, record, index.dims)
+    again = network_cells(brick.evaluator, record, index.dims)
     assert np.array_equal(stored, again)
     check_bounds(volume, least_use=0.4)
 

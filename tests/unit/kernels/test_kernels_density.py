@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.kernel_cases import library, needs_kernels, points
+from support.kernel_cases import arrays, library, needs_kernels, points
 
 from amgsrn_core.kernels.training import GradientKernel
 from amgsrn_core.training.motion import density_loss
@@ -33,7 +33,8 @@ def some_errors(count: int) -> torch.Tensor:
 
 def native(kernels, transforms, at, errors, parts: int = 3) -> torch.Tensor:
     kernel = GradientKernel(kernels, (GRIDS, 2, 2, 2, 2), parts)
-    return kernel.density_gradient(transforms, at, errors, errors.double().mean().item())
+    mean = errors.double().mean().item()
+    return torch.from_numpy(kernel.density_gradient(*arrays(transforms, at, errors), mean))
 
 
 def reference(transforms, at, errors) -> torch.Tensor:

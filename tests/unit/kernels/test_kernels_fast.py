@@ -8,7 +8,7 @@ import logging
 import pytest
 import torch
 from support.kernel_builds import emulating
-from support.kernel_cases import CASES, NAMES, library, network, points
+from support.kernel_cases import CASES, NAMES, arrays, library, network, points
 from torch import Tensor
 
 from amgsrn_core.config import NetworkConfig, TrainingConfig
@@ -59,12 +59,12 @@ def reference(net, at, targets) -> tuple[Tensor, list[Tensor]]:
 def native(kernels, net, at, targets, *, fast: bool, parts: int = 3):
     shape = net.feature_grids.shape
     kernel = GradientKernel(kernels, shape, parts, fast=fast)
-    weights = [weight.detach() for weight in net.weights]
-    nodes = nodes_from_grids(net.feature_grids)
+    grids, transforms, *weights = arrays(net.feature_grids, net.transforms, *net.weights)
     _, errors, decoder, maps = kernel.gradients(
-        nodes, net.transforms.detach(), weights, at, targets, moving=True
+        nodes_from_grids(grids), transforms, weights, at.numpy(), targets.numpy(), moving=True
     )
-    return errors, [inside(kernel.node_gradients(), shape), maps, *decoder]
+    gradients = [inside(kernel.node_gradients(), shape), maps, *decoder]
+    return torch.from_numpy(errors), [torch.from_numpy(gradient) for gradient in gradients]
 
 
 def compare(kernels, size, outputs) -> None:

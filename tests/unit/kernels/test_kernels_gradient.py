@@ -10,13 +10,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.kernel_cases import CASES, NAMES, library, needs_kernels, network, points, threads
+from support.kernel_cases import (
+    CASES,
+    NAMES,
+    kernel_network,
+    library,
+    needs_kernels,
+    network,
+    points,
+    threads,
+)
 from support.sample_models import small_brick, small_index
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.kernels import load
-from amgsrn_core.kernels.inference import Evaluator
 from amgsrn_core.networks.reference import values_and_gradients
 from amgsrn_core.volume import Axis, GridGeometry
 
@@ -32,8 +40,8 @@ def expected(net, at) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def evaluated(kernels, net, at) -> tuple[torch.Tensor, torch.Tensor]:
-    evaluator = Evaluator(kernels)
-    return evaluator.with_gradient(at, net.feature_grids, net.transforms, net.weights)
+    values, gradients = kernel_network(kernels, net).with_gradient(at.numpy())
+    return torch.from_numpy(values), torch.from_numpy(gradients)
 
 
 def assert_gradients(got: torch.Tensor, wanted: torch.Tensor) -> None:
@@ -54,9 +62,8 @@ def test_gradients_are_the_references(library, size, outputs):
     assert gradients.abs().max() > 0.005
     torch.testing.assert_close(got_values.double(), values, atol=1e-5, rtol=1e-5)
     assert_gradients(got_gradients, gradients)
-    with torch.no_grad():
-        alone = Evaluator(library).normalised(at, net.feature_grids, net.transforms, net.weights)
-    torch.testing.assert_close(got_values, alone, atol=1e-6, rtol=1e-6)
+    alone = kernel_network(library, net).normalised(at.numpy())
+    torch.testing.assert_close(got_values, torch.from_numpy(alone), atol=1e-6, rtol=1e-6)
 
 
 @needs_kernels

@@ -10,13 +10,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.kernel_cases import CASES, NAMES, library, needs_kernels, network, points, threads
+from support.kernel_cases import (
+    CASES,
+    NAMES,
+    kernel_network,
+    library,
+    needs_kernels,
+    network,
+    points,
+    threads,
+)
 from support.sample_models import small_brick, small_index
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.kernels import load
-from amgsrn_core.kernels.inference import Evaluator
 from amgsrn_core.networks import decode, encode
 
 pytestmark = needs_kernels
@@ -31,8 +39,7 @@ def expected(net, at) -> torch.Tensor:
 
 
 def evaluated(kernels, net, at) -> torch.Tensor:
-    with torch.no_grad():
-        return Evaluator(kernels).normalised(at, net.feature_grids, net.transforms, net.weights)
+    return torch.from_numpy(kernel_network(kernels, net).normalised(at.numpy()))
 
 
 @pytest.mark.parametrize(("size", "outputs"), CASES, ids=NAMES)

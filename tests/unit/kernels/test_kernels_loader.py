@@ -8,16 +8,17 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import torch
-from support.kernel_cases import needs_kernels, network, points
+from support.kernel_cases import arrays, needs_kernels, network, points
 
 from amgsrn_core.cli import main
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.kernels import KernelLibrary, load, loader
 from amgsrn_core.kernels.backend import backend_name, native_library
-from amgsrn_core.kernels.inference import Evaluator
+from amgsrn_core.kernels.inference import KernelNetwork
 from amgsrn_core.kernels.nodes import inside, nodes_from_grids
 from amgsrn_core.kernels.training import GradientKernel, draw
 
@@ -122,64 +123,70 @@ def test_the_environment_chooses_the_instruction_set(fresh):
         load().use_isa(None)
 
 
+def zeros(*shape: int, dtype: type = np.float32) -> np.ndarray:
+    return np.zeros(shape, dtype)
+
+
 def test_the_layer_of_zeros_is_round_every_grid():
-    grids = torch.rand(2, 3, 4, 5, 6) + 1
+    grids = np.random.default_rng(0).random((2, 3, 4, 5, 6), dtype=np.float32) + 1
     nodes = nodes_from_grids(grids)
-    assert torch.equal(inside(nodes, grids.shape), grids)
-    assert (nodes != 0).sum() == grids.numel()
+    assert (inside(nodes, grids.shape) == grids).all()
+    assert (nodes != 0).sum() == grids.size
 
 
 @needs_kernels
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"points": torch.zeros(5, 3, dtype=torch.float64)}, TypeError, "points.*float32"),
-        ({"points": torch.zeros(5, 2)}, ValueError, r"points.*\[5, 3\]"),
-        ({"points": torch.zeros(3, 5).t()}, ValueError, "points must be contiguous"),
-        ({"transforms": torch.zeros(3, 3, 4)}, ValueError, r"transforms.*\[2, 3, 4\]"),
-        ({"weights": [torch.zeros(16, 4)]}, ValueError, "two matrices"),
-        ({"weights": [torch.zeros(16, 5), torch.zeros(1, 16)]}, ValueError, r"weights\[0\]"),
-        ({"weights": [torch.zeros(16, 4), torch.zeros(1, 17)]}, ValueError, r"weights\[1\]"),
-        ({"feature_grids": torch.zeros(2, 2, 4, 5)}, ValueError, r"\[G, F, D, H, W\]"),
-        ({"feature_grids": torch.zeros(2, 2, 4, 5, 6).half()}, TypeError, "feature_grids"),
+        ({"points": zeros(5, 3, dtype=np.float64)}, TypeError, "points.*float32"),
+        ({"points": zeros(5, 2)}, ValueError, r"points.*\[5, 3\]"),
+        ({"points": zeros(3, 5).T}, ValueError, "points must be contiguous"),
+        ({"transforms": zeros(3, 3, 4)}, ValueError, r"transforms.*\[2, 3, 4\]"),
+        ({"weights": [zeros(16, 4)]}, ValueError, "two matrices"),
+        ({"weights": [zeros(16, 5), zeros(1, 16)]}, ValueError, r"weights\[0\]"),
+        ({"weights": [zeros(16, 4), zeros(1, 17)]}, ValueError, r"weights\[1\]"),
+        ({"feature_grids": zeros(2, 2, 4, 5)}, ValueError, r"\[G, F, D, H, W\]"),
+        ({"feature_grids": zeros(2, 2, 4, 5, 6, dtype=np.float16)}, TypeError, "feature_grids"),
     ],
 )
 def test_wrong_arguments_are_errors_not_crashes(change, error, words):
     net = network(SIZE).requires_grad_(False)
+    grids, transforms, *weights = arrays(net.feature_grids, net.transforms, *net.weights)
     arguments = {
-        "points": points(5),
-        "feature_grids": net.feature_grids,
-        "transforms": net.transforms,
-        "weights": net.weights[:1] + net.weights[2:],
+        "feature_grids": grids,
+        "transforms": transforms,
+        "weights": weights[:1] + weights[2:],
         **change,
     }
+    at = arguments.pop("points", points(5).numpy())
     with pytest.raises(error, match=words):
-        Evaluator(load()).normalised(**arguments)
+        KernelNetwork(load(), **arguments).normalised(at)
 
 
 @needs_kernels
 def test_wrong_training_arguments_are_errors_not_crashes():
     net = network(SIZE).requires_grad_(False)
     kernel = GradientKernel(load(), net.feature_grids.shape, 1)
-    nodes = nodes_from_grids(net.feature_grids)
-    fixed = (nodes, net.transforms, net.weights)
+    grids, transforms, *weights = arrays(net.feature_grids, net.transforms, *net.weights)
+    nodes = nodes_from_grids(grids)
+    fixed = (nodes, transforms, weights)
     with pytest.raises(ValueError, match="targets"):
-        kernel.gradients(*fixed, points(5), torch.zeros(4, 1), moving=False)
+        kernel.gradients(*fixed, points(5).numpy(), zeros(4, 1), moving=False)
     with pytest.raises(ValueError, match="at least one point"):
-        kernel.gradients(*fixed, points(0), torch.zeros(0, 1), moving=False)
+        kernel.gradients(*fixed, points(0).numpy(), zeros(0, 1), moving=False)
     with pytest.raises(ValueError, match="nodes"):
-        kernel.gradients(nodes[1:], *fixed[1:], points(5), torch.zeros(5, 1), moving=False)
+        kernel.gradients(nodes[1:], *fixed[1:], points(5).numpy(), zeros(5, 1), moving=False)
     with pytest.raises(ValueError, match="uniform"):
-        draw(load(), torch.zeros(1, 2, 2, 2), None, torch.zeros(5, 3), cubic=True)
+        draw(load(), zeros(1, 2, 2, 2), None, zeros(5, 3), cubic=True)
     with pytest.raises(TypeError, match="cells"):
-        draw(load(), torch.zeros(1, 2, 2, 2), torch.zeros(5), torch.zeros(5, 4), cubic=True)
+        draw(load(), zeros(1, 2, 2, 2), zeros(5), zeros(5, 4), cubic=True)
     with pytest.raises(ValueError, match="values"):
-        draw(load(), torch.zeros(1, 2, 2, 1), None, torch.zeros(5, 4), cubic=True)
+        draw(load(), zeros(1, 2, 2, 1), None, zeros(5, 4), cubic=True)
     with pytest.raises(ValueError, match="mean"):
         kernel.update(
             nodes,
-            torch.zeros(1),
-            torch.zeros(1),
+            zeros(1),
+            zeros(1),
             rate=0.1,
             betas=(0.9, 0.9),
             epsilon=1e-8,
@@ -215,17 +222,16 @@ def test_several_threads_may_evaluate_at_once():
 def test_a_forked_child_gets_threads_of_its_own():
     program = """
 import os, sys, torch
-from support.kernel_cases import SIZES, network, points
+from support.kernel_cases import SIZES, kernel_network, network, points
 from amgsrn_core.kernels import load
-from amgsrn_core.kernels.inference import Evaluator
 
 torch.set_num_threads(3)
 net = network(SIZES[0]).requires_grad_(False)
-evaluator, at = Evaluator(load()), points(5000)
-values = lambda: evaluator.normalised(at, net.feature_grids, net.transforms, net.weights)
-expected = values().numpy().tobytes()
+evaluator, at = kernel_network(load(), net), points(5000).numpy()
+values = lambda: evaluator.normalised(at)
+expected = values().tobytes()
 child = os.fork()
-same = values().numpy().tobytes() == expected
+same = values().tobytes() == expected
 if not child:
     os._exit(0 if same else 1)
 assert same and os.waitpid(child, 0)[1] == 0

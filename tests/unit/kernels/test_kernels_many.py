@@ -49,26 +49,28 @@ def test_each_network_answers_for_its_own_points(threads, count, outputs, points
     starts = torch.tensor([0, *np.cumsum(points)])
     library = load()
     assert library is not None
-    values = evaluate_many(library, [n.kernel_argument() for n in made], starts, places)
+    kept = [network.kernel_network(library) for network in made]
+    values = evaluate_many(library, [n.argument for n in kept], starts.numpy(), places.numpy())
     with torch.inference_mode():
         expected = [
             network.normalised(places[first:last])
             for network, first, last in zip(made, starts, starts[1:])
         ]
     # The order of a batch's points decides over the rounding.
-    torch.testing.assert_close(values, torch.cat(expected), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.from_numpy(values), torch.cat(expected), atol=1e-5, rtol=1e-5)
 
 
 def test_contradicting_arguments_are_refused():
     library, made = load(), networks(1)
     assert library is not None
-    arguments = [network.kernel_argument() for network in made]
-    points = torch.zeros(8, 3)
+    kept = [network.kernel_network(library) for network in [*made, networks(2)[0]]]
+    *arguments, other = [network.argument for network in kept]
+    points = np.zeros((8, 3), dtype=np.float32)
     for starts in ([0, 2, 4, 6, 7], [1, 2, 4, 6, 8], [0, 4, 2, 6, 8]):
         with pytest.raises(ValueError, match="ascend from 0"):
-            evaluate_many(library, arguments, torch.tensor(starts), points)
+            evaluate_many(library, arguments, np.array(starts), points)
     with pytest.raises(ValueError, match="shape"):
-        evaluate_many(library, arguments, torch.tensor([0, 2, 8]), points)
+        evaluate_many(library, arguments, np.array([0, 2, 8]), points)
     with pytest.raises(ValueError, match="same number of outputs"):
-        mixed = [*arguments[:3], networks(2)[0].kernel_argument()]
-        evaluate_many(library, mixed, torch.tensor([0, 2, 4, 6, 8]), points)
+        mixed = [*arguments[:3], other]
+        evaluate_many(library, mixed, np.array([0, 2, 4, 6, 8]), points)

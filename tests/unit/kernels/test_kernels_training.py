@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from support.kernel_cases import CASES, NAMES, library, needs_kernels, network, points, threads
+from support.kernel_cases import (
+    CASES,
+    NAMES,
+    arrays,
+    library,
+    needs_kernels,
+    network,
+    points,
+    threads,
+)
 
 from amgsrn_core import volume_from_array
 from amgsrn_core.config import NetworkConfig, TrainingConfig
@@ -42,12 +51,12 @@ def native_gradients(kernels, net, at, targets, parts: int = 3):
     """Return the loss, the errors and the gradients of all parameters."""
     shape = net.feature_grids.shape
     kernel = GradientKernel(kernels, shape, parts)
-    nodes = nodes_from_grids(net.feature_grids)
-    weights = [weight.detach() for weight in net.weights]
+    grids, transforms, *weights = arrays(*parameters(net))
     loss, errors, decoder, maps = kernel.gradients(
-        nodes, net.transforms.detach(), weights, at, targets, moving=True
+        nodes_from_grids(grids), transforms, weights, at.numpy(), targets.numpy(), moving=True
     )
-    return loss, errors, [inside(kernel.node_gradients(), shape), maps, *decoder]
+    gradients = [inside(kernel.node_gradients(), shape), maps, *decoder]
+    return loss, torch.from_numpy(errors), [torch.from_numpy(g) for g in gradients]
 
 
 def double_loss(values: list[torch.Tensor], at, targets) -> torch.Tensor:
@@ -122,7 +131,9 @@ def test_points_and_targets_are_the_references(library, shape, cubic, kind):
     cells = None if kind is None else torch.tensor([0, 1], dtype=kind)
     sampler = PointSampler(TrainingData(values, cells), 777, seed=1)
     index, local = sampler.draw(5)
-    at, targets = draw(library, values, cells, sampler.uniform(5), cubic=cubic)
+    numbers = None if cells is None else cells.numpy()
+    drawn = draw(library, values.numpy(), numbers, sampler.uniform(5).numpy(), cubic=cubic)
+    at, targets = map(torch.from_numpy, drawn)
     expected = cubic_targets(values, index) if cubic else linear_targets(values, local)
     torch.testing.assert_close(at, local, atol=1e-6, rtol=0)
     torch.testing.assert_close(targets, expected, atol=2e-6, rtol=1e-5)

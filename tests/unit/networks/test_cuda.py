@@ -16,10 +16,10 @@ from amgsrn_core.cli.doctor import rendering as doctor_rendering
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.errors import TrainingError
 from amgsrn_core.networks import encode, feature_density, initial_network
-from amgsrn_core.networks.devices import give_back_memory
 from amgsrn_core.networks.interpolation import cubic_targets
 from amgsrn_core.rendering import RenderSettings, nerfacc_operators, render
 from amgsrn_core.runs import train
+from amgsrn_core.system.devices import give_back_memory
 from amgsrn_core.training import Command, Progress
 from amgsrn_core.training.draws import HashedNumbers
 from amgsrn_core.training.graph_step import GraphStep

@@ -9,7 +9,7 @@ import torch
 from amgsrn_paraview import neural_volume
 
 from amgsrn_core.errors import AmgsrnError
-from amgsrn_core.networks import devices
+from amgsrn_core.system import devices
 
 
 @pytest.fixture

@@ -244,7 +244,9 @@ def test_isosurfaces_without_isovalues_are_nothing():
 @pytest.mark.filterwarnings("ignore:.*in cast")
 def test_a_broken_network_shows_nothing_and_ends():
     volume = model()
-    next(volume.bricks()).network.feature_grids.fill_(np.nan)
+    brick = next(volume.bricks())
+    brick.network.feature_grids.fill_(np.nan)
+    brick.kernel_network(load()).feature_grids.fill(np.nan)
     transfer = TransferFunction(0, 1, np.ones((2, 4)))
     for blend in ("composite", "maximum"):
         image, reference = both(
@@ -317,10 +319,7 @@ class BlendedField:
 
     def __init__(self, volume: NeuralVolume) -> None:
         self.geometry, self.device = volume.geometry, volume.device
-        self._bricks = [
-            brick._replace(network=copy.deepcopy(brick.network).double())
-            for brick in volume.bricks()
-        ]
+        self._bricks = [(brick, copy.deepcopy(brick.network).double()) for brick in volume.bricks()]
         self._last = torch.tensor([n - 1.0 for n in reversed(DIMS)], dtype=torch.float64)
 
         self.extents = [record.extent for record in volume.index.bricks]
@@ -345,7 +344,7 @@ class BlendedField:
     def blended(self, points: torch.Tensor) -> torch.Tensor:
         points = points.clamp(min=0).minimum(self._last)
         total, weights = 0.0, 0.0
-        for brick, extent in zip(self._bricks, self.extents):
+        for (brick, network), extent in zip(self._bricks, self.extents):
             factor = torch.ones(len(points), dtype=torch.float64)
             for a, (low, high, fade_low, fade_high) in enumerate(self.bounds(brick, extent)):
                 for distance, half in (
@@ -356,7 +355,7 @@ class BlendedField:
                     t = t.clamp(0, 1)
                     factor = factor * t * t * (3 - 2 * t)
             first, last = (torch.from_numpy(v) for v in (brick.first, brick.last))
-            values = brick.network((points - first) * (2 / (last - first)) - 1)
+            values = network((points - first) * (2 / (last - first)) - 1)
             total = total + factor[:, None] * values
             weights = weights + factor
         return total / weights[:, None]
@@ -378,15 +377,15 @@ class BlendedField:
 @pytest.mark.parametrize("name", ["composite", "shaded", "shaded magnitude", "maximum"])
 def test_bricks_fade_into_each_other(monkeypatch, geometry, ghost, name):
     volume = model(geometry, bricks=6, ghost=ghost)
-    field, hard = BlendedField(volume), native._bricks
+    field, hard = BlendedField(volume), NeuralVolume.bricks
 
     def fading(volume):
-        for brick, own, extent in zip(hard(volume), volume.bricks(), field.extents):
-            bounds = np.array(field.bounds(own, extent)).T
+        for brick, extent in zip(hard(volume), field.extents):
+            bounds = np.array(field.bounds(brick, extent)).T
             yield dataclasses.replace(brick, ends=bounds[:2], halves=bounds[2:])
 
     monkeypatch.setattr(native, "_models", {})
-    monkeypatch.setattr(native, "_bricks", lambda volume: list(fading(volume)))
+    monkeypatch.setattr(NeuralVolume, "bricks", fading)
     settings = RenderSettings(**LOOKS[name])
     transfer = colours(volume, settings.component)
     rays = camera(volume).rays()

@@ -265,7 +265,7 @@ def test_bricks_fade_as_they_say(volumes):
     for brick, side in zip(volume.bricks(), (1, 0)):
         halves = np.zeros((2, 3))
         halves[side, 0] = 1.5
-        bricks.append(brick._replace(halves=halves, valid=None))
+        bricks.append(dataclasses.replace(brick, halves=halves, valid=None))
 
     class Fading:
         geometry, device, components = volume.geometry, volume.device, volume.components
@@ -301,6 +301,6 @@ def field_of_one(volume, number: int, points: torch.Tensor) -> torch.Tensor:
         geometry, device, components = volume.geometry, volume.device, volume.components
 
         def bricks(self):
-            yield brick._replace(ends=ends, halves=np.zeros((2, 3)))
+            yield dataclasses.replace(brick, ends=ends, halves=np.zeros((2, 3)))
 
     return NeuralField(Alone()).values(points).double()

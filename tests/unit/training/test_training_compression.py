@@ -209,7 +209,7 @@ def test_training_keeps_to_the_budget_and_measures_what_it_wrote(tmp_path, backe
     assert -10 * np.log10(error) == pytest.approx(packed.psnr, abs=0.01)
     cells = load_brick(packed.path, 0)["macro_cells"]
     (brick,) = NeuralVolume.open(packed.path, device="cpu", backend=backend).bricks()
-    computed = network_cells(brick.network, brick.record, volume.dims)
+    computed = network_cells(brick.evaluator, brick.record, volume.dims)
     np.testing.assert_array_equal(cells, coarser_cells(computed))  # of what is decoded
 
 

@@ -19,9 +19,10 @@ from amgsrn_core.errors import VolumeError
 from amgsrn_core.rendering import RenderSettings, TransferFunction, make_marcher
 from amgsrn_core.rendering.camera import Camera
 from amgsrn_core.training.brick import value_range
-from amgsrn_core.training.sampling import normalised_values, prepare
+from amgsrn_core.training.sampling import prepare
 from amgsrn_core.volume import Block, export_volume, write_volume
 from amgsrn_core.volume.netcdf.library import import_netcdf4
+from amgsrn_core.volume.normalising import normalised_values
 from amgsrn_core.volume.precision import is_moderate, type_of_packed, type_of_ranges
 
 SMALL = ["--grids", "2", "--grid-shape", "6,6,6", "--width", "16", "--iterations", "60"]

@@ -12,6 +12,7 @@ from amgsrn_core.cli.options import model_step
 from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.report import print_rows, size
 from amgsrn_core.errors import VolumeError
+from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.model import read_index
 from amgsrn_core.model.replacement import mark_of
 from amgsrn_core.volume import GridGeometry, VolumeWriter
@@ -37,8 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         dtype=series.value_dtype,
     )
-
-    from amgsrn_core.field.neural_volume import NeuralVolume
 
     model = NeuralVolume.open(
         arguments.model, arguments.device, backend=arguments.backend, verify=True

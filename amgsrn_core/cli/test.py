@@ -22,6 +22,7 @@ from amgsrn_core.cli.report import (
 from amgsrn_core.errors import ConfigurationError, NoRoomError, OutputError
 from amgsrn_core.evaluation.measures import DEFAULT_TESTS, TESTS, Measures, output_files
 from amgsrn_core.evaluation.metrics import Metrics
+from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.model import read_index
 from amgsrn_core.model.json_fields import number_to_json
 from amgsrn_core.model.replacement import guard, mark_of
@@ -46,8 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
     if _WRITING & set(tests):
         folder = _folder(arguments)
         _refuse_files(folder, tests, volume, arguments)
-
-    from amgsrn_core.field.neural_volume import NeuralVolume
 
     model = NeuralVolume.open(
         arguments.model, arguments.device, backend=arguments.backend, verify=True

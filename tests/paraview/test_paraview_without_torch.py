@@ -27,7 +27,7 @@ def check(run, picture):
     """Check that the model was opened, reconstructed and drawn without PyTorch."""
     assert [stage["torch"] for stage in run.results["stages"].values()] == [False] * 4
     assert run.results["whole"]["extent"] == [0, 63, 0, 63, 0, 63]
-    assert run.results["status"].startswith("native on cpu")
+    assert "native on cpu" in run.results["status"]
     assert picture.stat().st_size > 1000
 
 

@@ -208,7 +208,7 @@ def compare(
             "The model and the volume have no voxel with a value in common: "
             f"{difference(reference.geometry, geometry)}; name the data that it was trained on."
         )
-    return _metrics(reference, lows, highs, total, errors, similarity, missing)
+    return _metrics(reference, (lows, highs), total, errors, similarity, missing)
 
 
 def psnr(reference: np.ndarray, values: np.ndarray, valid: np.ndarray | None = None) -> float:
@@ -329,13 +329,13 @@ class _Mean:
 
 def _metrics(
     reference: Volume,
-    lows: np.ndarray,
-    highs: np.ndarray,
+    limits: tuple[np.ndarray, np.ndarray],
     total: _Errors,
     bricks: Sequence[_Errors],
     similarity: _Mean,
     missing: int,
 ) -> Metrics:
+    lows, highs = limits
     ranges = highs - lows
     varied = ranges > 0
     rmse, ssims = total.rmse(), similarity.means()

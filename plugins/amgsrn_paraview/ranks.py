@@ -22,6 +22,8 @@ SLEEP_SECONDS = 0.8
 
 Message = dict[str, Any]
 
+_share = ""  # what share_cores has set OMP_NUM_THREADS to
+
 
 def rank() -> int:
     """Return this process's number among ParaView's ranks."""
@@ -39,14 +41,15 @@ def share_cores() -> None:
     """Let the kernels, and PyTorch, use this rank's share of the computer's cores.
 
     Otherwise every rank would start a thread on every core. OMP_NUM_THREADS goes before; where it
-    is not set, both read it when they first count their threads.
+    is not set, the kernels learn of their share by it. PyTorch has to be loaded to be told.
     """
-    if ranks() == 1 or "OMP_NUM_THREADS" in os.environ:
+    global _share
+    if ranks() == 1 or os.environ.get("OMP_NUM_THREADS", _share) != _share:
         return
     here = launcher.local_size() or ranks()
     # A rank that is bound to some cores may not use more than these.
     count = max(1, min(available_cores(), (os.cpu_count() or 1) // here))
-    os.environ["OMP_NUM_THREADS"] = str(count)
+    os.environ["OMP_NUM_THREADS"] = _share = str(count)
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(count)
 

@@ -118,7 +118,9 @@ def _camera(model: NeuralVolume, side: int) -> Camera:
 
 def _model(arguments: argparse.Namespace, folder: Path) -> NeuralVolume:
     """Return the model that is named, or one that is quickly fitted to blobs in empty space."""
-    from amgsrn_core import NeuralVolume, train, volume_from_array
+    from amgsrn_core.field.neural_volume import NeuralVolume
+    from amgsrn_core.runs import train
+    from amgsrn_core.volume import volume_from_array
 
     if arguments.model is not None:
         return NeuralVolume.open(arguments.model, "cpu")

@@ -20,7 +20,7 @@ from typing import Any
 from comparison_images import save_image
 from example_volume import VARIABLE, fetch_example
 
-from amgsrn_core.cli.doctor import machine
+from amgsrn_core.cli.doctor.machine import machine
 from amgsrn_core.config import NetworkConfig, TrainingConfig, to_json
 from amgsrn_core.errors import AmgsrnError
 from amgsrn_core.model import ModelIndex, read_index

@@ -13,12 +13,14 @@ from amgsrn_core.cli.reference import reference_volume
 from amgsrn_core.cli.report import decibels, figure, print_rows, size
 from amgsrn_core.config import StorageConfig
 from amgsrn_core.model import ModelIndex, read_index
+from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import ensure_writable
 from amgsrn_core.volume import Volume
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compress a model, then say what it costs."""
+    expect("torch", "Compressing a model")
     storage = configuration(StorageConfig, arguments, compress=True, dtype="float32")
     ensure_writable(arguments.output)
     before = read_index(arguments.model)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from amgsrn_core.errors import AmgsrnError, first_sentence, is_device_lost, is_out_of_memory
+from amgsrn_core.system.extras import sentence
 from amgsrn_core.system.output import reason
 
 
@@ -79,7 +80,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     if is_device_lost(error):
         return 1, f"The GPU failed ({first_sentence(error)}); start it again, or use --device cpu."
     if isinstance(error, ModuleNotFoundError):
-        return 1, f"The Python package {error.name} is missing; `amgsrn doctor` says how to repair."
+        return 1, sentence((error.name or "a package").partition(".")[0], "This")
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return 1, f"{where}{reason(error)}."

@@ -21,6 +21,8 @@ from amgsrn_core.cli.virtual_display import ends_with_parent
 from amgsrn_core.errors import AmgsrnError, ConfigurationError, OutputError
 from amgsrn_core.model.replacement import guard
 from amgsrn_core.original.jobs import Folders, Job, read_jobs
+from amgsrn_core.system.devices import can_have_gpu
+from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import reason
 from amgsrn_core.volume.replacement import TEXT
 
@@ -39,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     devices = _devices(arguments.devices)
     if arguments.retries < 0:
         raise ConfigurationError(f"retries must be at least 0, not {arguments.retries}.")
+    if not arguments.dry_run and any(c[0] == "train" for job in jobs for c in job.commands):
+        expect("torch", "Training")
     if arguments.dry_run:
         _print_plan(jobs, devices)
         return 0
@@ -65,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _devices(text: str) -> list[str]:
     """Return the devices of the original's option: numbers are CUDA's, "all" are all of them."""
     if text == "all":
+        if not can_have_gpu():
+            return ["cpu"]
         import torch
 
         return [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]

@@ -12,6 +12,7 @@ from amgsrn_core.cli.options import model_step
 from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.report import print_rows, size
 from amgsrn_core.errors import VolumeError
+from amgsrn_core.field.open_models import open_model
 from amgsrn_core.model import open_archive
 from amgsrn_core.model.replacement import mark_of
 from amgsrn_core.volume import GridGeometry, VolumeWriter
@@ -38,9 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         dtype=series.value_dtype,
     )
-
-    # PyTorch, after all that can fail at once.
-    from amgsrn_core.field.open_models import open_model
 
     model = open_model(archive, arguments.device, backend=arguments.backend, verify=True)
     remaining = Remaining()

@@ -13,6 +13,7 @@ from amgsrn_core.cli.options import configuration, model_step, variables
 from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.report import figure, prepare_report, write_report
 from amgsrn_core.errors import ConfigurationError, VolumeNotFoundError
+from amgsrn_core.field.open_models import open_model
 from amgsrn_core.model import ModelIndex, open_archive, read_index
 from amgsrn_core.rendering import Camera, ProgressiveImage, RenderSettings, TransferFunction
 from amgsrn_core.rendering.colormap import default_transfer, load_colormap
@@ -109,8 +110,6 @@ def _of_model(arguments: argparse.Namespace) -> tuple[GridGeometry, Marcher]:
     settings = _settings(arguments, index.geometry, len(index.components))
     transfer = _transfer(arguments, settings, index)
 
-    # PyTorch, after all that can fail at once.
-    from amgsrn_core.field.open_models import open_model
     from amgsrn_core.rendering import make_marcher
 
     model = open_model(archive, arguments.device, backend=_networks(arguments)).at(step)

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from amgsrn_core.cli.measures import Measures, output_files
 from amgsrn_core.cli.options import model_step, names, variables
-from amgsrn_core.cli.parser import DEFAULT_TESTS, TESTS
-from amgsrn_core.cli.progress import display
+from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.reference import reference_volume
 from amgsrn_core.cli.report import (
     decibels,
@@ -22,7 +20,9 @@ from amgsrn_core.cli.report import (
     write_report,
 )
 from amgsrn_core.errors import ConfigurationError, NoRoomError, OutputError
+from amgsrn_core.evaluation.measures import DEFAULT_TESTS, TESTS, Measures, output_files
 from amgsrn_core.evaluation.metrics import Metrics
+from amgsrn_core.field.open_models import open_model
 from amgsrn_core.model import open_archive
 from amgsrn_core.model.replacement import guard, mark_of
 from amgsrn_core.system.json_fields import number_to_json
@@ -49,13 +49,17 @@ def run(arguments: argparse.Namespace) -> int:
         folder = _folder(arguments)
         _refuse_files(folder, tests, volume, arguments)
 
-    # PyTorch, after all that can fail at once.
-    from amgsrn_core.field.open_models import open_model
-
     model = open_model(archive, arguments.device, backend=arguments.backend, verify=True).at(step)
     with display("testing") as shown:
+        remaining = Remaining()
         measures = Measures(
-            model, volume, tests, folder, shown, mark_of("test", arguments.model), arguments.force
+            model,
+            volume,
+            tests,
+            folder,
+            report=lambda done: shown.update(done, remaining.text(done)),
+            made_by=mark_of("test", arguments.model),
+            force=arguments.force,
         )
         metrics = measures.compare(arguments.anyway)
         extra, failure = _extra(measures)

@@ -24,6 +24,7 @@ from amgsrn_core.config import (
 )
 from amgsrn_core.errors import TrainingError
 from amgsrn_core.model import read_index
+from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import ensure_writable
 from amgsrn_core.system.run_folder import usable_parts
 from amgsrn_core.volume import open_series, open_volume
@@ -40,6 +41,7 @@ _NAMED_BRICKS = 5
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, then say what came of it."""
+    expect("torch", "Training")
     network = configuration(NetworkConfig, arguments)
     training = configuration(TrainingConfig, arguments)
     storage = configuration(StorageConfig, arguments)
@@ -63,12 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
         outcome = fit(
             volumes if several else volumes[0],
             output,
-            network,
-            training,
-            storage,
-            bricks,
-            dispatch,
-            series,
+            network=network,
+            training=training,
+            storage=storage,
+            bricks=bricks,
+            dispatch=dispatch,
+            series=series,
             start=arguments.start,
             restart=arguments.restart,
             force=arguments.force,

@@ -20,6 +20,7 @@ from amgsrn_core.original.decoder import (
     list_from_matrices,
     table_names,
 )
+from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import reason
 
 _MODELS = {"adaptive": "APMGSRN", "dense": "fVSRN", "hash": "NGP"}
@@ -49,6 +50,7 @@ def export_model(
     OutputError
         The folder is there already or cannot be written.
     """
+    expect("torch", "Writing a checkpoint")
     target = Path(folder)
     if target.exists():
         raise OutputError(f"Cannot write {folder}: it is there already; name another folder.")

@@ -16,6 +16,7 @@ from amgsrn_core.config import (
 from amgsrn_core.runs.claim import refuse_output
 from amgsrn_core.runs.outcome import TrainingOutcome
 from amgsrn_core.runs.plan import plan
+from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import ensure_writable
 from amgsrn_core.training.progress import Observer, unobserved
 from amgsrn_core.training.warm_start import WarmStart
@@ -76,7 +77,8 @@ def train(
     Raises
     ------
     ConfigurationError
-        Options contradict each other, or a network that cannot be is to be compressed.
+        PyTorch is not installed, options contradict each other, or a network that cannot be is to
+        be compressed.
     VolumeError
         The data cannot be trained on (constant, nothing valid, infinite values).
     ResumeError
@@ -92,6 +94,7 @@ def train(
     >>> from amgsrn_core import open_volume, train
     >>> train(open_volume("ocean.nc", "temperature"), "ocean.amgsrn")  # doctest: +SKIP
     """
+    expect("torch", "Training")
     output = Path(output)
     ensure_writable(output)
     refuse_output(output, volume.source, start, force)

@@ -32,6 +32,7 @@ from amgsrn_core.runs.parts import PartsFolder, finish, saving
 from amgsrn_core.runs.plan import Plan, plan
 from amgsrn_core.runs.space import Room, checkpoint_bytes, model_bytes
 from amgsrn_core.runs.stop_file import stop_file
+from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import ensure_writable, failure
 from amgsrn_core.system.run_folder import workspace
 from amgsrn_core.training.history import COLUMNS
@@ -104,6 +105,7 @@ def train_series(
     >>> steps = [open_volume("ocean.nc", "temperature", time=i) for i in range(6)]  # doctest: +SKIP
     >>> train_series(steps, "ocean.amgsrn")  # doctest: +SKIP
     """
+    expect("torch", "Training")
     dispatch, series = dispatch or DispatchConfig(), series or SeriesConfig()
     if series.series_differences and not (storage and storage.compress):
         raise ConfigurationError(

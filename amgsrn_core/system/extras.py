@@ -42,13 +42,15 @@ def require(module: str, purpose: str) -> ModuleType:
     except ImportError as error:
         package = module.partition(".")[0]
         absent = isinstance(error, ModuleNotFoundError) and error.name == package
-        raise _missing(package, purpose, "" if absent else f" ({error})") from error
+        raise ConfigurationError(
+            sentence(package, purpose, "" if absent else str(error))
+        ) from error
 
 
 def expect(package: str, purpose: str) -> None:
     """Raise what :func:`require` raises where a package is not there; imports nothing."""
     if importlib.util.find_spec(package) is None:
-        raise _missing(package, purpose)
+        raise ConfigurationError(sentence(package, purpose))
 
 
 def remedy(package: str) -> str:
@@ -58,7 +60,8 @@ def remedy(package: str) -> str:
     return _ELSEWHERE.get(package, f"install {wanted} (in a checkout: scripts/setup)")
 
 
-def _missing(package: str, purpose: str, why: str = "") -> ConfigurationError:
-    state = f"cannot be imported here{why}" if why else "is not installed here"
+def sentence(package: str, purpose: str, why: str = "") -> str:
+    """Return what :func:`require` says: that it is not installed, or why it cannot be imported."""
+    state = f"cannot be imported here ({why})" if why else "is not installed here"
     name = _NAMES.get(package, package)
-    return ConfigurationError(f"{purpose} needs {name}, which {state}; {remedy(package)}.")
+    return f"{purpose} needs {name}, which {state}; {remedy(package)}."

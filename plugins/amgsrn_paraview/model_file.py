@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vtkmodules.vtkCommonDataModel import vtkDataObject
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
-from amgsrn_core.errors import ArchiveNotFoundError, ConfigurationError
+from amgsrn_core.errors import ArchiveNotFoundError
+from amgsrn_core.field.neural_volume import NeuralVolume
+from amgsrn_core.field.open_models import open_model
 from amgsrn_core.model import FileVersion, file_version, open_archive
 from amgsrn_core.original import OPTIONS_FILE, imported
+from amgsrn_core.system.devices import give_back_memory
 from amgsrn_core.volume import GridGeometry
 from amgsrn_paraview import datasets, ranks
 from amgsrn_paraview.datasets import VTKExtent
-
-if TYPE_CHECKING:
-    from amgsrn_core.field.neural_volume import NeuralVolume
 
 
 class ModelFile:
@@ -49,23 +49,14 @@ class ModelFile:
         self._source = source
 
     def network(self) -> NeuralVolume:
-        """Return the model itself, shared by all who have it; the first call imports PyTorch."""
+        """Return the model itself, shared by all who have it."""
         if self._network is None:
-            try:
-                from amgsrn_core.field.open_models import open_model
-            except ImportError as error:
-                raise ConfigurationError(
-                    f"PyTorch cannot be imported in ParaView's Python ({error}); start ParaView "
-                    "through `amgsrn`, or put the environment's site-packages on PYTHONPATH."
-                ) from error
             ranks.share_cores()
             self._network = open_model(self._archive, verify=True)
         return self._network
 
     def _forget_network(self) -> None:
         if self._network is not None:
-            from amgsrn_core.system.devices import give_back_memory
-
             self._network = None
             give_back_memory()
 

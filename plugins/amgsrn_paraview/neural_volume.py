@@ -7,7 +7,6 @@ as its picture needs refinement, and :func:`release` when the mapper is gone.
 from __future__ import annotations
 
 import math
-import sys
 import time
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from amgsrn_core.errors import AmgsrnError, ArchiveNotFoundError, ConfigurationError
+from amgsrn_core.system.devices import give_back_memory
 from amgsrn_paraview.explanation import explain
 
 if TYPE_CHECKING:
@@ -115,9 +115,7 @@ def render(
 
 def release(token: int) -> None:
     """Forget everything about a caller, and give back the memory that it took on a GPU."""
-    if _painters.pop(token, None) is not None and "torch" in sys.modules:
-        from amgsrn_core.system.devices import give_back_memory
-
+    if _painters.pop(token, None) is not None:
         give_back_memory()
 
 

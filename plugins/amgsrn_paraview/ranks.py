@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import time
 from typing import Any
 
@@ -13,12 +14,15 @@ from vtkmodules.vtkCommonCore import VTK_ID_TYPE, VTK_UNSIGNED_CHAR, vtkDataArra
 from vtkmodules.vtkParallelCore import vtkMultiProcessController
 
 from amgsrn_core.system import local_rank as launcher
+from amgsrn_core.system.cores import available_cores
 
 # The first rank speaks about once a second; the others sleep in between, because waiting in MPI
 # keeps a core busy that the training needs.
 SLEEP_SECONDS = 0.8
 
 Message = dict[str, Any]
+
+_share = ""  # what share_cores has set OMP_NUM_THREADS to
 
 
 def rank() -> int:
@@ -34,18 +38,20 @@ def ranks() -> int:
 
 
 def share_cores() -> None:
-    """Let PyTorch, and with it the kernels, use this rank's share of the computer's cores.
+    """Let the kernels, and PyTorch, use this rank's share of the computer's cores.
 
-    Otherwise every rank would start a thread on every core. OMP_NUM_THREADS goes before.
+    Otherwise every rank would start a thread on every core. OMP_NUM_THREADS goes before; where it
+    is not set, the kernels learn of their share by it. PyTorch has to be loaded to be told.
     """
-    if ranks() == 1 or "OMP_NUM_THREADS" in os.environ:
+    global _share
+    if ranks() == 1 or os.environ.get("OMP_NUM_THREADS", _share) != _share:
         return
-    import torch
-
     here = launcher.local_size() or ranks()
     # A rank that is bound to some cores may not use more than these.
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(max(1, min(allowed or 1, (os.cpu_count() or 1) // here)))
+    count = max(1, min(available_cores(), (os.cpu_count() or 1) // here))
+    os.environ["OMP_NUM_THREADS"] = _share = str(count)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(count)
 
 
 def local_rank() -> int:

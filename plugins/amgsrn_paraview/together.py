@@ -34,6 +34,7 @@ from amgsrn_core.runs.claim import refuse_output
 from amgsrn_core.runs.outcome import TrainingOutcome
 from amgsrn_core.runs.plan import Plan, plan_for, sized
 from amgsrn_core.runs.sizing import measure_brick
+from amgsrn_core.system.extras import require
 from amgsrn_core.system.output import ensure_writable
 from amgsrn_core.training.progress import Command, Progress
 from amgsrn_core.volume import Volume
@@ -105,6 +106,7 @@ class SharedTraining:
         AmgsrnError
             On every rank alike, if the volume is unfit; else on the first rank.
         """
+        require("torch", "Training")
         self.status = JobStatus(pid=os.getpid())
         volume: Volume | None = None
         self.notes = []

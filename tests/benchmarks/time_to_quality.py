@@ -14,8 +14,8 @@ import argparse
 
 from ablation import ORIGINAL, Options, measure
 
-from amgsrn_core.cli.bench import keep_freed_memory
-from amgsrn_core.cli.doctor import machine
+from amgsrn_core.cli.bench.setting import keep_freed_memory
+from amgsrn_core.cli.doctor.machine import machine
 
 _FIRST_ITERATIONS, _GROWTH = 40, 1.25
 

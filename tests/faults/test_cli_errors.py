@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +60,7 @@ def training(monkeypatch):
     """Put something else in the place of training."""
 
     def replace(train):
-        module = types.ModuleType("amgsrn_core.runs")
-        module.train = train
-        monkeypatch.setitem(sys.modules, "amgsrn_core.runs", module)
+        monkeypatch.setattr("amgsrn_core.runs.train", train)
 
     def unreachable(*arguments, **options):
         raise AssertionError("training began")
@@ -202,7 +199,7 @@ def test_test_refuses_contradictions(capsys, tmp_path, model, volume):
         (RuntimeError("CUDA out of memory. Tried to allocate 20 GiB"), "smaller --batch"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory"),
         (OSError(28, "No space left on device", "m.amgsrn"), "m.amgsrn: the disk is full"),
-        (ModuleNotFoundError("No module named 'torch'", name="torch"), "doctor"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), "install amgsrn[train]"),
         (TrainingError("The loss\nis not a number."), "The loss is not a number."),
         (ZeroDivisionError("division\nby zero"), "Unexpected ZeroDivisionError: division by zero"),
         (KeyError("x"), "--debug"),

@@ -42,11 +42,10 @@ pv.ResetCamera(view)
 pv.SaveScreenshot(str(folder / "ranks.png"), view)
 
 if not port:  # the script runs on the first rank itself
-    import torch
-
     from amgsrn_core.kernels import load
+    from amgsrn_core.kernels.threads import thread_count
 
-    results["threads"] = torch.get_num_threads()
+    results["threads"] = thread_count()
     results["kernels"] = load() is not None
 
 bad = names.AMGSRNReconstructionSource(FileName=str(folder / "missing.amgsrn"))

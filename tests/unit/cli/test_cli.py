@@ -408,8 +408,8 @@ def test_paraviews_programs_get_their_arguments_untouched(monkeypatch):
 
 def test_the_doctor_is_asked(monkeypatch):
     calls = []
-    asked = "amgsrn_core.cli.doctor.doctor"
-    monkeypatch.setattr(asked, lambda json=None, build=False: calls.append((json, build)) or 1)
+    asked = "amgsrn_core.cli.doctor.command.run"
+    monkeypatch.setattr(asked, lambda given: calls.append((given.json, given.build)) or 1)
     assert main(["doctor"]) == 1
     assert main(["doctor", "--json"]) == 1
     assert main(["doctor", "--build"]) == 1

@@ -9,7 +9,7 @@ import torch
 from support.kernel_cases import needs_kernels, threads
 
 from amgsrn_core.cli import main
-from amgsrn_core.cli.bench import multiplications
+from amgsrn_core.cli.bench.networks import multiplications
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.kernels import load
 from amgsrn_core.networks import initial_network

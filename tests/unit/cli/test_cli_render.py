@@ -11,7 +11,7 @@ from support.sample_models import small_brick, small_index
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.cli import main
-from amgsrn_core.cli.bench_render import measure_render
+from amgsrn_core.cli.bench.render import measure_render
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.model import SourceRecord, write_archive
 from amgsrn_core.rendering import Camera, RenderSettings, TransferFunction, render
@@ -203,7 +203,7 @@ def test_bench_compares_the_backends(tmp_path, model, capsys, monkeypatch):
     assert {row["backend"] for row in rows} >= {"torch", "blocks"}
     assert all(row["difference"] < 1e-5 for row in rows)
     assert all(row["seconds_per_frame"] > 0 for row in rows)
-    from amgsrn_core.cli import bench_render
+    from amgsrn_core.cli.bench import render as bench_render
 
     monkeypatch.setattr(bench_render, "_SIDE", 16)
     monkeypatch.setattr(measure_render, "__defaults__", (16,))

@@ -12,7 +12,7 @@ import torch
 from support.rendering_cases import camera_at, models, transfer_for
 
 from amgsrn_core import NeuralVolume, volume_from_array
-from amgsrn_core.cli import gpu_rendering
+from amgsrn_core.cli.doctor import rendering as doctor_rendering
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.errors import TrainingError
 from amgsrn_core.networks import encode, feature_density, initial_network
@@ -158,7 +158,7 @@ def test_marchers_agree_with_the_cpu(tmp_path: Path, backend: str, shade: bool) 
 
 
 def test_pictures_do_not_depend_on_the_unit_of_length() -> None:
-    for picture in gpu_rendering.pictures(["cuda"]):
+    for picture in doctor_rendering.pictures(["cuda"]):
         assert picture.is_right, picture
 
 

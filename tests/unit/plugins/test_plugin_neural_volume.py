@@ -9,13 +9,12 @@ import torch
 from amgsrn_paraview import neural_volume
 
 from amgsrn_core.errors import AmgsrnError
-from amgsrn_core.system import devices
 
 
 @pytest.fixture
 def given_back(monkeypatch):
     calls = []
-    monkeypatch.setattr(devices, "give_back_memory", lambda: calls.append(arrays()))
+    monkeypatch.setattr(neural_volume, "give_back_memory", lambda: calls.append(arrays()))
     return calls
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from amgsrn_core.cli.bench import chosen_threads, keep_freed_memory
-from amgsrn_core.cli.doctor import machine
+from amgsrn_core.cli.bench.setting import chosen_threads, keep_freed_memory
+from amgsrn_core.cli.doctor.machine import machine
 from amgsrn_core.cli.options import configuration
 from amgsrn_core.cli.report import figure, write_report
 from amgsrn_core.config import NetworkConfig, TrainingConfig, to_json
@@ -34,7 +34,7 @@ _SIDE, _SAMPLES = 512, 256
 _DATA_SIDE, _ITERATIONS = 64, 400
 
 
-def run_render(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Measure and report seconds per frame and ratios."""
     if arguments.repetitions < 1:
         raise ConfigurationError("repetitions must be at least 1.")
@@ -118,7 +118,9 @@ def _camera(model: NeuralVolume, side: int) -> Camera:
 
 def _model(arguments: argparse.Namespace, folder: Path) -> NeuralVolume:
     """Return the model that is named, or one that is quickly fitted to blobs in empty space."""
-    from amgsrn_core import NeuralVolume, train, volume_from_array
+    from amgsrn_core.field.neural_volume import NeuralVolume
+    from amgsrn_core.runs import train
+    from amgsrn_core.volume import volume_from_array
 
     if arguments.model is not None:
         return NeuralVolume.open(arguments.model, "cpu")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from amgsrn_core.cli import doctor as module
-from amgsrn_core.cli.doctor import NOTE, OK, PROBLEM, Finding, doctor, examine
+from amgsrn_core.cli import main, paraview_launcher
+from amgsrn_core.cli.doctor import command, devices, packages
+from amgsrn_core.cli.doctor.command import examine
+from amgsrn_core.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 
 
 def by_name(findings):
@@ -33,7 +35,12 @@ def fake_pvpython(tmp_path, monkeypatch):
 
 def facts(**changed):
     version = "{}.{}".format(*sys.version_info[:2])
-    seen = {"python": version, "numpy": "1", "torch": "2", "amgsrn_core": "", "amgsrn_paraview": ""}
+    seen = {
+        "python": version,
+        "numpy": "1",
+        "amgsrn_core.field.neural_volume": "",
+        "amgsrn_paraview": "",
+    }
     return {**seen, "neural_volume": True, **changed}
 
 
@@ -51,7 +58,7 @@ def test_another_python_inside_paraview_is_a_problem_with_a_remedy(fake_pvpython
 
 
 def test_a_suite_that_paraview_cannot_import_is_a_problem(fake_pvpython):
-    fake_pvpython(**facts(amgsrn_core=None, amgsrn_core_error="ImportError: no such thing"))
+    fake_pvpython(**facts(amgsrn_paraview=None, amgsrn_paraview_error="ImportError: no such thing"))
     finding = by_name(examine())["paraview's python"]
     assert finding.state == PROBLEM
     assert "no such thing" in finding.detail
@@ -69,7 +76,7 @@ def test_neural_volume_is_there_or_else_how_to_get_it(
     fake_pvpython, monkeypatch, built, registered, state, words
 ):
     path = Path(built) if built else None
-    monkeypatch.setattr(module.paraview_launcher, "neural_volume", lambda: path)
+    monkeypatch.setattr(paraview_launcher, "neural_volume", lambda: path)
     fake_pvpython(**facts(neural_volume=registered))
     finding = by_name(examine())["neural volume"]
     assert finding.state == state
@@ -84,28 +91,39 @@ def test_no_paraview_is_only_a_note(tmp_path, monkeypatch):
 
 
 def test_a_numpy_too_new_for_paraview_is_a_problem(monkeypatch):
-    monkeypatch.setattr(module, "_version", lambda package: "2.4.1")
-    assert module._numpy().state == PROBLEM
-    monkeypatch.setattr(module, "_version", lambda package: "2.3.9")
-    assert module._numpy().state == OK
+    monkeypatch.setattr(packages, "version_of", lambda package: "2.4.1")
+    assert packages._numpy().state == PROBLEM
+    monkeypatch.setattr(packages, "version_of", lambda package: "2.3.9")
+    assert packages._numpy().state == OK
 
 
 @pytest.mark.parametrize(("state", "status"), [(OK, 0), (NOTE, 0), (PROBLEM, 1)])
 def test_only_problems_fail(monkeypatch, capsys, state, status):
-    monkeypatch.setattr(module, "examine", lambda: [Finding("thing", state, "seen", "Repair it.")])
-    assert doctor() == status
+    monkeypatch.setattr(command, "examine", lambda: [Finding("thing", state, "seen", "Repair it.")])
+    assert main(["doctor"]) == status
     assert "Repair it." in capsys.readouterr().out
 
 
 def test_the_report_is_json_with_stable_keys(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(module, "examine", lambda: [Finding("thing", OK, "seen")])
-    assert doctor(json="-") == 0
+    monkeypatch.setattr(command, "examine", lambda: [Finding("thing", OK, "seen")])
+    assert main(["doctor", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["healthy"] is True
     assert report["findings"] == [{"name": "thing", "state": "ok", "detail": "seen", "remedy": ""}]
     assert {"processor", "cores", "system", "python", "torch", "paraview"} <= set(report["machine"])
-    doctor(json=str(tmp_path / "report.json"))
+    main(["doctor", "--json", str(tmp_path / "report.json")])
     written = json.loads((tmp_path / "report.json").read_text())
     for picture in report.pop("pictures") + written.pop("pictures"):
         assert {"marcher", "device", "spacing", "difference", "seconds", "is_right"} <= set(picture)
     assert written == report
+
+
+def test_without_pytorch_it_notes_what_cannot_be_done(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    found = by_name(devices.check_torch())
+    assert found["torch"].state == NOTE
+    assert "neither trained nor compressed" in found["torch"].detail
+    assert "amgsrn[train]" in found["torch"].remedy
+    assert found["backend"].detail.startswith("native on the CPU")
+    monkeypatch.setattr("amgsrn_core.kernels.load", lambda: None)
+    assert by_name(devices.check_torch())["backend"].state == PROBLEM

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from amgsrn_core.cli.doctor import NOTE, OK, Finding
+from amgsrn_core.cli.doctor.findings import NOTE, OK, Finding
 from amgsrn_core.cli.report import figure, size
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import AmgsrnError, first_sentence

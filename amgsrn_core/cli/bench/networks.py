@@ -1,4 +1,4 @@
-"""``amgsrn bench``: how fast each backend evaluates and trains a network on this machine's CPU.
+"""``amgsrn bench inference`` and ``training``: how fast each backend computes on this CPU.
 
 Backends take turns on the same points in one process, so that other load meets all of them alike.
 The C library is told to keep freed memory before the first measurement: otherwise much of PyTorch's
@@ -12,23 +12,21 @@ smallest decoder, whose own multiplications are taken off at the peak.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import dataclasses
 import itertools
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from amgsrn_core.cli.doctor import machine
-from amgsrn_core.cli.options import configuration, whole_numbers
-from amgsrn_core.cli.report import figure, prepare_report, write_report
+from amgsrn_core.cli.bench.setting import chosen_threads, keep_freed_memory
+from amgsrn_core.cli.doctor.machine import machine
+from amgsrn_core.cli.options import configuration
+from amgsrn_core.cli.report import figure, write_report
 from amgsrn_core.config import NetworkConfig, TrainingConfig, to_json
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.kernels import load
-from amgsrn_core.system.cores import available_cores
 
 _INFERENCE_POINTS, _TRAINING_POINTS = 1 << 20, 100_000
 _DATA_SIDE = 128  # voxels along each axis of the volume that is trained on
@@ -43,11 +41,6 @@ _Rows = list[dict[str, Any]]
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure what is asked for, and report medians and ratios."""
-    prepare_report(arguments.json)
-    if arguments.what == "render":
-        from amgsrn_core.cli.bench_render import run_render
-
-        return run_render(arguments)
     size = configuration(NetworkConfig, arguments)
     default = _INFERENCE_POINTS if arguments.what == "inference" else _TRAINING_POINTS
     points = default if arguments.points is None else arguments.points
@@ -229,17 +222,6 @@ def multiplications(size: NetworkConfig) -> int:
     return size.width * (inputs + (size.layers - 1) * size.width + 1)
 
 
-def keep_freed_memory() -> None:
-    """Tell glibc not to return freed memory to the system; nothing happens elsewhere."""
-    if not sys.platform.startswith("linux"):
-        return
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(mmap_threshold, 2**30)
-
-
 def _network(size: NetworkConfig) -> Any:
     """Return a network whose features are all in use, as after training."""
     import torch
@@ -350,16 +332,3 @@ def _millions(value: float) -> str:
 
 def _of_threads(number: int) -> str:
     return f"{number} thread{'' if number == 1 else 's'}"
-
-
-def chosen_threads(text: str | None) -> tuple[int, ...]:
-    """Return the numbers of threads to measure with (default: 1 and all cores)."""
-    if text is None:
-        return tuple(sorted({1, available_cores()}))
-    try:
-        numbers: tuple[int, ...] = whole_numbers(text.count(",") + 1)(text)
-    except argparse.ArgumentTypeError as error:
-        raise ConfigurationError(f"threads: {error}.") from error
-    if min(numbers) < 1:
-        raise ConfigurationError("threads must be at least 1.")
-    return numbers

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from amgsrn_core.cli.doctor import NOTE, OK, Finding
+from amgsrn_core.cli.doctor.findings import NOTE, OK, Finding
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.networks import SceneNetwork, initial_network
 from amgsrn_core.networks.fused import FusedDecoder

@@ -9,9 +9,9 @@ import torch
 from support import tcnn_on_cpu
 from support.graphs_on_cpu import RecordedGraphs
 
-from amgsrn_core.cli import gpu_training
-from amgsrn_core.cli.doctor import NOTE, OK
-from amgsrn_core.cli.gpu_training import check_graph, check_tcnn
+from amgsrn_core.cli.doctor import training as gpu_training
+from amgsrn_core.cli.doctor.findings import NOTE, OK
+from amgsrn_core.cli.doctor.training import check_graph, check_tcnn
 from amgsrn_core.config import TrainingConfig
 
 CPU = torch.device("cpu")

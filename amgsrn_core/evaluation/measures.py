@@ -5,20 +5,31 @@ from __future__ import annotations
 import contextlib
 import csv
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from amgsrn_core.cli.progress import Display, Remaining
 from amgsrn_core.evaluation.metrics import Metrics, compare
+from amgsrn_core.kernels.threads import thread_count
 from amgsrn_core.system.output import replacing
 from amgsrn_core.volume import Block, Extent, Volume, VolumeWriter
 from amgsrn_core.volume.replacement import TABLE, VOLUME, Kind
 
 if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume
+
+TESTS = (
+    "psnr",
+    "ssim",
+    "error",
+    "histogram",
+    "throughput",
+    "feature-density",
+    "feature-locations",
+)
+DEFAULT_TESTS = ("psnr", "ssim")
 
 _BINS = 256
 _SPEED_POINTS = 1 << 18
@@ -33,11 +44,11 @@ class Measures:
     model : NeuralVolume
     reference : Volume
     tests : sequence of str
-        Names of tests, see :data:`amgsrn_core.cli.parser.TESTS`.
+        Names of tests, see :data:`TESTS`.
     folder : Path, optional
         Where tests put their files; needed by those that write any.
-    shown : Display
-        Shows how far it is.
+    report : callable
+        Is told how far it is, from 0 to 1.
     made_by : str
         Mark of the volumes that are written.
     force : bool, default: False
@@ -50,7 +61,7 @@ class Measures:
         reference: Volume,
         tests: Sequence[str],
         folder: Path | None,
-        shown: Display,
+        report: Callable[[float], None],
         made_by: str = "test",
         force: bool = False,
     ) -> None:
@@ -58,7 +69,7 @@ class Measures:
         self._made_by, self._force = made_by, force
         self._tests = tests
         self._folder = folder or Path()
-        self._display = shown
+        self._report = report
         self._histogram: _Histogram | None = None
         self._files: list[str] = []
 
@@ -70,7 +81,6 @@ class Measures:
         model, reference = self._model, self._reference
         same_grid = model.geometry.dims == reference.dims
         done = 0
-        remaining = Remaining()
         with contextlib.ExitStack() as stack:
             writer = None
             if "error" in self._tests:
@@ -88,8 +98,7 @@ class Measures:
                 if self._histogram is not None:
                     self._histogram.add(data, decoded, valid)
                 done += data[0].size
-                share = done / reference.geometry.n_points
-                self._display.update(share, remaining.text(share))
+                self._report(done / reference.geometry.n_points)
 
             return compare(
                 reference,
@@ -178,8 +187,6 @@ def volume_suffix(reference: Volume) -> str:
 
 def measure_throughput(model: NeuralVolume, seconds: float = _SPEED_SECONDS) -> dict[str, Any]:
     """Return how many random points inside the volume are evaluated in a second."""
-    import torch
-
     random = np.random.default_rng(0)
     last = np.array(model.geometry.dims[::-1]) - 1.0
     points = model.geometry.index_to_world(random.random((_SPEED_POINTS, 3)) * last)
@@ -195,7 +202,7 @@ def measure_throughput(model: NeuralVolume, seconds: float = _SPEED_SECONDS) -> 
         "seconds": elapsed,
         "device": str(model.device),
         "backend": model.backend,
-        "threads": torch.get_num_threads(),
+        "threads": thread_count(),
     }
 
 

@@ -1,0 +1,145 @@
+"""Parsers that know which options name files, and the options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any, NoReturn
+
+from amgsrn_core.cli.failures import UsageError
+from amgsrn_core.cli.options import time_step
+from amgsrn_core.config import BACKENDS
+from amgsrn_core.rendering.marcher import BACKENDS as MARCHERS
+from amgsrn_core.volume.replacement import JSON, Kind
+
+_BACKEND_WORDS: dict[tuple[str, ...], str] = {
+    BACKENDS: "the CPU kernels (native), PyTorch (torch), PyTorch with tiny-cuda-nn's decoder "
+    "(tcnn)",
+    MARCHERS: "the CPU kernels (native), PyTorch that skips empty space (blocks), the same with "
+    "nerfacc on CUDA (nerfacc), PyTorch at every sample (torch)",
+}
+
+
+@dataclasses.dataclass
+class Paths:
+    """Which options of a command name files: what they hold are names of arguments.
+
+    Attributes
+    ----------
+    reads : list of str
+        What must not be replaced.
+    writes : dict of str to Kind
+        What is written.
+    """
+
+    reads: list[str] = dataclasses.field(default_factory=list)
+    writes: dict[str, Kind] = dataclasses.field(default_factory=dict)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong command line as an error like any other, in one sentence."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.paths = Paths()
+        self.set_defaults(paths=self.paths)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong with the command line."""
+        if message.endswith("expected one argument"):
+            message += " (one that begins with a dash as --OPTION=-VALUE)"
+        raise UsageError(f"{message}; see `{self.prog} --help`.")
+
+
+def command(
+    commands: argparse._SubParsersAction[Parser], name: str, words: str, add_help: bool = True
+) -> Parser:
+    """Add a command, and return its parser."""
+    parser = commands.add_parser(
+        name, help=words, description=f"{words[0].upper()}{words[1:]}.", add_help=add_help
+    )
+    add_debug(parser, default=argparse.SUPPRESS)
+    return parser
+
+
+def add_debug(parser: argparse.ArgumentParser, default: object) -> None:
+    """Add what shows tracebacks."""
+    parser.add_argument(
+        "--debug", action="store_true", default=default, help="show tracebacks and log messages"
+    )
+
+
+def add_output(parser: Parser, metavar: str, words: str, kind: Kind) -> None:
+    """Add the file that a command writes."""
+    parser.add_argument("-o", "--output", metavar=metavar, required=True, help=words)
+    parser.paths.writes["output"] = kind
+
+
+def add_force(parser: Parser) -> None:
+    """Add what replaces files that others made."""
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace a model or a volume that this command did not make; what it reads, and the "
+        "data of a model, are never replaced",
+    )
+
+
+def add_selection(
+    parser: argparse.ArgumentParser, default: str = "", time: str | None = None
+) -> None:
+    """Add which variables and which time step of a file."""
+    add_variable(parser, default)
+    add_time(parser, default if time is None else time)
+
+
+def add_variable(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add which variables of a file."""
+    parser.add_argument(
+        "--variable",
+        metavar="NAME",
+        action="append",
+        help="variable to use; several (repeat it, or A,B,C) become the components of one field; "
+        "a name may have commas itself"
+        f"{default or '; may be left out where the file holds only one'}",
+    )
+
+
+def add_time(parser: argparse.ArgumentParser, words: str) -> None:
+    """Add which time step of a file."""
+    parser.add_argument(
+        "--time",
+        metavar="STEP",
+        type=time_step,
+        help=f"time step: index, value with a decimal point, or ISO date{words}",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser, backends: tuple[str, ...] = BACKENDS) -> None:
+    """Add where to compute, and what computes."""
+    parser.add_argument(
+        "--device",
+        "--devices",
+        metavar="NAME",
+        default="auto",
+        help="auto, cpu, cuda, cuda:N or mps (default: auto)",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=backends,
+        default="auto",
+        help=f"what computes: {_BACKEND_WORDS[backends]}, or the fastest that works "
+        "(default: auto)",
+    )
+
+
+def add_json(parser: Parser) -> None:
+    """Add the report for programs."""
+    parser.paths.writes["json"] = JSON
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        nargs="?",
+        const="-",
+        help="write the results as JSON to FILE, or to standard output instead of the text (-)",
+    )

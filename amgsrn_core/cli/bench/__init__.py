@@ -1,0 +1,1 @@
+"""``amgsrn bench``: how fast this machine computes."""

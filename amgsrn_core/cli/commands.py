@@ -1,0 +1,362 @@
+"""What each command is called and takes."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+from amgsrn_core.cli.arguments import (
+    Parser,
+    add_device,
+    add_json,
+    add_output,
+    add_selection,
+    add_time,
+    add_variable,
+    command,
+)
+from amgsrn_core.cli.options import add_option, add_options, any_numbers, numbers, whole_numbers
+from amgsrn_core.config import (
+    BrickConfig,
+    DataConfig,
+    DispatchConfig,
+    ImportConfig,
+    NetworkConfig,
+    SeriesConfig,
+    StorageConfig,
+    TrainingConfig,
+)
+from amgsrn_core.evaluation.measures import DEFAULT_TESTS, TESTS
+from amgsrn_core.rendering.marcher import BACKENDS as MARCHERS
+from amgsrn_core.rendering.settings import RenderSettings
+from amgsrn_core.volume.replacement import EVENTS, FOLDER, MODEL, PICTURE, TABLE, VOLUME
+
+
+def add_commands(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Add every command that is not a program of ParaView's."""
+    _add_train(commands)
+    _add_test(commands)
+    _add_reconstruct(commands)
+    _add_render(commands)
+    _add_info(commands)
+    _add_compress(commands)
+    _add_import(commands)
+    _add_export(commands)
+    _add_jobs(commands)
+    _add_bench(commands)
+    _add_doctor(commands)
+
+
+def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(commands, "train", "fit a model to a volume")
+    parser.add_argument("volume", metavar="VOLUME", help="NetCDF, .vti or .vtr file")
+    add_output(parser, "MODEL.amgsrn", "the model to write", MODEL)
+    parser.paths.reads += ["volume", "start", "scheduler"]
+    parser.paths.writes.update(log=EVENTS, tensorboard=FOLDER)
+    add_selection(
+        parser,
+        time="; for a series all, FIRST:END (indices as in Python), or steps with commas",
+    )
+    parser.add_argument(
+        "--start",
+        metavar="MODEL",
+        help="start from the networks of this model, of the same size, instead of random ones",
+    )
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue an unfinished run with the same output and options (this is the default)",
+    )
+    ways.add_argument(
+        "--restart", action="store_true", help="discard an unfinished run and begin anew"
+    )
+    parser.add_argument(
+        "--parts",
+        metavar="DIR",
+        help="folder of the unfinished work (default: MODEL.amgsrn.parts); finishes a run at "
+        "another output, where its disk is full",
+    )
+    parser.paths.reads.append("parts")
+    for kind in (
+        DataConfig,
+        NetworkConfig,
+        TrainingConfig,
+        SeriesConfig,
+        StorageConfig,
+        BrickConfig,
+        DispatchConfig,
+    ):
+        add_options(parser, kind)
+
+
+def _add_test(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(commands, "test", "measure a model against the volume that it stands for")
+    parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
+    parser.add_argument(
+        "--against", metavar="VOLUME", required=True, help="NetCDF, .vti or .vtr file"
+    )
+    add_selection(
+        parser,
+        "; default: what the model was trained on",
+        "; default: the model's, of a series its first",
+    )
+    parser.add_argument(
+        "--anyway",
+        action="store_true",
+        help="also measure where less than half of the volume's voxels have a value in the model, "
+        "so that it hardly is the model of this volume",
+    )
+    parser.add_argument(
+        "--tests",
+        metavar="NAME,...",
+        action="append",
+        help=f"any of {', '.join(TESTS)} (default: {','.join(DEFAULT_TESTS)})",
+    )
+    parser.add_argument(
+        "--output-dir",
+        metavar="DIR",
+        help="folder for the volumes and tables that tests write (default: MODEL-test)",
+    )
+    parser.paths.reads += ["model", "against"]
+    parser.paths.writes["output_dir"] = FOLDER
+    add_device(parser)
+    add_json(parser)
+
+
+def _add_reconstruct(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(commands, "reconstruct", "decode a model onto a grid")
+    parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
+    add_output(parser, "OUT", "the volume to write: .nc, .vti or .vtr", VOLUME)
+    parser.paths.reads.append("model")
+    parser.add_argument(
+        "--shape",
+        metavar="Z,Y,X",
+        type=whole_numbers(3),
+        help="samples along each axis (default: those of the data)",
+    )
+    parser.add_argument(
+        "--region",
+        metavar="x0,x1,y0,y1,z0,z1",
+        type=numbers(6),
+        help="box in world coordinates (default: the whole volume)",
+    )
+    add_time(parser, " of a series (default: its first), or all for a .nc file of every step")
+    add_device(parser)
+
+
+def _add_render(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(commands, "render", "make a picture of a model or of data")
+    parser.add_argument("model", metavar="MODEL|VOLUME", help="model (.amgsrn), or a volume's file")
+    add_output(parser, "OUT.png", "the picture to write", PICTURE)
+    parser.paths.reads += ["model", "colormap"]
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="show the data instead of the model: those that it was trained on, if their file is "
+        "beside it",
+    )
+    add_selection(parser, "; only for data", "; of data, or of a series (default: its first)")
+    parser.add_argument(
+        "--hw",
+        metavar="H,W",
+        type=whole_numbers(2),
+        default=(512, 512),
+        help="height and width of the picture (default: 512,512)",
+    )
+    parser.add_argument(
+        "--spp",
+        metavar="N",
+        type=int,
+        default=256,
+        help="samples along the volume's diagonal (default: 256)",
+    )
+    _add_camera(parser)
+    parser.add_argument(
+        "--colormap",
+        metavar="JSON",
+        help="colours and opacities: a preset that ParaView exported, stretched over the values",
+    )
+    parser.add_argument(
+        "--unit-distance",
+        metavar="X",
+        type=float,
+        help="world distance over which the colour map's opacities apply (default: 1/256 of the "
+        "volume's diagonal)",
+    )
+    parser.add_argument(
+        "--isovalues", metavar="V,...", type=any_numbers, default=(), help="for --blend isosurface"
+    )
+    parser.add_argument(
+        "--component",
+        metavar="N",
+        help="component of a vector field, from 0, or magnitude (default)",
+    )
+    parser.add_argument(
+        "--frames", metavar="N", type=int, default=1, help="frames to time (default: 1)"
+    )
+    add_options(parser, RenderSettings, without=("samples_per_voxel", "unit_distance"))
+    add_device(parser, MARCHERS)
+    add_json(parser)
+
+
+def _add_camera(parser: Parser) -> None:
+    for name, default, words in (
+        ("azimuth", 0.0, "degrees round the y axis, 0 from positive z, 90 from positive x"),
+        ("polar", 90.0, "degrees from the positive y axis"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            metavar="D",
+            type=float,
+            default=default,
+            help=f"{words} (default: {default:g})",
+        )
+    parser.add_argument(
+        "--distance",
+        metavar="R",
+        type=float,
+        help="from the volume's centre to the camera, in world units (default: 1.8 times the "
+        "volume's longest edge)",
+    )
+
+
+def _add_info(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(commands, "info", "describe a model file")
+    parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
+    add_time(parser, " of a series (default: all of them together)")
+    parser.add_argument("--verify", action="store_true", help="check every brick's checksum")
+    parser.add_argument(
+        "--history", metavar="FILE.csv", help="write the training history as a table"
+    )
+    parser.paths.reads.append("model")
+    parser.paths.writes["history"] = TABLE
+    add_json(parser)
+
+
+def _add_compress(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(commands, "compress", "write a trained model many times smaller")
+    parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
+    add_output(parser, "OUT.amgsrn", "the model to write", MODEL)
+    parser.paths.reads += ["model", "against"]
+    parser.add_argument(
+        "--against",
+        metavar="VOLUME",
+        help="the data that it was trained on, to measure the loss against them instead of "
+        "estimating it, and to learn from them again",
+    )
+    add_variable(parser, "; default: what the model was trained on")
+    add_options(parser, StorageConfig, without=("dtype", "compress"))
+    add_device(parser)
+
+
+def _add_import(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(commands, "import", "make a model file of a model of the original code")
+    parser.add_argument(
+        "folder", metavar="DIR", help="folder of the model or ensemble, as in SavedModels"
+    )
+    add_output(parser, "MODEL.amgsrn", "the model to write", MODEL)
+    parser.paths.reads += ["folder", "volume"]
+    parser.add_argument(
+        "--volume",
+        metavar="VOLUME",
+        help="what it was trained on: gives names, units and where the samples lie, which the "
+        "original does not store",
+    )
+    add_selection(parser)
+    add_options(parser, ImportConfig)
+
+
+def _add_export(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(commands, "export", "write a model as the original code keeps it")
+    parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
+    parser.add_argument("folder", metavar="DIR", help="folder to make")
+    parser.paths.reads.append("model")
+    parser.paths.writes["folder"] = FOLDER
+    add_time(parser, " of a series (default: its first)")
+
+
+def _add_jobs(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(commands, "jobs", "run a job file of the original code")
+    parser.add_argument(
+        "settings", metavar="SETTINGS.json", help="list of trainings and tests, as in the original"
+    )
+    parser.add_argument(
+        "--devices",
+        metavar="NAME,...",
+        default="all",
+        help="devices that run jobs side by side: cpu, numbers of CUDA devices, or all of those "
+        "(default: all, or cpu where there are none)",
+    )
+    parser.add_argument(
+        "--data-devices",
+        choices=("same", "cpu"),
+        default="same",
+        help="where data are kept while training: on the same device, or in the computer's memory",
+    )
+    for name, folder, words in (
+        ("data", "Data", "the volumes; also beside the job file"),
+        ("models", "SavedModels", "models and logs"),
+        ("output-dir", "Output", "what tests write"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            metavar="DIR",
+            default=folder,
+            help=f"folder of {words} (default: {folder})",
+        )
+    parser.add_argument(
+        "--retries",
+        metavar="N",
+        type=int,
+        default=1,
+        help="how often a job that failed is tried again (default: 1)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan only")
+    # What the jobs write and read is looked after by the commands that they are.
+    parser.paths.reads.append("settings")
+    parser.paths.writes.update(models=FOLDER, output_dir=FOLDER)
+
+
+def _add_bench(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(commands, "bench", "measure how fast this machine computes")
+    parser.add_argument("what", choices=("inference", "training", "render"), help="what to measure")
+    parser.add_argument(
+        "--points",
+        metavar="N",
+        type=int,
+        help="points per measurement (default: 2^20 for inference, 100000 for training)",
+    )
+    parser.add_argument(
+        "--repetitions",
+        metavar="N",
+        type=int,
+        default=5,
+        help="measurements of each backend, taken in turn (default: 5)",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="for render: a model to render (default: one that is quickly fitted to blobs)",
+    )
+    parser.add_argument(
+        "--threads",
+        metavar="N,...",
+        help="numbers of threads (default: 1 and all cores)",
+    )
+    parser.paths.reads.append("model")
+    precision = {field.name: field for field in dataclasses.fields(TrainingConfig)}["precision"]
+    add_option(parser, precision)
+    add_json(parser)
+    add_options(parser, NetworkConfig)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(commands, "doctor", "look at this machine and say what is missing")
+    parser.add_argument(
+        "--build",
+        action="store_true",
+        help="build nerfacc's CUDA operators first, which pictures on a GPU use where they are "
+        "there (takes minutes, needs nvcc)",
+    )
+    add_json(parser)

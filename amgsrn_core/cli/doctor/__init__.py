@@ -1,0 +1,1 @@
+"""``amgsrn doctor``: looks at this machine."""

@@ -11,24 +11,15 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amgsrn_core.config import (
-    BrickConfig,
-    DispatchConfig,
-    NetworkConfig,
-    SeriesConfig,
-    StorageConfig,
-    TrainingConfig,
-    from_json,
-    to_json,
-)
 from amgsrn_core.errors import OutputError, ResumeError, TrainingError
 from amgsrn_core.jobs import status as files
 from amgsrn_core.jobs.live import LiveResult, read_live
 from amgsrn_core.jobs.status import JobStatus
+from amgsrn_core.runs.settings import Settings
 from amgsrn_core.system.files import replace_text
 from amgsrn_core.system.interpreter import worker_environment, worker_python
 from amgsrn_core.system.output import ensure_writable, reason
@@ -52,30 +43,20 @@ class JobDescription:
 
     output: str
     source: dict[str, Any]
-    network: NetworkConfig
-    training: TrainingConfig
-    storage: StorageConfig
+    settings: Settings
     restart: bool
     threads: int
     live_folder: str = ""
-    bricks: BrickConfig = field(default_factory=BrickConfig)
-    dispatch: DispatchConfig = field(default_factory=DispatchConfig)
-    series: SeriesConfig = field(default_factory=SeriesConfig)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
         return {
             "output": self.output,
             "source": self.source,
-            "network": to_json(self.network),
-            "training": to_json(self.training),
-            "storage": to_json(self.storage),
+            **self.settings.to_json(),
             "restart": self.restart,
             "threads": self.threads,
             "live_folder": self.live_folder,
-            "bricks": to_json(self.bricks),
-            "dispatch": to_json(self.dispatch),
-            "series": to_json(self.series),
         }
 
     @classmethod
@@ -84,15 +65,10 @@ class JobDescription:
         return cls(
             output=values["output"],
             source=values["source"],
-            network=from_json(NetworkConfig, values["network"]),
-            training=from_json(TrainingConfig, values["training"]),
-            storage=from_json(StorageConfig, values["storage"]),
+            settings=Settings.from_json(values),
             restart=values["restart"],
             threads=values["threads"],
             live_folder=values["live_folder"],
-            bricks=from_json(BrickConfig, values["bricks"]),
-            dispatch=from_json(DispatchConfig, values["dispatch"]),
-            series=from_json(SeriesConfig, values["series"]),
         )
 
 
@@ -115,12 +91,7 @@ class TrainingJob:
         cls,
         output: str | os.PathLike[str],
         source: dict[str, Any],
-        network: NetworkConfig | None = None,
-        training: TrainingConfig | None = None,
-        storage: StorageConfig | None = None,
-        bricks: BrickConfig | None = None,
-        dispatch: DispatchConfig | None = None,
-        series: SeriesConfig | None = None,
+        settings: Settings | None = None,
         *,
         restart: bool = False,
         threads: int = 0,
@@ -134,7 +105,7 @@ class TrainingJob:
             The model file to write.
         source : dict
             See :class:`JobDescription`.
-        network, training, storage, bricks, dispatch, series : configurations, optional
+        settings : Settings, optional
         restart : bool, default: False
             Discard interrupted or finished work of another configuration at `output`.
         threads : int, default: 0
@@ -153,17 +124,12 @@ class TrainingJob:
         output = Path(os.path.abspath(os.fspath(output)))
         ensure_writable(output)
         description = JobDescription(
-            str(output),
-            source,
-            network or NetworkConfig(),
-            training or TrainingConfig(),
-            storage or StorageConfig(),
-            restart,
-            threads,
-            "" if live_folder is None else os.path.abspath(os.fspath(live_folder)),
-            bricks or BrickConfig(),
-            dispatch or DispatchConfig(),
-            series or SeriesConfig(),
+            output=str(output),
+            source=source,
+            settings=settings or Settings(),
+            restart=restart,
+            threads=threads,
+            live_folder="" if live_folder is None else os.path.abspath(os.fspath(live_folder)),
         )
         parts = parts_folder(output)
         # Every run has a folder of its own: a second job on the same output must not disturb the

@@ -80,18 +80,11 @@ def _train(job: JobDescription, reporter: _Reporter) -> TrainingOutcome:
         open_source(source) for source in (job.source["steps"] if is_series else [job.source])
     ]
     reporter.prepare(volumes, job)
-    options = (
-        job.output,
-        job.network,
-        job.training,
-        job.storage,
-        job.bricks,
-        job.dispatch,
-        job.series,
-    )
+    settings = job.settings
+    options = [getattr(settings, each.name) for each in dataclasses.fields(settings)]
     if is_series:
-        return train_series(volumes, *options, restart=job.restart, observer=reporter)
-    return train(volumes[0], *options, restart=job.restart, observer=reporter)
+        return train_series(volumes, job.output, *options, restart=job.restart, observer=reporter)
+    return train(volumes[0], job.output, *options, restart=job.restart, observer=reporter)
 
 
 class _Reporter:
@@ -191,7 +184,7 @@ class _Reporter:
         job, bricks = self._job, progress.bricks
         assert job is not None
         if bricks is None:
-            live = previews.of_network(self._volumes[progress.step], progress, job.storage)
+            live = previews.of_network(self._volumes[progress.step], progress, job.settings.storage)
         else:
             assert bricks.partial is not None
             live = previews.of_partial(bricks.partial(), progress.iteration)

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.config import TrainingConfig
 from amgsrn_core.errors import NoRoomError, VolumeError
 from amgsrn_core.execution.leaving import leaving
 from amgsrn_core.execution.local import DEVICE_VARIABLE
 from amgsrn_core.model import BrickRecord, write_archive
 from amgsrn_core.runs.parts import PartsFolder
+from amgsrn_core.runs.settings import Settings
 from amgsrn_core.system.spare import keep_elsewhere
 from amgsrn_core.training.warm_start import WarmStart
 from amgsrn_core.volume.source import open_source
@@ -48,7 +49,8 @@ class BrickTask:
         Identity of the run that the workers obey.
     fingerprint : str
         Of data and configuration.
-    network, training, storage : configurations
+    settings : Settings
+        With the brick's own network.
     start : WarmStart, optional
         See :func:`amgsrn_core.training.brick.fit_brick`.
     host : str
@@ -61,9 +63,7 @@ class BrickTask:
     folder: str
     run: str
     fingerprint: str
-    network: NetworkConfig
-    training: TrainingConfig
-    storage: StorageConfig
+    settings: Settings
     start: WarmStart | None = None
     host: str = ""
 
@@ -71,6 +71,12 @@ class BrickTask:
     def parts(self) -> PartsFolder:
         """The run's folder."""
         return PartsFolder(Path(self.folder))
+
+    def trained_with(self, training: TrainingConfig) -> BrickTask:
+        """Return the task with another way to train."""
+        return dataclasses.replace(
+            self, settings=dataclasses.replace(self.settings, training=training)
+        )
 
 
 def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
@@ -103,9 +109,10 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
     from amgsrn_core.training.progress import Command
     from amgsrn_core.training.records.records import Records
 
-    device = own_device(os.environ.get(DEVICE_VARIABLE) or task.training.device)
+    settings = task.settings
+    device = own_device(os.environ.get(DEVICE_VARIABLE) or settings.training.device)
     reporter.device = str(device)
-    with memory_errors(task.training, device):
+    with memory_errors(settings.training, device):
         if volume is None:
             volume = _opened(json.dumps(task.source, sort_keys=True))
         if volume.dims != tuple(task.source["dims"]):
@@ -124,16 +131,16 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
             block,
             task.record,
             volume.dims,
-            task.network,
-            task.training,
+            settings.network,
+            settings.training,
             device,
-            storage=task.storage,
+            storage=settings.storage,
             number=task.number,
             start=task.start,
             checkpoints=CheckpointFile(parts.checkpoint(task.number), task.fingerprint),
             observer=reporter,
             records=Records(
-                task.training, model_of(parts.path), volume.geometry, task.record, task.number
+                settings.training, model_of(parts.path), volume.geometry, task.record, task.number
             ),
         )
     if not fitted.result.completed:
@@ -147,7 +154,7 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
     low = np.array(record.value_minimum or [0.0] * len(fitted.squares))
     high = np.array(record.value_maximum or [0.0] * len(fitted.squares))
     about = training_record(
-        task.training, task.fingerprint, fitted.result.seconds, fitted.result.iterations_done
+        settings.training, task.fingerprint, fitted.result.seconds, fitted.result.iterations_done
     )
     about.config.update(
         squares=fitted.squares.tolist(),
@@ -157,7 +164,7 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
     )
     if fills:
         about.config.update(fills=fills)
-    index = model_index(volume, low, high, task.network, task.storage)
+    index = model_index(volume, low, high, settings.network, settings.storage)
     index = index.replace(bricks=(record,), training=about)
     try:
         write_archive(parts.done(task.number), index, [fitted.state])

@@ -20,13 +20,13 @@ from amgsrn_core.jobs import status as files
 from amgsrn_core.jobs.live import LiveResult, read_live
 from amgsrn_core.jobs.status import JobStatus
 from amgsrn_core.runs.settings import Settings
-from amgsrn_core.system.files import replace_text
+from amgsrn_core.system.files import how_it_ended, replace_text
 from amgsrn_core.system.interpreter import worker_environment, worker_python
 from amgsrn_core.system.output import ensure_writable, reason
 from amgsrn_core.system.run_folder import parts_folder, workspace
+from amgsrn_core.training.progress import Command
 
 _RUN_PREFIX = "run-"
-_LOG_TAIL_BYTES = 2000
 _STOP_SECONDS = 30.0
 
 
@@ -204,17 +204,17 @@ class TrainingJob:
 
     def pause(self) -> None:
         """Let the worker rest after its current iteration."""
-        self._tell("pause")
+        self._tell(Command.PAUSE)
 
     def resume(self) -> None:
         """Let a paused worker go on."""
-        self._tell("run")
+        self._tell(Command.CONTINUE)
 
     def stop(self, wait: bool = True) -> None:
         """End the worker with a checkpoint; after half a minute without an answer, by force."""
         if not self.is_alive:
             return
-        self._tell("stop")
+        self._tell(Command.STOP)
         if wait:
             try:
                 self._process.wait(_STOP_SECONDS)
@@ -260,24 +260,14 @@ class TrainingJob:
         if status.state == "failed":
             raise TrainingError(status.message)
 
-    def _tell(self, control: str) -> None:
+    def _tell(self, command: Command) -> None:
         with contextlib.suppress(OSError):  # the folder goes when the model is complete
-            files.write_control(self._folder, control)
+            files.write_control(self._folder, command)
 
     def _epitaph(self) -> str:
         """Say how the worker died, with the end of its log."""
-        try:
-            log = (self._folder / files.LOG_FILE).read_bytes()[-_LOG_TAIL_BYTES:]
-            lines = log.decode(errors="replace").strip().splitlines()
-        except OSError:
-            lines = []
-        code = self._process.returncode
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        detail = f" ({lines[-1]})" if lines else ""
-        return (
-            f"The training process {how}{detail}; start it again to continue from the last "
-            "checkpoint."
-        )
+        how = how_it_ended(self._process.returncode, self._folder / files.LOG_FILE)
+        return f"The training process {how}; start it again to continue from the last checkpoint."
 
 
 def _remove_ended_runs(parts: Path) -> None:

@@ -51,20 +51,13 @@ def main(folder: Path) -> int:
             reporter.end_stopped(stopped_by)
             return 0
         outcome = _train(job, reporter)
+        outcome.refuse_missing()
     except AmgsrnError as error:
         reporter.end("failed", str(error))
         return 1
     except Exception as error:
         logging.exception("The training failed")
         reporter.end("failed", f"The training failed unexpectedly: {error!r}.")
-        return 1
-    if outcome.missing:
-        number, why = next(iter(outcome.missing.items()))
-        reporter.end(
-            "failed",
-            f"{len(outcome.missing)} brick(s) are missing, and {outcome.path} has holes there; "
-            f"start it again to train them. Brick {number}: {why}",
-        )
         return 1
     if outcome.completed:
         reporter.publish_model(outcome.path)
@@ -124,7 +117,7 @@ class _Reporter:
             done = progress.iteration if bricks is None else bricks.done or -1
             self._publish_live_if_due(progress, done)
         stopped = self._signalled or self._is_alone()
-        return Command.STOP if stopped else Command.of(files.read_control(self._folder))
+        return Command.STOP if stopped else files.read_control(self._folder)
 
     def publish_model(self, path: Path) -> None:
         """Publish the last live results, made of the finished model."""

@@ -148,7 +148,7 @@ class _Run:
         self._missing: dict[int, str] = {}
         self._reached: dict[int, int] = {}  # iterations of bricks that are not finished
         self._first: tuple[float, int] | None = None  # when there was something new, and how much
-        self._command = "go"
+        self._command = Command.CONTINUE
         self._runner: Runner[BrickTask] | None = None
         self._tasks: list[BrickTask] = []
         self._left: list[int] = []
@@ -191,7 +191,7 @@ class _Run:
         NoRoomError
             There was no room for what a brick has to keep.
         """
-        self._parts.command(self._run, "go")
+        self._parts.command(self._run, Command.CONTINUE)
         left = self._left
         self._tasks = [self._task(number, source) for number in left]
         log.write(
@@ -231,20 +231,21 @@ class _Run:
         def tick() -> bool:
             self._note_finished(log)
             self._watch_room()
-            command = observer(self.progress("paused" if self._command == "pause" else "training"))
+            command = observer(
+                self.progress("paused" if self._command is Command.PAUSE else "training")
+            )
             if self._no_room():
                 command = Command.STOP
-            word = {Command.STOP: "stop", Command.PAUSE: "pause"}.get(command, "go")
-            if word != self._command:
-                self._command = word
-                self._parts.command(self._run, word)
-                log.write(word)
-            return word != "stop"
+            if command is not self._command:
+                self._command = command
+                self._parts.command(self._run, command)
+                log.write("go" if command is Command.CONTINUE else command.value)
+            return command is not Command.STOP
 
         try:
             completed = self._runner.run(tick)
         except BaseException as error:
-            self._parts.command(self._run, "stop")
+            self._parts.command(self._run, Command.STOP)
             self._runner.drain(0.0 if isinstance(error, KeyboardInterrupt) else _DRAIN_SECONDS)
             raise
         if not completed:

@@ -22,12 +22,13 @@ from amgsrn_core.model import BrickRecord, write_archive
 from amgsrn_core.runs.parts import PartsFolder
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.system.spare import keep_elsewhere
+from amgsrn_core.training.progress import Command
 from amgsrn_core.training.warm_start import WarmStart
 from amgsrn_core.volume.source import open_source
 from amgsrn_core.volume.volume import FieldSummary, Volume
 
 if TYPE_CHECKING:
-    from amgsrn_core.training import Command, Progress
+    from amgsrn_core.training import Progress
 
 _STATUS_SECONDS = 0.5
 
@@ -96,7 +97,7 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
     parts = task.parts
     if parts.finished(task.number, task.fingerprint, verify=True) is not None:
         return "done"
-    if parts.commanded(task.run) == "stop" or leaving.is_set():
+    if parts.commanded(task.run) is Command.STOP or leaving.is_set():
         return "stopped"
     parts.make_brick(task.number)
     reporter = _Reporter(task)
@@ -106,7 +107,6 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
     from amgsrn_core.system.run_folder import model_of
     from amgsrn_core.training.brick import fit_brick, memory_errors
     from amgsrn_core.training.checkpoint import CheckpointFile
-    from amgsrn_core.training.progress import Command
     from amgsrn_core.training.records.records import Records
 
     settings = task.settings
@@ -226,11 +226,9 @@ class _Reporter:
 
     def answer(self) -> Command:
         """Return what this process, or the run's workers, are told to do."""
-        from amgsrn_core.training.progress import Command
-
         if leaving.is_set():
             return Command.STOP
-        return Command.of(self._parts.commanded(self._task.run))
+        return self._parts.commanded(self._task.run)
 
     def _publish(self, values: dict[str, Any]) -> None:
         self._beats += 1

@@ -134,7 +134,14 @@ def train_series(
             run.ask_before_saving()
             with saving(folder), run.bricks(len(planned.bricks)) as load:
                 outcome = _assemble(
-                    volumes[0], axis, run.paths, outcomes, output, planned, fingerprint, load
+                    volumes[0],
+                    axis,
+                    run.paths,
+                    outcomes,
+                    output,
+                    planned=planned,
+                    fingerprint=fingerprint,
+                    bricks=load,
                 )
         except Stopped:
             return dataclasses.replace(

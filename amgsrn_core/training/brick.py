@@ -129,17 +129,8 @@ def fit_brick(
     low, high = learned_range(block)
     refuse_spans([f"component {number}" for number in range(len(low))], low, high)
     record = _ranged(record, low, high)
-    nothing = FitResult(True, 0, 0.0, History())
-    zeros = np.zeros(len(low))
-    if block.valid is not None and not block.valid[inner].any():
-        empty = dataclasses.replace(record, state="empty", value_minimum=(), value_maximum=())
-        return FittedBrick(empty, nothing, {}, zeros, 0, zeros)
-    if (low == high).all():
-        constant = dataclasses.replace(record, state="constant")
-        state = {} if block.valid is None else {"mask": block.valid}
-        valid = None if block.valid is None else block.valid[inner]
-        count = record.own_voxels if valid is None else int(valid.sum())
-        return FittedBrick(constant, nothing, state, zeros, count, zeros)
+    if (plain := _without_network(block, record, low, high)) is not None:
+        return plain
     storage = storage or StorageConfig()
     with memory_errors(training, device):
         seed = (training.seed + number) % _SEEDS
@@ -149,7 +140,7 @@ def fit_brick(
             training = start.training(training)
             low, high = known.range_for(low, high)
             record = _ranged(record, low, high)
-        model, data = _start(block, low, high, network, training, device, known)
+        model, data = _start(block, low, high, network, training, device=device, known=known)
         observer = _including(storage.finetuning, observer)
         result = fit(
             model, data, training, checkpoints=checkpoints, observer=observer, records=records
@@ -165,7 +156,15 @@ def fit_brick(
                 begun = time.monotonic()
                 reference = known.state if start and known and start.differences else None
                 state = _packed(
-                    model, data, training, storage, quality, inner, told, checkpoints, reference
+                    model,
+                    data,
+                    training,
+                    storage,
+                    quality=quality,
+                    inner=inner,
+                    told=told,
+                    checkpoints=checkpoints,
+                    reference=reference,
                 )
                 seconds = result.seconds + time.monotonic() - begun
                 result = dataclasses.replace(result, seconds=seconds)
@@ -177,6 +176,25 @@ def fit_brick(
         cells = network_cells(model, record, dims, data.valid)
         fitted.state["macro_cells"] = coarser_cells(cells) if storage.compress else cells
         return fitted
+
+
+def _without_network(
+    block: Block, record: BrickRecord, low: np.ndarray, high: np.ndarray
+) -> FittedBrick | None:
+    """Return a brick that needs no network: constant, or without values of its own; else None."""
+    inner = inner_voxels(record)
+    nothing = FitResult(True, 0, 0.0, History())
+    zeros = np.zeros(len(low))
+    if block.valid is not None and not block.valid[inner].any():
+        empty = dataclasses.replace(record, state="empty", value_minimum=(), value_maximum=())
+        return FittedBrick(empty, nothing, {}, zeros, 0, zeros)
+    if (low == high).all():
+        constant = dataclasses.replace(record, state="constant")
+        state = {} if block.valid is None else {"mask": block.valid}
+        valid = None if block.valid is None else block.valid[inner]
+        count = record.own_voxels if valid is None else int(valid.sum())
+        return FittedBrick(constant, nothing, state, zeros, count, zeros)
+    return None
 
 
 def _packed(
@@ -208,13 +226,13 @@ def _packed(
         data,
         training,
         storage,
-        lambda: measure(model, data, inner).mean_square,
-        quality.mean_square,
-        quality.mean_square * 10.0 ** (storage.compress_loss / 10.0),
-        go_on,
-        None if checkpoints is None else checkpoints.of_finetuning(),
-        reference,
-        told.asking("compressing"),
+        error=lambda: measure(model, data, inner).mean_square,
+        before=quality.mean_square,
+        limit=quality.mean_square * 10.0 ** (storage.compress_loss / 10.0),
+        go_on=go_on,
+        checkpoints=None if checkpoints is None else checkpoints.of_finetuning(),
+        reference=reference,
+        pause=told.asking("compressing"),
     )
     if packed is None:
         raise Stopped
@@ -346,14 +364,13 @@ class _Told:
             phase,
             result.iterations_done + self.finetuned,
             self._training.iterations,
-            loss,
-            psnr_of(loss),
-            0.0,
-            result.seconds + time.monotonic() - self._begun,
-            0.0,
-            self._model,
-            result.history,
-            self._data.valid,
+            loss=loss,
+            psnr=psnr_of(loss),
+            seconds=result.seconds + time.monotonic() - self._begun,
+            eta_seconds=0.0,
+            network=self._model,
+            history=result.history,
+            valid=self._data.valid,
         )
         ask(self._observer, progress)
 

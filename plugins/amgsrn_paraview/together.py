@@ -31,7 +31,6 @@ from amgsrn_core.model import Archive
 from amgsrn_core.runs.brick_run import train_bricks
 from amgsrn_core.runs.brick_task import BrickTask, train_brick
 from amgsrn_core.runs.claim import refuse_output
-from amgsrn_core.runs.outcome import TrainingOutcome
 from amgsrn_core.runs.plan import Cutter, Plan, plan
 from amgsrn_core.system.output import ensure_writable
 from amgsrn_core.training.progress import Command, Progress
@@ -170,8 +169,7 @@ class SharedTraining:
                 observer=_Observer(self, report),
                 executor=executor,
             )
-            if outcome.missing:
-                raise TrainingError(_missing(outcome))
+            outcome.refuse_missing()
             state = "done" if outcome.completed else "stopped"
             if outcome.completed:
                 with Archive(self.output) as archive:
@@ -415,11 +413,3 @@ def _of_this_rank(error: BaseException) -> AmgsrnError:
     """Return an error that says whose it is, and that every rank understands."""
     kind = type(error) if isinstance(error, AmgsrnError) else TrainingError
     return kind(f"Rank {rank()}: {error or type(error).__name__}")
-
-
-def _missing(outcome: TrainingOutcome) -> str:
-    number, why = next(iter(outcome.missing.items()))
-    return (
-        f"{len(outcome.missing)} brick(s) are missing, and {outcome.path} has holes there; start "
-        f"it again to train them. Brick {number}: {why}"
-    )

@@ -201,29 +201,12 @@ class _Run:
             seconds=time.monotonic() - self._started,
         )
 
-        def note(task: BrickTask, reason: str) -> None:
-            _log.warning("Brick %d is tried again. %s", task.number, reason)
-            log.write("retry", brick=task.number, reason=reason)
-
-        def again(task: BrickTask, error: BaseException) -> BrickTask | None:
-            if isinstance(error, NoRoomError):
-                self._full.add(left.index(task.number))
-            return _again(self._settings.training, task, error)
-
-        policy = Policy(
-            sign=self._sign,
-            progress=lambda task: float(self._parts.read_status(task.number).get("iteration", 0)),
-            again=again,
-            note=note,
-            retries=self._settings.dispatch.retries,
-            stall_seconds=60.0 * self._settings.dispatch.stall_minutes,
-        )
         capacity = getattr(executor, "capacity", None)
         self._runner = Runner(
             executor,
             train_brick,
             self._tasks,
-            policy,
+            self._policy(log),
             # One more than there are workers, so that none has to wait for this loop.
             window=lambda: _CLUSTER_WINDOW if capacity is None else capacity + 1,
         )
@@ -257,6 +240,28 @@ class _Run:
         self._refuse_full()
         if not completed:
             raise Stopped
+
+    def _policy(self, log: EventLog) -> Policy[BrickTask]:
+        """Return when and how bricks are tried again."""
+        places = {number: i for i, number in enumerate(self._left)}
+
+        def note(task: BrickTask, reason: str) -> None:
+            _log.warning("Brick %d is tried again. %s", task.number, reason)
+            log.write("retry", brick=task.number, reason=reason)
+
+        def again(task: BrickTask, error: BaseException) -> BrickTask | None:
+            if isinstance(error, NoRoomError):
+                self._full.add(places[task.number])
+            return _again(self._settings.training, task, error)
+
+        return Policy(
+            sign=self._sign,
+            progress=lambda task: float(self._parts.read_status(task.number).get("iteration", 0)),
+            again=again,
+            note=note,
+            retries=self._settings.dispatch.retries,
+            stall_seconds=60.0 * self._settings.dispatch.stall_minutes,
+        )
 
     def progress(self, phase: str) -> Progress:
         """Return how far the run is, all bricks together."""

@@ -29,6 +29,7 @@ from amgsrn_core.volume.volume import FieldSummary, Volume
 
 if TYPE_CHECKING:
     from amgsrn_core.training import Progress
+    from amgsrn_core.training.brick import FittedBrick
 
 _STATUS_SECONDS = 0.5
 
@@ -103,7 +104,6 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
     reporter = _Reporter(task)
     # PyTorch is loaded here, while others may be reading already.
     from amgsrn_core.execution.own_device import own_device
-    from amgsrn_core.runs.outcome import model_index, training_record
     from amgsrn_core.system.run_folder import model_of
     from amgsrn_core.training.brick import fit_brick, memory_errors
     from amgsrn_core.training.checkpoint import CheckpointFile
@@ -145,12 +145,29 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
         )
     if not fitted.result.completed:
         return "stopped"
+    _write(task, volume, fitted, fills, reporter)
+    parts.forget_checkpoint(task.number)
+    parts.forget_status(task.number)
+    return "done"
+
+
+def _write(
+    task: BrickTask,
+    volume: Volume,
+    fitted: FittedBrick,
+    fills: list[dict[str, Any]],
+    reporter: _Reporter,
+) -> None:
+    """Write a finished brick, with what a run has to know of it, to the run's folder."""
+    import numpy as np
+
+    from amgsrn_core.runs.outcome import model_index, training_record
+
+    parts, settings = task.parts, task.settings
     record = fitted.record
     if fitted.count:
         largest = float(fitted.largest.max())
         record = dataclasses.replace(record, max_error=largest)
-    import numpy as np
-
     low = np.array(record.value_minimum or [0.0] * len(fitted.squares))
     high = np.array(record.value_maximum or [0.0] * len(fitted.squares))
     about = training_record(
@@ -178,9 +195,6 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
         if place is None:
             raise
         logging.warning("Brick %d is kept as %s. %s", task.number, place, error)
-    parts.forget_checkpoint(task.number)
-    parts.forget_status(task.number)
-    return "done"
 
 
 @functools.lru_cache(maxsize=2)

@@ -98,9 +98,7 @@ def train(
     refuse_output(output, volume.source, start, force)
     settings = Settings.of(network, training, storage, bricks, dispatch, series)
     planned = plan(settings, Cutter(volume))
-    warm = None
-    if start is not None:
-        warm = WarmStart(os.path.abspath(start), settings.series.warm_iterations)
+    warm = WarmStart.of(start, settings.series.warm_iterations)
     if len(planned.bricks) == 1:
         from amgsrn_core.runs.single import train_single  # PyTorch: a matter of seconds
 

@@ -102,18 +102,13 @@ def train_series(
     >>> train_series(steps, "ocean.amgsrn")  # doctest: +SKIP
     """
     settings = Settings.of(network, training, storage, bricks, dispatch, series)
-    if settings.series.series_differences and not settings.storage.compress:
-        raise ConfigurationError(
-            "Only compressed networks are stored as differences; give compress (--compress) with "
-            "series-differences."
-        )
+    _refuse_plain_differences(settings)
     output = Path(output)
     ensure_writable(output)
     axis = time_axis(volumes)
     refuse_output(output, volumes[0].source, start, force)
     planned = plan(settings, Cutter(volumes[0]))
-    warm = settings.series.warm_iterations
-    first = None if start is None else WarmStart(os.path.abspath(start), warm)
+    first = WarmStart.of(start, settings.series.warm_iterations)
     fingerprint = _fingerprint(volumes, planned, first)
     with workspace(output, parts) as folder, contextlib.ExitStack() as stack:
         done = claim(
@@ -150,6 +145,14 @@ def train_series(
         if outcome.completed:
             finish(folder)
         return outcome
+
+
+def _refuse_plain_differences(settings: Settings) -> None:
+    if settings.series.series_differences and not settings.storage.compress:
+        raise ConfigurationError(
+            "Only compressed networks are stored as differences; give compress (--compress) with "
+            "series-differences."
+        )
 
 
 def step_file(folder: Path, number: int) -> Path:

@@ -155,17 +155,7 @@ def fit_brick(
             if storage.compress:
                 begun = time.monotonic()
                 reference = known.state if start and known and start.differences else None
-                state = _packed(
-                    model,
-                    data,
-                    training,
-                    storage,
-                    quality=quality,
-                    inner=inner,
-                    told=told,
-                    checkpoints=checkpoints,
-                    reference=reference,
-                )
+                state = _packed(told, storage, quality, inner, checkpoints, reference)
                 seconds = result.seconds + time.monotonic() - begun
                 result = dataclasses.replace(result, seconds=seconds)
                 quality = measure(model, data, inner, told.asking("compressing"))
@@ -198,13 +188,10 @@ def _without_network(
 
 
 def _packed(
-    model: SceneNetwork,
-    data: TrainingData,
-    training: TrainingConfig,
+    told: _Told,
     storage: StorageConfig,
     quality: FitQuality,
     inner: Extent,
-    told: _Told,
     checkpoints: CheckpointFile | None,
     reference: Mapping[str, np.ndarray] | None,
 ) -> Packed:
@@ -215,6 +202,7 @@ def _packed(
     Stopped
         The observer stopped it.
     """
+    model, data = told.model, told.data
     told.ask("compressing")
 
     def go_on(iteration: int) -> bool:
@@ -224,7 +212,7 @@ def _packed(
     packed = compressed(
         model,
         data,
-        training,
+        told.training,
         storage,
         error=lambda: measure(model, data, inner).mean_square,
         before=quality.mean_square,
@@ -346,8 +334,8 @@ class _Told:
         model: SceneNetwork,
         data: TrainingData,
     ) -> None:
-        self._observer, self._training, self._result = observer, training, result
-        self._model, self._data = model, data
+        self._observer, self.training, self._result = observer, training, result
+        self.model, self.data = model, data
         self._begun = time.monotonic()
         self.finetuned = 0
 
@@ -363,14 +351,14 @@ class _Told:
         progress = Progress(
             phase,
             result.iterations_done + self.finetuned,
-            self._training.iterations,
+            self.training.iterations,
             loss=loss,
             psnr=psnr_of(loss),
             seconds=result.seconds + time.monotonic() - self._begun,
             eta_seconds=0.0,
-            network=self._model,
+            network=self.model,
             history=result.history,
-            valid=self._data.valid,
+            valid=self.data.valid,
         )
         ask(self._observer, progress)
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from amgsrn_core.errors import WorkerLostError
+from amgsrn_core.system.files import how_it_ended
 from amgsrn_core.system.interpreter import worker_environment, worker_python
 
 DEVICE_VARIABLE = "AMGSRN_DEVICE"
 _HEADER = 8
-_LOG_TAIL_BYTES = 2000
 _END_SECONDS = 20.0
 
 RESULT, ERROR, LAST, UNUSABLE = "result", "error", "last", "unusable"
@@ -183,9 +183,8 @@ class _Worker:
         assert process.stdout is not None
         answer = receive(process.stdout)
         if answer is None:
-            code = self._reap()
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            return ERROR, WorkerLostError(f"A worker process {how}{self._last_words()}.")
+            how = how_it_ended(self._reap(), self._log)
+            return ERROR, WorkerLostError(f"A worker process {how}.")
         kind, value = pickle.loads(answer)
         if kind == LAST:  # or the next call would meet a process that is about to end
             self._reap()
@@ -232,17 +231,6 @@ class _Worker:
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
-
-    def _last_words(self) -> str:
-        if self._log is None:
-            return ""
-        try:
-            with open(self._log, "rb") as file:
-                file.seek(max(0, file.seek(0, 2) - _LOG_TAIL_BYTES))
-                lines = file.read().decode(errors="replace").strip().splitlines()
-        except OSError:
-            return ""
-        return f" ({lines[-1]})" if lines else ""
 
 
 def send(pipe: IO[bytes], message: bytes) -> None:

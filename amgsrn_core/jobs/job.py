@@ -11,31 +11,22 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amgsrn_core.config import (
-    BrickConfig,
-    DispatchConfig,
-    NetworkConfig,
-    SeriesConfig,
-    StorageConfig,
-    TrainingConfig,
-    from_json,
-    to_json,
-)
 from amgsrn_core.errors import OutputError, ResumeError, TrainingError
 from amgsrn_core.jobs import status as files
 from amgsrn_core.jobs.live import LiveResult, read_live
 from amgsrn_core.jobs.status import JobStatus
-from amgsrn_core.system.files import replace_text
+from amgsrn_core.runs.settings import Settings
+from amgsrn_core.system.files import how_it_ended, replace_text
 from amgsrn_core.system.interpreter import worker_environment, worker_python
 from amgsrn_core.system.output import ensure_writable, reason
 from amgsrn_core.system.run_folder import parts_folder, workspace
+from amgsrn_core.training.progress import Command
 
 _RUN_PREFIX = "run-"
-_LOG_TAIL_BYTES = 2000
 _STOP_SECONDS = 30.0
 
 
@@ -52,30 +43,20 @@ class JobDescription:
 
     output: str
     source: dict[str, Any]
-    network: NetworkConfig
-    training: TrainingConfig
-    storage: StorageConfig
+    settings: Settings
     restart: bool
     threads: int
     live_folder: str = ""
-    bricks: BrickConfig = field(default_factory=BrickConfig)
-    dispatch: DispatchConfig = field(default_factory=DispatchConfig)
-    series: SeriesConfig = field(default_factory=SeriesConfig)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
         return {
             "output": self.output,
             "source": self.source,
-            "network": to_json(self.network),
-            "training": to_json(self.training),
-            "storage": to_json(self.storage),
+            **self.settings.to_json(),
             "restart": self.restart,
             "threads": self.threads,
             "live_folder": self.live_folder,
-            "bricks": to_json(self.bricks),
-            "dispatch": to_json(self.dispatch),
-            "series": to_json(self.series),
         }
 
     @classmethod
@@ -84,15 +65,10 @@ class JobDescription:
         return cls(
             output=values["output"],
             source=values["source"],
-            network=from_json(NetworkConfig, values["network"]),
-            training=from_json(TrainingConfig, values["training"]),
-            storage=from_json(StorageConfig, values["storage"]),
+            settings=Settings.from_json(values),
             restart=values["restart"],
             threads=values["threads"],
             live_folder=values["live_folder"],
-            bricks=from_json(BrickConfig, values["bricks"]),
-            dispatch=from_json(DispatchConfig, values["dispatch"]),
-            series=from_json(SeriesConfig, values["series"]),
         )
 
 
@@ -115,12 +91,7 @@ class TrainingJob:
         cls,
         output: str | os.PathLike[str],
         source: dict[str, Any],
-        network: NetworkConfig | None = None,
-        training: TrainingConfig | None = None,
-        storage: StorageConfig | None = None,
-        bricks: BrickConfig | None = None,
-        dispatch: DispatchConfig | None = None,
-        series: SeriesConfig | None = None,
+        settings: Settings | None = None,
         *,
         restart: bool = False,
         threads: int = 0,
@@ -134,7 +105,7 @@ class TrainingJob:
             The model file to write.
         source : dict
             See :class:`JobDescription`.
-        network, training, storage, bricks, dispatch, series : configurations, optional
+        settings : Settings, optional
         restart : bool, default: False
             Discard interrupted or finished work of another configuration at `output`.
         threads : int, default: 0
@@ -153,17 +124,12 @@ class TrainingJob:
         output = Path(os.path.abspath(os.fspath(output)))
         ensure_writable(output)
         description = JobDescription(
-            str(output),
-            source,
-            network or NetworkConfig(),
-            training or TrainingConfig(),
-            storage or StorageConfig(),
-            restart,
-            threads,
-            "" if live_folder is None else os.path.abspath(os.fspath(live_folder)),
-            bricks or BrickConfig(),
-            dispatch or DispatchConfig(),
-            series or SeriesConfig(),
+            output=str(output),
+            source=source,
+            settings=settings or Settings(),
+            restart=restart,
+            threads=threads,
+            live_folder="" if live_folder is None else os.path.abspath(os.fspath(live_folder)),
         )
         parts = parts_folder(output)
         # Every run has a folder of its own: a second job on the same output must not disturb the
@@ -238,17 +204,17 @@ class TrainingJob:
 
     def pause(self) -> None:
         """Let the worker rest after its current iteration."""
-        self._tell("pause")
+        self._tell(Command.PAUSE)
 
     def resume(self) -> None:
         """Let a paused worker go on."""
-        self._tell("run")
+        self._tell(Command.CONTINUE)
 
     def stop(self, wait: bool = True) -> None:
         """End the worker with a checkpoint; after half a minute without an answer, by force."""
         if not self.is_alive:
             return
-        self._tell("stop")
+        self._tell(Command.STOP)
         if wait:
             try:
                 self._process.wait(_STOP_SECONDS)
@@ -294,24 +260,14 @@ class TrainingJob:
         if status.state == "failed":
             raise TrainingError(status.message)
 
-    def _tell(self, control: str) -> None:
+    def _tell(self, command: Command) -> None:
         with contextlib.suppress(OSError):  # the folder goes when the model is complete
-            files.write_control(self._folder, control)
+            files.write_control(self._folder, command)
 
     def _epitaph(self) -> str:
         """Say how the worker died, with the end of its log."""
-        try:
-            log = (self._folder / files.LOG_FILE).read_bytes()[-_LOG_TAIL_BYTES:]
-            lines = log.decode(errors="replace").strip().splitlines()
-        except OSError:
-            lines = []
-        code = self._process.returncode
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        detail = f" ({lines[-1]})" if lines else ""
-        return (
-            f"The training process {how}{detail}; start it again to continue from the last "
-            "checkpoint."
-        )
+        how = how_it_ended(self._process.returncode, self._folder / files.LOG_FILE)
+        return f"The training process {how}; start it again to continue from the last checkpoint."
 
 
 def _remove_ended_runs(parts: Path) -> None:

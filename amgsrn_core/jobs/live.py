@@ -74,13 +74,13 @@ def read_live(path: Path, newer_than: int = -1) -> LiveResult | None:
             if about["iteration"] <= newer_than:
                 return None
             return LiveResult(
-                GridGeometry.from_json(about["geometry"]),
-                Block.of_field(stored["preview"]),
-                stored["corners"],
-                stored["densities"],
-                stored["history"],
-                tuple(about["columns"]),
-                about["iteration"],
+                geometry=GridGeometry.from_json(about["geometry"]),
+                preview=Block.of_field(stored["preview"]),
+                corners=stored["corners"],
+                densities=stored["densities"],
+                history=stored["history"],
+                history_columns=tuple(about["columns"]),
+                iteration=about["iteration"],
             )
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return None

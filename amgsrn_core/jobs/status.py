@@ -10,12 +10,9 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from amgsrn_core.system.files import read_json, replace_text
-
-if TYPE_CHECKING:
-    from amgsrn_core.training.progress import Progress
+from amgsrn_core.training.progress import Command, Progress
 
 JOB_FILE = "job.json"
 STATUS_FILE = "status.json"
@@ -25,7 +22,6 @@ LEASE_FILE = "watched"
 LEASE_SECONDS = 20.0
 STATES = ("starting", "training", "paused", "finishing", "done", "stopped", "failed")
 ENDED = ("done", "stopped", "failed")
-CONTROLS = ("run", "pause", "stop")
 _PHASES = {
     "reading": "starting",
     "training": "training",
@@ -80,15 +76,14 @@ class JobStatus:
             _PHASES[progress.phase],
             progress.iteration,
             progress.iterations,
-            progress.loss,
-            progress.psnr,
-            progress.learning_rate,
-            progress.seconds,
-            math.nan if eta is None else eta,
-            "",
-            os.getpid(),
-            progress.step,
-            progress.steps,
+            loss=progress.loss,
+            psnr=progress.psnr,
+            learning_rate=progress.learning_rate,
+            seconds=progress.seconds,
+            eta_seconds=math.nan if eta is None else eta,
+            pid=os.getpid(),
+            step=progress.step,
+            steps=progress.steps,
         )
 
     @property
@@ -127,18 +122,17 @@ def live_file(live_folder: Path, step: int = 0) -> Path:
     return live_folder / f"live-{step:04d}.npz"
 
 
-def write_control(folder: Path, control: str) -> None:
-    """Tell the worker to run, pause or stop."""
-    replace_text(folder / CONTROL_FILE, control)
+def write_control(folder: Path, command: Command) -> None:
+    """Tell the worker what to do."""
+    replace_text(folder / CONTROL_FILE, command.value)
 
 
-def read_control(folder: Path) -> str:
+def read_control(folder: Path) -> Command:
     """Return what the worker is told."""
     try:
-        control = (folder / CONTROL_FILE).read_text().strip().lower()
+        return Command.of((folder / CONTROL_FILE).read_text().strip().lower())
     except OSError:
-        return "run"
-    return control if control in CONTROLS else "run"
+        return Command.CONTINUE
 
 
 def renew_lease(live_folder: Path) -> None:

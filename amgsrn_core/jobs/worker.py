@@ -50,20 +50,13 @@ def main(folder: Path) -> int:
             reporter.end_stopped(stopped_by)
             return 0
         outcome = _train(job, reporter)
+        outcome.refuse_missing()
     except AmgsrnError as error:
         reporter.end("failed", str(error))
         return 1
     except Exception as error:
         logging.exception("The training failed")
         reporter.end("failed", f"The training failed unexpectedly: {error!r}.")
-        return 1
-    if outcome.missing:
-        number, why = next(iter(outcome.missing.items()))
-        reporter.end(
-            "failed",
-            f"{len(outcome.missing)} brick(s) are missing, and {outcome.path} has holes there; "
-            f"start it again to train them. Brick {number}: {why}",
-        )
         return 1
     if outcome.completed:
         reporter.publish_model(outcome.path)
@@ -79,18 +72,11 @@ def _train(job: JobDescription, reporter: _Reporter) -> TrainingOutcome:
         open_source(source) for source in (job.source["steps"] if is_series else [job.source])
     ]
     reporter.prepare(volumes, job)
-    options = (
-        job.output,
-        job.network,
-        job.training,
-        job.storage,
-        job.bricks,
-        job.dispatch,
-        job.series,
-    )
+    settings = job.settings
+    options = [getattr(settings, each.name) for each in dataclasses.fields(settings)]
     if is_series:
-        return train_series(volumes, *options, restart=job.restart, observer=reporter)
-    return train(volumes[0], *options, restart=job.restart, observer=reporter)
+        return train_series(volumes, job.output, *options, restart=job.restart, observer=reporter)
+    return train(volumes[0], job.output, *options, restart=job.restart, observer=reporter)
 
 
 class _Reporter:
@@ -130,7 +116,7 @@ class _Reporter:
             done = progress.iteration if bricks is None else bricks.done or -1
             self._publish_live_if_due(progress, done)
         stopped = self._signalled or self._is_alone()
-        return Command.STOP if stopped else Command.of(files.read_control(self._folder))
+        return Command.STOP if stopped else files.read_control(self._folder)
 
     def publish_model(self, path: Path) -> None:
         """Publish the last live results, made of the finished model."""
@@ -190,7 +176,7 @@ class _Reporter:
         job, bricks = self._job, progress.bricks
         assert job is not None
         if bricks is None:
-            live = previews.of_network(self._volumes[progress.step], progress, job.storage)
+            live = previews.of_network(self._volumes[progress.step], progress, job.settings.storage)
         else:
             assert bricks.partial is not None
             live = previews.of_partial(bricks.partial(), progress.iteration)

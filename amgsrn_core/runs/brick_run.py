@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import logging
 import math
 import os
@@ -17,13 +15,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from amgsrn_core.config import (
-    DispatchConfig,
-    NetworkConfig,
-    StorageConfig,
-    TrainingConfig,
-    to_json,
-)
+from amgsrn_core.config import TrainingConfig
 from amgsrn_core.errors import DivergedError, NoRoomError, TrainingError
 from amgsrn_core.execution.places import executor_for
 from amgsrn_core.execution.runner import Policy, Runner
@@ -34,6 +26,8 @@ from amgsrn_core.runs.easing import eased
 from amgsrn_core.runs.events import EventLog
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
+from amgsrn_core.runs.plan import Plan
+from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import Room, checkpoint_bytes, exported_bytes, mask_bytes, model_bytes
 from amgsrn_core.runs.stop_file import StopFile, stop_file
 from amgsrn_core.runs.tally import Tally, voxels
@@ -53,7 +47,6 @@ from amgsrn_core.training.warm_start import WarmStart, planned_iterations
 from amgsrn_core.volume import export_volume
 from amgsrn_core.volume.fill_values import Finding
 from amgsrn_core.volume.masking import Told, tell
-from amgsrn_core.volume.partition import Brick
 from amgsrn_core.volume.psnr import psnr_of
 from amgsrn_core.volume.source import identity_of, source_of
 from amgsrn_core.volume.volume import MissingValues, Volume
@@ -68,17 +61,12 @@ _ROOM_SECONDS = 5.0
 def train_bricks(
     volume: Volume,
     output: Path,
-    network: NetworkConfig,
-    training: TrainingConfig,
-    storage: StorageConfig,
-    bricks: Sequence[Brick],
-    dispatch: DispatchConfig,
+    planned: Plan,
     *,
     restart: bool,
     force: bool = False,
     parts_at: str | os.PathLike[str] | None = None,
     observer: Observer,
-    networks: Sequence[NetworkConfig] = (),
     start: WarmStart | None = None,
     executor: Executor | None = None,
     told: Told | None = None,
@@ -87,48 +75,47 @@ def train_bricks(
 
     Parameters
     ----------
-    bricks : sequence of Brick
-        The volume's partition.
-    networks : sequence of NetworkConfig, optional
-        Of each brick; default: `network` for all.
+    planned : Plan
     executor : concurrent.futures.Executor, optional
         Whatever runs :func:`~amgsrn_core.runs.brick_task.train_brick` where the folder beside
-        `output` and the volume's file can be seen; default: as `dispatch` says.
+        `output` and the volume's file can be seen; default: as the settings say.
     told : set, optional
         Which fill values were told of already, and, in the end, are.
     """
+    settings = planned.settings
     with workspace(output, parts_at) as folder, contextlib.ExitStack() as stack:
         parts = PartsFolder(folder)
         stop = stack.enter_context(stop_file(folder))
         observer = stop.observing(observer)
         if executor is None:
             # First of all, because its processes take seconds to start.
-            executor = stack.enter_context(executor_for(dispatch, training, len(bricks), folder))
-        begin = Progress("reading", 0, planned_iterations(training, storage, start) * len(bricks))
-        records = [BrickRecord(brick.extent, brick.ghosted) for brick in bricks]
-        if networks:
-            records = [
-                dataclasses.replace(record, network=None if own == network else own)
-                for record, own in zip(records, networks)
-            ]
+            executor = stack.enter_context(
+                executor_for(settings.dispatch, settings.training, len(planned.bricks), folder)
+            )
+        each = planned_iterations(settings.training, settings.storage, start)
+        begin = Progress("reading", 0, each * len(planned.bricks))
+        records = _records(planned)
         if start is not None:
-            start.check(network, volume.n_components, records)
+            start.check(settings.network, volume.n_components, records)
         run: _Run | None = None
         try:
             ask(observer, begin, pause=False)
-            fingerprint = _fingerprint(volume, records, network, training, storage, start)
-            done = claim(output, parts, fingerprint, training, restart=restart, force=force)
+            fingerprint = _fingerprint(volume, records, settings, start)
+            done = claim(
+                output, parts, fingerprint, settings.training, restart=restart, force=force
+            )
             if done is not None:
                 return done
-            run = _Run(
-                volume, parts, records, network, training, storage, dispatch, fingerprint, start
-            )
+            run = _Run(volume, parts, records, settings, fingerprint, start)
             run.told = set() if told is None else told
-            run.room = _room(volume, output, folder, records, network, training, storage, executor)
+            run.room = _room(volume, output, folder, records, settings, executor)
             run.room.require(is_new=not parts.has_work())
             is_left = run.look(observer)
             asking = Asking(lambda: ask(observer, begin, pause=False))
-            with EventLog(dispatch.log) as log, _source(volume, folder, is_left, asking) as source:
+            with (
+                EventLog(settings.dispatch.log) as log,
+                _source(volume, folder, is_left, asking) as source,
+            ):
                 run.go(executor, source, observer, log)
                 with saving(folder):
                     outcome = run.assemble(output, observer)
@@ -148,24 +135,20 @@ class _Run:
         volume: Volume,
         parts: PartsFolder,
         bricks: Sequence[BrickRecord],
-        network: NetworkConfig,
-        training: TrainingConfig,
-        storage: StorageConfig,
-        dispatch: DispatchConfig,
+        settings: Settings,
         fingerprint: str,
         start: WarmStart | None,
     ) -> None:
         self._volume, self._parts, self._bricks = volume, parts, bricks
-        self._network, self._training, self._storage = network, training, storage
-        self._dispatch, self._fingerprint, self._start = dispatch, fingerprint, start
-        self._iterations = planned_iterations(training, storage, start)
+        self._settings, self._fingerprint, self._start = settings, fingerprint, start
+        self._iterations = planned_iterations(settings.training, settings.storage, start)
         self._run = uuid.uuid4().hex
         self._started = time.monotonic()
         self._tally = Tally(parts, bricks, volume.n_components)
         self._missing: dict[int, str] = {}
         self._reached: dict[int, int] = {}  # iterations of bricks that are not finished
         self._first: tuple[float, int] | None = None  # when there was something new, and how much
-        self._command = "go"
+        self._command = Command.CONTINUE
         self._runner: Runner[BrickTask] | None = None
         self._tasks: list[BrickTask] = []
         self._left: list[int] = []
@@ -208,7 +191,7 @@ class _Run:
         NoRoomError
             There was no room for what a brick has to keep.
         """
-        self._parts.command(self._run, "go")
+        self._parts.command(self._run, Command.CONTINUE)
         left = self._left
         self._tasks = [self._task(number, source) for number in left]
         log.write(
@@ -218,29 +201,12 @@ class _Run:
             seconds=time.monotonic() - self._started,
         )
 
-        def note(task: BrickTask, reason: str) -> None:
-            _log.warning("Brick %d is tried again. %s", task.number, reason)
-            log.write("retry", brick=task.number, reason=reason)
-
-        def again(task: BrickTask, error: BaseException) -> BrickTask | None:
-            if isinstance(error, NoRoomError):
-                self._full.add(left.index(task.number))
-            return _again(self._training, task, error)
-
-        policy = Policy(
-            sign=self._sign,
-            progress=lambda task: float(self._parts.read_status(task.number).get("iteration", 0)),
-            again=again,
-            note=note,
-            retries=self._dispatch.retries,
-            stall_seconds=60.0 * self._dispatch.stall_minutes,
-        )
         capacity = getattr(executor, "capacity", None)
         self._runner = Runner(
             executor,
             train_brick,
             self._tasks,
-            policy,
+            self._policy(log),
             # One more than there are workers, so that none has to wait for this loop.
             window=lambda: _CLUSTER_WINDOW if capacity is None else capacity + 1,
         )
@@ -248,20 +214,21 @@ class _Run:
         def tick() -> bool:
             self._note_finished(log)
             self._watch_room()
-            command = observer(self.progress("paused" if self._command == "pause" else "training"))
+            command = observer(
+                self.progress("paused" if self._command is Command.PAUSE else "training")
+            )
             if self._no_room():
                 command = Command.STOP
-            word = {Command.STOP: "stop", Command.PAUSE: "pause"}.get(command, "go")
-            if word != self._command:
-                self._command = word
-                self._parts.command(self._run, word)
-                log.write(word)
-            return word != "stop"
+            if command is not self._command:
+                self._command = command
+                self._parts.command(self._run, command)
+                log.write("go" if command is Command.CONTINUE else command.value)
+            return command is not Command.STOP
 
         try:
             completed = self._runner.run(tick)
         except BaseException as error:
-            self._parts.command(self._run, "stop")
+            self._parts.command(self._run, Command.STOP)
             self._runner.drain(0.0 if isinstance(error, KeyboardInterrupt) else _DRAIN_SECONDS)
             raise
         if not completed:
@@ -273,6 +240,28 @@ class _Run:
         self._refuse_full()
         if not completed:
             raise Stopped
+
+    def _policy(self, log: EventLog) -> Policy[BrickTask]:
+        """Return when and how bricks are tried again."""
+        places = {number: i for i, number in enumerate(self._left)}
+
+        def note(task: BrickTask, reason: str) -> None:
+            _log.warning("Brick %d is tried again. %s", task.number, reason)
+            log.write("retry", brick=task.number, reason=reason)
+
+        def again(task: BrickTask, error: BaseException) -> BrickTask | None:
+            if isinstance(error, NoRoomError):
+                self._full.add(places[task.number])
+            return _again(self._settings.training, task, error)
+
+        return Policy(
+            sign=self._sign,
+            progress=lambda task: float(self._parts.read_status(task.number).get("iteration", 0)),
+            again=again,
+            note=note,
+            retries=self._settings.dispatch.retries,
+            stall_seconds=60.0 * self._settings.dispatch.stall_minutes,
+        )
 
     def progress(self, phase: str) -> Progress:
         """Return how far the run is, all bricks together."""
@@ -292,11 +281,10 @@ class _Run:
             phase,
             min(done, total),
             total,
-            loss,
-            psnr_of(loss),
-            0.0,
-            now - self._started,
-            eta,
+            loss=loss,
+            psnr=psnr_of(loss),
+            seconds=now - self._started,
+            eta_seconds=eta,
             bricks=BricksProgress(
                 len(self._bricks), len(self._tally.done), failed, running, self.partial
             ),
@@ -354,8 +342,8 @@ class _Run:
         psnr = psnr_of(self._tally.error())
         seconds = time.monotonic() - self._started
         iterations = sum(part.training.iterations_done for part in self._tally.done.values())
-        about = training_record(self._training, self._fingerprint, seconds, iterations)
-        changes = self._tally.changes(self._training)
+        about = training_record(self._settings.training, self._fingerprint, seconds, iterations)
+        changes = self._tally.changes(self._settings.training)
         about.config.update(psnr=psnr if math.isfinite(psnr) else None, **changes)
         write_archive(output, self._index().replace(training=about), tensors)
         return TrainingOutcome(
@@ -367,23 +355,23 @@ class _Run:
     def _index(self) -> ModelIndex:
         """Describe the model of the bricks that are done, as yet without a training record."""
         low, high = self._tally.range()
-        index = model_index(self._volume, low, high, self._network, self._storage)
+        index = model_index(self._volume, low, high, self._settings.network, self._settings.storage)
         return index.replace(bricks=self._tally.records())
 
     def _task(self, number: int, source: dict[str, Any]) -> BrickTask:
         brick = self._bricks[number]
         return BrickTask(
-            number,
-            dataclasses.replace(brick, network=None),
-            source,
-            str(self._parts.path.absolute()),
-            self._run,
-            self._fingerprint,
-            brick.network or self._network,
-            self._training,
-            self._storage,
-            self._start,
-            socket.gethostname(),
+            number=number,
+            record=dataclasses.replace(brick, network=None),
+            source=source,
+            folder=str(self._parts.path.absolute()),
+            run=self._run,
+            fingerprint=self._fingerprint,
+            settings=dataclasses.replace(
+                self._settings, network=brick.network or self._settings.network
+            ),
+            start=self._start,
+            host=socket.gethostname(),
         )
 
     def _sign(self, task: BrickTask) -> Any:
@@ -440,8 +428,8 @@ def _again(planned: TrainingConfig, task: BrickTask, error: BaseException) -> Br
     task.parts.forget_status(task.number)
     if isinstance(error, DivergedError):
         task.parts.forget_checkpoint(task.number)  # of the training that went wrong
-    training = eased(task.training, planned, error)
-    return None if training is None else dataclasses.replace(task, training=training)
+    training = eased(task.settings.training, planned, error)
+    return None if training is None else task.trained_with(training)
 
 
 def _stopped(run: _Run | None, output: Path, stop: StopFile) -> TrainingOutcome:
@@ -455,13 +443,12 @@ def _room(
     output: Path,
     folder: Path,
     records: Sequence[BrickRecord],
-    network: NetworkConfig,
-    training: TrainingConfig,
-    storage: StorageConfig,
+    settings: Settings,
     executor: Executor,
 ) -> Room:
     """Return the room that the run needs: every brick twice, apart and together."""
-    bricks = [(record, record.network or network) for record in records]
+    training, storage = settings.training, settings.storage
+    bricks = [(record, record.network or settings.network) for record in records]
     model = model_bytes(volume, bricks, training, storage)
     # Each brick apart is a model file with a history of its own.
     apart = [model_bytes(volume, [brick], training, storage) for brick in bricks]
@@ -493,19 +480,19 @@ def _source(
 def _fingerprint(
     volume: Volume,
     bricks: Sequence[BrickRecord],
-    network: NetworkConfig,
-    training: TrainingConfig,
-    storage: StorageConfig,
+    settings: Settings,
     start: WarmStart | None,
 ) -> str:
-    """Identify what a run computes: same data, same configuration, same result."""
-    what = [
-        identity_of(volume),
-        volume.geometry.to_json(),
-        [brick.to_json() for brick in bricks],
-        to_json(network),
-        training.substance(),
-        storage.to_json(),
-        *(start.identity() if start is not None else ()),
+    cut = [brick.to_json() for brick in bricks]
+    data = [identity_of(volume), volume.geometry.to_json(), cut]
+    return settings.fingerprint(data, start.identity() if start is not None else ())
+
+
+def _records(planned: Plan) -> list[BrickRecord]:
+    """Return the bricks' extents, with the networks of those that have others than the model's."""
+    records = [BrickRecord(brick.extent, brick.ghosted) for brick in planned.bricks]
+    common = planned.settings.network
+    return [
+        dataclasses.replace(record, network=None if own == common else own)
+        for record, own in zip(records, planned.networks or [common] * len(records))
     ]
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

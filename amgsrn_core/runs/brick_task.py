@@ -14,19 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.config import TrainingConfig
 from amgsrn_core.errors import NoRoomError, VolumeError
 from amgsrn_core.execution.leaving import leaving
 from amgsrn_core.execution.local import DEVICE_VARIABLE
 from amgsrn_core.model import BrickRecord, write_archive
 from amgsrn_core.runs.parts import PartsFolder
+from amgsrn_core.runs.settings import Settings
 from amgsrn_core.system.spare import keep_elsewhere
+from amgsrn_core.training.progress import Command
 from amgsrn_core.training.warm_start import WarmStart
 from amgsrn_core.volume.source import open_source
 from amgsrn_core.volume.volume import Volume
 
 if TYPE_CHECKING:
-    from amgsrn_core.training import Command, Progress
+    from amgsrn_core.training import Progress
+    from amgsrn_core.training.brick import FittedBrick
 
 _STATUS_SECONDS = 0.5
 
@@ -48,7 +51,8 @@ class BrickTask:
         Identity of the run that the workers obey.
     fingerprint : str
         Of data and configuration.
-    network, training, storage : configurations
+    settings : Settings
+        With the brick's own network.
     start : WarmStart, optional
         See :func:`amgsrn_core.training.brick.fit_brick`.
     host : str
@@ -61,9 +65,7 @@ class BrickTask:
     folder: str
     run: str
     fingerprint: str
-    network: NetworkConfig
-    training: TrainingConfig
-    storage: StorageConfig
+    settings: Settings
     start: WarmStart | None = None
     host: str = ""
 
@@ -71,6 +73,12 @@ class BrickTask:
     def parts(self) -> PartsFolder:
         """The run's folder."""
         return PartsFolder(Path(self.folder))
+
+    def trained_with(self, training: TrainingConfig) -> BrickTask:
+        """Return the task with another way to train."""
+        return dataclasses.replace(
+            self, settings=dataclasses.replace(self.settings, training=training)
+        )
 
 
 def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
@@ -90,22 +98,21 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
     parts = task.parts
     if parts.finished(task.number, task.fingerprint, verify=True) is not None:
         return "done"
-    if parts.commanded(task.run) == "stop" or leaving.is_set():
+    if parts.commanded(task.run) is Command.STOP or leaving.is_set():
         return "stopped"
     parts.make_brick(task.number)
     reporter = _Reporter(task)
     # PyTorch is loaded here, while others may be reading already.
     from amgsrn_core.execution.own_device import own_device
-    from amgsrn_core.runs.outcome import model_index, training_record
     from amgsrn_core.system.run_folder import model_of
     from amgsrn_core.training.brick import fit_brick, memory_errors
     from amgsrn_core.training.checkpoint import CheckpointFile
-    from amgsrn_core.training.progress import Command
     from amgsrn_core.training.records.records import Records
 
-    device = own_device(os.environ.get(DEVICE_VARIABLE) or task.training.device)
+    settings = task.settings
+    device = own_device(os.environ.get(DEVICE_VARIABLE) or settings.training.device)
     reporter.device = str(device)
-    with memory_errors(task.training, device):
+    with memory_errors(settings.training, device):
         if volume is None:
             volume = _opened(json.dumps(task.source, sort_keys=True))
         if volume.dims != tuple(task.source["dims"]):
@@ -124,30 +131,47 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
             block,
             task.record,
             volume.dims,
-            task.network,
-            task.training,
+            settings.network,
+            settings.training,
             device,
-            storage=task.storage,
+            storage=settings.storage,
             number=task.number,
             start=task.start,
             checkpoints=CheckpointFile(parts.checkpoint(task.number), task.fingerprint),
             observer=reporter,
             records=Records(
-                task.training, model_of(parts.path), volume.geometry, task.record, task.number
+                settings.training, model_of(parts.path), volume.geometry, task.record, task.number
             ),
         )
     if not fitted.result.completed:
         return "stopped"
+    _write(task, volume, fitted, fills, reporter)
+    parts.forget_checkpoint(task.number)
+    parts.forget_status(task.number)
+    return "done"
+
+
+def _write(
+    task: BrickTask,
+    volume: Volume,
+    fitted: FittedBrick,
+    fills: list[dict[str, Any]],
+    reporter: _Reporter,
+) -> None:
+    """Write a finished brick, with what a run has to know of it, to the run's folder."""
+    import numpy as np
+
+    from amgsrn_core.runs.outcome import model_index, training_record
+
+    parts, settings = task.parts, task.settings
     record = fitted.record
     if fitted.count:
         largest = float(fitted.largest.max())
         record = dataclasses.replace(record, max_error=largest)
-    import numpy as np
-
     low = np.array(record.value_minimum or [0.0] * len(fitted.squares))
     high = np.array(record.value_maximum or [0.0] * len(fitted.squares))
     about = training_record(
-        task.training, task.fingerprint, fitted.result.seconds, fitted.result.iterations_done
+        settings.training, task.fingerprint, fitted.result.seconds, fitted.result.iterations_done
     )
     about.config.update(
         squares=fitted.squares.tolist(),
@@ -157,7 +181,7 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
     )
     if fills:
         about.config.update(fills=fills)
-    index = model_index(volume, low, high, task.network, task.storage)
+    index = model_index(volume, low, high, settings.network, settings.storage)
     index = index.replace(bricks=(record,), training=about)
     try:
         write_archive(parts.done(task.number), index, [fitted.state])
@@ -171,9 +195,6 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
         if place is None:
             raise
         logging.warning("Brick %d is kept as %s. %s", task.number, place, error)
-    parts.forget_checkpoint(task.number)
-    parts.forget_status(task.number)
-    return "done"
 
 
 @functools.lru_cache(maxsize=2)
@@ -219,11 +240,9 @@ class _Reporter:
 
     def answer(self) -> Command:
         """Return what this process, or the run's workers, are told to do."""
-        from amgsrn_core.training.progress import Command
-
         if leaving.is_set():
             return Command.STOP
-        return Command.of(self._parts.commanded(self._task.run))
+        return self._parts.commanded(self._task.run)
 
     def _publish(self, values: dict[str, Any]) -> None:
         self._beats += 1

@@ -10,7 +10,7 @@ import numpy as np
 
 from amgsrn_core.config import TrainingConfig
 from amgsrn_core.errors import ArchiveError, ResumeError
-from amgsrn_core.model import ModelIndex, read_index
+from amgsrn_core.model import read_index
 from amgsrn_core.model.replacement import guard
 from amgsrn_core.runs.outcome import TrainingOutcome
 from amgsrn_core.runs.parts import PartsFolder, finish
@@ -129,12 +129,6 @@ def finished(output: Path, fingerprint: str) -> TrainingOutcome | None:
     if index.holes:
         return None
     empty = np.zeros((0, len(COLUMNS)))
-    return TrainingOutcome(output, True, _psnr(index), index.training.seconds, empty)
-
-
-def _psnr(index: ModelIndex) -> float:
-    """Return the whole model's PSNR: its mean squared error is the mean over the voxels."""
-    if len(index.bricks) == 1:
-        psnr = index.bricks[0].psnr
-        return math.nan if psnr is None else psnr
-    return float(index.training.config.get("psnr", math.nan))
+    return TrainingOutcome(
+        output, True, math.nan if index.psnr is None else index.psnr, index.training.seconds, empty
+    )

@@ -15,7 +15,8 @@ from amgsrn_core.config import (
 )
 from amgsrn_core.runs.claim import refuse_output
 from amgsrn_core.runs.outcome import TrainingOutcome
-from amgsrn_core.runs.plan import plan
+from amgsrn_core.runs.plan import Cutter, plan
+from amgsrn_core.runs.settings import Settings
 from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import ensure_writable
 from amgsrn_core.training.progress import Observer, unobserved
@@ -98,19 +99,16 @@ def train(
     output = Path(output)
     ensure_writable(output)
     refuse_output(output, volume.source, start, force)
-    planned = plan(volume, network, training, storage, bricks)
-    warm = None
-    if start is not None:
-        warm = WarmStart(os.path.abspath(start), (series or SeriesConfig()).warm_iterations)
+    settings = Settings.of(network, training, storage, bricks, dispatch, series)
+    planned = plan(settings, Cutter(volume))
+    warm = WarmStart.of(start, settings.series.warm_iterations)
     if len(planned.bricks) == 1:
         from amgsrn_core.runs.single import train_single  # PyTorch: a matter of seconds
 
         return train_single(
             volume,
             output,
-            planned.network,
-            planned.training,
-            planned.storage,
+            planned.settings,
             start=warm,
             restart=restart,
             force=force,
@@ -122,12 +120,7 @@ def train(
     return train_bricks(
         volume,
         output,
-        planned.network,
-        planned.training,
-        planned.storage,
-        planned.bricks,
-        dispatch or DispatchConfig(),
-        networks=planned.networks,
+        planned,
         start=warm,
         restart=restart,
         force=force,

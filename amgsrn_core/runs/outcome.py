@@ -12,6 +12,7 @@ import numpy as np
 
 from amgsrn_core import __version__
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
+from amgsrn_core.errors import TrainingError
 from amgsrn_core.model import ModelIndex, TrainingRecord
 from amgsrn_core.training.history import COLUMNS
 
@@ -51,6 +52,14 @@ class TrainingOutcome:
     history_columns: tuple[str, ...] = COLUMNS
     missing: dict[int, str] = field(default_factory=dict)
     stopped_by: str = ""
+
+    def refuse_missing(self) -> None:
+        """Raise :class:`TrainingError` if bricks are missing: which, and how to go on."""
+        for number, why in self.missing.items():
+            raise TrainingError(
+                f"{len(self.missing)} brick(s) are missing, and {self.path} has holes there; "
+                f"start it again to train them. Brick {number}: {why}"
+            )
 
     @classmethod
     def stopped(

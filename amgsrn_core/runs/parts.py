@@ -23,6 +23,7 @@ from amgsrn_core.system.files import read_json, replace_text
 from amgsrn_core.system.output import failure, replacing
 from amgsrn_core.system.run_folder import PARTS_SUFFIX, RUN_FILE, clear
 from amgsrn_core.system.spare import forget_elsewhere, keep_elsewhere, kept_elsewhere
+from amgsrn_core.training.progress import Command
 
 _COMMAND_FILE = "command"
 _STATUS_FILE = "status.json"
@@ -203,22 +204,22 @@ class PartsFolder:
         with replacing(self.path / RUN_FILE) as temporary:
             temporary.write_text(json.dumps({"fingerprint": fingerprint}))
 
-    def command(self, run: str, word: str) -> None:
-        """Tell the workers of a run, and only those, to "go", "pause" or "stop"."""
+    def command(self, run: str, command: Command) -> None:
+        """Tell the workers of a run, and only those, what to do."""
         with contextlib.suppress(OSError):  # a full disk: they stop when their pipes close
-            replace_text(self.path / _COMMAND_FILE, f"{run} {word}")
+            replace_text(self.path / _COMMAND_FILE, f"{run} {command.value}")
 
-    def commanded(self, run: str) -> str:
-        """Return what the workers of a run are to do; "stop" when another run took over."""
+    def commanded(self, run: str) -> Command:
+        """Return what the workers of a run are to do; to stop when another run took over."""
         try:
             words = (self.path / _COMMAND_FILE).read_text().split()
         except FileNotFoundError:
-            return "stop"
+            return Command.STOP
         except OSError:  # a network file system that hesitates
-            return "go"
+            return Command.CONTINUE
         if len(words) != 2:
-            return "go"
-        return words[1] if words[0] == run else "stop"
+            return Command.CONTINUE
+        return Command.of(words[1]) if words[0] == run else Command.STOP
 
     def write_status(self, number: int, values: dict[str, Any]) -> None:
         """Publish how far a brick is."""

@@ -5,19 +5,45 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from amgsrn_core.config import BrickConfig, NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.config import BrickConfig, NetworkConfig
 from amgsrn_core.model.codec import refuse_incompressible
 from amgsrn_core.runs.aspect import matched_network
+from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.sizing import measure_brick, networks_for
 from amgsrn_core.training.records.records import with_usable_records
 from amgsrn_core.volume.partition import Brick, brick_counts, partition
 from amgsrn_core.volume.volume import Volume
 
-Measure = Callable[[Sequence[Brick]], Sequence[np.ndarray]]
-"""From bricks to what :func:`measure_brick` returns of each, in their order."""
+T = TypeVar("T")
+
+
+class Cutter:
+    """How a volume is cut and looked at; processes that share one have a cutter of their own.
+
+    Parameters
+    ----------
+    volume : Volume
+    """
+
+    def __init__(self, volume: Volume) -> None:
+        self.volume = volume
+
+    def cut(self, config: BrickConfig) -> Sequence[Brick]:
+        """Return the volume's partition."""
+        counts = brick_counts(config, self.volume.dims, self.volume.n_components)
+        return partition(self.volume.dims, counts, config.ghost)
+
+    def measure(self, bricks: Sequence[Brick]) -> Sequence[np.ndarray]:
+        """Return how much each brick's values change; see :func:`measure_brick`."""
+        return [measure_brick(self.volume, brick) for brick in bricks]
+
+    def agreed(self, check: Callable[[], T]) -> T:
+        """Return what a check comes to wherever bricks are trained; it raises for all alike."""
+        return check()
 
 
 @dataclass(frozen=True)
@@ -26,30 +52,22 @@ class Plan:
 
     Parameters
     ----------
-    network : NetworkConfig
-        Of the model, and of each brick that has none of its own in `networks`.
-    training, storage : configurations
+    settings : Settings
+        As they are used; `network` is that of the model, and of each brick that has none of its
+        own in `networks`.
     bricks : tuple of Brick
         The volume's partition; one that is not cut is a single brick.
     networks : tuple of NetworkConfig
-        Of each brick; empty where all have `network`.
+        Of each brick; empty where all have the same.
     """
 
-    network: NetworkConfig
-    training: TrainingConfig
-    storage: StorageConfig
+    settings: Settings
     bricks: tuple[Brick, ...]
-    networks: tuple[NetworkConfig, ...]
+    networks: tuple[NetworkConfig, ...] = ()
 
 
-def plan(
-    volume: Volume,
-    network: NetworkConfig | None,
-    training: TrainingConfig | None,
-    storage: StorageConfig | None,
-    bricks: BrickConfig | None,
-) -> Plan:
-    """Return what a training on this volume, or on its like, is going to do.
+def plan(settings: Settings, cutter: Cutter) -> Plan:
+    """Return what a training is going to do.
 
     Raises
     ------
@@ -58,48 +76,19 @@ def plan(
     VolumeError
         The data cannot be read where that is needed to choose the sizes of networks.
     """
-    bricks = bricks or BrickConfig()
-    cut = partition(
-        volume.dims, brick_counts(bricks, volume.dims, volume.n_components), bricks.ghost
-    )
-    planned = plan_for(cut, network, training, storage)
-    return sized(planned, bricks, lambda cut: [measure_brick(volume, brick) for brick in cut])
+    bricks = tuple(cutter.cut(settings.bricks))
+    settings = cutter.agreed(lambda: _usable(settings, bricks))
+    networks: tuple[NetworkConfig, ...] = ()
+    if settings.bricks.sizes != "equal" and len(bricks) > 1:
+        networks = networks_for(settings.network, cutter.measure(bricks))
+    return Plan(settings, bricks, networks)
 
 
-def plan_for(
-    cut: Sequence[Brick],
-    network: NetworkConfig | None,
-    training: TrainingConfig | None,
-    storage: StorageConfig | None,
-) -> Plan:
-    """Return the plan for a partition, with networks of one size; no data are looked at.
-
-    Raises
-    ------
-    ConfigurationError
-        Options contradict each other, or need a package that is not here.
-    """
-    network, training = (
-        network or NetworkConfig(),
-        with_usable_records(training or TrainingConfig()),
-    )
-    storage = storage or StorageConfig()
-    if storage.compress:
+def _usable(settings: Settings, bricks: Sequence[Brick]) -> Settings:
+    """Return settings that can be kept to, with a network that suits the bricks."""
+    training, network = with_usable_records(settings.training), settings.network
+    if settings.storage.compress:
         refuse_incompressible(network)
     if training.match_aspect:
-        network = matched_network(network, cut)
-    return Plan(network, training, storage, tuple(cut), ())
-
-
-def sized(planned: Plan, bricks: BrickConfig, measure: Measure) -> Plan:
-    """Return a plan of :func:`plan_for` with the sizes of networks that are asked for.
-
-    Parameters
-    ----------
-    measure : callable
-        Called where the sizes depend on the data; see :data:`Measure`.
-    """
-    if bricks.sizes == "equal" or len(planned.bricks) == 1:
-        return planned
-    networks = networks_for(planned.network, measure(planned.bricks))
-    return dataclasses.replace(planned, networks=tuple(networks))
+        network = matched_network(network, bricks)
+    return dataclasses.replace(settings, training=training, network=network)

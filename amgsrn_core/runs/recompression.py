@@ -229,10 +229,10 @@ class _Brick:
             self._data,
             self._training,
             storage,
-            lambda: self._measured()[0] / unit,
-            before / unit,
-            limit / unit,
-            go_on,
+            error=lambda: self._measured()[0] / unit,
+            before=before / unit,
+            limit=limit / unit,
+            go_on=go_on,
         )
         assert packed is not None
         self.error, quality = self._measured()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +19,6 @@ from amgsrn_core.config import (
     SeriesConfig,
     StorageConfig,
     TrainingConfig,
-    to_json,
 )
 from amgsrn_core.errors import ConfigurationError, TrainingError, VolumeError
 from amgsrn_core.model import Archive, BrickRecord, ModelIndex, OnDemand, read_index, write_archive
@@ -29,13 +26,13 @@ from amgsrn_core.model.codec import COMPRESSED, DIFFERENCES, pack_differences
 from amgsrn_core.runs.claim import claim, refuse_output
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
-from amgsrn_core.runs.plan import Plan, plan
+from amgsrn_core.runs.plan import Cutter, Plan, plan
+from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import Room, checkpoint_bytes, model_bytes
 from amgsrn_core.runs.stop_file import stop_file
 from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import ensure_writable, failure
 from amgsrn_core.system.run_folder import workspace
-from amgsrn_core.training.history import COLUMNS
 from amgsrn_core.training.progress import (
     Asking,
     Command,
@@ -106,22 +103,18 @@ def train_series(
     >>> train_series(steps, "ocean.amgsrn")  # doctest: +SKIP
     """
     expect("torch", "Training")
-    dispatch, series = dispatch or DispatchConfig(), series or SeriesConfig()
-    if series.series_differences and not (storage and storage.compress):
-        raise ConfigurationError(
-            "Only compressed networks are stored as differences; give compress (--compress) with "
-            "series-differences."
-        )
+    settings = Settings.of(network, training, storage, bricks, dispatch, series)
+    _refuse_plain_differences(settings)
     output = Path(output)
     ensure_writable(output)
     axis = time_axis(volumes)
     refuse_output(output, volumes[0].source, start, force)
-    planned = plan(volumes[0], network, training, storage, bricks)
-    first = None if start is None else WarmStart(os.path.abspath(start), series.warm_iterations)
-    fingerprint = _fingerprint(volumes, planned, series, first)
+    planned = plan(settings, Cutter(volumes[0]))
+    first = WarmStart.of(start, settings.series.warm_iterations)
+    fingerprint = _fingerprint(volumes, planned, first)
     with workspace(output, parts) as folder, contextlib.ExitStack() as stack:
         done = claim(
-            *(output, PartsFolder(folder), fingerprint, planned.training),
+            *(output, PartsFolder(folder), fingerprint, planned.settings.training),
             restart=restart,
             force=force,
         )
@@ -130,15 +123,22 @@ def train_series(
         stop = stack.enter_context(stop_file(folder))
         room = _room(volumes, output, folder, planned)
         room.require(is_new=not PartsFolder(folder).has_work())
-        run = _Run(volumes, folder, first, series, stop.observing(observer))
-        outcomes = run.go(_trainer(planned, dispatch, folder, stack))
+        run = _Run(volumes, folder, first, settings.series, stop.observing(observer))
+        outcomes = run.go(_trainer(planned, folder, stack))
         if not all(outcome.completed or outcome.missing for outcome in outcomes):
             return dataclasses.replace(outcomes[-1], path=output, stopped_by=stop.reason)
         try:
             run.ask_before_saving()
             with saving(folder), run.bricks(len(planned.bricks)) as load:
                 outcome = _assemble(
-                    volumes[0], axis, run.paths, outcomes, output, planned, fingerprint, load
+                    volumes[0],
+                    axis,
+                    run.paths,
+                    outcomes,
+                    output,
+                    planned=planned,
+                    fingerprint=fingerprint,
+                    bricks=load,
                 )
         except Stopped:
             return dataclasses.replace(
@@ -147,6 +147,14 @@ def train_series(
         if outcome.completed:
             finish(folder)
         return outcome
+
+
+def _refuse_plain_differences(settings: Settings) -> None:
+    if settings.series.series_differences and not settings.storage.compress:
+        raise ConfigurationError(
+            "Only compressed networks are stored as differences; give compress (--compress) with "
+            "series-differences."
+        )
 
 
 def step_file(folder: Path, number: int) -> Path:
@@ -294,11 +302,9 @@ class _OpenSteps:
             self._open.popitem()[1].close()
 
 
-def _trainer(
-    planned: Plan, dispatch: DispatchConfig, folder: Path, stack: contextlib.ExitStack
-) -> TrainStep:
+def _trainer(planned: Plan, folder: Path, stack: contextlib.ExitStack) -> TrainStep:
     """Return what trains one step: here, or in other processes, which all steps share."""
-    options = planned.network, planned.training, planned.storage
+    settings = planned.settings
     told: Told = set()
     if len(planned.bricks) == 1:
         from amgsrn_core.runs.single import train_single  # PyTorch: a matter of seconds
@@ -309,7 +315,7 @@ def _trainer(
             return train_single(
                 volume,
                 path,
-                *options,
+                settings,
                 start=start,
                 any_values=True,
                 restart=False,
@@ -322,7 +328,7 @@ def _trainer(
     from amgsrn_core.runs.brick_run import train_bricks
 
     executor: Executor = stack.enter_context(
-        executor_for(dispatch, planned.training, len(planned.bricks), folder)
+        executor_for(settings.dispatch, settings.training, len(planned.bricks), folder)
     )
 
     def train_there(
@@ -331,10 +337,7 @@ def _trainer(
         return train_bricks(
             volume,
             path,
-            *options,
-            planned.bricks,
-            dispatch,
-            networks=planned.networks,
+            planned,
             start=start,
             restart=False,
             observer=observer,
@@ -380,9 +383,9 @@ def _assemble(
     psnr = float(np.mean(known)) if known else math.nan
     seconds = sum(step.training.seconds for step in steps)
     iterations = sum(step.training.iterations_done for step in steps)
-    about = training_record(planned.training, fingerprint, seconds, iterations)
+    about = training_record(planned.settings.training, fingerprint, seconds, iterations)
     about.config.update(psnr=psnr if known else None, steps=each)
-    index = model_index(volume, low, high, planned.network, planned.storage)
+    index = model_index(volume, low, high, planned.settings.network, planned.settings.storage)
     index = index.replace(
         bricks=tuple(brick for step in steps for brick in _bricks(step)),
         time=axis,
@@ -398,7 +401,7 @@ def _assemble(
         for number, why in outcome.missing.items()
     }
     history = outcomes[-1].history
-    return TrainingOutcome(output, not missing, psnr, seconds, history, COLUMNS, missing)
+    return TrainingOutcome(output, not missing, psnr, seconds, history, missing=missing)
 
 
 def _differences(step: Archive, before: Archive, brick: int) -> np.ndarray | None:
@@ -431,30 +434,24 @@ def _bricks(step: ModelIndex) -> list[BrickRecord]:
 
 def _room(volumes: Sequence[Volume], output: Path, folder: Path, planned: Plan) -> Room:
     """Return the room that a series needs: every step twice, apart and together."""
-    networks = planned.networks or (planned.network,) * len(planned.bricks)
+    networks = planned.networks or (planned.settings.network,) * len(planned.bricks)
     bricks = [
         (BrickRecord(brick.extent, brick.ghosted), network)
         for brick, network in zip(planned.bricks, networks)
     ]
-    options = planned.training, planned.storage
+    options = planned.settings.training, planned.settings.storage
     one = model_bytes(volumes[0], bricks, *options)
     checkpoint = max(checkpoint_bytes(volumes[0], network, *options) for network in networks)
     steps = one.times(len(volumes))
     return Room(output, folder, steps, steps.plus(checkpoint))
 
 
-def _fingerprint(
-    volumes: Sequence[Volume], planned: Plan, series: SeriesConfig, start: WarmStart | None
-) -> str:
-    """Identify what a run computes: same data, same configuration, same result."""
-    what = [
+def _fingerprint(volumes: Sequence[Volume], planned: Plan, start: WarmStart | None) -> str:
+    data = [
         [identity_of(volume) for volume in volumes],
         volumes[0].geometry.to_json(),
         [BrickRecord(brick.extent, brick.ghosted).to_json() for brick in planned.bricks],
-        [to_json(network) for network in (planned.network, *planned.networks)],
-        planned.training.substance(),
-        planned.storage.to_json(),
-        to_json(series),
-        None if start is None else start.identity(),
     ]
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    return planned.settings.series_fingerprint(
+        data, planned.networks, None if start is None else start.identity()
+    )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -14,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
+from amgsrn_core.config import StorageConfig, TrainingConfig
 from amgsrn_core.errors import (
     ArchiveError,
     DivergedError,
@@ -29,6 +27,7 @@ from amgsrn_core.runs.claim import claim, finished
 from amgsrn_core.runs.easing import changes, eased
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
+from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import Room, checkpoint_bytes, mask_bytes, model_bytes, network_bytes
 from amgsrn_core.runs.stop_file import StopFile, stop_file
 from amgsrn_core.system.memory import physical_memory
@@ -54,9 +53,7 @@ _TRIES = 3
 def train_single(
     volume: Volume,
     output: Path,
-    network: NetworkConfig,
-    training: TrainingConfig,
-    storage: StorageConfig,
+    settings: Settings,
     *,
     start: WarmStart | None = None,
     any_values: bool = False,
@@ -77,9 +74,7 @@ def train_single(
                 volume,
                 output,
                 folder,
-                network,
-                training,
-                storage,
+                settings,
                 start,
                 any_values=any_values,
                 restart=restart,
@@ -96,9 +91,7 @@ def _train(
     volume: Volume,
     output: Path,
     folder: Path,
-    network: NetworkConfig,
-    training: TrainingConfig,
-    storage: StorageConfig,
+    settings: Settings,
     start: WarmStart | None,
     *,
     any_values: bool,
@@ -108,6 +101,7 @@ def _train(
     observer: Observer,
     told: Told,
 ) -> TrainingOutcome:
+    network, training, storage = settings.network, settings.training, settings.storage
     device = select_device(device_names(training.device)[0], training=True)
     begin = Progress("reading", 0, planned_iterations(training, storage, start))
     with memory_errors(training, device):
@@ -123,7 +117,7 @@ def _train(
         record = BrickRecord(whole, whole)
         if start is not None:
             start.check(network, volume.n_components, [record])
-        fingerprint = _fingerprint(volume, block, network, training, storage, start)
+        fingerprint = _fingerprint(volume, block, settings, start)
         parts = PartsFolder(folder)
         done = claim(output, parts, fingerprint, training, restart=restart, force=force)
         if done is not None:
@@ -265,23 +259,6 @@ def _kept(parts: PartsFolder, output: Path, fingerprint: str) -> TrainingOutcome
     return None
 
 
-def _fingerprint(
-    volume: Volume,
-    block: Block,
-    network: NetworkConfig,
-    training: TrainingConfig,
-    storage: StorageConfig,
-    start: WarmStart | None,
-) -> str:
-    """Identify what a run computes: same data, same configuration, same result."""
-    what = [
-        volume.name,
-        volume.geometry.to_json(),
-        block.values.shape,
-        block.checksum(),
-        to_json(network),
-        training.substance(),
-        storage.to_json(),
-        *(start.identity() if start is not None else ()),
-    ]
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+def _fingerprint(volume: Volume, block: Block, settings: Settings, start: WarmStart | None) -> str:
+    data = [volume.name, volume.geometry.to_json(), block.values.shape, block.checksum()]
+    return settings.fingerprint(data, start.identity() if start is not None else ())

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+_LOG_TAIL_BYTES = 2000
+
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return a small JSON file's object; None when it is not there or not readable."""
@@ -16,6 +18,18 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return values if isinstance(values, dict) else None
+
+
+def how_it_ended(code: int, log: Path | None) -> str:
+    """Say how a process ended by its exit code, with the last line of its log if there is one."""
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    lines: list[str] = []
+    with contextlib.suppress(OSError):
+        if log is not None:
+            with open(log, "rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+                lines = file.read().decode(errors="replace").strip().splitlines()
+    return f"{how} ({lines[-1]})" if lines else how
 
 
 def replace_text(path: Path, text: str) -> None:

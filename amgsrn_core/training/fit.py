@@ -150,14 +150,14 @@ class _Loop:
                 phase,
                 run.iteration,
                 total,
-                loss,
-                psnr_of(loss),
-                rates(self._config, run.iteration).features,
-                run.seconds,
-                elapsed / done * (total - run.iteration) if done else None,
-                run.network,
-                run.history,
-                run.valid,
+                loss=loss,
+                psnr=psnr_of(loss),
+                learning_rate=rates(self._config, run.iteration).features,
+                seconds=run.seconds,
+                eta_seconds=elapsed / done * (total - run.iteration) if done else None,
+                network=run.network,
+                history=run.history,
+                valid=run.valid,
             )
         )
         self._asked = time.monotonic()

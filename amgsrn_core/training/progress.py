@@ -32,7 +32,10 @@ class Command(enum.Enum):
 
     @classmethod
     def of(cls, word: str) -> Command:
-        """Return what a word in a file says; a word that is unknown says to go on."""
+        """Return what a word in a file says; one that is unknown says to go on.
+
+        So do "go" and "run", as other versions write it.
+        """
         return {command.value: command for command in cls}.get(word, cls.CONTINUE)
 
 

@@ -59,6 +59,11 @@ class WarmStart:
     iterations: int = 0
     differences: bool = False
 
+    @classmethod
+    def of(cls, path: str | os.PathLike[str] | None, iterations: int) -> WarmStart | None:
+        """Make an instance for a model file; None for none."""
+        return None if path is None else cls(os.path.abspath(path), iterations)
+
     def training(self, training: TrainingConfig) -> TrainingConfig:
         """Return how a network is trained that starts from one of this model's."""
         # Most of what changes from data to data that are alike is in the features, little in the

@@ -33,6 +33,7 @@ from amgsrn_core.jobs import PREVIEW_POINTS, JobStatus, LiveResult, TrainingJob
 from amgsrn_core.jobs.status import LEASE_SECONDS
 from amgsrn_core.model import Archive
 from amgsrn_core.runs.outcome import stopped_text
+from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.stop_file import stopped_since
 from amgsrn_core.system.output import ensure_writable, reason
 from amgsrn_core.system.run_folder import parts_folder
@@ -92,6 +93,18 @@ class Request:
     series: SeriesConfig
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     steps: Steps | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The options of the training itself."""
+        return Settings(
+            network=self.network,
+            training=self.training,
+            storage=self.storage,
+            bricks=self.bricks,
+            dispatch=self.dispatch,
+            series=self.series,
+        )
 
     @property
     def times(self) -> tuple[float, ...]:
@@ -357,12 +370,7 @@ class _Run:
             job = TrainingJob.start(
                 output,
                 handover.source(is_series=request.steps is not None),
-                network=request.network,
-                training=request.training,
-                storage=request.storage,
-                bricks=request.bricks,
-                dispatch=request.dispatch,
-                series=request.series,
+                request.settings,
                 restart=restart,
                 live_folder=live,
             )

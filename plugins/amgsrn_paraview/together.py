@@ -31,9 +31,7 @@ from amgsrn_core.model import Archive
 from amgsrn_core.runs.brick_run import train_bricks
 from amgsrn_core.runs.brick_task import BrickTask, train_brick
 from amgsrn_core.runs.claim import refuse_output
-from amgsrn_core.runs.outcome import TrainingOutcome
-from amgsrn_core.runs.plan import Plan, plan_for, sized
-from amgsrn_core.runs.sizing import measure_brick
+from amgsrn_core.runs.plan import Cutter, Plan, plan
 from amgsrn_core.system.extras import require
 from amgsrn_core.system.output import ensure_writable
 from amgsrn_core.training.progress import Command, Progress
@@ -133,11 +131,10 @@ class SharedTraining:
                 )
             fills = (*request.data.fill_numbers, *fills)
             joined = join(volume, pieces[rank()], present, fills)
-            bricks = _cut(joined, pieces, request.bricks)
-            planned = _plan(joined, bricks, request)
-            request = dataclasses.replace(
-                request, network=planned.network, training=planned.training
-            )
+            cutter = _Cutter(joined, pieces)
+            planned = plan(request.settings, cutter)
+            chosen = planned.settings
+            request = dataclasses.replace(request, network=chosen.network, training=chosen.training)
         except AmgsrnError as problem:
             self._end("failed", str(problem))
             raise
@@ -146,8 +143,7 @@ class SharedTraining:
             self.status = dataclasses.replace(self.status, state=news.state)
             return news
         restart = request.restart and not all(is_same for _, is_same in heard)
-        owners = [owner for owner, _ in bricks]
-        return self._lead(joined, owners, planned, request, restart, report)
+        return self._lead(joined, cutter.owners, planned, request, restart, report)
 
     def _lead(
         self,
@@ -170,18 +166,12 @@ class SharedTraining:
             outcome = train_bricks(
                 volume,
                 Path(self.output),
-                planned.network,
-                planned.training,
-                planned.storage,
-                planned.bricks,
-                request.dispatch,
+                planned,
                 restart=restart,
                 observer=_Observer(self, report),
-                networks=planned.networks,
                 executor=executor,
             )
-            if outcome.missing:
-                raise TrainingError(_missing(outcome))
+            outcome.refuse_missing()
             state = "done" if outcome.completed else "stopped"
             if outcome.completed:
                 with Archive(self.output) as archive:
@@ -319,9 +309,8 @@ class _Worker:
                 "file in a folder that all ranks share."
             )
         share_cores()
-        return train_brick(
-            dataclasses.replace(task, training=_on_this_rank(task.training)), self._volume
-        )
+        own = _on_this_rank(task.settings.training)
+        return train_brick(task.trained_with(own), self._volume)
 
 
 class _Observer:
@@ -375,40 +364,45 @@ def _agree(work: Callable[[], T]) -> list[T]:
     return [result for result, _ in heard]
 
 
-def _plan(volume: PieceVolume, bricks: Sequence[tuple[int, Brick]], request: Request) -> Plan:
-    """Return what the training is going to do; each rank looks at the data of its own bricks."""
-    cut = [brick for _, brick in bricks]
-    options = request.network, request.training, request.storage
-    # Together, because a package may be missing on one computer.
-    planned = _agree(lambda: plan_for(cut, *options))[rank()]
+class _Cutter(Cutter):
+    """Cuts each rank's piece; every rank looks at the data of its own bricks.
 
-    def measure(cut: Sequence[Brick]) -> list[np.ndarray]:
-        mine = [brick for owner, brick in bricks if owner == rank()]
-        measured = _agree(lambda: [measure_brick(volume, brick) for brick in mine])
-        return list(itertools.chain(*measured))  # bricks are numbered from rank to rank
+    Attributes
+    ----------
+    owners : list of int
+        The rank of each brick; they are numbered from rank to rank.
+    """
 
-    return sized(planned, request.bricks, measure)
+    def __init__(self, volume: PieceVolume, pieces: Sequence[Piece | None]) -> None:
+        super().__init__(volume)
+        self.owners: list[int] = []
+        self._pieces = pieces
 
-
-def _cut(
-    volume: Volume, pieces: Sequence[Piece | None], config: BrickConfig
-) -> list[tuple[int, Brick]]:
-    """Return the bricks of every piece, about as large as those of the whole would be."""
-    counts = brick_counts(config, volume.dims, volume.n_components)
-    voxels = -(-math.prod(volume.dims) // math.prod(counts))
-    found = []
-    for owner, piece in enumerate(pieces):
-        if piece is not None:
-            z, y, x = (s.stop - s.start for s in piece.own)
-            cut = partition_piece(
-                piece.own, piece.held, counts_for((z, y, x), voxels), config.ghost
+    def cut(self, config: BrickConfig) -> list[Brick]:
+        """Return the bricks of every piece, about as large as those of the whole would be."""
+        counts = brick_counts(config, self.volume.dims, self.volume.n_components)
+        voxels = -(-math.prod(self.volume.dims) // math.prod(counts))
+        found: list[Brick] = []
+        for owner, piece in enumerate(self._pieces):
+            if piece is not None:
+                z, y, x = (s.stop - s.start for s in piece.own)
+                counts = counts_for((z, y, x), voxels)
+                cut = partition_piece(piece.own, piece.held, counts, config.ghost)
+                found += cut
+                self.owners += [owner] * len(cut)
+        if any(s.stop - s.start < 2 for brick in found for s in brick.ghosted):
+            raise ConfigurationError(
+                "Some ranks have a single layer of voxels; use fewer ranks, or ghost cells."
             )
-            found += [(owner, brick) for brick in cut]
-    if any(s.stop - s.start < 2 for _, brick in found for s in brick.ghosted):
-        raise ConfigurationError(
-            "Some ranks have a single layer of voxels; use fewer ranks, or ghost cells."
-        )
-    return found
+        return found
+
+    def measure(self, bricks: Sequence[Brick]) -> list[np.ndarray]:
+        mine = [brick for owner, brick in zip(self.owners, bricks) if owner == rank()]
+        return list(itertools.chain(*_agree(lambda: super(_Cutter, self).measure(mine))))
+
+    def agreed(self, check: Callable[[], T]) -> T:
+        """Check together, because a package may be missing on one computer."""
+        return _agree(check)[rank()]
 
 
 def _on_this_rank(training: TrainingConfig) -> TrainingConfig:
@@ -421,11 +415,3 @@ def _of_this_rank(error: BaseException) -> AmgsrnError:
     """Return an error that says whose it is, and that every rank understands."""
     kind = type(error) if isinstance(error, AmgsrnError) else TrainingError
     return kind(f"Rank {rank()}: {error or type(error).__name__}")
-
-
-def _missing(outcome: TrainingOutcome) -> str:
-    number, why = next(iter(outcome.missing.items()))
-    return (
-        f"{len(outcome.missing)} brick(s) are missing, and {outcome.path} has holes there; start "
-        f"it again to train them. Brick {number}: {why}"
-    )

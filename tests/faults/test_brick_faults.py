@@ -255,10 +255,10 @@ def test_the_command_says_what_is_missing(tmp_path):
 def test_a_failed_brick_is_tried_again_with_what_may_help(tmp_path, error, name, expected):
     from support.brick_runs import NETWORK, TRAINING
 
-    from amgsrn_core.config import StorageConfig
     from amgsrn_core.model import BrickRecord
     from amgsrn_core.runs.brick_run import _again
     from amgsrn_core.runs.brick_task import BrickTask
+    from amgsrn_core.runs.settings import Settings
 
     extent = (slice(0, 2), slice(0, 2), slice(0, 2))
     task = BrickTask(
@@ -268,13 +268,11 @@ def test_a_failed_brick_is_tried_again_with_what_may_help(tmp_path, error, name,
         str(tmp_path),
         "run",
         "fingerprint",
-        NETWORK,
-        dataclasses.replace(TRAINING, batch=512),
-        StorageConfig(),
+        Settings.of(NETWORK, dataclasses.replace(TRAINING, batch=512)),
     )
     task.parts.make_brick(0)
     task.parts.checkpoint(0).write_text("state")
-    again = _again(task.training, task, error)
-    assert again is not None and getattr(again.training, name) == expected
+    again = _again(task.settings.training, task, error)
+    assert again is not None and getattr(again.settings.training, name) == expected
     # A diverged network must not be continued.
     assert task.parts.checkpoint(0).exists() != isinstance(error, DivergedError)

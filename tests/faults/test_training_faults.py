@@ -20,6 +20,7 @@ from amgsrn_core.errors import OutputError
 from amgsrn_core.jobs import TrainingJob
 from amgsrn_core.model import load_brick
 from amgsrn_core.runs import train
+from amgsrn_core.runs.settings import Settings
 from amgsrn_core.training import Command, Progress
 from amgsrn_core.volume import export_volume, open_volume
 from amgsrn_core.volume.volume import Volume
@@ -68,7 +69,7 @@ def test_a_killed_worker_is_continued_to_the_same_model(
     output = tmp_path / "m.amgsrn"
     chance = random.Random(int(number))
     for _ in range(2):
-        job = TrainingJob.start(output, source, SIZE, CONFIG, threads=1)
+        job = TrainingJob.start(output, source, Settings(SIZE, CONFIG), threads=1)
         until(job, 1)
         time.sleep(chance.uniform(0, 0.4))
         os.kill(job.status().pid, number)
@@ -77,7 +78,7 @@ def test_a_killed_worker_is_continued_to_the_same_model(
             assert status.state in ("stopped", "done")
         elif status.state != "done":
             assert "signal 9" in status.message and "again" in status.message
-    last = TrainingJob.start(output, source, SIZE, CONFIG, threads=1)
+    last = TrainingJob.start(output, source, Settings(SIZE, CONFIG), threads=1)
     assert last.wait().state == "done"
     whole = train(open_volume(source["path"]), tmp_path / "whole.amgsrn", SIZE, CONFIG)
     assert same(output, whole.path)
@@ -88,10 +89,10 @@ def test_a_second_run_on_the_same_output_is_refused_and_the_first_undisturbed(
 ) -> None:
     output = tmp_path / "m.amgsrn"
     endless = TrainingConfig(iterations=10**6, batch=128, device="cpu")
-    first = TrainingJob.start(output, source, SIZE, endless, threads=1)
+    first = TrainingJob.start(output, source, Settings(SIZE, endless), threads=1)
     try:
         until(first, 1)
-        second = TrainingJob.start(output, source, SIZE, endless, threads=1)
+        second = TrainingJob.start(output, source, Settings(SIZE, endless), threads=1)
         assert second.wait().state == "failed"
         assert "Another process is training" in second.status().message
         done = first.status().iteration

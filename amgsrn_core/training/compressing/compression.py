@@ -96,9 +96,9 @@ def compressed(
             unit,
             storage.compress_finetune,
             rounded_error,
-            before,
-            limit,
-            reference,
+            before=before,
+            limit=limit,
+            reference=reference,
         )
         if not _finetuned(tuning, go_on, checkpoints, config.checkpoint_seconds):
             return None

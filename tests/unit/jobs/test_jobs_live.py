@@ -17,6 +17,7 @@ from amgsrn_core.jobs.status import LEASE_FILE, LEASE_SECONDS, has_lapsed, renew
 from amgsrn_core.model import load_brick
 from amgsrn_core.model.feature_grids import box_corners
 from amgsrn_core.networks import feature_density
+from amgsrn_core.runs.settings import Settings
 from amgsrn_core.volume import Axis, Block, GridGeometry, export_volume
 from amgsrn_core.volume.preview import preview_geometry
 
@@ -43,8 +44,10 @@ def test_previews_know_what_is_missing_from_the_first_to_the_last(tmp_path):
     job = TrainingJob.start(
         tmp_path / "model.amgsrn",
         {"kind": "exported", "path": str(exported)},
-        NetworkConfig(grids=2, grid_shape=(4, 4, 4), width=8),
-        TrainingConfig(iterations=300, batch=256),
+        Settings(
+            NetworkConfig(grids=2, grid_shape=(4, 4, 4), width=8),
+            TrainingConfig(iterations=300, batch=256),
+        ),
         live_folder=live,
     )
     seen = []

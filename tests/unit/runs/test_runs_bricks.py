@@ -18,6 +18,7 @@ from amgsrn_core.jobs.job import JobDescription
 from amgsrn_core.model import load_brick
 from amgsrn_core.runs import train, train_series
 from amgsrn_core.runs.series import step_file
+from amgsrn_core.runs.settings import Settings
 from amgsrn_core.system.run_folder import parts_folder
 from amgsrn_core.training import Command, Progress
 from amgsrn_core.volume import export_volume, open_volume
@@ -36,7 +37,7 @@ def source(tmp_path: Path) -> dict[str, Any]:
 
 
 def start(output: Path, source: dict[str, Any], config: TrainingConfig, **more: Any) -> TrainingJob:
-    return TrainingJob.start(output, source, SIZE, config, threads=1, **more)
+    return TrainingJob.start(output, source, Settings(SIZE, config), threads=1, **more)
 
 
 def wait_until(job: TrainingJob, condition: Any) -> JobStatus:
@@ -145,7 +146,7 @@ def test_a_series_shows_the_steps_that_an_earlier_job_did(
 
     train_series([open_volume(f) for f in folders], output, *options, observer=stop)
     series = {"kind": "series", "steps": [{"kind": "exported", "path": str(f)} for f in folders]}
-    job = TrainingJob.start(output, series, *options, threads=1, live_folder=live)
+    job = TrainingJob.start(output, series, Settings.of(*options), threads=1, live_folder=live)
     try:
         status = wait_until(job, lambda s: s.step == 2 and s.iteration > 0)
         assert (status.steps, status.iterations) == (3, 10**6)
@@ -177,7 +178,7 @@ def test_an_unwritable_output_is_refused_at_once(tmp_path: Path, source: dict[st
 def test_a_description_survives_its_file() -> None:
     import json
 
-    job = JobDescription("o", {"kind": "file"}, SIZE, SHORT, _storage(), True, 2, "live")
+    job = JobDescription("o", {"kind": "file"}, Settings(SIZE, SHORT, _storage()), True, 2, "live")
     assert JobDescription.from_json(json.loads(json.dumps(job.to_json()))) == job
 
 

@@ -12,16 +12,16 @@ import pytest
 
 from amgsrn_core import volume_from_array
 from amgsrn_core.config import (
-    DispatchConfig,
     NetworkConfig,
     SeriesConfig,
-    StorageConfig,
     TrainingConfig,
 )
 from amgsrn_core.errors import ResumeError
 from amgsrn_core.model import read_index
 from amgsrn_core.runs import TrainingOutcome, train, train_series
 from amgsrn_core.runs.brick_run import train_bricks
+from amgsrn_core.runs.plan import Plan
+from amgsrn_core.runs.settings import Settings
 from amgsrn_core.training import Command, Progress
 from amgsrn_core.training.progress import Observer, unobserved
 from amgsrn_core.volume.partition import partition
@@ -64,11 +64,7 @@ def run(
     return train_bricks(
         VOLUME,
         output,
-        SIZE,
-        training,
-        StorageConfig(),
-        partition(VOLUME.dims, (1, 1, 2), 1),
-        DispatchConfig(),
+        Plan(Settings(SIZE, training), partition(VOLUME.dims, (1, 1, 2), 1)),
         restart=restart,
         observer=observer,
         executor=Here(1 if observer is stop else 2),

@@ -17,7 +17,6 @@ from support.brick_runs import same, write_waves
 
 from amgsrn_core import volume_from_array
 from amgsrn_core.config import (
-    DispatchConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
@@ -25,6 +24,8 @@ from amgsrn_core.config import (
 )
 from amgsrn_core.runs import TrainingOutcome, train, train_series
 from amgsrn_core.runs import brick_run as dispatch
+from amgsrn_core.runs.plan import Plan
+from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.stop_file import stopped_since
 from amgsrn_core.system.run_folder import workspace
 from amgsrn_core.training import Command, Observer, Progress
@@ -60,11 +61,7 @@ def run(kind: str, output: Path, observer: Observer) -> TrainingOutcome:
     return dispatch.train_bricks(
         VOLUME,
         output,
-        SIZE,
-        TRAINING,
-        StorageConfig(),
-        partition(VOLUME.dims, (1, 1, 2), 1),
-        DispatchConfig(),
+        Plan(Settings(SIZE, TRAINING), partition(VOLUME.dims, (1, 1, 2), 1)),
         restart=False,
         observer=observer,
         executor=Here(),

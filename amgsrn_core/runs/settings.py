@@ -1,0 +1,79 @@
+"""Everything that may be chosen about a training, as one object, and what identifies a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, get_type_hints
+
+from amgsrn_core.config import (
+    BrickConfig,
+    DispatchConfig,
+    NetworkConfig,
+    SeriesConfig,
+    StorageConfig,
+    TrainingConfig,
+    from_json,
+    to_json,
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of a training."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    bricks: BrickConfig = field(default_factory=BrickConfig)
+    dispatch: DispatchConfig = field(default_factory=DispatchConfig)
+    series: SeriesConfig = field(default_factory=SeriesConfig)
+
+    @classmethod
+    def of(cls, *configurations: Any) -> Settings:
+        """Make an instance from configurations in the order of the fields; None is the default."""
+        named = zip((each.name for each in fields(cls)), configurations)
+        return cls(**{name: config for name, config in named if config is not None})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {each.name: to_json(getattr(self, each.name)) for each in fields(self)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Settings:
+        """Make an instance from :meth:`to_json`'s result; other keys are not looked at."""
+        kinds = get_type_hints(cls)
+        return cls(
+            **{each.name: from_json(kinds[each.name], values[each.name]) for each in fields(cls)}
+        )
+
+    def fingerprint(self, data: Sequence[Any], start: Sequence[Any] = ()) -> str:
+        """Identify what a run computes: same data, same configuration, same result.
+
+        Parameters
+        ----------
+        data : sequence
+            JSON types that change with the values and with how they are cut.
+        start : sequence, optional
+            The same of the model that the training starts from.
+        """
+        return _digest([*data, to_json(self.network), *self._substance(), *start])
+
+    def series_fingerprint(
+        self,
+        data: Sequence[Any],
+        networks: Sequence[NetworkConfig],
+        start: Sequence[Any] | None,
+    ) -> str:
+        """Identify what a run over several time steps computes, with the bricks' own `networks`."""
+        sizes = [to_json(network) for network in (self.network, *networks)]
+        return _digest([*data, sizes, *self._substance(), to_json(self.series), start])
+
+    def _substance(self) -> tuple[Any, Any]:
+        return self.training.substance(), self.storage.to_json()
+
+
+def _digest(what: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

@@ -141,9 +141,8 @@ def train_series(
                     bricks=load,
                 )
         except Stopped:
-            return dataclasses.replace(
-                outcomes[-1], path=output, completed=False, stopped_by=stop.reason
-            )
+            outcome = dataclasses.replace(outcomes[-1], path=output, completed=False)
+            return dataclasses.replace(outcome, stopped_by=stop.reason)
         if outcome.completed:
             finish(folder)
         return outcome

@@ -8,7 +8,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +23,7 @@ from amgsrn_core.errors import (
     ResumeError,
 )
 from amgsrn_core.execution.places import device_names
-from amgsrn_core.model import BrickRecord, verify_archive, write_archive
+from amgsrn_core.model import BrickRecord, ModelIndex, verify_archive, write_archive
 from amgsrn_core.networks.devices import select_device
 from amgsrn_core.runs.claim import claim, finished
 from amgsrn_core.runs.easing import changes, eased
@@ -43,6 +45,9 @@ from amgsrn_core.volume.block import Block
 from amgsrn_core.volume.masking import Told, tell
 from amgsrn_core.volume.psnr import psnr_of
 from amgsrn_core.volume.volume import Volume
+
+if TYPE_CHECKING:
+    import torch
 
 _log = logging.getLogger(__name__)
 
@@ -126,60 +131,105 @@ def _train(
             finish(folder)
             observer(Progress("training", training.iterations, training.iterations))
             return done
-        room = Room(
-            output,
-            folder,
-            model_bytes(volume, [(record, network)], training, storage),
-            checkpoint_bytes(volume, network, training, storage),
-            0 if block.valid is None else mask_bytes([record]),
+        run = _Run(
+            volume=volume,
+            output=output,
+            parts=parts,
+            settings=settings,
+            start=start,
+            record=record,
+            limits=(low, high),
+            fingerprint=fingerprint,
+            stop=stop,
+            observer=observer,
         )
-        if network_bytes(network, volume.n_components, StorageConfig()) < physical_memory():
-            room.require(is_new=not parts.has_work())  # else memory is what is short
-        checkpoints = CheckpointFile(parts.checkpoint(0), fingerprint, room.watch)
-        parts.make_brick(0)
+        return run.go(block, device)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A training that has read its data; `record` is its brick, `limits` are its values'."""
+
+    volume: Volume
+    output: Path
+    parts: PartsFolder
+    settings: Settings
+    start: WarmStart | None
+    record: BrickRecord
+    limits: tuple[np.ndarray, np.ndarray]
+    fingerprint: str
+    stop: StopFile
+    observer: Observer
+
+    def go(self, block: Block, device: torch.device) -> TrainingOutcome:
+        """Fit the network and write the model."""
+        room = self._room(is_masked=block.valid is not None)
+        checkpoints = CheckpointFile(self.parts.checkpoint(0), self.fingerprint, room.watch)
+        self.parts.make_brick(0)
 
         def fit(values: Block, tried: TrainingConfig) -> FittedBrick:
             return fit_brick(
                 values,
-                record,
-                volume.dims,
-                network,
+                self.record,
+                self.volume.dims,
+                self.settings.network,
                 tried,
                 device,
-                start=start,
-                storage=storage,
+                start=self.start,
+                storage=self.settings.storage,
                 checkpoints=checkpoints,
-                observer=observer,
-                records=Records(tried, output, volume.geometry, record),
+                observer=self.observer,
+                records=Records(tried, self.output, self.volume.geometry, self.record),
             )
 
-        fitted, training = _fitted(fit, volume, block, training, parts)
+        fitted, training = _fitted(fit, self.volume, block, self.settings.training, self.parts)
         result = fitted.result
         history = result.history.array()
         if not result.completed:
-            estimate = psnr_of(result.history.last_loss)
-            return TrainingOutcome.stopped(output, stop.reason, estimate, result.seconds, history)
-        span = np.where(high > low, high - low, 1.0)
-        psnr = psnr_of(float((fitted.squares / span**2).mean() / max(1, fitted.count)))
-        record = dataclasses.replace(
-            fitted.record, psnr=psnr, max_error=float(fitted.largest.max())
-        )
-        if start is None:  # the model's range is the network's own
-            record = dataclasses.replace(record, value_minimum=(), value_maximum=())
-        index = model_index(volume, low, high, network, storage)
-        about = training_record(training, fingerprint, result.seconds, result.iterations_done)
-        index = index.replace(training=about, bricks=(record,))
+            estimate, reason = psnr_of(result.history.last_loss), self.stop.reason
+            return TrainingOutcome.stopped(self.output, reason, estimate, result.seconds, history)
+        index, psnr = self._index(fitted)
+        iterations = result.iterations_done
+        about = training_record(training, self.fingerprint, result.seconds, iterations)
+        index = index.replace(training=about)
 
         def is_complete() -> bool:
             saved = checkpoints.load()
-            return saved is not None and saved.numbers["iteration"] == result.iterations_done
+            return saved is not None and saved.numbers["iteration"] == iterations
 
         _write(
-            *(parts, output, lambda at: write_archive(at, index, [fitted.state])),
-            *(is_complete, observer),
+            *(self.parts, self.output, lambda at: write_archive(at, index, [fitted.state])),
+            *(is_complete, self.observer),
         )
-        finish(folder)
-    return TrainingOutcome(output, True, psnr, result.seconds, history)
+        finish(self.parts.path)
+        return TrainingOutcome(self.output, True, psnr, result.seconds, history)
+
+    def _room(self, is_masked: bool) -> Room:
+        """Return the room that the run needs on its disks; raise if it surely is not there."""
+        volume, settings = self.volume, self.settings
+        network, training, storage = settings.network, settings.training, settings.storage
+        room = Room(
+            self.output,
+            self.parts.path,
+            model_bytes(volume, [(self.record, network)], training, storage),
+            checkpoint_bytes(volume, network, training, storage),
+            mask_bytes([self.record]) if is_masked else 0,
+        )
+        if network_bytes(network, volume.n_components, StorageConfig()) < physical_memory():
+            room.require(is_new=not self.parts.has_work())  # else memory is what is short
+        return room
+
+    def _index(self, fitted: FittedBrick) -> tuple[ModelIndex, float]:
+        """Return the model's index, and its PSNR."""
+        low, high = self.limits
+        span = np.where(high > low, high - low, 1.0)
+        psnr = psnr_of(float((fitted.squares / span**2).mean() / max(1, fitted.count)))
+        largest = float(fitted.largest.max())
+        record = dataclasses.replace(fitted.record, psnr=psnr, max_error=largest)
+        if self.start is None:  # the model's range is the network's own
+            record = dataclasses.replace(record, value_minimum=(), value_maximum=())
+        index = model_index(self.volume, low, high, self.settings.network, self.settings.storage)
+        return index.replace(bricks=(record,)), psnr
 
 
 def _fitted(

@@ -163,6 +163,12 @@ class TrainingConfig(Checked):
 
     iterations: int = option(4000, "optimiser steps", minimum=1, maximum=100_000_000)
     batch: int = option(65536, "random points per step", minimum=1, maximum=1 << 28)
+    sampling: str = option(
+        "uniform",
+        "where the points are drawn: all over the brick (uniform), or most of them by the errors "
+        "of before, each counting for less where there are more (importance)",
+        choices=("auto", "uniform", "importance"),
+    )
     learning_rate: float = option(
         0.02, "peak learning rate of the features", minimum=1e-8, maximum=1.0
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from amgsrn_core.kernels.arguments import floats, network_argument, pointer, pointers
-from amgsrn_core.kernels.loader import Adam, Data, Gradients, KernelLibrary, Network
+from amgsrn_core.kernels.loader import Adam, Blocks, Data, Draws, Gradients, KernelLibrary, Network
 from amgsrn_core.kernels.nodes import inside, node_count
 
 
@@ -39,25 +39,10 @@ def draw(
     points : Tensor [N, 3]
     targets : Tensor [N, C]
     """
-    if values.dim() != 4 or min(values.shape[1:]) < 2:
-        raise ValueError(f"values must have the shape [C, D, H, W], not {list(values.shape)}.")
-    components, depth, height, width = values.shape
+    data = _data(values, cells, cubic)
     count = len(uniform)
-    narrow = cells is not None and cells.dtype == torch.int32
-    kind = torch.int32 if narrow else torch.int64
-    data = Data(
-        components=components,
-        depth=depth,
-        height=height,
-        width=width,
-        values=floats(values, "values", values.shape),
-        cells=None if cells is None else pointer(cells, "cells", (len(cells),), kind),
-        cell_count=(depth - 1) * (height - 1) * (width - 1) if cells is None else len(cells),
-        cell_bytes=4 if narrow else 8,
-        cubic=cubic,
-    )
     address = floats(uniform, "uniform", (count, 4))
-    points, targets = torch.empty(count, 3), torch.empty(count, components)
+    points, targets = torch.empty(count, 3), torch.empty(count, data.components)
     library.call(
         "amgsrn_draw",
         ctypes.byref(data),
@@ -68,6 +53,93 @@ def draw(
         torch.get_num_threads(),
     )
     return points, targets
+
+
+def draw_blocks(
+    library: KernelLibrary,
+    values: Tensor,
+    cells: Tensor | None,
+    start: int,
+    count: int,
+    *,
+    side: int,
+    starts: Tensor,
+    ticks: Tensor,
+    weights: Tensor,
+    cubic: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Draw a batch of `count` training points; see `training.importance.ImportanceSampler`.
+
+    Parameters
+    ----------
+    values : Tensor [C, D, H, W]
+    cells : Tensor [M] of int32 or int64, or None
+        Flat numbers of the cells to draw from, block by block; None stands for all.
+    start : int
+        Where the batch's random numbers start, see `training.draws`.
+    side : int
+        Cells along an axis of a block.
+    starts, ticks : Tensor [B + 1] of int64
+        Cells and ticks of the blocks before each.
+    weights : Tensor [B]
+        Of the points of each block.
+    cubic : bool
+        Interpolate with Catmull-Rom splines instead of trilinearly.
+
+    Returns
+    -------
+    points : Tensor [N, 3]
+    targets : Tensor [N, C]
+    weights : Tensor [N]
+    blocks : Tensor [N] of int64
+    """
+    data = _data(values, cells, cubic)
+    number = len(weights)
+    arguments = Blocks(
+        side=side,
+        count=number,
+        cells=pointer(starts, "starts", (number + 1,), torch.int64),
+        ticks=pointer(ticks, "ticks", (number + 1,), torch.int64),
+        weights=floats(weights, "weights", (number,)),
+    )
+    points, targets = torch.empty(count, 3), torch.empty(count, data.components)
+    drawn, blocks = torch.empty(count), torch.empty(count, dtype=torch.int64)
+    result = Draws(
+        start=start,
+        count=count,
+        points=points.data_ptr(),
+        targets=targets.data_ptr(),
+        weights=drawn.data_ptr(),
+        blocks=blocks.data_ptr(),
+    )
+    library.call(
+        "amgsrn_draw_blocks",
+        ctypes.byref(data),
+        ctypes.byref(arguments),
+        ctypes.byref(result),
+        torch.get_num_threads(),
+    )
+    return points, targets, drawn, blocks
+
+
+def _data(values: Tensor, cells: Tensor | None, cubic: bool) -> Data:
+    """Describe data to the kernels; the tensors must outlive the result."""
+    if values.dim() != 4 or min(values.shape[1:]) < 2:
+        raise ValueError(f"values must have the shape [C, D, H, W], not {list(values.shape)}.")
+    components, depth, height, width = values.shape
+    narrow = cells is not None and cells.dtype == torch.int32
+    kind = torch.int32 if narrow else torch.int64
+    return Data(
+        components=components,
+        depth=depth,
+        height=height,
+        width=width,
+        values=floats(values, "values", values.shape),
+        cells=None if cells is None else pointer(cells, "cells", (len(cells),), kind),
+        cell_count=(depth - 1) * (height - 1) * (width - 1) if cells is None else len(cells),
+        cell_bytes=4 if narrow else 8,
+        cubic=cubic,
+    )
 
 
 class GradientKernel:
@@ -103,6 +175,7 @@ class GradientKernel:
         targets: Tensor,
         *,
         moving: bool,
+        counts: Tensor | None = None,
     ) -> tuple[float, Tensor, list[Tensor], Tensor | None]:
         """Compute the loss at a batch and its gradients; the nodes' are kept for :meth:`update`.
 
@@ -116,11 +189,13 @@ class GradientKernel:
         targets : Tensor [N, C]
         moving : bool
             Whether the gradient of the maps is wanted too.
+        counts : Tensor [N], optional
+            What each point counts, 1 on average; default: all count 1.
 
         Returns
         -------
         loss : float
-            Mean squared error.
+            Mean squared error, by what the points count.
         errors : Tensor [N]
             Mean over the components of each point's squared errors.
         weight_gradients : list of Tensor [out, in]
@@ -140,6 +215,7 @@ class GradientKernel:
             weights=pointers(weight_gradients, [w.shape for w in weights], "gradients"),
             transforms=None if transform_gradient is None else transform_gradient.data_ptr(),
             errors=errors.data_ptr(),
+            weights_of_points=None if counts is None else floats(counts, "counts", (count,)),
         )
         self._library.call(
             "amgsrn_train",

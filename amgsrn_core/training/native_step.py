@@ -12,6 +12,7 @@ from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.nodes import inside, nodes_from_grids
 from amgsrn_core.kernels.training import GradientKernel, draw
 from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.training.importance import ImportanceSampler
 from amgsrn_core.training.optimisers import (
     EPSILON,
     MOVER_BETAS,
@@ -51,6 +52,9 @@ class NativeStep:
     ) -> None:
         self._library, self._network, self._data, self._config = library, network, data, config
         self._sampler = PointSampler(data, config.batch, config.seed)
+        self._importance: ImportanceSampler | None = None
+        if config.sampling == "importance":
+            self._importance = ImportanceSampler(data, config, library)
         self._is_regularised = is_regularised(network.config, config)
         shape = network.feature_grids.shape
         grids, features, *sides = shape
@@ -68,18 +72,20 @@ class NativeStep:
     def descend(self, iteration: int, rate: Rates) -> Tensor:
         """Do one iteration; return the mean squared error before it."""
         network = self._network
-        points, targets = draw(
-            self._library,
-            self._data.values,
-            self._data.cells,
-            self._sampler.uniform(iteration),
-            cubic=self._config.targets == "cubic",
-        )
+        points, targets, counts = self._draw(iteration)
         moves = rate.transforms > 0.0
         by_gradient = moves and self._config.motion == "gradient"
         loss, errors, weight_gradients, transform_gradient = self._kernel.gradients(
-            self._nodes, network.transforms, network.weights, points, targets, moving=by_gradient
+            self._nodes,
+            network.transforms,
+            network.weights,
+            points,
+            targets,
+            moving=by_gradient,
+            counts=counts,
         )
+        if self._importance is not None:
+            self._importance.learn(errors)
         for weight, gradient in zip(network.weights, weight_gradients):
             weight.grad = gradient
         network.transforms.grad = transform_gradient
@@ -89,6 +95,18 @@ class NativeStep:
             )
         self._update(rate)
         return torch.tensor(loss)
+
+    def _draw(self, iteration: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        if self._importance is not None:
+            return self._importance.draw(iteration)
+        points, targets = draw(
+            self._library,
+            self._data.values,
+            self._data.cells,
+            self._sampler.uniform(iteration),
+            cubic=self._config.targets == "cubic",
+        )
+        return points, targets, None
 
     def _update(self, rate: Rates) -> None:
         self._steps += 1
@@ -122,6 +140,7 @@ class NativeStep:
         state = {
             **optimiser_state(self._optimiser, "main", first=1),
             **optimiser_state(self._mover, "mover"),
+            **(self._importance.state() if self._importance is not None else {}),
         }
         if self._steps:
             state["main.0.step"] = torch.tensor(float(self._steps))
@@ -138,3 +157,5 @@ class NativeStep:
             self._square.copy_(state["main.0.exp_avg_sq"].permute(0, 2, 3, 4, 1))
         restore_optimiser(self._optimiser, "main", state, first=1)
         restore_optimiser(self._mover, "mover", state)
+        if self._importance is not None:
+            self._importance.restore(state)

@@ -76,6 +76,14 @@ def device_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()] or ["auto"]
 
 
+def may_use_gpu(device: str) -> bool:
+    """Return whether these devices are likely to be GPUs; PyTorch is not asked."""
+    names = device_names(device)
+    if names == ["auto"]:
+        return sys.platform == "linux" and any(os.path.exists(sign) for sign in _GPU_SIGNS)
+    return any(name != "cpu" for name in names)
+
+
 def available_cores() -> int:
     """Return the processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -35,6 +35,7 @@ from amgsrn_core.system.memory import physical_memory
 from amgsrn_core.system.output import replacing
 from amgsrn_core.system.run_folder import workspace
 from amgsrn_core.system.spare import kept_elsewhere
+from amgsrn_core.training.automatic import foreseen
 from amgsrn_core.training.brick import FittedBrick, fit_brick, learned_range, memory_errors
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.history import psnr_of
@@ -129,7 +130,8 @@ def _train(
             return done
         if (done := _kept(parts, output, fingerprint)) is not None:
             finish(folder)
-            observer(Progress("training", training.iterations, training.iterations))
+            every = foreseen(training).iterations
+            observer(Progress("training", every, every))
             return done
         room = Room(
             output,

@@ -18,6 +18,7 @@ from amgsrn_core.errors import NoRoomError
 from amgsrn_core.model import BrickRecord, parameter_shapes
 from amgsrn_core.model.cell_codes import cell_shape
 from amgsrn_core.system.output import size
+from amgsrn_core.training.automatic import foreseen
 from amgsrn_core.training.history import COLUMNS, row_interval
 from amgsrn_core.volume.volume import Volume
 
@@ -168,7 +169,8 @@ class Room:
 
 
 def _rows(training: TrainingConfig) -> int:
-    return training.iterations // row_interval(training.iterations) + 1
+    iterations = foreseen(training).iterations
+    return iterations // row_interval(iterations) + 1
 
 
 def _held(folder: Path) -> int:

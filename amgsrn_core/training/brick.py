@@ -24,6 +24,7 @@ from amgsrn_core.field.macro_cells import network_cells
 from amgsrn_core.model import BrickRecord
 from amgsrn_core.model.cell_codes import coarser_cells
 from amgsrn_core.networks import SceneNetwork, initial_network, network_from_state
+from amgsrn_core.training.automatic import resolved
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.compressing.compression import Packed, compressed
 from amgsrn_core.training.fit import FitResult, fit
@@ -143,7 +144,7 @@ def fit_brick(
     storage = storage or StorageConfig()
     with memory_errors(training, device):
         seed = (training.seed + number) % _SEEDS
-        training = dataclasses.replace(training, seed=seed)
+        training = resolved(dataclasses.replace(training, seed=seed), network, device.type)
         known = None if start is None else start.network(number, network)
         if start is not None and known is not None:
             training = start.training(training)

@@ -25,7 +25,7 @@ from amgsrn_core.training.sampling import TrainingData
 
 # So many blocks at most, the share of the points that follows the errors, and how much of what is
 # known of a block's errors the next batch replaces.
-_MOST_BLOCKS = 2048
+_MOST_BLOCKS = 4096
 _SHARE = 0.8
 _RECENT = 0.1
 _LEAST_ERROR = 1e-12
@@ -89,7 +89,7 @@ class Blocks:
 
     def _in_order(self, cells: np.ndarray) -> tuple[Tensor, np.ndarray]:
         """Sort cells by their blocks; layer by layer, because a brick may fill the memory."""
-        nx, ny, nz = self.shape
+        nx, ny, _ = self.shape
         across, down, deep = self._across()
         ordered, counts = np.empty_like(cells), np.zeros(across * down * deep, np.int64)
         edges = np.searchsorted(cells, np.arange(deep + 1) * (self.side * nx * ny))
@@ -148,9 +148,9 @@ class ImportanceSampler:
         weights = self._even * total / np.maximum(np.diff(ticks), 1)
         return torch.from_numpy(ticks), torch.from_numpy(weights.astype(np.float32))
 
-    def draw(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, number: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return batch ``number``: points [N, 3], targets [N, C] and weights [N]."""
-        ticks, weights = self.shares()
+        number, (ticks, weights) = int(number), self.shares()
         cubic, values = self._config.targets == "cubic", self._data.values
         if self._library is not None:
             points, targets, drawn, block = draw_blocks(

@@ -158,6 +158,10 @@ class AMGSRNTrainer(Algorithm):
         """Set the random points per step."""
         self._assign(self._training, batch=batch)
 
+    def SetSampling(self, number: int) -> None:
+        """Choose where the points are drawn, by its position among the choices."""
+        self._choose(self._training, TrainingConfig, "sampling", number)
+
     def SetLearningRate(self, rate: float) -> None:
         """Set the peak learning rate."""
         self._assign(self._training, learning_rate=rate)
@@ -193,6 +197,10 @@ class AMGSRNTrainer(Algorithm):
     def SetL1(self, weight: float) -> None:
         """Set the weight of the features' mean absolute value."""
         self._assign(self._training, l1=weight)
+
+    def SetAveraging(self, on: int) -> None:
+        """Choose whether previews show the weights' average."""
+        self._assign(self._training, averaging=bool(on))
 
     def SetMatchAspect(self, match: bool) -> None:
         """Choose whether the feature grids have the proportions of the brick's voxels."""

@@ -163,14 +163,15 @@ class TrainingConfig(Checked):
 
     iterations: int = option(
         0,
-        "optimiser steps (0: 12000 small ones where a CPU chooses the batch, else 4000)",
+        "optimiser steps (0: 4000, or more where a CPU chooses a smaller batch than 65536: as many "
+        "as take about as long)",
         minimum=0,
         maximum=100_000_000,
     )
     batch: int = option(
         0,
         "random points per step (0: on a CPU by the size of the network, a 64th of its parameters "
-        "but at least 4096, as a power of two; else 65536)",
+        "between 4096 and 65536, as a power of two; else 65536)",
         minimum=0,
         maximum=1 << 28,
     )

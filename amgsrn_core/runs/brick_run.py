@@ -29,7 +29,7 @@ from amgsrn_core.execution.places import executor_for
 from amgsrn_core.execution.runner import Policy, Runner
 from amgsrn_core.model import BrickRecord, ModelIndex, write_archive
 from amgsrn_core.runs.brick_task import BrickTask, train_brick
-from amgsrn_core.runs.claim import claim
+from amgsrn_core.runs.claim import as_begun, claim
 from amgsrn_core.runs.easing import eased
 from amgsrn_core.runs.events import EventLog
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
@@ -104,7 +104,9 @@ def train_bricks(
         if executor is None:
             # First of all, because its processes take seconds to start.
             executor = stack.enter_context(executor_for(dispatch, training, len(bricks), folder))
-        begin = Progress("reading", 0, planned_iterations(training, storage, start) * len(bricks))
+        begin = Progress(
+            "reading", 0, planned_iterations(training, network, storage, start) * len(bricks)
+        )
         records = [BrickRecord(brick.extent, brick.ghosted) for brick in bricks]
         if networks:
             records = [
@@ -116,7 +118,12 @@ def train_bricks(
         run: _Run | None = None
         try:
             ask(observer, begin, pause=False)
-            fingerprint = _fingerprint(volume, records, network, training, storage, start)
+
+            def identified(training: TrainingConfig) -> str:
+                return _fingerprint(volume, records, network, training, storage, start)
+
+            training = as_begun(training, output, parts, identified, restart=restart)
+            fingerprint = identified(training)
             done = claim(output, parts, fingerprint, training, restart=restart, force=force)
             if done is not None:
                 return done
@@ -158,7 +165,7 @@ class _Run:
         self._volume, self._parts, self._bricks = volume, parts, bricks
         self._network, self._training, self._storage = network, training, storage
         self._dispatch, self._fingerprint, self._start = dispatch, fingerprint, start
-        self._iterations = planned_iterations(training, storage, start)
+        self._iterations = planned_iterations(training, network, storage, start)
         self._run = uuid.uuid4().hex
         self._started = time.monotonic()
         self._tally = Tally(parts, bricks, volume.n_components)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,12 @@ from amgsrn_core.model import ModelIndex, read_index
 from amgsrn_core.model.replacement import guard
 from amgsrn_core.runs.outcome import TrainingOutcome
 from amgsrn_core.runs.parts import PartsFolder, finish
+from amgsrn_core.training.automatic import formerly
 from amgsrn_core.training.history import COLUMNS
 from amgsrn_core.training.records.grid_series import forget_series
 from amgsrn_core.volume.replacement import MODEL
+
+_log = logging.getLogger(__name__)
 
 
 def refuse_output(
@@ -37,6 +42,44 @@ def refuse_output(
     """
     inputs = [source] if start is None else [source, start]
     guard(output, MODEL, by="train", inputs=inputs, source=source, force=force)
+
+
+def as_begun(
+    training: TrainingConfig,
+    output: Path,
+    parts: PartsFolder,
+    fingerprint: Callable[[TrainingConfig], str],
+    *,
+    restart: bool,
+) -> TrainingConfig:
+    """Return the options with what they meant when a run that is there was begun.
+
+    Parameters
+    ----------
+    training : TrainingConfig
+    output, parts
+        As for :func:`claim`.
+    fingerprint : callable
+        Identifies what a run with such options computes.
+    restart : bool
+        Whether what is there does not matter.
+    """
+    former = formerly(training)
+    if restart or former == training:
+        return training
+    known = {parts.owner(), _maker(output)} - {""}
+    if not known or fingerprint(training) in known or fingerprint(former) not in known:
+        return training
+    _log.info("Of an earlier version: goes on with a batch of %d.", former.batch)
+    return former
+
+
+def _maker(output: Path) -> str:
+    """Return the fingerprint of the run that made a model; "" where there is none."""
+    try:
+        return str(read_index(output).training.config.get("fingerprint", ""))
+    except (ArchiveError, OSError):
+        return ""
 
 
 def claim(

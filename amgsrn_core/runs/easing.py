@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from amgsrn_core.config import TrainingConfig
+from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.errors import DivergedError, OutOfMemoryError
 from amgsrn_core.training.automatic import foreseen
 
@@ -32,7 +32,9 @@ def eased(
     if isinstance(error, OutOfMemoryError):
         if not training.batch:
             training = planned = change(
-                training, iterations=foreseen(training).iterations, batch=_LARGEST_BATCH
+                training,
+                iterations=foreseen(training, NetworkConfig()).iterations,
+                batch=_LARGEST_BATCH,
             )
         if training.batch <= _SMALLEST_BATCH and training.data_device == "cpu":
             return None

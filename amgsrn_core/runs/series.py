@@ -26,7 +26,7 @@ from amgsrn_core.config import (
 from amgsrn_core.errors import ConfigurationError, TrainingError, VolumeError
 from amgsrn_core.model import Archive, BrickRecord, ModelIndex, OnDemand, read_index, write_archive
 from amgsrn_core.model.codec import COMPRESSED, DIFFERENCES, pack_differences
-from amgsrn_core.runs.claim import claim, refuse_output
+from amgsrn_core.runs.claim import as_begun, claim, refuse_output
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
 from amgsrn_core.runs.plan import Plan, plan
@@ -116,8 +116,13 @@ def train_series(
     refuse_output(output, volumes[0].source, start, force)
     planned = plan(volumes[0], network, training, storage, bricks)
     first = None if start is None else WarmStart(os.path.abspath(start), series.warm_iterations)
-    fingerprint = _fingerprint(volumes, planned, series, first)
+
+    def identified(training: TrainingConfig) -> str:
+        return _fingerprint(volumes, dataclasses.replace(planned, training=training), series, first)
+
     with workspace(output, parts) as folder, contextlib.ExitStack() as stack:
+        begun = as_begun(planned.training, output, PartsFolder(folder), identified, restart=restart)
+        fingerprint, planned = identified(begun), dataclasses.replace(planned, training=begun)
         done = claim(
             *(output, PartsFolder(folder), fingerprint, planned.training),
             restart=restart,

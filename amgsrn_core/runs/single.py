@@ -25,7 +25,7 @@ from amgsrn_core.errors import (
 from amgsrn_core.execution.places import device_names
 from amgsrn_core.model import BrickRecord, verify_archive, write_archive
 from amgsrn_core.networks.devices import select_device
-from amgsrn_core.runs.claim import claim, finished
+from amgsrn_core.runs.claim import as_begun, claim, finished
 from amgsrn_core.runs.easing import changes, eased
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
@@ -109,7 +109,7 @@ def _train(
     told: Told,
 ) -> TrainingOutcome:
     device = select_device(device_names(training.device)[0], training=True)
-    begin = Progress("reading", 0, planned_iterations(training, storage, start))
+    begin = Progress("reading", 0, planned_iterations(training, network, storage, start))
     with memory_errors(training, device):
         ask(observer, begin, pause=False)
         block = volume.read()
@@ -123,14 +123,19 @@ def _train(
         record = BrickRecord(whole, whole)
         if start is not None:
             start.check(network, volume.n_components, [record])
-        fingerprint = _fingerprint(volume, block, network, training, storage, start)
         parts = PartsFolder(folder)
+
+        def identified(training: TrainingConfig) -> str:
+            return _fingerprint(volume, block, network, training, storage, start)
+
+        training = as_begun(training, output, parts, identified, restart=restart)
+        fingerprint = identified(training)
         done = claim(output, parts, fingerprint, training, restart=restart, force=force)
         if done is not None:
             return done
         if (done := _kept(parts, output, fingerprint)) is not None:
             finish(folder)
-            every = foreseen(training).iterations
+            every = foreseen(training, network).iterations
             observer(Progress("training", every, every))
             return done
         room = Room(

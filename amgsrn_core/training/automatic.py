@@ -11,9 +11,14 @@ from amgsrn_core.execution.places import may_use_gpu
 from amgsrn_core.model.shapes import parameter_shapes
 
 # Small batches make more of a processor's time; GPUs have not been measured.
-_ITERATIONS, _FEW_ITERATIONS = 12_000, 4000
 _LEAST_BATCH, _LARGE_BATCH = 4096, 65536
 _PARAMETERS_PER_POINT = 64
+MOST_BLOCKS = 4096
+"""Importance sampling divides the cells of a brick into so many blocks at most."""
+
+# With large batches; smaller ones are as many more as take about as long: a step also costs what
+# does not depend on its batch.
+_ITERATIONS, _GROWTH = 4000, 2.0 / 3.0
 
 
 def resolved(training: TrainingConfig, network: NetworkConfig, device: str) -> TrainingConfig:
@@ -43,17 +48,28 @@ def resolved(training: TrainingConfig, network: NetworkConfig, device: str) -> T
             "uniform, or the device to cpu and motion to gradient or none."
         )
     batch = training.batch or (_batch_for(network) if chooses else _LARGE_BATCH)
-    iterations = training.iterations or (_ITERATIONS if chooses else _FEW_ITERATIONS)
+    iterations = training.iterations or _ITERATIONS
+    if chooses and not training.iterations:
+        iterations = round(_ITERATIONS * (_LARGE_BATCH / batch) ** _GROWTH, -2)
     return dataclasses.replace(training, iterations=iterations, batch=batch, sampling=sampling)
 
 
-def foreseen(training: TrainingConfig) -> TrainingConfig:
-    """Return what is likely to become of a configuration, as far as it is known beforehand."""
+def foreseen(training: TrainingConfig, network: NetworkConfig) -> TrainingConfig:
+    """Return what is likely to become of a configuration before it is known which device trains."""
     device = "cuda" if may_use_gpu(training.device) else "cpu"
-    return resolved(dataclasses.replace(training, sampling="uniform"), NetworkConfig(), device)
+    return resolved(dataclasses.replace(training, sampling="uniform"), network, device)
+
+
+def formerly(training: TrainingConfig) -> TrainingConfig:
+    """Return what the same options meant as long as nothing was automatic."""
+    return dataclasses.replace(
+        training,
+        iterations=training.iterations or _ITERATIONS,
+        batch=training.batch or _LARGE_BATCH,
+    )
 
 
 def _batch_for(network: NetworkConfig) -> int:
     parameters = sum(math.prod(shape) for shape in parameter_shapes(network, 1).values())
-    wanted = max(_LEAST_BATCH, parameters // _PARAMETERS_PER_POINT)
+    wanted = min(_LARGE_BATCH, max(_LEAST_BATCH, parameters // _PARAMETERS_PER_POINT))
     return 1 << (wanted.bit_length() - 1)

@@ -20,12 +20,12 @@ from amgsrn_core.config import TrainingConfig
 from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.training import draw_blocks
 from amgsrn_core.networks.interpolation import cubic_targets, linear_targets
+from amgsrn_core.training.automatic import MOST_BLOCKS
 from amgsrn_core.training.draws import FLOAT_BITS, HashedNumbers
 from amgsrn_core.training.sampling import TrainingData
 
-# So many blocks at most, the share of the points that follows the errors, and how much of what is
-# known of a block's errors the next batch replaces.
-_MOST_BLOCKS = 4096
+# The share of the points that follows the errors, and how much of what is known of a block's errors
+# the next batch replaces.
 _SHARE = 0.8
 _RECENT = 0.1
 _LEAST_ERROR = 1e-12
@@ -55,7 +55,7 @@ class Blocks:
     def __init__(self, data: TrainingData) -> None:
         self.shape = data.cell_shape
         self.side = 1
-        while math.prod(self._across()) > _MOST_BLOCKS:
+        while math.prod(self._across()) > MOST_BLOCKS:
             self.side += 1
         self.cells, counts = data.cells, self._sizes()
         if data.cells is not None:

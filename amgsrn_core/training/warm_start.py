@@ -143,10 +143,13 @@ def _version(path: str) -> tuple[int, ...]:
 
 
 def planned_iterations(
-    training: TrainingConfig, storage: StorageConfig, start: WarmStart | None
+    training: TrainingConfig,
+    network: NetworkConfig,
+    storage: StorageConfig,
+    start: WarmStart | None,
 ) -> int:
     """Return the optimiser steps that a network takes, those of fine-tuning included."""
-    training = foreseen(training)
+    training = foreseen(training, network)
     if start is not None:
         training = start.training(training)
     return training.iterations + storage.finetuning

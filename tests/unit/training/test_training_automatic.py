@@ -13,10 +13,15 @@ def small(side: int) -> NetworkConfig:
     return NetworkConfig(grid_shape=(side,) * 3)
 
 
-@pytest.mark.parametrize(("side", "batch"), [(8, 4096), (16, 4096), (32, 16384), (64, 131072)])
-def test_a_cpu_takes_batches_by_the_size_of_the_network(side: int, batch: int) -> None:
+@pytest.mark.parametrize(
+    ("side", "batch", "iterations"),
+    [(8, 4096, 25400), (16, 4096, 25400), (32, 16384, 10100), (41, 32768, 6300), (64, 65536, 4000)],
+)
+def test_a_cpu_takes_batches_by_the_size_of_the_network(
+    side: int, batch: int, iterations: int
+) -> None:
     found = resolved(TrainingConfig(), small(side), "cpu")
-    assert (found.batch, found.iterations, found.sampling) == (batch, 12000, "importance")
+    assert (found.batch, found.iterations, found.sampling) == (batch, iterations, "importance")
 
 
 @pytest.mark.parametrize(
@@ -53,9 +58,9 @@ def test_importance_sampling_is_refused_where_it_does_not_work(device: str, moti
 
 
 def test_what_is_foreseen_goes_by_the_devices_names() -> None:
-    assert foreseen(TrainingConfig(device="cpu")).iterations == 12000
-    assert foreseen(TrainingConfig(device="cuda:0,cuda:1")).iterations == 4000
-    assert foreseen(TrainingConfig(device="cpu", batch=100)).iterations == 4000
+    assert foreseen(TrainingConfig(device="cpu"), small(32)).iterations == 10100
+    assert foreseen(TrainingConfig(device="cuda:0,cuda:1"), small(32)).iterations == 4000
+    assert foreseen(TrainingConfig(device="cpu", batch=100), small(32)).iterations == 4000
 
 
 def test_runs_of_before_have_the_fingerprints_of_before() -> None:

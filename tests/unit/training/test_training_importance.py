@@ -20,7 +20,7 @@ SHAPE = (12, 10, 15)
 
 @pytest.fixture(autouse=True)
 def few_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importance, "_MOST_BLOCKS", 40)
+    monkeypatch.setattr(importance, "MOST_BLOCKS", 40)
 
 
 def config(batch: int = 1000, **options: object) -> TrainingConfig:

@@ -18,7 +18,7 @@ MOST_BLOCKS = 4096
 
 # With large batches; smaller ones are as many more as take about as long: a step also costs what
 # does not depend on its batch.
-_ITERATIONS, _GROWTH = 4000, 2.0 / 3.0
+_ITERATIONS, _GROWTH = 4000, 0.74
 
 
 def resolved(training: TrainingConfig, network: NetworkConfig, device: str) -> TrainingConfig:
@@ -50,7 +50,7 @@ def resolved(training: TrainingConfig, network: NetworkConfig, device: str) -> T
     batch = training.batch or (_batch_for(network) if chooses else _LARGE_BATCH)
     iterations = training.iterations or _ITERATIONS
     if chooses and not training.iterations:
-        iterations = round(_ITERATIONS * (_LARGE_BATCH / batch) ** _GROWTH, -2)
+        iterations = int(round(_ITERATIONS * (_LARGE_BATCH / batch) ** _GROWTH, -2))
     return dataclasses.replace(training, iterations=iterations, batch=batch, sampling=sampling)
 
 
@@ -61,7 +61,7 @@ def foreseen(training: TrainingConfig, network: NetworkConfig) -> TrainingConfig
 
 
 def formerly(training: TrainingConfig) -> TrainingConfig:
-    """Return what the same options meant as long as nothing was automatic."""
+    """Return what the same options mean on a GPU, and meant as long as nothing was automatic."""
     return dataclasses.replace(
         training,
         iterations=training.iterations or _ITERATIONS,

@@ -24,7 +24,7 @@ from amgsrn_core.field.macro_cells import network_cells
 from amgsrn_core.model import BrickRecord
 from amgsrn_core.model.cell_codes import coarser_cells
 from amgsrn_core.networks import SceneNetwork, initial_network, network_from_state
-from amgsrn_core.training.automatic import resolved
+from amgsrn_core.training.automatic import formerly, resolved
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.compressing.compression import Packed, compressed
 from amgsrn_core.training.fit import FitResult, fit
@@ -144,10 +144,11 @@ def fit_brick(
     storage = storage or StorageConfig()
     with memory_errors(training, device):
         seed = (training.seed + number) % _SEEDS
-        training = resolved(dataclasses.replace(training, seed=seed), network, device.type)
+        asked = dataclasses.replace(training, seed=seed)
+        training, tuning = resolved(asked, network, device.type), formerly(asked)
         known = None if start is None else start.network(number, network)
         if start is not None and known is not None:
-            training = start.training(training)
+            training, tuning = start.training(training), start.training(tuning)
             low, high = known.range_for(low, high)
             record = _ranged(record, low, high)
         model, data = _start(block, low, high, network, training, device, known)
@@ -166,7 +167,7 @@ def fit_brick(
                 begun = time.monotonic()
                 reference = known.state if start and known and start.differences else None
                 state = _packed(
-                    model, data, training, storage, quality, inner, told, checkpoints, reference
+                    model, data, tuning, storage, quality, inner, told, checkpoints, reference
                 )
                 seconds = result.seconds + time.monotonic() - begun
                 result = dataclasses.replace(result, seconds=seconds)

@@ -20,6 +20,7 @@ int64_t amgsrn_decoder_size(const AmgsrnNetwork*);
 int amgsrn_pack_decoder(const AmgsrnNetwork*, float*);
 int amgsrn_march(const AmgsrnVolume*, const AmgsrnLook*, const AmgsrnRays*, float*, int);
 int amgsrn_draw(const AmgsrnData*, const float*, int64_t, float*, float*, int);
+int amgsrn_draw_blocks(const AmgsrnData*, const AmgsrnBlocks*, const AmgsrnDraws*, int);
 int amgsrn_train(const AmgsrnNetwork*, const float*, const float*, int64_t, AmgsrnGradients*, int);
 int amgsrn_density(const AmgsrnNetwork*, const float*, const float*, int64_t, double, float*, int);
 int amgsrn_adam(const AmgsrnNetwork*, const AmgsrnAdam*, int);

@@ -211,7 +211,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, monkeypatch, op
         stopped = False
 
         def __call__(self, progress):
-            if progress.phase == "training" and progress.iteration >= 10 and not self.stopped:
+            if progress.phase == "training" and progress.iteration >= 30 and not self.stopped:
                 self.stopped = True
                 return Command.STOP
             return Command.CONTINUE

@@ -15,7 +15,7 @@ def small(side: int) -> NetworkConfig:
 
 @pytest.mark.parametrize(
     ("side", "batch", "iterations"),
-    [(8, 4096, 25400), (16, 4096, 25400), (32, 16384, 10100), (41, 32768, 6300), (64, 65536, 4000)],
+    [(8, 4096, 31100), (16, 4096, 31100), (32, 16384, 11200), (41, 32768, 6700), (64, 65536, 4000)],
 )
 def test_a_cpu_takes_batches_by_the_size_of_the_network(
     side: int, batch: int, iterations: int
@@ -58,7 +58,7 @@ def test_importance_sampling_is_refused_where_it_does_not_work(device: str, moti
 
 
 def test_what_is_foreseen_goes_by_the_devices_names() -> None:
-    assert foreseen(TrainingConfig(device="cpu"), small(32)).iterations == 10100
+    assert foreseen(TrainingConfig(device="cpu"), small(32)).iterations == 11200
     assert foreseen(TrainingConfig(device="cuda:0,cuda:1"), small(32)).iterations == 4000
     assert foreseen(TrainingConfig(device="cpu", batch=100), small(32)).iterations == 4000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -101,12 +102,10 @@ def train_bricks(
         parts = PartsFolder(folder)
         stop = stack.enter_context(stop_file(folder))
         observer = stop.observing(observer)
-        if executor is None:
-            # First of all, because its processes take seconds to start.
+        if executor is None:  # first of all, because its processes take seconds to start
             executor = stack.enter_context(executor_for(dispatch, training, len(bricks), folder))
-        begin = Progress(
-            "reading", 0, planned_iterations(training, network, storage, start) * len(bricks)
-        )
+        each = planned_iterations(training, network, storage, start)
+        begin = Progress("reading", 0, each * len(bricks))
         records = [BrickRecord(brick.extent, brick.ghosted) for brick in bricks]
         if networks:
             records = [
@@ -118,12 +117,8 @@ def train_bricks(
         run: _Run | None = None
         try:
             ask(observer, begin, pause=False)
-
-            def identified(training: TrainingConfig) -> str:
-                return _fingerprint(volume, records, network, training, storage, start)
-
-            training = as_begun(training, output, parts, identified, restart=restart)
-            fingerprint = identified(training)
+            identified = functools.partial(_fingerprint, volume, records, network, storage, start)
+            training, fingerprint = as_begun(training, output, parts, identified, restart)
             done = claim(output, parts, fingerprint, training, restart=restart, force=force)
             if done is not None:
                 return done
@@ -501,9 +496,9 @@ def _fingerprint(
     volume: Volume,
     bricks: Sequence[BrickRecord],
     network: NetworkConfig,
-    training: TrainingConfig,
     storage: StorageConfig,
     start: WarmStart | None,
+    training: TrainingConfig,
 ) -> str:
     """Identify what a run computes: same data, same configuration, same result."""
     what = [

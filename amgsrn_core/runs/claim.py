@@ -48,30 +48,29 @@ def as_begun(
     training: TrainingConfig,
     output: Path,
     parts: PartsFolder,
-    fingerprint: Callable[[TrainingConfig], str],
-    *,
+    identified: Callable[[TrainingConfig], str],
     restart: bool,
-) -> TrainingConfig:
-    """Return the options with what they meant when a run that is there was begun.
+) -> tuple[TrainingConfig, str]:
+    """Return what the options meant when a run that is there was begun, and its fingerprint.
 
     Parameters
     ----------
     training : TrainingConfig
     output, parts
         As for :func:`claim`.
-    fingerprint : callable
+    identified : callable
         Identifies what a run with such options computes.
     restart : bool
         Whether what is there does not matter.
     """
-    former = formerly(training)
-    if restart or former == training:
-        return training
+    former, fingerprint = formerly(training), identified(training)
     known = {parts.owner(), _maker(output)} - {""}
-    if not known or fingerprint(training) in known or fingerprint(former) not in known:
-        return training
+    if restart or former == training or not known or fingerprint in known:
+        return training, fingerprint
+    if (fingerprint_then := identified(former)) not in known:
+        return training, fingerprint
     _log.info("Of an earlier version: goes on with a batch of %d.", former.batch)
-    return former
+    return former, fingerprint_then
 
 
 def _maker(output: Path) -> str:

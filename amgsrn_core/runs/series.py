@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -116,17 +117,14 @@ def train_series(
     refuse_output(output, volumes[0].source, start, force)
     planned = plan(volumes[0], network, training, storage, bricks)
     first = None if start is None else WarmStart(os.path.abspath(start), series.warm_iterations)
-
-    def identified(training: TrainingConfig) -> str:
-        return _fingerprint(volumes, dataclasses.replace(planned, training=training), series, first)
-
     with workspace(output, parts) as folder, contextlib.ExitStack() as stack:
-        begun = as_begun(planned.training, output, PartsFolder(folder), identified, restart=restart)
-        fingerprint, planned = identified(begun), dataclasses.replace(planned, training=begun)
+        identified = functools.partial(_fingerprint, volumes, planned, series, first)
+        begun, fingerprint = as_begun(
+            planned.training, output, PartsFolder(folder), identified, restart
+        )
+        planned = dataclasses.replace(planned, training=begun)
         done = claim(
-            *(output, PartsFolder(folder), fingerprint, planned.training),
-            restart=restart,
-            force=force,
+            *(output, PartsFolder(folder), fingerprint, begun), restart=restart, force=force
         )
         if done is not None:
             return done
@@ -447,7 +445,11 @@ def _room(volumes: Sequence[Volume], output: Path, folder: Path, planned: Plan) 
 
 
 def _fingerprint(
-    volumes: Sequence[Volume], planned: Plan, series: SeriesConfig, start: WarmStart | None
+    volumes: Sequence[Volume],
+    planned: Plan,
+    series: SeriesConfig,
+    start: WarmStart | None,
+    training: TrainingConfig,
 ) -> str:
     """Identify what a run computes: same data, same configuration, same result."""
     what = [
@@ -455,7 +457,7 @@ def _fingerprint(
         volumes[0].geometry.to_json(),
         [BrickRecord(brick.extent, brick.ghosted).to_json() for brick in planned.bricks],
         [to_json(network) for network in (planned.network, *planned.networks)],
-        planned.training.substance(),
+        training.substance(),
         planned.storage.to_json(),
         to_json(series),
         None if start is None else start.identity(),

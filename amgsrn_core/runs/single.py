@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -124,12 +125,8 @@ def _train(
         if start is not None:
             start.check(network, volume.n_components, [record])
         parts = PartsFolder(folder)
-
-        def identified(training: TrainingConfig) -> str:
-            return _fingerprint(volume, block, network, training, storage, start)
-
-        training = as_begun(training, output, parts, identified, restart=restart)
-        fingerprint = identified(training)
+        identified = functools.partial(_fingerprint, volume, block, network, storage, start)
+        training, fingerprint = as_begun(training, output, parts, identified, restart)
         done = claim(output, parts, fingerprint, training, restart=restart, force=force)
         if done is not None:
             return done
@@ -275,9 +272,9 @@ def _fingerprint(
     volume: Volume,
     block: Block,
     network: NetworkConfig,
-    training: TrainingConfig,
     storage: StorageConfig,
     start: WarmStart | None,
+    training: TrainingConfig,
 ) -> str:
     """Identify what a run computes: same data, same configuration, same result."""
     what = [

@@ -177,7 +177,8 @@ void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64
   amgsrn_train(&n, points.get(), values.get(), count, &g, kParts);
   keep(map_slopes.get(), 12 * n.grids), keep(errors.get(), count);
   g.transforms = nullptr;
-  g.weights_of_points = mean.get();
+  const auto weights_of_points = numbers(count);
+  g.weights_of_points = weights_of_points.get();
   amgsrn_train(&n, points.get(), values.get(), count, &g, kParts);
   for (int i = 0; i < 3; ++i) keep(slopes[i].get(), sizes[i]);
   amgsrn_density(&n, points.get(), errors.get(), count, 1.0, map_slopes.get(), kParts);

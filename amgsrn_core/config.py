@@ -162,12 +162,26 @@ class TrainingConfig(Checked):
     """How one network is fitted to its brick."""
 
     iterations: int = option(
-        4000,
-        "optimiser steps; more make a better model and take longer",
-        minimum=1,
+        0,
+        "optimiser steps; more make a better model and take longer (0: 4000, or more where a CPU "
+        "chooses a smaller batch than 65536: as many as take about as long)",
+        minimum=0,
         maximum=100_000_000,
     )
-    batch: int = option(65536, "random points per step", minimum=1, maximum=1 << 28)
+    batch: int = option(
+        0,
+        "random points per step (0: on a CPU by the size of the network, a 64th of its parameters "
+        "between 4096 and 65536, as a power of two; else 65536)",
+        minimum=0,
+        maximum=1 << 28,
+    )
+    sampling: str = option(
+        "auto",
+        "where the points are drawn: all over the brick (uniform), or most of them where errors "
+        "were large before, each counting for less there (importance, on a CPU); auto is "
+        "importance where a CPU chooses the batch, else uniform",
+        choices=("auto", "uniform", "importance"),
+    )
     learning_rate: float = option(
         0.02, "peak learning rate of the features", minimum=1e-8, maximum=1.0
     )
@@ -202,6 +216,11 @@ class TrainingConfig(Checked):
         "numbers that the decoder multiplies in training: float32, or bfloat16 (NVIDIA GPUs: "
         "TF32) with float32 sums where that is faster (fast)",
         choices=("float32", "fast"),
+    )
+    averaging: bool = option(
+        False,
+        "show the weights' average over the last eighth of the training so far in previews; with "
+        "a constant learning rate it also is what the training makes",
     )
     tv: float = option(
         0.0,
@@ -260,7 +279,7 @@ class TrainingConfig(Checked):
 
         Left out is what only says where and how comfortably a run happens.
         """
-        circumstances = (
+        circumstances: tuple[str, ...] = (
             "device",
             "data_device",
             "backend",
@@ -268,7 +287,15 @@ class TrainingConfig(Checked):
             "log_grids",
             "tensorboard",
         )
-        return {k: v for k, v in to_json(self).items() if k not in circumstances}
+        # What came later is left out where nothing changes by it: runs of before go on.
+        plain = {"sampling": ("auto", "uniform"), "averaging": (False,)}
+        if self.schedule != "constant":
+            circumstances += ("averaging",)
+        return {
+            key: value
+            for key, value in to_json(self).items()
+            if key not in circumstances and value not in plain.get(key, ())
+        }
 
 
 @dataclass(frozen=True)

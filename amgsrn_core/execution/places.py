@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
@@ -73,6 +74,14 @@ def places(device: str, workers: int, bricks: int) -> list[Place]:
 def device_names(text: str) -> list[str]:
     """Return the names in a list of devices, "cuda:0,cuda:1"; ["auto"] where there is none."""
     return [name.strip() for name in text.split(",") if name.strip()] or ["auto"]
+
+
+def may_use_gpu(device: str) -> bool:
+    """Return whether these devices are likely to be GPUs; PyTorch is not asked."""
+    names = device_names(device)
+    if names == ["auto"]:
+        return sys.platform == "linux" and may_have_gpu()  # elsewhere nothing tells
+    return any(name != "cpu" for name in names)
 
 
 def _all_devices() -> list[str]:

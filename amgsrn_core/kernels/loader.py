@@ -18,7 +18,7 @@ from amgsrn_core.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
 
-ABI = 5
+ABI = 6
 """Version of the C interface that this module speaks; :func:`layout` tells of its structs."""
 
 LIBRARY_VARIABLE = "AMGSRN_KERNELS"
@@ -71,6 +71,27 @@ class Data(Struct):
     ]
 
 
+class Blocks(Struct):
+    """AmgsrnBlocks of src/abi.h."""
+
+    _fields_ = [
+        *[(name, _count) for name in ("side", "count")],
+        *[(name, ctypes.c_void_p) for name in ("cells", "ticks")],
+        ("weights", _floats),
+    ]
+
+
+class Draws(Struct):
+    """AmgsrnDraws of src/abi.h."""
+
+    _fields_ = [
+        ("start", ctypes.c_uint64),
+        ("count", _count),
+        *[(name, _floats) for name in ("points", "targets", "weights")],
+        ("blocks", ctypes.c_void_p),
+    ]
+
+
 class Gradients(Struct):
     """AmgsrnGradients of src/abi.h."""
 
@@ -80,6 +101,7 @@ class Gradients(Struct):
         ("weights", ctypes.POINTER(_floats)),
         ("transforms", _floats),
         ("errors", _floats),
+        ("weights_of_points", _floats),
         ("loss", ctypes.c_double),
     ]
 
@@ -166,7 +188,7 @@ class Rays(Struct):
     ]
 
 
-_STRUCTS = (Network, Data, Gradients, Adam, Brick, Axis, Volume, Look, Rays)
+_STRUCTS = (Network, Data, Blocks, Draws, Gradients, Adam, Brick, Axis, Volume, Look, Rays)
 
 
 def layout() -> str:
@@ -192,7 +214,7 @@ def _kind(field: Any) -> str:
         return "s"
     if field in (ctypes.c_double, ctypes.c_float):
         return "f"
-    return "i" if field in (ctypes.c_int32, ctypes.c_int64) else "p"
+    return "i" if field in (ctypes.c_int32, ctypes.c_int64, ctypes.c_uint64) else "p"
 
 
 _FUNCTIONS = {
@@ -222,6 +244,12 @@ _FUNCTIONS = {
         ctypes.c_int,
     ),
     "amgsrn_draw": (ctypes.POINTER(Data), _floats, _count, _floats, _floats, ctypes.c_int),
+    "amgsrn_draw_blocks": (
+        ctypes.POINTER(Data),
+        ctypes.POINTER(Blocks),
+        ctypes.POINTER(Draws),
+        ctypes.c_int,
+    ),
     "amgsrn_train": (
         ctypes.POINTER(Network),
         _floats,

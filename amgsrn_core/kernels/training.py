@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from amgsrn_core.kernels.arguments import floats, network_argument, pointer, pointers
-from amgsrn_core.kernels.loader import Adam, Data, Gradients, KernelLibrary, Network
+from amgsrn_core.kernels.loader import Adam, Blocks, Data, Draws, Gradients, KernelLibrary, Network
 from amgsrn_core.kernels.nodes import inside, node_count
 from amgsrn_core.kernels.threads import thread_count
 
@@ -39,26 +39,11 @@ def draw(
     points : ndarray [N, 3]
     targets : ndarray [N, C]
     """
-    if values.ndim != 4 or min(values.shape[1:]) < 2:
-        raise ValueError(f"values must have the shape [C, D, H, W], not {list(values.shape)}.")
-    components, depth, height, width = values.shape
+    data = _data(values, cells, cubic)
     count = len(uniform)
-    narrow = cells is not None and cells.dtype == np.int32
-    kind = np.int32 if narrow else np.int64
-    data = Data(
-        components=components,
-        depth=depth,
-        height=height,
-        width=width,
-        values=floats(values, "values", values.shape),
-        cells=None if cells is None else pointer(cells, "cells", (len(cells),), kind),
-        cell_count=(depth - 1) * (height - 1) * (width - 1) if cells is None else len(cells),
-        cell_bytes=4 if narrow else 8,
-        cubic=cubic,
-    )
     address = floats(uniform, "uniform", (count, 4))
     points = np.empty((count, 3), dtype=np.float32)
-    targets = np.empty((count, components), dtype=np.float32)
+    targets = np.empty((count, data.components), dtype=np.float32)
     library.call(
         "amgsrn_draw",
         ctypes.byref(data),
@@ -69,6 +54,94 @@ def draw(
         thread_count(),
     )
     return points, targets
+
+
+def draw_blocks(
+    library: KernelLibrary,
+    values: np.ndarray,
+    cells: np.ndarray | None,
+    start: int,
+    count: int,
+    *,
+    side: int,
+    starts: np.ndarray,
+    ticks: np.ndarray,
+    weights: np.ndarray,
+    cubic: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Draw a batch of `count` training points; see `training.importance.ImportanceSampler`.
+
+    Parameters
+    ----------
+    values : ndarray [C, D, H, W]
+    cells : ndarray [M] of int32 or int64, or None
+        Flat numbers of the cells to draw from, block by block; None stands for all.
+    start : int
+        Where the batch's random numbers start, see `training.draws`.
+    side : int
+        Cells along an axis of a block.
+    starts, ticks : ndarray [B + 1] of int64
+        Cells and ticks of the blocks before each.
+    weights : ndarray [B]
+        Of the points of each block.
+    cubic : bool
+        Interpolate with Catmull-Rom splines instead of trilinearly.
+
+    Returns
+    -------
+    points : ndarray [N, 3]
+    targets : ndarray [N, C]
+    weights : ndarray [N]
+    blocks : ndarray [N] of int64
+    """
+    data = _data(values, cells, cubic)
+    number = len(weights)
+    arguments = Blocks(
+        side=side,
+        count=number,
+        cells=pointer(starts, "starts", (number + 1,), np.int64),
+        ticks=pointer(ticks, "ticks", (number + 1,), np.int64),
+        weights=floats(weights, "weights", (number,)),
+    )
+    points = np.empty((count, 3), dtype=np.float32)
+    targets = np.empty((count, data.components), dtype=np.float32)
+    drawn, blocks = np.empty(count, dtype=np.float32), np.empty(count, dtype=np.int64)
+    result = Draws(
+        start=start,
+        count=count,
+        points=points.ctypes.data,
+        targets=targets.ctypes.data,
+        weights=drawn.ctypes.data,
+        blocks=blocks.ctypes.data,
+    )
+    library.call(
+        "amgsrn_draw_blocks",
+        ctypes.byref(data),
+        ctypes.byref(arguments),
+        ctypes.byref(result),
+        thread_count(),
+    )
+    return points, targets, drawn, blocks
+
+
+def _data(values: np.ndarray, cells: np.ndarray | None, cubic: bool) -> Data:
+    """Describe data to the kernels; the arrays must outlive the result."""
+    if values.ndim != 4 or min(values.shape[1:]) < 2:
+        raise ValueError(f"values must have the shape [C, D, H, W], not {list(values.shape)}.")
+    components, depth, height, width = values.shape
+    narrow = cells is not None and cells.dtype == np.int32
+    kind = np.int32 if narrow else np.int64
+    return Data(
+        components=components,
+        depth=depth,
+        height=height,
+        width=width,
+        values=floats(values, "values", values.shape),
+        cells=None if cells is None else pointer(cells, "cells", (len(cells),), kind),
+        cell_count=(depth - 1) * (height - 1) * (width - 1) if cells is None else len(cells),
+        cell_bytes=4 if narrow else 8,
+        cubic=cubic,
+    )
 
 
 class GradientKernel:
@@ -104,6 +177,7 @@ class GradientKernel:
         targets: np.ndarray,
         *,
         moving: bool,
+        counts: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray, list[np.ndarray], np.ndarray | None]:
         """Compute the loss at a batch and its gradients; the nodes' are kept for :meth:`update`.
 
@@ -117,11 +191,13 @@ class GradientKernel:
         targets : ndarray [N, C]
         moving : bool
             Whether the gradient of the maps is wanted too.
+        counts : ndarray [N], optional
+            What each point counts, 1 on average; default: all count 1.
 
         Returns
         -------
         loss : float
-            Mean squared error.
+            Mean squared error, by what the points count.
         errors : ndarray [N]
             Mean over the components of each point's squared errors.
         weight_gradients : list of ndarray [out, in]
@@ -141,6 +217,7 @@ class GradientKernel:
             weights=pointers(weight_gradients, [w.shape for w in weights], "gradients"),
             transforms=None if transform_gradient is None else transform_gradient.ctypes.data,
             errors=errors.ctypes.data,
+            weights_of_points=None if counts is None else floats(counts, "counts", (count,)),
         )
         self._library.call(
             "amgsrn_train",

@@ -21,7 +21,7 @@ from amgsrn_core.execution.places import executor_for
 from amgsrn_core.execution.runner import Policy, Runner
 from amgsrn_core.model import BrickRecord, ModelIndex, write_archive
 from amgsrn_core.runs.brick_task import BrickTask, train_brick
-from amgsrn_core.runs.claim import claim
+from amgsrn_core.runs.claim import as_begun, claim
 from amgsrn_core.runs.easing import eased
 from amgsrn_core.runs.events import EventLog
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
@@ -92,7 +92,7 @@ def train_bricks(
             executor = stack.enter_context(
                 executor_for(settings.dispatch, settings.training, len(planned.bricks), folder)
             )
-        each = planned_iterations(settings.training, settings.storage, start)
+        each = planned_iterations(settings.training, settings.network, settings.storage, start)
         begin = Progress("reading", 0, each * len(planned.bricks))
         records = _records(planned)
         if start is not None:
@@ -100,7 +100,11 @@ def train_bricks(
         run: _Run | None = None
         try:
             ask(observer, begin, pause=False)
-            fingerprint = _fingerprint(volume, records, settings, start)
+            settings, fingerprint = as_begun(
+                *(settings, output, parts),
+                lambda options: _fingerprint(volume, records, options, start),
+                restart=restart,
+            )
             done = claim(
                 output, parts, fingerprint, settings.training, restart=restart, force=force
             )
@@ -141,7 +145,9 @@ class _Run:
     ) -> None:
         self._volume, self._parts, self._bricks = volume, parts, bricks
         self._settings, self._fingerprint, self._start = settings, fingerprint, start
-        self._iterations = planned_iterations(settings.training, settings.storage, start)
+        self._iterations = planned_iterations(
+            settings.training, settings.network, settings.storage, start
+        )
         self._run = uuid.uuid4().hex
         self._started = time.monotonic()
         self._tally = Tally(parts, bricks, volume.n_components)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +17,13 @@ from amgsrn_core.model import read_index
 from amgsrn_core.model.replacement import guard
 from amgsrn_core.runs.outcome import TrainingOutcome
 from amgsrn_core.runs.parts import PartsFolder, finish
+from amgsrn_core.runs.settings import Settings
+from amgsrn_core.training.automatic import formerly
 from amgsrn_core.training.history import COLUMNS
 from amgsrn_core.training.records.grid_series import forget_series
 from amgsrn_core.volume.replacement import MODEL
+
+_log = logging.getLogger(__name__)
 
 
 def refuse_output(
@@ -37,6 +44,45 @@ def refuse_output(
     """
     inputs = [source] if start is None else [source, start]
     guard(output, MODEL, by="train", inputs=inputs, source=source, force=force)
+
+
+def as_begun(
+    settings: Settings,
+    output: Path,
+    parts: PartsFolder,
+    identified: Callable[[Settings], str],
+    *,
+    restart: bool,
+) -> tuple[Settings, str]:
+    """Return what the options meant when a run that is there was begun, and its fingerprint.
+
+    Parameters
+    ----------
+    settings : Settings
+    output, parts
+        As for :func:`claim`.
+    identified : callable
+        Identifies what a run with such options computes.
+    restart : bool
+        Whether what is there does not matter.
+    """
+    training = formerly(settings.training)
+    former, fingerprint = dataclasses.replace(settings, training=training), identified(settings)
+    known = {parts.owner(), _maker(output)} - {""}
+    if restart or former == settings or not known or fingerprint in known:
+        return settings, fingerprint
+    if (fingerprint_then := identified(former)) not in known:
+        return settings, fingerprint
+    _log.info("Of an earlier version: goes on with a batch of %d.", training.batch)
+    return former, fingerprint_then
+
+
+def _maker(output: Path) -> str:
+    """Return the fingerprint of the run that made a model; "" where there is none."""
+    try:
+        return str(read_index(output).training.config.get("fingerprint", ""))
+    except (ArchiveError, OSError):
+        return ""
 
 
 def claim(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from amgsrn_core.config import TrainingConfig
+from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.errors import DivergedError, OutOfMemoryError
+from amgsrn_core.training.automatic import foreseen
 
-_SMALLEST_BATCH = 64
+_SMALLEST_BATCH, _LARGEST_BATCH = 64, 65536
 
 
 def eased(
@@ -29,6 +30,12 @@ def eased(
     """
     change = dataclasses.replace
     if isinstance(error, OutOfMemoryError):
+        if not training.batch:
+            training = planned = change(
+                training,
+                iterations=foreseen(training, NetworkConfig()).iterations,
+                batch=_LARGEST_BATCH,
+            )
         if training.batch <= _SMALLEST_BATCH and training.data_device == "cpu":
             return None
         batch = min(training.batch, max(_SMALLEST_BATCH, training.batch // 2))

@@ -23,7 +23,7 @@ from amgsrn_core.config import (
 from amgsrn_core.errors import ConfigurationError, TrainingError, VolumeError
 from amgsrn_core.model import Archive, BrickRecord, ModelIndex, OnDemand, read_index, write_archive
 from amgsrn_core.model.codec import COMPRESSED, DIFFERENCES, pack_differences
-from amgsrn_core.runs.claim import claim, refuse_output
+from amgsrn_core.runs.claim import as_begun, claim, refuse_output
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
 from amgsrn_core.runs.plan import Cutter, Plan, plan
@@ -111,18 +111,16 @@ def train_series(
     refuse_output(output, volumes[0].source, start, force)
     planned = plan(settings, Cutter(volumes[0]))
     first = WarmStart.of(start, settings.series.warm_iterations)
-    fingerprint = _fingerprint(volumes, planned, first)
     with workspace(output, parts) as folder, contextlib.ExitStack() as stack:
-        done = claim(
-            *(output, PartsFolder(folder), fingerprint, planned.settings.training),
-            restart=restart,
-            force=force,
-        )
+        begun = PartsFolder(folder)
+        planned, fingerprint = _as_begun(planned, output, begun, volumes, first, restart=restart)
+        training = planned.settings.training
+        done = claim(output, begun, fingerprint, training, restart=restart, force=force)
         if done is not None:
             return done
         stop = stack.enter_context(stop_file(folder))
         room = _room(volumes, output, folder, planned)
-        room.require(is_new=not PartsFolder(folder).has_work())
+        room.require(is_new=not begun.has_work())
         run = _Run(volumes, folder, first, settings.series, stop.observing(observer))
         outcomes = run.go(_trainer(planned, folder, stack))
         if not all(outcome.completed or outcome.missing for outcome in outcomes):
@@ -146,6 +144,28 @@ def train_series(
         if outcome.completed:
             finish(folder)
         return outcome
+
+
+def _as_begun(
+    planned: Plan,
+    output: Path,
+    parts: PartsFolder,
+    volumes: Sequence[Volume],
+    start: WarmStart | None,
+    *,
+    restart: bool,
+) -> tuple[Plan, str]:
+    """Return the plan that a run which is there was begun with, and its fingerprint."""
+
+    def planned_as(settings: Settings) -> Plan:
+        return dataclasses.replace(planned, settings=settings)
+
+    settings, fingerprint = as_begun(
+        *(planned.settings, output, parts),
+        lambda settings: _fingerprint(volumes, planned_as(settings), start),
+        restart=restart,
+    )
+    return planned_as(settings), fingerprint
 
 
 def _refuse_plain_differences(settings: Settings) -> None:

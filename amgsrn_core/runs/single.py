@@ -25,7 +25,7 @@ from amgsrn_core.errors import (
 from amgsrn_core.execution.places import device_names
 from amgsrn_core.model import BrickRecord, ModelIndex, verify_archive, write_archive
 from amgsrn_core.networks.devices import select_device
-from amgsrn_core.runs.claim import claim, finished
+from amgsrn_core.runs.claim import as_begun, claim, finished
 from amgsrn_core.runs.easing import changes, eased
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
@@ -36,6 +36,7 @@ from amgsrn_core.system.memory import physical_memory
 from amgsrn_core.system.output import replacing
 from amgsrn_core.system.run_folder import workspace
 from amgsrn_core.system.spare import kept_elsewhere
+from amgsrn_core.training.automatic import foreseen
 from amgsrn_core.training.brick import FittedBrick, fit_brick, memory_errors
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.progress import Command, Observer, Progress, Stopped, ask
@@ -108,7 +109,7 @@ def _train(
 ) -> TrainingOutcome:
     network, training, storage = settings.network, settings.training, settings.storage
     device = select_device(device_names(training.device)[0], training=True)
-    begin = Progress("reading", 0, planned_iterations(training, storage, start))
+    begin = Progress("reading", 0, planned_iterations(training, network, storage, start))
     with memory_errors(training, device):
         ask(observer, begin, pause=False)
         block = volume.scanned(checksum=True)
@@ -122,14 +123,19 @@ def _train(
         record = BrickRecord(whole, whole)
         if start is not None:
             start.check(network, volume.n_components, [record])
-        fingerprint = _fingerprint(volume, block, settings, start)
         parts = PartsFolder(folder)
-        done = claim(output, parts, fingerprint, training, restart=restart, force=force)
+        settings, fingerprint = as_begun(
+            *(settings, output, parts),
+            lambda options: _fingerprint(volume, block, options, start),
+            restart=restart,
+        )
+        done = claim(output, parts, fingerprint, settings.training, restart=restart, force=force)
         if done is not None:
             return done
         if (done := _kept(parts, output, fingerprint)) is not None:
             finish(folder)
-            observer(Progress("training", training.iterations, training.iterations))
+            every = foreseen(settings.training, network).iterations
+            observer(Progress("training", every, every))
             return done
         run = _Run(
             volume=volume,

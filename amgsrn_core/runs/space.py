@@ -18,6 +18,7 @@ from amgsrn_core.errors import NoRoomError
 from amgsrn_core.model import BrickRecord, parameter_shapes
 from amgsrn_core.model.cell_codes import cell_shape
 from amgsrn_core.system.output import size
+from amgsrn_core.training.automatic import MOST_BLOCKS, foreseen
 from amgsrn_core.training.history import COLUMNS, row_interval
 from amgsrn_core.volume.volume import Volume
 
@@ -69,7 +70,8 @@ def model_bytes(
     uneven = (axis.size for axis in volume.geometry.axes if not axis.is_uniform)
     header = _INDEX + _NUMBER * sum(uneven) + _BRICK * len(bricks)
     header += 0 if volume.time is None else _NUMBER * len(volume.time.values)
-    history = 8 * len(COLUMNS) * _rows(training)
+    rows = max(_rows(training, network) for network in {network for _, network in bricks})
+    history = 8 * len(COLUMNS) * rows
     cells = sum(2 * count * math.prod(cell_shape(record, volume.dims)) for record, _ in bricks)
     most = numbers + header + history + cells + cells // 100
     return Bytes(0 if storage.compress else numbers, most)
@@ -80,7 +82,8 @@ def checkpoint_bytes(
 ) -> Bytes:
     """Return the bytes of a brick's checkpoints: of one, and of all with the one being written."""
     numbers = network_bytes(network, volume.n_components, StorageConfig())
-    fitted = _CHECKPOINT * numbers + _INDEX + _ROW_OF_TEXT * _rows(training)
+    rows = _ROW_OF_TEXT * _rows(training, network)
+    fitted = (_CHECKPOINT + training.averaging) * numbers + _INDEX + 8 * MOST_BLOCKS + rows
     most = 2 * fitted
     if storage.finetuning:
         most = fitted + 2 * (_FINETUNING * numbers + _INDEX)
@@ -167,8 +170,9 @@ class Room:
         return [(self._place, free, self._model), (self._folder, free_of_parts, parts)]
 
 
-def _rows(training: TrainingConfig) -> int:
-    return training.iterations // row_interval(training.iterations) + 1
+def _rows(training: TrainingConfig, network: NetworkConfig) -> int:
+    iterations = foreseen(training, network).iterations
+    return iterations // row_interval(iterations) + 1
 
 
 def _held(folder: Path) -> int:

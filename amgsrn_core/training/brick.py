@@ -25,6 +25,7 @@ from amgsrn_core.field.macro_cells import network_cells
 from amgsrn_core.model import BrickRecord
 from amgsrn_core.model.cell_codes import coarser_cells
 from amgsrn_core.networks import SceneNetwork, initial_network, network_from_state
+from amgsrn_core.training.automatic import formerly, resolved
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.compressing.compression import Packed, compressed
 from amgsrn_core.training.fit import FitResult, fit
@@ -137,10 +138,11 @@ def fit_brick(
     storage = storage or StorageConfig()
     with memory_errors(training, device):
         seed = (training.seed + number) % _SEEDS
-        training = dataclasses.replace(training, seed=seed)
+        asked = dataclasses.replace(training, seed=seed)
+        training, tuning = resolved(asked, network, device.type), formerly(asked)
         known = None if start is None else start.network(number, network)
         if start is not None and known is not None:
-            training = start.training(training)
+            training, tuning = start.training(training), start.training(tuning)
             low, high = known.range_for(low, high)
             record = _ranged(record, low, high)
         model, data = _start(block, (low, high), network, training, device, known)
@@ -150,7 +152,7 @@ def fit_brick(
         )
         if not result.completed:
             return FittedBrick(record, result)
-        after = _AfterFit(observer, training, result, model, data)
+        after = _AfterFit(observer, tuning, result, model, data)
         try:
             after.ask("measuring")
             quality = measure(model, data, inner, after.asking("measuring"))
@@ -208,7 +210,7 @@ def _packed(
     packed = compressed(
         after.model,
         after.data,
-        after.training,
+        after.tuning,
         storage,
         error=lambda: measure(after.model, after.data, inner).mean_square,
         before=quality.mean_square,
@@ -307,13 +309,13 @@ class _AfterFit:
     def __init__(
         self,
         observer: Observer,
-        training: TrainingConfig,
+        tuning: TrainingConfig,
         result: FitResult,
         model: SceneNetwork,
         data: TrainingData,
     ) -> None:
         self._observer, self._result = observer, result
-        self.training, self.model, self.data = training, model, data
+        self.tuning, self.model, self.data = tuning, model, data
         self._begun = time.monotonic()
         self.finetuned = 0
 
@@ -329,7 +331,7 @@ class _AfterFit:
         progress = Progress(
             phase,
             result.iterations_done + self.finetuned,
-            self.training.iterations,
+            result.iterations_done,
             loss,
             psnr_of(loss),
             seconds=result.seconds + time.monotonic() - self._begun,

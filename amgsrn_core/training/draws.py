@@ -14,7 +14,7 @@ from torch import Tensor
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _BATCH = 1 << 33
 # A float32 has so many bits: half a number of 64 bits makes one of [0, 1).
-_FLOAT_BITS = 24
+FLOAT_BITS = 24
 
 
 class HashedNumbers:
@@ -34,12 +34,16 @@ class HashedNumbers:
         places = torch.arange(1, 2 * count + 1, device=device)
         self._steps = (places * _signed(_GOLDEN)).view(count, 2)
 
+    def start_of(self, number: int) -> int:
+        """Return where the sequence of a batch starts, as a number without a sign."""
+        return (number * self._batch + int(self._start)) % (1 << 64)
+
     def batch(self, number: Tensor) -> Tensor:
         """Return float32 [count, 4] in [0, 1) for a batch's number, int64 [] on the device."""
         hashed = _scrambled(number * self._batch + self._start + self._steps)
-        halves = torch.stack([hashed >> (64 - _FLOAT_BITS), hashed >> 8], 2)
-        whole = halves & ((1 << _FLOAT_BITS) - 1)
-        return whole.view(-1, 4).to(torch.float32) * 2.0**-_FLOAT_BITS
+        halves = torch.stack([hashed >> (64 - FLOAT_BITS), hashed >> 8], 2)
+        whole = halves & ((1 << FLOAT_BITS) - 1)
+        return whole.view(-1, 4).to(torch.float32) * 2.0**-FLOAT_BITS
 
 
 def _scrambled(value: Tensor) -> Tensor:

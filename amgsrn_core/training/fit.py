@@ -11,6 +11,8 @@ import torch
 from amgsrn_core.config import TrainingConfig
 from amgsrn_core.errors import DivergedError
 from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.training.automatic import resolved
+from amgsrn_core.training.average import Average
 from amgsrn_core.training.checkpoint import Checkpoint, CheckpointFile
 from amgsrn_core.training.history import History, row_interval
 from amgsrn_core.training.progress import (
@@ -69,6 +71,7 @@ def fit(
     DivergedError
         The loss is no longer a number.
     """
+    config = resolved(config, network.config, network.minimum.device.type)
     run = _Run(network, data, config)
     if checkpoints is not None and (saved := checkpoints.load()) is not None:
         run.restore(saved)
@@ -121,6 +124,7 @@ class _Loop:
         if completed:
             if run.iteration > self._first_iteration:
                 self._save_if_possible()
+            run.finish()
         else:
             self._save()
         return self._result(completed)
@@ -155,7 +159,7 @@ class _Loop:
                 learning_rate=rates(self._config, run.iteration).features,
                 seconds=run.seconds,
                 eta_seconds=elapsed / done * (total - run.iteration) if done else None,
-                network=run.network,
+                network=run.shown,
                 history=run.history,
                 valid=run.valid,
             )
@@ -193,6 +197,7 @@ class _Run:
     def __init__(self, network: SceneNetwork, data: TrainingData, config: TrainingConfig) -> None:
         self.network, self.valid, self._config = network, data.valid, config
         self._device = network.minimum.device
+        self._average = Average(network) if config.averaging else None
         self._step = make_step(network, data, config)
         self.start = network.transforms.detach().clone()
         self._loss_sum = torch.zeros((), device=self._device)
@@ -206,6 +211,19 @@ class _Run:
         self._loss_sum += self._step.descend(self.iteration, rates(self._config, self.iteration))
         self._loss_count += 1
         self.iteration += 1
+        if self._average is not None and self._average.is_due(self.iteration):
+            self.publish()
+            self._average.follow(self.network, self.iteration)
+
+    @property
+    def shown(self) -> SceneNetwork:
+        """The network to look at while it is trained."""
+        return self.network if self._average is None else self._average.network
+
+    def finish(self) -> None:
+        """Make the network what the training was for."""
+        if self._average is not None and self._config.schedule == "constant":
+            self.network.load_state_dict(self._average.network.state_dict())
 
     def publish(self) -> None:
         """Bring the network up to date."""
@@ -234,6 +252,7 @@ class _Run:
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors["start"] = self.start
         tensors.update(self._step.state())
+        tensors.update(self._average.state() if self._average is not None else {})
         return Checkpoint(
             tensors,
             {
@@ -252,6 +271,8 @@ class _Run:
                 value.copy_(saved.tensors[f"network.{name}"])
         self.start = saved.tensors["start"].to(self._device)
         self._step.restore(saved.tensors)
+        if self._average is not None:
+            self._average.restore(saved.tensors)
         self._loss_sum.fill_(saved.numbers["loss_sum"])
         self._loss_count = int(saved.numbers["loss_count"])
         self.iteration = int(saved.numbers["iteration"])

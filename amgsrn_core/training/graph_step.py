@@ -167,8 +167,8 @@ class GraphStep(TorchStep):
                     kept.copy_(drawn)
 
     def _work(self) -> None:
-        points, targets = self._given or self._batches.draw(self._number)
-        self._loss.copy_(self._learn(points, targets, self._moving))
+        batch = self._given or self._batches.draw(self._number)
+        self._loss.copy_(self._learn(self._moving, *batch))
 
     def _captured(self, graphs: Graphs) -> Work | None:
         try:

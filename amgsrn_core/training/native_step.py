@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.nodes import inside, nodes_from_grids
 from amgsrn_core.kernels.training import GradientKernel, draw
 from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.training.importance import ImportanceSampler
 from amgsrn_core.training.optimisers import (
     EPSILON,
     MOVER_BETAS,
@@ -51,6 +53,9 @@ class NativeStep:
     ) -> None:
         self._library, self._network, self._data, self._config = library, network, data, config
         self._sampler = PointSampler(data, config.batch, config.seed)
+        self._importance: ImportanceSampler | None = None
+        if config.sampling == "importance":
+            self._importance = ImportanceSampler(data, config, library)
         self._is_regularised = is_regularised(network.config, config)
         shape = network.feature_grids.shape
         grids, features, *sides = shape
@@ -68,14 +73,7 @@ class NativeStep:
     def descend(self, iteration: int, rate: Rates) -> Tensor:
         """Do one iteration; return the mean squared error before it."""
         network = self._network
-        cells = self._data.cells
-        points, targets = draw(
-            self._library,
-            self._data.values.numpy(),
-            None if cells is None else cells.numpy(),
-            self._sampler.uniform(iteration).numpy(),
-            cubic=self._config.targets == "cubic",
-        )
+        points, targets, counts = self._draw(iteration)
         transforms = network.transforms.detach().numpy()
         moves = rate.transforms > 0.0
         by_gradient = moves and self._config.motion == "gradient"
@@ -86,7 +84,10 @@ class NativeStep:
             points,
             targets,
             moving=by_gradient,
+            counts=counts,
         )
+        if self._importance is not None:
+            self._importance.learn(errors)
         for weight, gradient in zip(network.weights, weight_gradients):
             weight.grad = torch.from_numpy(gradient)
         if moves and not by_gradient:
@@ -96,6 +97,20 @@ class NativeStep:
         )
         self._update(rate)
         return torch.tensor(loss)
+
+    def _draw(self, iteration: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        if self._importance is not None:
+            batch = self._importance.draw(iteration)
+            return batch[0].numpy(), batch[1].numpy(), batch[2].numpy()
+        cells = self._data.cells
+        points, targets = draw(
+            self._library,
+            self._data.values.numpy(),
+            None if cells is None else cells.numpy(),
+            self._sampler.uniform(iteration).numpy(),
+            cubic=self._config.targets == "cubic",
+        )
+        return points, targets, None
 
     def _update(self, rate: Rates) -> None:
         self._steps += 1
@@ -130,6 +145,7 @@ class NativeStep:
         state = {
             **optimiser_state(self._optimiser, "main", first=1),
             **optimiser_state(self._mover, "mover"),
+            **(self._importance.state() if self._importance is not None else {}),
         }
         if self._steps:
             state["main.0.step"] = torch.tensor(float(self._steps))
@@ -146,3 +162,5 @@ class NativeStep:
             self._square.copy_(state["main.0.exp_avg_sq"].permute(0, 2, 3, 4, 1))
         restore_optimiser(self._optimiser, "main", state, first=1)
         restore_optimiser(self._mover, "mover", state)
+        if self._importance is not None:
+            self._importance.restore(state)

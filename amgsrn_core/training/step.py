@@ -12,6 +12,7 @@ from torch import Tensor
 from amgsrn_core.config import TrainingConfig
 from amgsrn_core.kernels.backend import native_library
 from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.training.automatic import resolved
 from amgsrn_core.training.graph_step import GraphStep
 from amgsrn_core.training.native_step import NativeStep
 from amgsrn_core.training.sampling import TrainingData
@@ -55,6 +56,7 @@ def make_step(network: SceneNetwork, data: TrainingData, config: TrainingConfig)
 
     The data may stay in the computer's memory (`data_device`) where the network is elsewhere.
     """
+    config = resolved(config, network.config, network.minimum.device.type)
     library = native_library(config.backend, network.minimum.device, network.config.encoder)
     on_cuda = network.minimum.device.type == "cuda"
     if config.precision == "fast" and not (on_cuda or (library is not None and library.has_fast)):

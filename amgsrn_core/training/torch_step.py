@@ -11,6 +11,7 @@ from amgsrn_core.config import TrainingConfig
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.networks.products import products
 from amgsrn_core.training.batches import Batches, batches_for
+from amgsrn_core.training.importance import ImportanceSampler
 from amgsrn_core.training.motion import density_loss
 from amgsrn_core.training.optimisers import (
     MOVER_BETAS,
@@ -39,7 +40,10 @@ class TorchStep:
     def __init__(self, network: SceneNetwork, data: TrainingData, config: TrainingConfig) -> None:
         self._network, self._config = network, config
         self._device = network.minimum.device
-        self._batches = self._batches_of(data)
+        self._importance: ImportanceSampler | None = None
+        if config.sampling == "importance":
+            self._importance = ImportanceSampler(data, config)
+        self._batches = self._importance or self._batches_of(data)
         self._is_regularised = is_regularised(network.config, config)
         groups: list[dict[str, Any]] = [
             {"params": [network.feature_grids]},
@@ -50,11 +54,11 @@ class TorchStep:
 
     def descend(self, iteration: int, rate: Rates) -> Tensor:
         """Do one iteration; return the mean squared error before it."""
-        points, targets = self._batches.draw(iteration)
+        batch = self._batches.draw(iteration)
         features, decoder = self._optimiser.param_groups
         features["lr"], decoder["lr"] = rate.features, rate.decoder
         self._mover.param_groups[0]["lr"] = rate.transforms
-        return self._learn(points, targets, self._moves(rate))
+        return self._learn(self._moves(rate), *batch)
 
     def _batches_of(self, data: TrainingData) -> Batches:
         return batches_for(self._device, data, self._config, self._config.seed)
@@ -62,7 +66,9 @@ class TorchStep:
     def _moves(self, rate: Rates) -> bool:
         return rate.transforms > 0.0 and self._network.config.encoder == "adaptive"
 
-    def _learn(self, points: Tensor, targets: Tensor, moves: bool) -> Tensor:
+    def _learn(
+        self, moves: bool, points: Tensor, targets: Tensor, counts: Tensor | None = None
+    ) -> Tensor:
         """Update the parameters at the optimisers' rates; return the mean squared error."""
         network, config = self._network, self._config
         by_gradient = moves and config.motion == "gradient"
@@ -72,18 +78,20 @@ class TorchStep:
         with products(fast=config.precision == "fast"):
             values = network.decoded(network.encode(points, transforms))
             errors = (values - targets).square().mean(1)
-            loss = errors.mean()
+            loss = error = errors.mean() if counts is None else (errors * counts).mean()
             if self._is_regularised:
                 loss = loss + penalty(network.feature_grids, config.tv, config.l1)
             loss.backward()
         errors = errors.detach()
+        if self._importance is not None:
+            self._importance.learn(errors.numpy())
         if moves and not by_gradient:
             with products():
                 density_loss(points, network.transforms, errors).backward()
         self._optimiser.step()
         if moves:
             self._mover.step()
-        return errors.mean()
+        return error.detach()
 
     def publish(self) -> None:
         """Do nothing: the network is always up to date."""
@@ -93,9 +101,12 @@ class TorchStep:
         return {
             **optimiser_state(self._optimiser, "main"),
             **optimiser_state(self._mover, "mover"),
+            **(self._importance.state() if self._importance is not None else {}),
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Continue from :meth:`state`'s result."""
         restore_optimiser(self._optimiser, "main", state)
         restore_optimiser(self._mover, "mover", state)
+        if self._importance is not None:
+            self._importance.restore(state)

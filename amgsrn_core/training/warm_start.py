@@ -12,6 +12,7 @@ import numpy as np
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.model import Archive, BrickRecord, ModelIndex, parameter_shapes, read_index
+from amgsrn_core.training.automatic import foreseen
 
 # Learning rates relative to a cold start's: of the features, and of the decoder relative to them.
 _FEATURES, _DECODER = 2.0, 1.0 / 3.0
@@ -147,9 +148,13 @@ def _version(path: str) -> tuple[int, ...]:
 
 
 def planned_iterations(
-    training: TrainingConfig, storage: StorageConfig, start: WarmStart | None
+    training: TrainingConfig,
+    network: NetworkConfig,
+    storage: StorageConfig,
+    start: WarmStart | None,
 ) -> int:
     """Return the optimiser steps that a network takes, those of fine-tuning included."""
+    training = foreseen(training, network)
     if start is not None:
         training = start.training(training)
     return training.iterations + storage.finetuning

@@ -28,11 +28,12 @@ import torch
 
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.networks import SceneNetwork, initial_network
+from amgsrn_core.networks.interpolation import cubic_targets
 from amgsrn_core.runs.aspect import matched_shape
 from amgsrn_core.training.fit import fit
 from amgsrn_core.training.placement import place_grids
 from amgsrn_core.training.quality import measure as measure_fit
-from amgsrn_core.training.sampling import TrainingData, prepare
+from amgsrn_core.training.sampling import PointSampler, TrainingData, prepare
 from amgsrn_core.volume import open_volume, volume_from_array
 from amgsrn_core.volume.psnr import psnr_of
 
@@ -83,8 +84,10 @@ FORMULAS: dict[str, Callable[..., np.ndarray]] = {"abc": abc, "marschner-lobb": 
 FORMULA_SIZE = 64
 
 
-def measure(name: str, options: Options, budget: argparse.Namespace, seed: int) -> Options:
-    """Train one variant on one volume and return its figures."""
+def measure(
+    name: str, options: Options, budget: argparse.Namespace, seed: int, packs: bool = True
+) -> Options:
+    """Train one variant on one volume and return its figures, how well it `packs` among them."""
     device = torch.device(budget.device)
     formula = FORMULAS.get(name.removeprefix("formula:")) if name.startswith("formula:") else None
     if formula is not None:
@@ -106,7 +109,9 @@ def measure(name: str, options: Options, budget: argparse.Namespace, seed: int) 
     low, high = (torch.tensor(v, dtype=torch.float32) for v in (summary.minimum, summary.maximum))
     network = initial_network(size, low, high, seed)
     placed = place_grids(network.transforms, data, config.placement)
+    begun = time.process_time()
     result = fit(network.to(device), data, config)
+    cpu = time.process_time() - begun
     quality = measure_fit(network, data)
     figures = {
         "shape": list(size.grid_shape),
@@ -114,11 +119,20 @@ def measure(name: str, options: Options, budget: argparse.Namespace, seed: int) 
         "max_error": quality.largest.max(),
         "placed": placed,
         "seconds": result.seconds,
+        "cpu": cpu,
+        "places": _at_places(network, data),
     }
     if formula is not None:
         figures["between"] = _between(network, formula)
-    figures.update(_pack(network, data, quality.psnr))
-    return figures
+    return {**figures, **(_pack(network, data, quality.psnr) if packs else {})}
+
+
+def _at_places(network: SceneNetwork, data: TrainingData) -> float:
+    """Return the PSNR at random places, against the data interpolated by Catmull-Rom splines."""
+    index, local = PointSampler(data, 1 << 17, 12345).draw(0)
+    with torch.inference_mode():
+        values = torch.cat([network.normalised(part) for part in local.split(1 << 16)])
+        return psnr_of(float((values - cubic_targets(data.values, index)).square().mean()))
 
 
 def _pack(network: SceneNetwork, data: TrainingData, psnr: float) -> Options:

@@ -93,10 +93,10 @@ def test_a_wrong_command_line(capsys, arguments, words):
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("--iterations", "0", "iterations must be at least 1"),
+        ("--iterations", "-1", "iterations must be at least 0"),
         ("--grid-shape", "1,4,4", "grid-shape must be at least 2"),
         ("--lr", "nan", "learning-rate"),
-        ("--batch", "-5", "batch must be at least 1"),
+        ("--batch", "-5", "batch must be at least 0"),
     ],
 )
 def test_an_option_out_of_its_range(capsys, training, tmp_path, volume, option, value, words):

@@ -136,7 +136,7 @@ def test_bad_volumes_are_explained_in_one_sentence(paraview, tmp_path):
     assert "it is a folder" in said["is_folder"]
     assert "grids must be at least 1" in said["grids"]
     assert "grid-shape must be at most 1024" in said["shape"]
-    assert "batch must be at least 1" in said["batch"]
+    assert "batch must be at least 0" in said["batch"]
     assert "device" in said["device"]
     assert "AMGSRN_PYTHON" in said["interpreter"]
     for name, sentence in said.items():

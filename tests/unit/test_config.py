@@ -20,7 +20,7 @@ from amgsrn_core.errors import ConfigurationError
         (NetworkConfig, "grid_shape", (4, 4), "3 numbers"),
         (NetworkConfig, "grid_shape", 8, "3 numbers"),
         (NetworkConfig, "grid_shape", (4, 4, 1), "at least 2"),
-        (TrainingConfig, "batch", 0, "at least 1"),
+        (TrainingConfig, "batch", -1, "at least 0"),
         (TrainingConfig, "learning_rate", float("nan"), "a number"),
         (TrainingConfig, "learning_rate", 2.0, "at most 1"),
         (TrainingConfig, "motion", "sideways", "gradient, none, density"),

@@ -13,6 +13,7 @@ from amgsrn_core.cli.doctor.findings import NOTE, OK, Finding
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.networks import SceneNetwork, initial_network
 from amgsrn_core.networks.fused import FusedDecoder
+from amgsrn_core.training.automatic import formerly
 from amgsrn_core.training.graph_step import CudaGraphs, Graphs, GraphStep, Work
 from amgsrn_core.training.sampling import TrainingData
 from amgsrn_core.training.schedule import rates
@@ -81,7 +82,7 @@ def _training(device: torch.device) -> tuple[SceneNetwork, TrainingData, Trainin
     waves = 0.5 + 0.25 * (torch.sin(9.0 * x * y + 2.0 * z) + torch.cos(7.0 * z * x))
     size = NetworkConfig(grids=4, grid_shape=(8, 8, 8))
     network = initial_network(size, torch.zeros(1), torch.ones(1), seed=0)
-    config = TrainingConfig(iterations=_STEPS, device=str(device))
+    config = formerly(TrainingConfig(iterations=_STEPS, device=str(device)))
     return network.to(device), TrainingData(waves[None].to(device), None), config
 
 

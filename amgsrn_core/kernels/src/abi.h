@@ -27,6 +27,25 @@ struct AmgsrnData {
   int32_t cubic;          // Catmull-Rom instead of trilinear targets
 };
 
+// Blocks of cells, each with a share of the points of a batch: amgsrn_core/training/importance.py.
+// A batch has 2^24 ticks for each of its points, which are divided among the blocks.
+struct AmgsrnBlocks {
+  int64_t side;            // cells along each axis; fewer in the last blocks
+  int64_t count;           // blocks, x fastest
+  const int64_t* cells;    // [count + 1] cells of the blocks before; data.cells are in this order
+  const int64_t* ticks;    // [count + 1] ticks of the blocks before
+  const float* weights;    // [count] of a point there: 1 / its probability, over uniform ones'
+};
+
+// A batch that is drawn from blocks: which one, and what is drawn.
+struct AmgsrnDraws {
+  uint64_t start;          // of its random numbers, see amgsrn_core/training/draws.py
+  int64_t count;           // points
+  float *points, *targets; // [count][3] and [count][components]
+  float* weights;          // [count]
+  int64_t* blocks;         // [count] in which block each lies; ascending
+};
+
 // What a training step leaves behind. Node gradients are added per part; the rest is overwritten.
 struct AmgsrnGradients {
   float* nodes;            // [parts][part_stride], each laid out like the nodes
@@ -34,7 +53,8 @@ struct AmgsrnGradients {
   float* const* weights;   // like the network's
   float* transforms;       // [grids][3][4]; null while the grids rest
   float* errors;           // [points], mean over the outputs of the squared errors
-  double loss;             // their mean
+  const float* weights_of_points;  // [points] what each counts, 1 on average; null: all count 1
+  double loss;             // the errors' mean, by these weights
 };
 
 // One step of Adam (Kingma and Ba, ICLR 2015) on the nodes.

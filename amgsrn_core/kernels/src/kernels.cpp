@@ -328,14 +328,16 @@ AMGSRN_INLINE double compare(const TrainingPart& part, const Chosen& chosen, int
   for (int p = 0; p < points; ++p) {
     const int64_t number = chosen.number(kTile * tile + p);
     const float* targets = part.targets + number * outputs;
+    const float counts = part.counts ? part.counts[number] : 1.0f;
+    const float pull = factor * counts;
     float squares = 0.0f;
     for (int64_t o = 0; o < outputs; ++o) {
       const float error = s.values[p * outputs + o] - targets[o];
       squares += error * error;
-      s.gradient[p * outputs + o] = factor * error;
+      s.gradient[p * outputs + o] = pull * error;
     }
     part.errors[number] = squares * share;
-    total += static_cast<double>(squares * share);
+    total += static_cast<double>(squares * share) * static_cast<double>(counts);
   }
   for (int64_t i = points * outputs; i < kTile * outputs; ++i) s.gradient[i] = 0.0f;
   return total;
@@ -488,8 +490,8 @@ namespace amgsrn {
 extern const Kernels AMGSRN_TABLE(AMGSRN_ISA);
 const Kernels AMGSRN_TABLE(AMGSRN_ISA) = {
     AMGSRN_NAME(AMGSRN_ISA), kHasPairs, decoder_size, pack_decoder, gradient_size, unpack_gradient,
-    scratch_size,            evaluate,     train,        draw,          density,
-    density_target,          density_back, multiply_add, adam,          gradient_scratch_size,
+    scratch_size,            evaluate,     train,        draw,          draw_blocks,
+    density, density_target,          density_back, multiply_add, adam,          gradient_scratch_size,
     evaluate_gradient,       march_scratch_size, march,
 };
 

@@ -20,7 +20,8 @@ struct TrainingPart {
   float* weights;         // gradients of the packed matrices [out][in], added to
   double* transforms;     // gradients of the maps, added to; null while the grids rest
   float* errors;          // [points]
-  double loss;            // sum of the errors, set
+  const float* counts;    // [points] what each counts; null: all count 1
+  double loss;            // sum of the errors by what they count, set
 };
 
 // One part's share of the density loss, whose three passes need sums of the one before.
@@ -52,6 +53,8 @@ struct Kernels {
   void (*train)(const AmgsrnNetwork&, const float* decoder, TrainingPart&, void* scratch);
   void (*draw)(const AmgsrnData&, const float* uniform, int64_t batch, int64_t first, int64_t last,
                float* points, float* targets);
+  void (*draw_blocks)(const AmgsrnData&, const AmgsrnBlocks&, const AmgsrnDraws&, int64_t first,
+                      int64_t last);
   void (*density)(const AmgsrnNetwork&, DensityPart&);
   void (*density_target)(const AmgsrnNetwork&, DensityPart&);
   void (*density_back)(const AmgsrnNetwork&, DensityPart&);

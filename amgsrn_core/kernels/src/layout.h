@@ -51,12 +51,28 @@ inline std::string layout() {
   AMGSRN_FIELD(AmgsrnData, cell_bytes);
   AMGSRN_FIELD(AmgsrnData, cubic);
 
+  AMGSRN_STRUCT(AmgsrnBlocks);
+  AMGSRN_FIELD(AmgsrnBlocks, side);
+  AMGSRN_FIELD(AmgsrnBlocks, count);
+  AMGSRN_FIELD(AmgsrnBlocks, cells);
+  AMGSRN_FIELD(AmgsrnBlocks, ticks);
+  AMGSRN_FIELD(AmgsrnBlocks, weights);
+
+  AMGSRN_STRUCT(AmgsrnDraws);
+  AMGSRN_FIELD(AmgsrnDraws, start);
+  AMGSRN_FIELD(AmgsrnDraws, count);
+  AMGSRN_FIELD(AmgsrnDraws, points);
+  AMGSRN_FIELD(AmgsrnDraws, targets);
+  AMGSRN_FIELD(AmgsrnDraws, weights);
+  AMGSRN_FIELD(AmgsrnDraws, blocks);
+
   AMGSRN_STRUCT(AmgsrnGradients);
   AMGSRN_FIELD(AmgsrnGradients, nodes);
   AMGSRN_FIELD(AmgsrnGradients, part_stride);
   AMGSRN_FIELD(AmgsrnGradients, weights);
   AMGSRN_FIELD(AmgsrnGradients, transforms);
   AMGSRN_FIELD(AmgsrnGradients, errors);
+  AMGSRN_FIELD(AmgsrnGradients, weights_of_points);
   AMGSRN_FIELD(AmgsrnGradients, loss);
 
   AMGSRN_STRUCT(AmgsrnAdam);

@@ -112,7 +112,7 @@ using namespace amgsrn;
 extern "C" {
 
 // Raised whenever a struct or a function below changes its meaning.
-AMGSRN_API int amgsrn_abi() { return 5; }
+AMGSRN_API int amgsrn_abi() { return 6; }
 
 // Where the fields of the structs lie; see layout.h. The text stays.
 AMGSRN_API const char* amgsrn_layout() {
@@ -275,6 +275,19 @@ AMGSRN_API int amgsrn_draw(const AmgsrnData* data, const float* uniform, int64_t
   return 0;
 }
 
+// Draws a batch from blocks of cells.
+AMGSRN_API int amgsrn_draw_blocks(const AmgsrnData* data, const AmgsrnBlocks* blocks,
+                                  const AmgsrnDraws* draws, int threads) {
+  const Kernels& k = kernels();
+  const int parts = useful_parts(threads, draws->count / 1024);
+  auto run = [&](int part) {
+    k.draw_blocks(*data, *blocks, *draws, share(draws->count, part, parts),
+                  share(draws->count, part + 1, parts));
+  };
+  for_parts(parts, run);
+  return 0;
+}
+
 // Gradients of the mean squared error over a batch. The result depends on `parts`, not on how
 // many threads there are.
 AMGSRN_API int amgsrn_train(const AmgsrnNetwork* network, const float* points,
@@ -309,6 +322,7 @@ AMGSRN_API int amgsrn_train(const AmgsrnNetwork* network, const float* points,
                           ? reinterpret_cast<double*>(mine + scratch_size + gradient_size)
                           : nullptr;
     part.errors = gradients->errors;
+    part.counts = gradients->weights_of_points;
     k.train(*network, packed, part, mine);
   };
   for_parts(parts, run);

@@ -1,6 +1,8 @@
 // Training points and the data's values there; amgsrn_core/training/sampling.py is the reference.
 #pragma once
 
+#include <algorithm>
+
 #include "abi.h"
 #include "vector.h"
 
@@ -86,6 +88,14 @@ AMGSRN_INLINE void linear_target(const AmgsrnData& data, const float* index, flo
   }
 }
 
+AMGSRN_INLINE void target_at(const AmgsrnData& data, const float* index, float* out) {
+  if (data.cubic) {
+    cubic_target(data, index, out);
+  } else {
+    linear_target(data, index, out);
+  }
+}
+
 // Draws points [first, last) of a batch: one random cell of each stratum, one place in the cell.
 void draw(const AmgsrnData& data, const float* uniform, int64_t batch, int64_t first, int64_t last,
           float* local, float* targets) {
@@ -110,12 +120,68 @@ void draw(const AmgsrnData& data, const float* uniform, int64_t batch, int64_t f
       index[axis] = static_cast<float>(corner[axis]) + random[axis];
       local[3 * p + axis] = index[axis] * scale[axis] - 1.0f;
     }
-    float* target = targets + p * data.components;
-    if (data.cubic) {
-      cubic_target(data, index, target);
+    target_at(data, index, targets + p * data.components);
+  }
+}
+
+// SplitMix64, as amgsrn_core/training/draws.py has it.
+constexpr uint64_t kGolden = 0x9E3779B97F4A7C15u;
+
+AMGSRN_INLINE uint64_t hashed(uint64_t value) {
+  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9u;
+  value = (value ^ (value >> 27)) * 0x94D049BB133111EBu;
+  return value ^ (value >> 31);
+}
+
+// Draws points [first, last) of a batch: each at a random one of its own ticks, which says in which
+// block it lies, and in which of its cells. Nothing here may be contracted to a multiplication with
+// an addition: all instruction sets draw the same points.
+void draw_blocks(const AmgsrnData& data, const AmgsrnBlocks& blocks, const AmgsrnDraws& to,
+                 int64_t first, int64_t last) {
+  constexpr int kBits = 24;
+  constexpr uint64_t kMask = (1u << kBits) - 1;
+  const int64_t sizes[3] = {data.width - 1, data.height - 1, data.depth - 1};
+  const int64_t across = (sizes[0] + blocks.side - 1) / blocks.side;
+  const int64_t down = (sizes[1] + blocks.side - 1) / blocks.side;
+  const int64_t* after =
+      std::upper_bound(blocks.ticks + 1, blocks.ticks + blocks.count, first << kBits);
+  for (int64_t p = first; p < last; ++p) {
+    const uint64_t place = to.start + static_cast<uint64_t>(2 * p + 1) * kGolden;
+    const uint64_t one = hashed(place), other = hashed(place + kGolden);
+    const int64_t tick = (p << kBits) + static_cast<int64_t>(other >> 8 & kMask);
+    while (after < blocks.ticks + blocks.count && tick >= *after) ++after;
+    const int64_t block = after - blocks.ticks - 1;
+    const int64_t count = blocks.cells[block + 1] - blocks.cells[block];
+    const double dense = static_cast<double>(count) / static_cast<double>(*after - after[-1]);
+    const int64_t inside =
+        clamp_index(static_cast<int64_t>(static_cast<double>(tick - after[-1]) * dense), count);
+    int64_t corner[3];
+    if (data.cells) {
+      const int64_t at = blocks.cells[block] + inside;
+      const int64_t cell = data.cell_bytes == 4 ? static_cast<const int32_t*>(data.cells)[at]
+                                                : static_cast<const int64_t*>(data.cells)[at];
+      const int64_t row = cell / sizes[0], slab = row / sizes[1];
+      corner[0] = cell - row * sizes[0], corner[1] = row - slab * sizes[1], corner[2] = slab;
     } else {
-      linear_target(data, index, target);
+      const int64_t row = block / across, slab = row / down;
+      const int64_t x = (block - row * across) * blocks.side, y = (row - slab * down) * blocks.side;
+      const int64_t wide = std::min(blocks.side, sizes[0] - x);
+      const int64_t high = std::min(blocks.side, sizes[1] - y);
+      const int64_t line = inside / wide, plane = line / high;
+      corner[0] = x + inside - line * wide, corner[1] = y + line - plane * high;
+      corner[2] = slab * blocks.side + plane;
     }
+    const uint64_t random[3] = {one >> (64 - kBits), one >> 8 & kMask, other >> (64 - kBits)};
+    float index[3];
+    for (int axis = 0; axis < 3; ++axis) {
+      const float part = static_cast<float>(random[axis]) / static_cast<float>(1 << kBits);
+      const float half = 0.5f * static_cast<float>(sizes[axis]);
+      index[axis] = static_cast<float>(corner[axis]) + part;
+      to.points[3 * p + axis] = (index[axis] - half) / half;
+    }
+    to.weights[p] = blocks.weights[block];
+    to.blocks[p] = block;
+    target_at(data, index, to.targets + p * data.components);
   }
 }
 

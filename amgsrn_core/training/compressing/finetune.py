@@ -29,6 +29,7 @@ from amgsrn_core.kernels.nodes import inside, nodes_from_grids
 from amgsrn_core.kernels.training import GradientKernel, draw
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.networks.products import products
+from amgsrn_core.training.automatic import formerly
 from amgsrn_core.training.batches import Batches, batches_for
 from amgsrn_core.training.checkpoint import Checkpoint
 from amgsrn_core.training.compressing.rounding import Rounding, Steps
@@ -126,6 +127,8 @@ class Finetuning:
         limit: float,
         reference: Mapping[str, np.ndarray] | None = None,
     ) -> None:
+        # Small batches pull the numbers about more than they are rounded: files get twice as large.
+        config = formerly(config)
         self._network, self._config = network, config
         self._total = self._planned = iterations
         self._error, self._before, self._limit = error, before, limit

@@ -12,7 +12,8 @@ from support.graphs_on_cpu import RecordedGraphs
 from amgsrn_core.cli.doctor import training as gpu_training
 from amgsrn_core.cli.doctor.findings import NOTE, OK
 from amgsrn_core.cli.doctor.training import check_graph, check_tcnn
-from amgsrn_core.config import TrainingConfig
+from amgsrn_core.config import NetworkConfig, TrainingConfig
+from amgsrn_core.training.automatic import resolved
 
 CPU = torch.device("cpu")
 
@@ -55,7 +56,8 @@ def test_a_graph_that_computes_something_else_is_noted(small_batch):
 
 
 def test_tiny_cuda_nn_is_tried_at_the_default_batch():
-    assert gpu_training._training(CPU)[2].batch == TrainingConfig().batch
+    default = resolved(TrainingConfig(), NetworkConfig(), "cuda")
+    assert gpu_training._training(CPU)[2].batch == default.batch
 
 
 def test_tiny_cuda_nn_that_diverges_is_noted(small_batch, monkeypatch):

@@ -20,6 +20,7 @@ int64_t amgsrn_decoder_size(const AmgsrnNetwork*);
 int amgsrn_pack_decoder(const AmgsrnNetwork*, float*);
 int amgsrn_march(const AmgsrnVolume*, const AmgsrnLook*, const AmgsrnRays*, float*, int);
 int amgsrn_draw(const AmgsrnData*, const float*, int64_t, float*, float*, int);
+int amgsrn_draw_blocks(const AmgsrnData*, const AmgsrnBlocks*, const AmgsrnDraws*, int);
 int amgsrn_train(const AmgsrnNetwork*, const float*, const float*, int64_t, AmgsrnGradients*, int);
 int amgsrn_density(const AmgsrnNetwork*, const float*, const float*, int64_t, double, float*, int);
 int amgsrn_adam(const AmgsrnNetwork*, const AmgsrnAdam*, int);
@@ -152,16 +153,32 @@ void check(int64_t features, int64_t width, int64_t outputs, int64_t side, int64
     if (cubic) data.cells = cells, data.cell_bytes = 4, data.cell_count = 2;
     amgsrn_draw(&data, uniform.get(), count, points.get(), values.get(), kParts);
     keep(points.get(), 3 * count), keep(values.get(), outputs * count);
+    // Each cell is a block; the first has no ticks.
+    std::vector<int64_t> starts, ticks, drawn(static_cast<size_t>(count));
+    for (int64_t i = 0; i <= data.cell_count; ++i) {
+      starts.push_back(i);
+      ticks.push_back(i < 2 ? 0 : (count << 24) * (i - 1) / data.cell_count);
+    }
+    ticks.back() = count << 24;
+    const auto weights = numbers(data.cell_count), weights_of_points = numbers(count);
+    const AmgsrnBlocks blocks = {1, data.cell_count, starts.data(), ticks.data(), weights.get()};
+    const AmgsrnDraws draws = {7,           count, points.get(), values.get(), weights_of_points.get(),
+                               drawn.data()};
+    amgsrn_draw_blocks(&data, &blocks, &draws, kParts);
+    keep(points.get(), 3 * count), keep(values.get(), outputs * count);
+    keep(weights_of_points.get(), count);
   }
 
   scatter();
   auto node_slopes = numbers(kParts * padded), map_slopes = numbers(12 * n.grids);
   auto errors = numbers(count), mean = numbers(inner), square = numbers(inner);
   AmgsrnGradients g = {node_slopes.get(), padded,       slope_pointers,
-                       map_slopes.get(),  errors.get(), 0.0};
+                       map_slopes.get(),  errors.get(), nullptr, 0.0};
   amgsrn_train(&n, points.get(), values.get(), count, &g, kParts);
   keep(map_slopes.get(), 12 * n.grids), keep(errors.get(), count);
   g.transforms = nullptr;
+  const auto weights_of_points = numbers(count);
+  g.weights_of_points = weights_of_points.get();
   amgsrn_train(&n, points.get(), values.get(), count, &g, kParts);
   for (int i = 0; i < 3; ++i) keep(slopes[i].get(), sizes[i]);
   amgsrn_density(&n, points.get(), errors.get(), count, 1.0, map_slopes.get(), kParts);

@@ -123,6 +123,30 @@ def test_gradients_do_not_depend_on_how_the_work_is_divided(library, threads, pa
         assert torch.equal(b, c)
 
 
+def test_points_that_count_differently_pull_by_what_they_count(library):
+    net = network(SIZE, 2)
+    at, targets = points(1000), some_targets(1000, 2)
+    counts = torch.rand(1000, generator=torch.Generator().manual_seed(3)) + 0.5
+    shape = net.feature_grids.shape
+    kernel = GradientKernel(library, shape, 3)
+    grids, transforms, *weights = arrays(*parameters(net))
+    loss, errors, decoder, maps = kernel.gradients(
+        *(nodes_from_grids(grids), transforms, weights, at.numpy(), targets.numpy()),
+        moving=True,
+        counts=counts.numpy(),
+    )
+    values = [p.detach().double().requires_grad_() for p in parameters(net)]
+    squares = double_loss(values, at, targets)
+    expected = (squares * counts).mean()
+    torch.testing.assert_close(
+        torch.from_numpy(errors).double(), squares.detach(), atol=1e-5, rtol=1e-4
+    )
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
+    found = [inside(kernel.node_gradients(), shape), maps, *decoder]
+    for mine, theirs in zip(found, torch.autograd.grad(expected, values)):
+        assert (torch.from_numpy(mine) - theirs).norm() <= 0.01 * theirs.norm()
+
+
 @pytest.mark.parametrize("cubic", [True, False])
 @pytest.mark.parametrize("shape", [(2, 6, 7, 8), (1, 3, 2, 3), (1, 2, 4, 5), (3, 4, 4, 4)])
 @pytest.mark.parametrize("kind", [None, torch.int32, torch.int64])
@@ -139,10 +163,13 @@ def test_points_and_targets_are_the_references(library, shape, cubic, kind):
     torch.testing.assert_close(targets, expected, atol=2e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("motion", ["gradient", "density", "none"])
-def test_steps_follow_the_reference(library, motion):
+@pytest.mark.parametrize(
+    ("motion", "sampling"),
+    [(m, "uniform") for m in ("gradient", "density", "none")] + [("gradient", "importance")],
+)
+def test_steps_follow_the_reference(library, motion, sampling):
     data = TrainingData(blob()[None], None)
-    config = TrainingConfig(batch=3000, motion=motion, device="cpu")
+    config = TrainingConfig(batch=3000, motion=motion, sampling=sampling, device="cpu")
     runs = []
     for step_of in (TorchStep, lambda *a: NativeStep(library, *a)):
         net = initial_network(SIZE, torch.zeros(1), torch.ones(1), seed=2)
@@ -161,9 +188,10 @@ def test_steps_follow_the_reference(library, motion):
     assert (runs[1][1][1] != 0).any() == (motion != "none")
 
 
-def test_a_states_meaning_does_not_depend_on_the_backend():
+@pytest.mark.parametrize("sampling", ["uniform", "importance"])
+def test_a_states_meaning_does_not_depend_on_the_backend(sampling):
     data = TrainingData(blob()[None], None)
-    config = TrainingConfig(batch=3000, device="cpu")
+    config = TrainingConfig(batch=3000, sampling=sampling, device="cpu")
     kinds = {"torch": TorchStep, "native": lambda *a: NativeStep(load(), *a)}
     ends = {}
     for first in kinds:
@@ -181,10 +209,15 @@ def test_a_states_meaning_does_not_depend_on_the_backend():
         np.testing.assert_allclose(losses, ends["torch", "torch"], rtol=1e-4)
 
 
-def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"sampling": "importance"}, {"averaging": True, "schedule": "constant"}],
+    ids=["uniform", "importance", "averaging"],
+)
+def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, monkeypatch, options):
     volume = volume_from_array(blob(16).numpy())
     config = TrainingConfig(
-        iterations=40, batch=2000, backend="native", device="cpu", checkpoint_seconds=0
+        iterations=40, batch=2000, backend="native", device="cpu", checkpoint_seconds=0, **options
     )
 
     class StopAt:
@@ -193,7 +226,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, monkeypatch):
         stopped = False
 
         def __call__(self, progress):
-            if progress.phase == "training" and progress.iteration >= 10 and not self.stopped:
+            if progress.phase == "training" and progress.iteration >= 30 and not self.stopped:
                 self.stopped = True
                 return Command.STOP
             return Command.CONTINUE

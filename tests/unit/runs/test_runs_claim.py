@@ -52,8 +52,11 @@ def run(
     iterations: int = 30,
     restart: bool = False,
     observer: Observer = unobserved,
+    batch: int = 64,
 ) -> TrainingOutcome:
-    training = TrainingConfig(iterations=iterations, batch=64, device="cpu", checkpoint_seconds=0)
+    training = TrainingConfig(
+        iterations=iterations, batch=batch, device="cpu", checkpoint_seconds=0
+    )
     if kind == "single":
         return train(VOLUME, output, SIZE, training, restart=restart, observer=observer)
     if kind == "series":
@@ -136,6 +139,22 @@ def test_a_folder_holds_the_work_of_one_run(first, second, tmp_path):
     with pytest.raises(ResumeError, match="interrupted run with other data or options"):
         run(first, output)
     assert run(second, output).completed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_goes_on_with_what_its_options_meant_when_it_was_begun(kind, tmp_path):
+    """Of an earlier version, in which no batch meant one of 65536 points."""
+    output = tmp_path / "m.amgsrn"
+    interrupt(kind, output, iterations=2, batch=65536)
+    assert run(kind, output, iterations=2, batch=0).completed
+    assert read_index(output).training.config["batch"] == 65536
+    made = output.stat().st_mtime_ns
+    assert run(kind, output, iterations=2, batch=0).completed
+    assert output.stat().st_mtime_ns == made
+    with pytest.raises(ResumeError, match="trained with other data or options"):
+        run(kind, output, iterations=3, batch=0)
+    assert run(kind, output, iterations=2, batch=0, restart=True).completed
+    assert read_index(output).training.config["batch"] != 65536
 
 
 @pytest.mark.parametrize("kind", KINDS)

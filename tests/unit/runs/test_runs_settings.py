@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -18,6 +19,7 @@ from amgsrn_core.model import BrickRecord
 from amgsrn_core.runs import brick_run, series, single
 from amgsrn_core.runs.plan import Cutter, plan
 from amgsrn_core.runs.settings import Settings
+from amgsrn_core.training.automatic import formerly
 
 SETTINGS = Settings(
     NetworkConfig(grids=2, features=2, grid_shape=(3, 4, 5), layers=1, width=8),
@@ -31,9 +33,10 @@ VOLUME = volume_from_array(np.arange(120, dtype="f4").reshape(4, 5, 6), name="ra
 
 def test_runs_that_were_begun_before_there_were_settings_go_on():
     """The digests are those of the version before, in whose runs and models they are written."""
-    planned = plan(SETTINGS, Cutter(VOLUME))
+    settings = dataclasses.replace(SETTINGS, training=formerly(SETTINGS.training))
+    planned = plan(settings, Cutter(VOLUME))
     records = [BrickRecord(brick.extent, brick.ghosted) for brick in planned.bricks]
-    assert single._fingerprint(VOLUME, VOLUME.read(), SETTINGS, None) == (
+    assert single._fingerprint(VOLUME, VOLUME.read(), settings, None) == (
         "25633322235f336501e22488612d912ce74dad168d20076294a18925d6afc922"
     )
     assert brick_run._fingerprint(VOLUME, records, planned.settings, None) == (

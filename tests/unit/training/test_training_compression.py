@@ -361,6 +361,24 @@ def test_fine_tuning_pauses(tmp_path):
     assert phases[-1] == "saving"
 
 
+def test_small_batches_are_not_for_fine_tuning(tmp_path, monkeypatch):
+    """They double the files; the network before was trained with its own."""
+    batches, fine = [], finetune.PointSampler
+
+    def sampler(data, batch, seed):
+        batches.append(batch)
+        return fine(data, batch, seed)
+
+    monkeypatch.setattr(finetune, "PointSampler", sampler)
+    monkeypatch.setattr(finetune, "batches_for", lambda *a: batches.append(a[2].batch))
+    storage = StorageConfig(compress=True, compress_finetune=3)
+    for batch, expected in ((0, 65536), (500, 500)):
+        training = TrainingConfig(iterations=3, batch=batch, device="cpu")
+        volume = volume_from_array(waves())
+        train(volume, tmp_path / f"{batch}.amgsrn", SIZE, training, storage)
+        assert batches.pop() == expected and not batches
+
+
 @pytest.mark.parametrize("components", [1, 2])
 def test_gradients_of_both_backends_agree_in_finetuning(components):
     found = []

@@ -38,5 +38,5 @@ def test_the_originals_rule() -> None:
 
 
 def test_resting_grids_rest() -> None:
-    config = TrainingConfig(motion="none")
+    config = TrainingConfig(iterations=4000, motion="none")
     assert all(rates(config, i).transforms == 0 for i in range(4000))

@@ -167,7 +167,7 @@ class TrainingConfig(Checked):
         minimum=1,
         maximum=100_000_000,
     )
-    batch: int = option(65536, "random points per step", minimum=1, maximum=1 << 28)
+    batch: int = option(65536, "random points per iteration", minimum=1, maximum=1 << 28)
     learning_rate: float = option(
         0.02, "peak learning rate of the features", minimum=1e-8, maximum=1.0
     )
@@ -284,7 +284,7 @@ class StorageConfig(Checked):
     )
     compress_finetune: int = option(
         3000,
-        "more optimiser steps, on quantised numbers and with a price on their size, before a "
+        "more optimiser steps, on quantised numbers and with a penalty on their size, before a "
         "network is compressed",
         minimum=0,
         maximum=100_000_000,
@@ -351,7 +351,7 @@ class SeriesConfig(Checked):
     )
     series_differences: bool = option(
         False,
-        "with --compress, store a series' step as its difference from the step before where that "
+        "with --compress, store a time step as its difference from the step before where that "
         "is smaller",
     )
 

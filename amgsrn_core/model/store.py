@@ -172,7 +172,7 @@ class Archive:
     """An open model file: its index now, its bricks when asked for.
 
     The file is held open, so that index and bricks belong together even if the path is replaced
-    or removed meanwhile.
+    or removed meanwhile. A file that is overwritten in place is refused from then on.
 
     Examples
     --------
@@ -184,6 +184,7 @@ class Archive:
         self.path = os.fspath(path)
         self._verified = False
         self._file = _open(self.path)
+        self._state = _state(self.path)
         try:
             with self._complaints():
                 self.index = _read_index(self._file)
@@ -316,6 +317,10 @@ class Archive:
     def _read_brick(self, number: int, verify: bool = False) -> dict[str, np.ndarray]:
         if not 0 <= number < len(self.index.bricks):
             raise ArchiveError(f"it has no brick {number}")
+        now = _state(self.path)
+        # Its pages are mapped: behind the end of a file cut meanwhile they end the process.
+        if now != self._state and now[:2] == self._state[:2]:
+            raise ArchiveError("it was overwritten since it was opened; open it again")
         names = self._names.get(str(number), {})
         shapes = {}
         for name, key in names.items():
@@ -370,6 +375,15 @@ def _open(path: str) -> Any:
         ) from error
     except OSError as error:
         raise ArchiveError(f"The model file {path} cannot be read: {reason(error)}.") from error
+
+
+def _state(path: str) -> tuple[int, ...]:
+    """Return which file lies at the path (2 numbers), its size and its age; nothing if none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _read_index(file: Any) -> ModelIndex:

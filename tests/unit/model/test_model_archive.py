@@ -404,3 +404,41 @@ def test_nothing_is_left_of_a_model_whose_bricks_cannot_be_had(tmp_path):
     with pytest.raises(ArchiveError, match="is gone"):
         write_archive(tmp_path / "model.amgsrn", index, OnDemand(3, load))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", None])
+def test_a_file_overwritten_in_place_is_refused(tmp_path, content):
+    """As ``cp other.amgsrn model.amgsrn`` does it; the pages behind its new end are gone."""
+    path = tmp_path / "model.amgsrn"
+    write_small_model(path)
+    # A process of its own: to read such a page is the end of one.
+    program = f"""
+from pathlib import Path
+from amgsrn_core.errors import ArchiveError
+from amgsrn_core.model.store import Archive
+
+path = Path({str(path)!r})
+with Archive(path) as archive:
+    path.write_bytes({content!r} if {content is not None} else path.read_bytes() + b"!")
+    try:
+        archive.load_brick(0)
+    except ArchiveError as error:
+        print(error)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "overwritten since it was opened" in ended.stdout
+
+
+def test_a_file_replaced_or_removed_is_read_on(tmp_path):
+    path, other = tmp_path / "model.amgsrn", tmp_path / "other.amgsrn"
+    write_small_model(path)
+    other.write_bytes(b"something else")
+    with Archive(path) as archive:
+        before = archive.load_brick(0)
+        os.replace(other, path)
+        replaced = archive.load_brick(0)
+        path.unlink()
+        removed = archive.load_brick(0)
+    for after in (replaced, removed):
+        assert all(np.array_equal(before[name], after[name]) for name in before)

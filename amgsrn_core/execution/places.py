@@ -12,8 +12,7 @@ from amgsrn_core.execution.local import LocalExecutor, Place
 from amgsrn_core.system.cores import available_cores
 from amgsrn_core.system.devices import may_have_gpu
 from amgsrn_core.system.memory import physical_memory
-
-LOG_FILE = "workers.log"
+from amgsrn_core.system.run_folder import RunFolder
 
 # What a worker on the CPU takes beside its brick: PyTorch, the volume's library, temporaries.
 _WORKER_BYTES = 1 << 30
@@ -36,7 +35,9 @@ def executor_for(
         with cluster_executor(dispatch.scheduler) as cluster:
             yield cluster
         return
-    executor = LocalExecutor(places(training.device, dispatch.workers, bricks), folder / LOG_FILE)
+    executor = LocalExecutor(
+        places(training.device, dispatch.workers, bricks), RunFolder(folder).log_file
+    )
     try:
         yield executor
     finally:

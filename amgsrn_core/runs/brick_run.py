@@ -31,7 +31,7 @@ from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import Room, checkpoint_bytes, exported_bytes, mask_bytes, model_bytes
 from amgsrn_core.runs.stop_file import StopFile, stop_file
 from amgsrn_core.runs.tally import Tally, voxels
-from amgsrn_core.system.run_folder import clear, workspace
+from amgsrn_core.system.run_folder import RunFolder, clear, workspace
 from amgsrn_core.training.progress import (
     Asking,
     BrickProgress,
@@ -469,7 +469,7 @@ def _source(
     if source is not None or not is_needed:
         yield source or {}
         return
-    exported = folder / f"volume-{uuid.uuid4().hex[:12]}"
+    exported = RunFolder(folder).new_volume()
     try:
         export_volume(volume, exported, lambda block: asking())
         yield {"kind": "exported", "path": str(exported.absolute()), "dims": list(volume.dims)}

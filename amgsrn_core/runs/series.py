@@ -32,7 +32,7 @@ from amgsrn_core.runs.space import Room, checkpoint_bytes, model_bytes
 from amgsrn_core.runs.stop_file import stop_file
 from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import ensure_writable, failure
-from amgsrn_core.system.run_folder import workspace
+from amgsrn_core.system.run_folder import RunFolder, workspace
 from amgsrn_core.training.progress import (
     Asking,
     Command,
@@ -47,7 +47,6 @@ from amgsrn_core.volume.masking import Told
 from amgsrn_core.volume.source import identity_of
 from amgsrn_core.volume.volume import TimeAxis, Volume
 
-_STEP_FILE = "step.amgsrn"
 # Of as many steps one is stored without another, so that opening any takes no more than these.
 _WHOLE_EVERY = 8
 
@@ -156,11 +155,6 @@ def _refuse_plain_differences(settings: Settings) -> None:
         )
 
 
-def step_file(folder: Path, number: int) -> Path:
-    """Return where the model of a time step is kept in the series' folder of parts."""
-    return folder / f"step-{number:04d}" / _STEP_FILE
-
-
 def time_axis(volumes: Sequence[Volume]) -> TimeAxis:
     """Return the time axis of a series.
 
@@ -217,7 +211,7 @@ class _Run:
     ) -> None:
         self._volumes, self._folder, self._observer = volumes, folder, observer
         self._start, self._series = start, series
-        self.paths = [step_file(folder, i) for i in range(len(volumes))]
+        self.paths = [RunFolder(folder).step(i) for i in range(len(volumes))]
 
     def go(self, train_step: TrainStep) -> list[TrainingOutcome]:
         """Train the steps that are not done; the last outcome may be of one that was stopped."""

@@ -16,7 +16,7 @@ from support.paths import ROOT
 from amgsrn_core.kernels import load
 
 SOURCES = ROOT / "amgsrn_core" / "kernels"
-PROGRAM = ROOT / "tests" / "kernels_memory.cpp"
+PROGRAM = Path(__file__).with_name("kernels_memory.cpp")
 
 pytestmark = [
     needs_kernels,

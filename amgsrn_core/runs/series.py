@@ -43,7 +43,7 @@ from amgsrn_core.training.progress import (
     unobserved,
 )
 from amgsrn_core.training.warm_start import WarmStart
-from amgsrn_core.volume.masking import Told
+from amgsrn_core.volume.masking import ReportedFills
 from amgsrn_core.volume.source import identity_of
 from amgsrn_core.volume.volume import TimeAxis, Volume
 
@@ -298,7 +298,7 @@ class _OpenSteps:
 def _trainer(planned: Plan, folder: Path, stack: contextlib.ExitStack) -> TrainStep:
     """Return what trains one step: here, or in other processes, which all steps share."""
     settings = planned.settings
-    told: Told = set()
+    reported: ReportedFills = set()
     if len(planned.bricks) == 1:
         from amgsrn_core.runs.single import train_single  # PyTorch: a matter of seconds
 
@@ -313,11 +313,11 @@ def _trainer(planned: Plan, folder: Path, stack: contextlib.ExitStack) -> TrainS
                 any_values=True,
                 restart=False,
                 observer=observer,
-                told=told,
+                reported=reported,
             )
 
         return train_here
-    from amgsrn_core.execution.places import executor_for
+    from amgsrn_core.execution.worker_slots import executor_for
     from amgsrn_core.runs.brick_run import train_bricks
 
     executor: Executor = stack.enter_context(
@@ -335,7 +335,7 @@ def _trainer(planned: Plan, folder: Path, stack: contextlib.ExitStack) -> TrainS
             restart=False,
             observer=observer,
             executor=executor,
-            told=told,
+            reported=reported,
         )
 
     return train_there

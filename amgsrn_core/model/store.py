@@ -35,6 +35,7 @@ from amgsrn_core.model.index import ModelIndex
 from amgsrn_core.model.mask import pack_mask, unpack_mask
 from amgsrn_core.model.shapes import parameter_shapes
 from amgsrn_core.model.tensor_file import TensorFile
+from amgsrn_core.system.files import file_version
 from amgsrn_core.system.output import json_text, reason, replacing
 
 _INDEX_KEY = "amgsrn"
@@ -184,7 +185,7 @@ class Archive:
         self.path = os.fspath(path)
         self._verified = False
         self._file = _open(self.path)
-        self._state = _state(self.path)
+        self._version = file_version(self.path)
         try:
             with self._complaints():
                 self.index = _read_index(self._file)
@@ -317,9 +318,9 @@ class Archive:
     def _read_brick(self, number: int, verify: bool = False) -> dict[str, np.ndarray]:
         if not 0 <= number < len(self.index.bricks):
             raise ArchiveError(f"it has no brick {number}")
-        now = _state(self.path)
+        now, then = file_version(self.path), self._version
         # Its pages are mapped: behind the end of a file cut meanwhile they end the process.
-        if now != self._state and now[:2] == self._state[:2]:
+        if now != then and now and then and now[:2] == then[:2]:
             raise ArchiveError("it was overwritten since it was opened; open it again")
         names = self._names.get(str(number), {})
         shapes = {}
@@ -375,15 +376,6 @@ def _open(path: str) -> Any:
         ) from error
     except OSError as error:
         raise ArchiveError(f"The model file {path} cannot be read: {reason(error)}.") from error
-
-
-def _state(path: str) -> tuple[int, ...]:
-    """Return which file lies at the path (2 numbers), its size and its age; nothing if none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ()
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _read_index(file: Any) -> ModelIndex:

@@ -170,8 +170,8 @@ class TrainingConfig(Checked):
     )
     batch: int = option(
         0,
-        "random points per step (0: on a CPU by the size of the network, a 64th of its parameters "
-        "between 4096 and 65536, as a power of two; else 65536)",
+        "random points per iteration (0: on a CPU by the size of the network, a 64th of its "
+        "parameters between 4096 and 65536, as a power of two; else 65536)",
         minimum=0,
         maximum=1 << 28,
     )
@@ -311,7 +311,7 @@ class StorageConfig(Checked):
     )
     compress_finetune: int = option(
         3000,
-        "more optimiser steps, on quantised numbers and with a price on their size, before a "
+        "more optimiser steps, on quantised numbers and with a penalty on their size, before a "
         "network is compressed",
         minimum=0,
         maximum=100_000_000,
@@ -378,7 +378,7 @@ class SeriesConfig(Checked):
     )
     series_differences: bool = option(
         False,
-        "with --compress, store a series' step as its difference from the step before where that "
+        "with --compress, store a time step as its difference from the step before where that "
         "is smaller",
     )
 

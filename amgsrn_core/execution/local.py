@@ -31,7 +31,7 @@ _Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerSlot:
     """Where one worker computes: the device, and its threads on the processor (0: as it likes)."""
 
     device: str = "auto"
@@ -49,19 +49,19 @@ class LocalExecutor(Executor):
 
     Parameters
     ----------
-    places : sequence of Place
+    slots : sequence of WorkerSlot
         One worker for each. Processes start at once, so that they are ready for the first call.
     log : path, optional
         File that the workers' messages are appended to.
     """
 
-    def __init__(self, places: Sequence[Place], log: Path | None = None) -> None:
+    def __init__(self, slots: Sequence[WorkerSlot], log: Path | None = None) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._given_up: set[int] = set()
         self._workers = [
             _Worker(place, self._jobs, log, functools.partial(self._may_give_up, number))
-            for number, place in enumerate(places)
+            for number, place in enumerate(slots)
         ]
         self._closed = False
 
@@ -120,7 +120,7 @@ class _Worker:
 
     def __init__(
         self,
-        place: Place,
+        place: WorkerSlot,
         jobs: queue.SimpleQueue[_Job | None],
         log: Path | None,
         may_give_up: Callable[[], bool],

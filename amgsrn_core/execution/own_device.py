@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from amgsrn_core.errors import DeviceError
-from amgsrn_core.execution.places import device_names
+from amgsrn_core.execution.worker_slots import device_names
 from amgsrn_core.networks.devices import cuda_devices, select_device
 from amgsrn_core.system.run_folder import try_lock
 

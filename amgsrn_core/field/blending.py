@@ -264,5 +264,5 @@ class Cells:
 
 def _bounds(extents: Iterable[Extent]) -> np.ndarray:
     """Return starts and stops [B, 2, 3] of extents, along x, y, z."""
-    bounds = [[[s.start for s in reversed(e)], [s.stop for s in reversed(e)]] for e in extents]
+    bounds = [(x.start, y.start, z.start, x.stop, y.stop, z.stop) for z, y, x in extents]
     return np.array(bounds, dtype=np.int64).reshape(-1, 2, 3)

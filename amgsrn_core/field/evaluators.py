@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.inference import KernelNetwork
+from amgsrn_core.model.feature_grids import box_densities
 from amgsrn_core.model.shapes import checked_parameters
 from amgsrn_core.system import extras
 
@@ -246,8 +246,7 @@ def feature_density(points: np.ndarray, transforms: np.ndarray) -> np.ndarray:
     """
     maps = transforms.astype(np.float64)
     total = np.zeros(len(points))
-    scales = np.linalg.det(maps[:, :, :3]) / (2.0 * math.pi) ** 1.5
-    for linear, shift, scale in zip(maps[:, :, :3], maps[:, :, 3], scales):
+    for linear, shift, scale in zip(maps[:, :, :3], maps[:, :, 3], box_densities(transforms)):
         local = (points @ linear.T + shift).clip(-_DENSITY_CLAMP, _DENSITY_CLAMP)
         fourth = np.square(np.square(local))
         exponent = (np.square(np.square(fourth)) * fourth).sum(axis=1)  # to the power of 20

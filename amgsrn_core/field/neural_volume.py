@@ -134,7 +134,7 @@ class NeuralVolume:
         return other
 
     def near(self, bounds: Sequence[float]) -> NeuralVolume:
-        """Return the field of the bricks that reach into a box, for who looks at no more.
+        """Return the field of those bricks alone that reach into a box.
 
         Inside the box it is the same field. Both share the bricks in memory.
 

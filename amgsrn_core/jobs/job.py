@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,9 @@ from amgsrn_core.runs.settings import Settings
 from amgsrn_core.system.files import how_it_ended, replace_text
 from amgsrn_core.system.interpreter import worker_environment, worker_python
 from amgsrn_core.system.output import ensure_writable, reason
-from amgsrn_core.system.run_folder import parts_folder, workspace
+from amgsrn_core.system.run_folder import JobFolder, RunFolder, live_file, parts_folder, workspace
 from amgsrn_core.training.progress import Command
 
-_RUN_PREFIX = "run-"
 _STOP_SECONDS = 30.0
 
 
@@ -134,13 +132,14 @@ class TrainingJob:
         parts = parts_folder(output)
         # Every run has a folder of its own: a second job on the same output must not disturb the
         # first, and finds out by itself that it came second.
-        folder = parts / f"{_RUN_PREFIX}{uuid.uuid4().hex[:12]}"
+        job = RunFolder(parts).new_job()
+        folder = job.path
         try:
             parts.mkdir(exist_ok=True)
             _remove_ended_runs(parts)
             folder.mkdir()
-            replace_text(folder / files.JOB_FILE, json.dumps(description.to_json()))
-            with open(folder / files.LOG_FILE, "ab") as log:
+            replace_text(job.job_file, json.dumps(description.to_json()))
+            with open(job.log_file, "ab") as log:
                 process = subprocess.Popen(
                     [worker_python(), "-m", "amgsrn_core.jobs.worker", str(folder)],
                     stdin=subprocess.DEVNULL,
@@ -185,12 +184,12 @@ class TrainingJob:
         step : int, default: 0
             Of a series: the time step, whose result stays when others are in training.
         """
-        return read_live(files.live_file(self._live_folder, step), newer_than)
+        return read_live(live_file(self._live_folder, step), newer_than)
 
     def live_time(self, step: int = 0) -> int:
         """Return when a step's last live result was published, in ns; 0 before the first."""
         try:
-            return files.live_file(self._live_folder, step).stat().st_mtime_ns
+            return live_file(self._live_folder, step).stat().st_mtime_ns
         except OSError:
             return 0
 
@@ -266,12 +265,12 @@ class TrainingJob:
 
     def _epitaph(self) -> str:
         """Say how the worker died, with the end of its log."""
-        how = how_it_ended(self._process.returncode, self._folder / files.LOG_FILE)
+        how = how_it_ended(self._process.returncode, JobFolder(self._folder).log_file)
         return f"The training process {how}; start it again to continue from the last checkpoint."
 
 
 def _remove_ended_runs(parts: Path) -> None:
-    for folder in parts.glob(f"{_RUN_PREFIX}*"):
-        status = files.read_status(folder)
+    for job in RunFolder(parts).jobs():
+        status = files.read_status(job.path)
         if status is not None and status.has_ended:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(job.path, ignore_errors=True)

@@ -12,13 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amgsrn_core.system.files import read_json, replace_text
+from amgsrn_core.system.run_folder import JobFolder, lease_file
 from amgsrn_core.training.progress import Command, Progress
 
-JOB_FILE = "job.json"
-STATUS_FILE = "status.json"
-CONTROL_FILE = "control"
-LOG_FILE = "worker.log"
-LEASE_FILE = "watched"
 LEASE_SECONDS = 20.0
 STATES = ("starting", "training", "paused", "finishing", "done", "stopped", "failed")
 ENDED = ("done", "stopped", "failed")
@@ -103,12 +99,12 @@ def write_status(folder: Path, status: JobStatus) -> None:
     values = dataclasses.asdict(status)
     # JSON knows no NaN.
     plain = {k: None if isinstance(v, float) and v != v else v for k, v in values.items()}
-    replace_text(folder / STATUS_FILE, json.dumps(plain))
+    replace_text(JobFolder(folder).status_file, json.dumps(plain))
 
 
 def read_status(folder: Path) -> JobStatus | None:
     """Return the status; None before the first one is written or when it is unreadable."""
-    values = read_json(folder / STATUS_FILE)
+    values = read_json(JobFolder(folder).status_file)
     if values is None:
         return None
     known = {field.name: field for field in dataclasses.fields(JobStatus)}
@@ -117,20 +113,15 @@ def read_status(folder: Path) -> JobStatus | None:
     return status if status.state in STATES else None
 
 
-def live_file(live_folder: Path, step: int = 0) -> Path:
-    """Return the file of the live result of a time step; data without time have step 0."""
-    return live_folder / f"live-{step:04d}.npz"
-
-
 def write_control(folder: Path, command: Command) -> None:
     """Tell the worker what to do."""
-    replace_text(folder / CONTROL_FILE, command.value)
+    replace_text(JobFolder(folder).control_file, command.value)
 
 
 def read_control(folder: Path) -> Command:
     """Return what the worker is told."""
     try:
-        return Command.of((folder / CONTROL_FILE).read_text().strip().lower())
+        return Command.of(JobFolder(folder).control_file.read_text().strip().lower())
     except OSError:
         return Command.CONTINUE
 
@@ -138,12 +129,12 @@ def read_control(folder: Path) -> Command:
 def renew_lease(live_folder: Path) -> None:
     """Note that somebody still watches the run."""
     with contextlib.suppress(OSError):
-        (live_folder / LEASE_FILE).touch()
+        lease_file(live_folder).touch()
 
 
 def is_leased(live_folder: Path) -> bool:
     """Tell whether somebody has watched the run."""
-    return (live_folder / LEASE_FILE).exists()
+    return lease_file(live_folder).exists()
 
 
 def has_lapsed(live_folder: Path) -> bool:
@@ -152,7 +143,7 @@ def has_lapsed(live_folder: Path) -> bool:
     A run that was never watched never lapses.
     """
     try:
-        renewed = (live_folder / LEASE_FILE).stat().st_mtime
+        renewed = lease_file(live_folder).stat().st_mtime
     except OSError:
         return not live_folder.is_dir()
     return time.time() - renewed > LEASE_SECONDS

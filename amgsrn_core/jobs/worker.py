@@ -20,11 +20,10 @@ from amgsrn_core.jobs.live import write_live
 from amgsrn_core.jobs.status import JobStatus
 from amgsrn_core.runs import TrainingOutcome, train, train_series
 from amgsrn_core.runs.outcome import stopped_text
-from amgsrn_core.runs.series import step_file
 from amgsrn_core.runs.stop_file import stopped_since
 from amgsrn_core.system.extras import require
 from amgsrn_core.system.files import read_json
-from amgsrn_core.system.run_folder import parts_folder
+from amgsrn_core.system.run_folder import JobFolder, RunFolder, live_file, parts_folder
 from amgsrn_core.training import Command, Progress
 from amgsrn_core.volume.source import open_source
 from amgsrn_core.volume.volume import Volume
@@ -38,14 +37,14 @@ def main(folder: Path) -> int:
     """Do the job that is described in a run's folder; return the exit code."""
     reporter = _Reporter(folder)
     try:
-        values = read_json(folder / files.JOB_FILE)
+        values = read_json(JobFolder(folder).job_file)
         if values is None:
             raise ConfigurationError(f"There is no readable job in {folder}.")
         job = JobDescription.from_json(values)
         if job.threads:
             require("torch", "Training").set_num_threads(job.threads)
         # The package is loaded for seconds before the run can see to its stop file itself.
-        begun = (folder / files.JOB_FILE).stat().st_mtime_ns
+        begun = JobFolder(folder).job_file.stat().st_mtime_ns
         if stopped_by := stopped_since(Path(job.output), begun):
             reporter.end_stopped(stopped_by)
             return 0
@@ -149,7 +148,7 @@ class _Reporter:
         """Publish the last live results of the time steps before `end`."""
         assert self._job is not None
         for step in range(self._complete, end):
-            self._publish_file(step_file(parts_folder(self._job.output), step), 0, step)
+            self._publish_file(RunFolder(parts_folder(self._job.output)).step(step), 0, step)
         self._complete, self._live_done = end, -1
 
     def _publish_file(self, path: Path, number: int, step: int) -> None:
@@ -157,7 +156,7 @@ class _Reporter:
         from amgsrn_core.jobs import previews
 
         with contextlib.suppress(OSError):
-            write_live(files.live_file(self._live_folder, step), previews.of_file(path, number))
+            write_live(live_file(self._live_folder, step), previews.of_file(path, number))
 
     def _publish_live_if_due(self, progress: Progress, done: int) -> None:
         """Publish a preview if there is something new, as `done` iterations or bricks tell."""
@@ -180,7 +179,7 @@ class _Reporter:
         else:
             assert bricks.partial is not None
             live = previews.of_partial(bricks.partial(), progress.iteration)
-        write_live(files.live_file(self._live_folder, progress.step), live)
+        write_live(live_file(self._live_folder, progress.step), live)
 
     def _is_alone(self) -> bool:
         """Tell whether who watched the run has gone, also without a word, as when killed."""

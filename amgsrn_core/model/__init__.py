@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amgsrn_core.model.index import ModelIndex
-from amgsrn_core.model.open_archives import FileVersion, file_version, open_archive
+from amgsrn_core.model.open_archives import open_archive
 from amgsrn_core.model.records import (
     BRICK_STATES,
     FORMAT_VERSION,
@@ -26,12 +26,10 @@ __all__ = [
     "FORMAT_VERSION",
     "Archive",
     "BrickRecord",
-    "FileVersion",
     "ModelIndex",
     "OnDemand",
     "SourceRecord",
     "TrainingRecord",
-    "file_version",
     "load_brick",
     "open_archive",
     "parameter_shapes",

@@ -7,11 +7,12 @@ import threading
 import weakref
 
 from amgsrn_core.model.store import Archive
+from amgsrn_core.system.files import FileVersion, file_version
 
-FileVersion = tuple[str, int, int, int, int]
-"""Real path, device, inode, size and time of change in nanoseconds."""
-
-_archives: weakref.WeakValueDictionary[FileVersion, Archive] = weakref.WeakValueDictionary()
+# By the file's real path as well, which an archive's errors name.
+_archives: weakref.WeakValueDictionary[tuple[str, FileVersion], Archive] = (
+    weakref.WeakValueDictionary()
+)
 _lock = threading.RLock()
 
 
@@ -28,27 +29,12 @@ def open_archive(path: str | os.PathLike[str]) -> Archive:
     """
     with _lock:
         while True:
-            version = file_version(path)
-            archive = _archives.get(version) if version else None
+            place, version = os.path.realpath(path), file_version(path)
+            archive = _archives.get((place, version)) if version else None
             if archive is not None:
                 return archive
             archive = Archive(path)  # explains itself where there is no such file
             if version and version == file_version(path):
-                _archives[version] = archive
+                _archives[place, version] = archive
                 return archive
             del archive  # replaced meanwhile
-
-
-def file_version(path: str | os.PathLike[str]) -> FileVersion | None:
-    """Return what tells a file from all others and from itself after a change; None for no file."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return (
-        os.path.realpath(path),
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-    )

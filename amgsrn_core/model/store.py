@@ -35,13 +35,17 @@ from amgsrn_core.model.index import ModelIndex
 from amgsrn_core.model.mask import pack_mask, unpack_mask
 from amgsrn_core.model.shapes import parameter_shapes
 from amgsrn_core.model.tensor_file import TensorFile
+from amgsrn_core.system.files import file_version
 from amgsrn_core.system.output import json_text, reason, replacing
 
 _INDEX_KEY = "amgsrn"
 _CHECKSUM_KEY = "amgsrn_sha256"
+_NO_SHA256 = "0" * 64  # as long as any
 _DTYPES = ("F64", "F32", "F16", "U8")
 # Of a history beside compressed numbers.
 _COMPRESSED_ROWS = 50
+# Tensors that are kept while a file is written, so that few models are read twice.
+_KEPT_BYTES = 256 << 20
 _PACKED = (COMPRESSED, DIFFERENCES)
 # What all numbers beyond double precision have.
 _LONG_NUMBER = re.compile(r"[eE]\+?\d{3}|\d{300}")
@@ -52,8 +56,9 @@ def write_archive(
 ) -> ModelIndex:
     """Write a model file, completely or not at all.
 
-    Bricks are asked for one by one, once: no more than one has to be in memory, see
-    :class:`OnDemand`. Meanwhile the disk holds their tensors twice.
+    Bricks are asked for one by one, and not all have to be in memory, see :class:`OnDemand`: the
+    first 256 MiB are kept from when their sizes are found out until they are written, the others
+    are asked for again.
 
     Parameters
     ----------
@@ -85,15 +90,23 @@ def write_archive(
         raise ArchiveError(
             f"The index describes {len(index.bricks)} brick(s), but {len(bricks)} were given."
         )
-    records = list(index.bricks)
-    with replacing(path) as temporary, TensorFile(temporary) as tensors:
+    records, shapes, sizes = [], {}, 0
+    kept: dict[int, dict[str, np.ndarray]] = {}
+    for i, record in enumerate(index.bricks):
+        stored = _stored_tensors(index, i, bricks[i])
+        shapes.update({_key(i, name): (t.dtype, t.shape) for name, t in stored.items()})
+        records.append(dataclasses.replace(record, sha256=_NO_SHA256, masked="mask" in stored))
+        sizes += sum(tensor.nbytes for tensor in stored.values())
+        if sizes <= _KEPT_BYTES:
+            kept[i] = stored
+    with replacing(path) as temporary, open(temporary, "r+b") as file:
+        index = index.replace(bricks=tuple(records))
+        tensors = TensorFile(file, shapes, _metadata(index))
         for i, record in enumerate(index.bricks):
-            stored = _stored_tensors(index, i, bricks[i])
+            stored = kept.pop(i) if i in kept else _stored_tensors(index, i, bricks[i])
             for name, tensor in stored.items():
-                tensors.add(_key(i, name), tensor)
-            records[i] = dataclasses.replace(
-                record, sha256=_checksum(stored), masked="mask" in stored
-            )
+                tensors.write(_key(i, name), tensor)
+            records[i] = dataclasses.replace(record, sha256=_checksum(stored))
         index = index.replace(bricks=tuple(records))
         tensors.finish(_metadata(index))
     return index
@@ -160,7 +173,7 @@ class Archive:
     """An open model file: its index now, its bricks when asked for.
 
     The file is held open, so that index and bricks belong together even if the path is replaced
-    or removed meanwhile.
+    or removed meanwhile. A file that is overwritten in place is refused from then on.
 
     Examples
     --------
@@ -172,6 +185,7 @@ class Archive:
         self.path = os.fspath(path)
         self._verified = False
         self._file = _open(self.path)
+        self._version = file_version(self.path)
         try:
             with self._complaints():
                 self.index = _read_index(self._file)
@@ -304,6 +318,10 @@ class Archive:
     def _read_brick(self, number: int, verify: bool = False) -> dict[str, np.ndarray]:
         if not 0 <= number < len(self.index.bricks):
             raise ArchiveError(f"it has no brick {number}")
+        now, then = file_version(self.path), self._version
+        # Its pages are mapped: behind the end of a file cut meanwhile they end the process.
+        if now != then and now and then and now[:2] == then[:2]:
+            raise ArchiveError("it was overwritten since it was opened; open it again")
         names = self._names.get(str(number), {})
         shapes = {}
         for name, key in names.items():

@@ -3,74 +3,74 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import math
 from collections.abc import Mapping
-from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-_KINDS = {"<f8": "F64", "<f4": "F32", "<f2": "F16", "|u1": "U8"}
+from amgsrn_core.errors import ArchiveError
 
-_CHUNK = 1 << 20
+_KINDS = {"<f8": "F64", "<f4": "F32", "<f2": "F16", "|u1": "U8"}
 
 
 class TensorFile:
-    """Tensors on their way into a file, which is written when all are known.
+    """Room for tensors in a file.
 
     The layout is that of the safetensors library: an 8-byte length, a header in JSON, and the
     tensors behind it without gaps, those of the largest numbers first so that all are aligned.
-    Until then they lie in a file without a name in the same folder.
 
     Parameters
     ----------
-    path : Path
-        A file that is there, and is written over.
+    file : binary file, open for writing
+    shapes : mapping of str to (dtype, shape)
+        What is going to be written: float64, float32, float16 or uint8, little-endian.
+    metadata : mapping of str to str
+        As long as what is given to :meth:`finish`, for which it keeps the place.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._kept = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed by __exit__
-        # Of each tensor: its numbers' type and shape, and where it lies among those that are kept.
-        self._tensors: dict[str, tuple[np.dtype[Any], tuple[int, ...], int, int]] = {}
-
-    def __enter__(self) -> TensorFile:
-        return self
-
-    def __exit__(
+    def __init__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        file: BinaryIO,
+        shapes: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]],
+        metadata: Mapping[str, str],
     ) -> None:
-        self._kept.close()
-
-    def add(self, name: str, tensor: np.ndarray) -> None:
-        """Keep a tensor: float64, float32, float16 or uint8, little-endian."""
-        start = self._kept.tell()
-        self._kept.write(np.ascontiguousarray(tensor).data)
-        self._tensors[name] = tensor.dtype, tensor.shape, start, tensor.nbytes
-
-    def finish(self, metadata: Mapping[str, str]) -> None:
-        """Write the file."""
-        content: dict[str, Any] = {"__metadata__": dict(metadata)}
-        names = sorted(self._tensors, key=lambda name: (-self._tensors[name][0].itemsize, name))
+        self._file = file
+        self._entries: dict[str, dict[str, Any]] = {}
         end = 0
-        for name in names:
-            dtype, shape, _, size = self._tensors[name]
-            offsets = [end, end := end + size]
-            content[name] = {
+        for name in sorted(shapes, key=lambda name: (-shapes[name][0].itemsize, name)):
+            dtype, shape = shapes[name]
+            start, end = end, end + dtype.itemsize * math.prod(shape)
+            self._entries[name] = {
                 "dtype": _KINDS[dtype.str],
                 "shape": list(shape),
-                "data_offsets": offsets,
+                "data_offsets": [start, end],
             }
+        self._first = len(self._header(metadata))
+
+    def write(self, name: str, tensor: np.ndarray) -> None:
+        """Write a tensor at its place.
+
+        Raises
+        ------
+        ArchiveError
+            Its type or shape is another than was said before.
+        """
+        entry = self._entries[name]
+        if [_KINDS.get(tensor.dtype.str), list(tensor.shape)] != [entry["dtype"], entry["shape"]]:
+            raise ArchiveError(f"The tensor '{name}' has changed while it was written.")
+        self._file.seek(self._first + entry["data_offsets"][0])
+        self._file.write(np.ascontiguousarray(tensor).data)
+
+    def finish(self, metadata: Mapping[str, str]) -> None:
+        """Write the header, when all tensors are written."""
+        header = self._header(metadata)
+        assert len(header) == self._first
+        self._file.seek(0)
+        self._file.write(header)
+
+    def _header(self, metadata: Mapping[str, str]) -> bytes:
+        content = {"__metadata__": dict(metadata), **self._entries}
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
-        with open(self._path, "r+b") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for name in names:
-                _, _, start, size = self._tensors[name]
-                for first in range(start, start + size, _CHUNK):
-                    self._kept.seek(first)
-                    file.write(self._kept.read(min(_CHUNK, start + size - first)))
+        return len(text).to_bytes(8, "little") + text

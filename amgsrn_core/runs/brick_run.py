@@ -17,21 +17,21 @@ from typing import Any
 
 from amgsrn_core.config import TrainingConfig
 from amgsrn_core.errors import DivergedError, NoRoomError, TrainingError
-from amgsrn_core.execution.places import executor_for
 from amgsrn_core.execution.runner import Policy, Runner
+from amgsrn_core.execution.worker_slots import executor_for
 from amgsrn_core.model import BrickRecord, ModelIndex, write_archive
 from amgsrn_core.runs.brick_task import BrickTask, train_brick
 from amgsrn_core.runs.claim import as_begun, claim
 from amgsrn_core.runs.easing import eased
 from amgsrn_core.runs.events import EventLog
+from amgsrn_core.runs.finished_bricks import FinishedBricks, voxels
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
 from amgsrn_core.runs.plan import Plan
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import Room, checkpoint_bytes, exported_bytes, mask_bytes, model_bytes
 from amgsrn_core.runs.stop_file import StopFile, stop_file
-from amgsrn_core.runs.tally import Tally, voxels
-from amgsrn_core.system.run_folder import clear, workspace
+from amgsrn_core.system.run_folder import RunFolder, clear, workspace
 from amgsrn_core.training.progress import (
     Asking,
     BrickProgress,
@@ -46,7 +46,7 @@ from amgsrn_core.training.progress import (
 from amgsrn_core.training.warm_start import WarmStart, planned_iterations
 from amgsrn_core.volume import export_volume
 from amgsrn_core.volume.fill_values import Finding
-from amgsrn_core.volume.masking import Told, tell
+from amgsrn_core.volume.masking import ReportedFills, report_fills
 from amgsrn_core.volume.psnr import psnr_of
 from amgsrn_core.volume.source import identity_of, source_of
 from amgsrn_core.volume.volume import MissingValues, Volume
@@ -69,7 +69,7 @@ def train_bricks(
     observer: Observer,
     start: WarmStart | None = None,
     executor: Executor | None = None,
-    told: Told | None = None,
+    reported: ReportedFills | None = None,
 ) -> TrainingOutcome:
     """Train every brick of a volume and write the model; see :func:`amgsrn_core.runs.train`.
 
@@ -79,8 +79,8 @@ def train_bricks(
     executor : concurrent.futures.Executor, optional
         Whatever runs :func:`~amgsrn_core.runs.brick_task.train_brick` where the folder beside
         `output` and the volume's file can be seen; default: as the settings say.
-    told : set, optional
-        Which fill values were told of already, and, in the end, are.
+    reported : set, optional
+        Which fill values were reported already, and, in the end, are.
     """
     settings = planned.settings
     with workspace(output, parts_at) as folder, contextlib.ExitStack() as stack:
@@ -111,7 +111,7 @@ def train_bricks(
             if done is not None:
                 return done
             run = _Run(volume, parts, records, settings, fingerprint, start)
-            run.told = set() if told is None else told
+            run.reported = set() if reported is None else reported
             run.room = _room(volume, output, folder, records, settings, executor)
             run.room.require(is_new=not parts.has_work())
             is_left = run.look(observer)
@@ -150,7 +150,7 @@ class _Run:
         )
         self._run = uuid.uuid4().hex
         self._started = time.monotonic()
-        self._tally = Tally(parts, bricks, volume.n_components)
+        self._finished = FinishedBricks(parts, bricks, volume.n_components)
         self._missing: dict[int, str] = {}
         self._reached: dict[int, int] = {}  # iterations of bricks that are not finished
         self._first: tuple[float, int] | None = None  # when there was something new, and how much
@@ -162,7 +162,7 @@ class _Run:
         self.room: Room | None = None
         self._watched = self._started
         self._full: set[int] = set()  # tasks for whose results there was no room
-        self.told: Told = set()
+        self.reported: ReportedFills = set()
 
     def look(self, observer: Observer) -> bool:
         """Look for bricks that are done already; return whether any is left.
@@ -177,10 +177,10 @@ class _Run:
             asking()
             part = self._parts.finished(number, self._fingerprint, verify=True)
             if part is not None:
-                self._tally.add(number, part)
+                self._finished.add(number, part)
             elif self._parts.brick(number).exists():
                 self._reached[number] = int(self._parts.read_status(number).get("iteration", 0))
-        self._left = [n for n in range(len(self._bricks)) if n not in self._tally.done]
+        self._left = [n for n in range(len(self._bricks)) if n not in self._finished.done]
         # The largest first, so that none of them is still on when all others are done.
         self._left.sort(key=lambda n: -voxels(self._bricks[n]))
         return bool(self._left)
@@ -274,14 +274,14 @@ class _Run:
         total = self._iterations * len(self._bricks)
         running = self._running()
         self._reached.update({brick.number: brick.iteration for brick in running})
-        done = self._iterations * len(self._tally.done) + sum(self._reached.values())
+        done = self._iterations * len(self._finished.done) + sum(self._reached.values())
         now = time.monotonic()
         if self._first is None and any(brick.iteration for brick in running):
             self._first = now, done
         eta = None
         if self._first is not None and done > self._first[1]:
             eta = (now - self._first[0]) / (done - self._first[1]) * (total - done)
-        loss = self._tally.loss(running)
+        loss = self._finished.loss(running)
         failed = 0 if self._runner is None else len(self._runner.failed)
         return Progress(
             phase,
@@ -292,17 +292,17 @@ class _Run:
             seconds=now - self._started,
             eta_seconds=eta,
             bricks=BricksProgress(
-                len(self._bricks), len(self._tally.done), failed, running, self.partial
+                len(self._bricks), len(self._finished.done), failed, running, self.partial
             ),
         )
 
     def partial(self) -> PartialModel:
         """Return the bricks that are done so far."""
-        return PartialModel(self._index(), self._tally.load)
+        return PartialModel(self._index(), self._finished.load)
 
     def so_far(self) -> tuple[float, float]:
         """Return PSNR and seconds of a run that was stopped."""
-        return psnr_of(self._tally.loss(())), time.monotonic() - self._started
+        return psnr_of(self._finished.loss(())), time.monotonic() - self._started
 
     def _watch_room(self) -> None:
         """Look after the room that is left, now and then."""
@@ -315,8 +315,8 @@ class _Run:
         """Raise :class:`NoRoomError` if that is what ended the run: others would fail alike."""
         if why := self._no_room():
             raise NoRoomError(
-                f"{why} {len(self._tally.done)} of {len(self._bricks)} bricks are done and kept in "
-                f"{self._parts.path}, with the checkpoints of the others; make room and run the "
+                f"{why} {len(self._finished.done)} of {len(self._bricks)} bricks are done and kept "
+                f"in {self._parts.path}, with the checkpoints of the others; make room and run the "
                 "same command again."
             )
 
@@ -337,19 +337,19 @@ class _Run:
         TrainingError
             No brick could be trained.
         """
-        if not self._tally.done:
+        if not self._finished.done:
             raise TrainingError(
                 f"None of the {len(self._bricks)} bricks could be trained; the first failed with: "
                 f"{next(iter(self._missing.values()))}"
             )
         ask(observer, self.progress("saving"))
         asking = Asking(lambda: ask(observer, self.progress("saving")))
-        tensors, history = self._tally.tensors(asking)
-        psnr = psnr_of(self._tally.error())
+        tensors, history = self._finished.tensors(asking)
+        psnr = psnr_of(self._finished.error())
         seconds = time.monotonic() - self._started
-        iterations = sum(part.training.iterations_done for part in self._tally.done.values())
+        iterations = sum(part.training.iterations_done for part in self._finished.done.values())
         about = training_record(self._settings.training, self._fingerprint, seconds, iterations)
-        changes = self._tally.changes(self._settings.training)
+        changes = self._finished.changes(self._settings.training)
         about.config.update(psnr=psnr if math.isfinite(psnr) else None, **changes)
         write_archive(output, self._index().replace(training=about), tensors)
         return TrainingOutcome(
@@ -360,9 +360,9 @@ class _Run:
 
     def _index(self) -> ModelIndex:
         """Describe the model of the bricks that are done, as yet without a training record."""
-        low, high = self._tally.range()
+        low, high = self._finished.range()
         index = model_index(self._volume, low, high, self._settings.network, self._settings.storage)
-        return index.replace(bricks=self._tally.records())
+        return index.replace(bricks=self._finished.records())
 
     def _task(self, number: int, source: dict[str, Any]) -> BrickTask:
         brick = self._bricks[number]
@@ -394,11 +394,11 @@ class _Run:
                 self._runner.done.discard(i)
                 self._runner.failed[i] = f"The file {self._parts.done(number)} is gone or damaged."
                 continue
-            self._tally.add(number, part)
+            self._finished.add(number, part)
             fills = [Finding(**values) for values in part.training.config.get("fills", ())]
-            tell(fills, self.told, f" in brick {number}")
+            report_fills(fills, self.reported, f" in brick {number}")
             self._reached.pop(number, None)
-            error = self._tally.error(part)
+            error = self._finished.error(part)
             log.write(
                 "brick",
                 brick=number,
@@ -475,7 +475,7 @@ def _source(
     if source is not None or not is_needed:
         yield source or {}
         return
-    exported = folder / f"volume-{uuid.uuid4().hex[:12]}"
+    exported = RunFolder(folder).new_volume()
     try:
         export_volume(volume, exported, lambda block: asking())
         yield {"kind": "exported", "path": str(exported.absolute()), "dims": list(volume.dims)}

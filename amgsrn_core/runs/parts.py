@@ -21,25 +21,15 @@ from amgsrn_core.errors import AmgsrnError, NoRoomError
 from amgsrn_core.model import Archive, BrickRecord, TrainingRecord
 from amgsrn_core.system.files import read_json, replace_text
 from amgsrn_core.system.output import failure, replacing
-from amgsrn_core.system.run_folder import PARTS_SUFFIX, RUN_FILE, clear
+from amgsrn_core.system.run_folder import PARTS_SUFFIX, RunFolder, clear
 from amgsrn_core.system.spare import forget_elsewhere, keep_elsewhere, kept_elsewhere
 from amgsrn_core.training.progress import Command
-
-_COMMAND_FILE = "command"
-_STATUS_FILE = "status.json"
-_CHECKPOINT_FILE = "checkpoint.safetensors"
-_DONE_FILE = "brick.amgsrn"
 
 
 def forget_spares(folder: Path) -> None:
     """Remove what is kept elsewhere of the work of a folder, and of the steps in it."""
-    for brick in folder.rglob("brick-*"):
-        for path in (brick / _DONE_FILE, *_checkpoints(brick)):
-            forget_elsewhere(path)
-
-
-def _checkpoints(brick: Path) -> tuple[Path, Path]:
-    return brick / _CHECKPOINT_FILE, brick / f"{_CHECKPOINT_FILE}.finetuning"
+    for path in RunFolder(folder).saved():
+        forget_elsewhere(path)
 
 
 def finish(folder: Path) -> None:
@@ -113,23 +103,8 @@ class Part:
     training: TrainingRecord
 
 
-@dataclass(frozen=True)
-class PartsFolder:
-    """The folder of one run."""
-
-    path: Path
-
-    def brick(self, number: int) -> Path:
-        """Return the folder of a brick."""
-        return self.path / f"brick-{number:04d}"
-
-    def checkpoint(self, number: int) -> Path:
-        """Return the file of a brick's checkpoint."""
-        return self.brick(number) / _CHECKPOINT_FILE
-
-    def done(self, number: int) -> Path:
-        """Return the file of a finished brick."""
-        return self.brick(number) / _DONE_FILE
+class PartsFolder(RunFolder):
+    """What the files of one run say, and how they are changed."""
 
     def make_brick(self, number: int) -> None:
         """Make a brick's folder.
@@ -172,7 +147,7 @@ class PartsFolder:
 
     def forget_checkpoint(self, number: int) -> None:
         """Remove a brick's checkpoints: the brick is done, or must not continue from them."""
-        for path in _checkpoints(self.brick(number)):
+        for path in self.checkpoints(self.brick(number)):
             forget_elsewhere(path)
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -180,39 +155,33 @@ class PartsFolder:
     def forget_status(self, number: int) -> None:
         """Remove what was published last."""
         with contextlib.suppress(OSError):
-            (self.brick(number) / _STATUS_FILE).unlink()
+            self.status_file(number).unlink()
 
     def owner(self) -> str:
         """Return the fingerprint of the run that the folder belongs to; "" if there is none."""
-        values = read_json(self.path / RUN_FILE)
+        values = read_json(self.run_file)
         return "" if values is None else str(values.get("fingerprint", ""))
-
-    def has_work(self) -> bool:
-        """Tell whether the folder holds interrupted work, of this or another kind of run."""
-        kept = (_CHECKPOINT_FILE, "*.amgsrn")  # of bricks and of the steps of a series
-        return any(any(self.path.rglob(pattern)) for pattern in kept)
 
     def claim(self, fingerprint: str, restart: bool) -> None:
         """Make the folder this run's, without other work."""
         if restart or self.owner() != fingerprint:
             forget_spares(self.path)
-            for kind in ("brick-*", "step-*"):
-                for folder in self.path.glob(kind):
-                    clear(folder)
+            for folder in self.parts():
+                clear(folder)
         if self.owner() == fingerprint:
             return  # and the disk may be full
-        with replacing(self.path / RUN_FILE) as temporary:
+        with replacing(self.run_file) as temporary:
             temporary.write_text(json.dumps({"fingerprint": fingerprint}))
 
     def command(self, run: str, command: Command) -> None:
         """Tell the workers of a run, and only those, what to do."""
         with contextlib.suppress(OSError):  # a full disk: they stop when their pipes close
-            replace_text(self.path / _COMMAND_FILE, f"{run} {command.value}")
+            replace_text(self.command_file, f"{run} {command.value}")
 
     def commanded(self, run: str) -> Command:
         """Return what the workers of a run are to do; to stop when another run took over."""
         try:
-            words = (self.path / _COMMAND_FILE).read_text().split()
+            words = self.command_file.read_text().split()
         except FileNotFoundError:
             return Command.STOP
         except OSError:  # a network file system that hesitates
@@ -224,8 +193,8 @@ class PartsFolder:
     def write_status(self, number: int, values: dict[str, Any]) -> None:
         """Publish how far a brick is."""
         with contextlib.suppress(OSError):
-            replace_text(self.brick(number) / _STATUS_FILE, json.dumps(values))
+            replace_text(self.status_file(number), json.dumps(values))
 
     def read_status(self, number: int) -> dict[str, Any]:
         """Return what was published last, or an empty dictionary."""
-        return read_json(self.brick(number) / _STATUS_FILE) or {}
+        return read_json(self.status_file(number)) or {}

@@ -32,7 +32,7 @@ from amgsrn_core.runs.space import Room, checkpoint_bytes, model_bytes
 from amgsrn_core.runs.stop_file import stop_file
 from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import ensure_writable, failure
-from amgsrn_core.system.run_folder import workspace
+from amgsrn_core.system.run_folder import RunFolder, workspace
 from amgsrn_core.training.progress import (
     Asking,
     Command,
@@ -43,11 +43,10 @@ from amgsrn_core.training.progress import (
     unobserved,
 )
 from amgsrn_core.training.warm_start import WarmStart
-from amgsrn_core.volume.masking import Told
+from amgsrn_core.volume.masking import ReportedFills
 from amgsrn_core.volume.source import identity_of
 from amgsrn_core.volume.volume import TimeAxis, Volume
 
-_STEP_FILE = "step.amgsrn"
 # Of as many steps one is stored without another, so that opening any takes no more than these.
 _WHOLE_EVERY = 8
 
@@ -176,11 +175,6 @@ def _refuse_plain_differences(settings: Settings) -> None:
         )
 
 
-def step_file(folder: Path, number: int) -> Path:
-    """Return where the model of a time step is kept in the series' folder of parts."""
-    return folder / f"step-{number:04d}" / _STEP_FILE
-
-
 def time_axis(volumes: Sequence[Volume]) -> TimeAxis:
     """Return the time axis of a series.
 
@@ -237,7 +231,7 @@ class _Run:
     ) -> None:
         self._volumes, self._folder, self._observer = volumes, folder, observer
         self._start, self._series = start, series
-        self.paths = [step_file(folder, i) for i in range(len(volumes))]
+        self.paths = [RunFolder(folder).step(i) for i in range(len(volumes))]
 
     def go(self, train_step: TrainStep) -> list[TrainingOutcome]:
         """Train the steps that are not done; the last outcome may be of one that was stopped."""
@@ -324,7 +318,7 @@ class _OpenSteps:
 def _trainer(planned: Plan, folder: Path, stack: contextlib.ExitStack) -> TrainStep:
     """Return what trains one step: here, or in other processes, which all steps share."""
     settings = planned.settings
-    told: Told = set()
+    reported: ReportedFills = set()
     if len(planned.bricks) == 1:
         from amgsrn_core.runs.single import train_single  # PyTorch: a matter of seconds
 
@@ -339,11 +333,11 @@ def _trainer(planned: Plan, folder: Path, stack: contextlib.ExitStack) -> TrainS
                 any_values=True,
                 restart=False,
                 observer=observer,
-                told=told,
+                reported=reported,
             )
 
         return train_here
-    from amgsrn_core.execution.places import executor_for
+    from amgsrn_core.execution.worker_slots import executor_for
     from amgsrn_core.runs.brick_run import train_bricks
 
     executor: Executor = stack.enter_context(
@@ -361,7 +355,7 @@ def _trainer(planned: Plan, folder: Path, stack: contextlib.ExitStack) -> TrainS
             restart=False,
             observer=observer,
             executor=executor,
-            told=told,
+            reported=reported,
         )
 
     return train_there

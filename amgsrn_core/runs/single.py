@@ -22,7 +22,7 @@ from amgsrn_core.errors import (
     OutOfMemoryError,
     ResumeError,
 )
-from amgsrn_core.execution.places import device_names
+from amgsrn_core.execution.worker_slots import device_names
 from amgsrn_core.model import BrickRecord, ModelIndex, verify_archive, write_archive
 from amgsrn_core.networks.devices import select_device
 from amgsrn_core.runs.claim import as_begun, claim, finished
@@ -43,7 +43,7 @@ from amgsrn_core.training.progress import Command, Observer, Progress, Stopped, 
 from amgsrn_core.training.records.records import Records
 from amgsrn_core.training.warm_start import WarmStart, planned_iterations
 from amgsrn_core.volume.block import Block
-from amgsrn_core.volume.masking import Told, tell
+from amgsrn_core.volume.masking import ReportedFills, report_fills
 from amgsrn_core.volume.psnr import psnr_of
 from amgsrn_core.volume.volume import Volume
 
@@ -67,12 +67,12 @@ def train_single(
     force: bool = False,
     parts_at: str | os.PathLike[str] | None = None,
     observer: Observer,
-    told: Told | None = None,
+    reported: ReportedFills | None = None,
 ) -> TrainingOutcome:
     """Train one network on the whole volume; see :func:`amgsrn_core.runs.train`.
 
-    With `any_values` a volume that is constant or has no value makes a model as well. `told` are
-    the fill values that were told of already, and, in the end, are.
+    With `any_values` a volume that is constant or has no value makes a model as well. `reported`
+    are the fill values that were reported already, and, in the end, are.
     """
     with workspace(output, parts_at) as folder, stop_file(folder) as stop:
         try:
@@ -87,7 +87,7 @@ def train_single(
                 force=force,
                 stop=stop,
                 observer=stop.observing(observer),
-                told=set() if told is None else told,
+                reported=set() if reported is None else reported,
             )
         except Stopped:
             return TrainingOutcome.stopped(output, stop.reason)
@@ -105,7 +105,7 @@ def _train(
     force: bool,
     stop: StopFile,
     observer: Observer,
-    told: Told,
+    reported: ReportedFills,
 ) -> TrainingOutcome:
     network, training, storage = settings.network, settings.training, settings.storage
     device = select_device(device_names(training.device)[0], training=True)
@@ -117,7 +117,7 @@ def _train(
         summary = block.summary()
         if not any_values:
             volume.refuse_unfit(summary)
-        tell(summary.fills.findings(volume.components), told)
+        report_fills(summary.fills.findings(volume.components), reported)
         low, high = summary.learned_range()
         whole = volume.geometry.resolve()
         record = BrickRecord(whole, whole)
@@ -265,7 +265,7 @@ def _fitted(
 
 
 def _may_help(training: TrainingConfig, error: Exception) -> bool:
-    """Return whether to try on without being asked: a rate that diverges is whoever chose it's."""
+    """Return whether to try again unasked: who chose a learning rate has to change it."""
     return isinstance(error, OutOfMemoryError) or training.backend == "tcnn"
 
 

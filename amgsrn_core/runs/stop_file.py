@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from amgsrn_core.errors import OutputError, ResumeError
-from amgsrn_core.system.run_folder import parts_folder, workspace
+from amgsrn_core.system.run_folder import RunFolder, parts_folder, workspace
 from amgsrn_core.training.progress import Command, Observer, Progress
 
 _log = logging.getLogger(__name__)
-_NAME = "stop"
 
 
 class StopFile:
@@ -29,7 +28,7 @@ class StopFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / _NAME
+        self.path = RunFolder(folder).stop_file
         self._seen = False
 
     @property

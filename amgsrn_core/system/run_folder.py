@@ -1,4 +1,7 @@
-"""The folder ``NAME.amgsrn.parts`` beside a model in the making: checkpoints, and one owner."""
+"""The folder ``NAME.amgsrn.parts`` beside a model in the making: its file names, and one owner.
+
+No other module knows a file of it by name. What the files hold is told where they are written.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,111 @@ import contextlib
 import errno
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from amgsrn_core.errors import ConfigurationError, ResumeError
 from amgsrn_core.system.output import failure
 
-_LOCK = "lock"
-RUN_FILE = "run.json"
 PARTS_SUFFIX = ".parts"
+
+
+class RunFolder:
+    """The files of one run.
+
+    Attributes
+    ----------
+    path : Path
+        ``NAME.amgsrn.parts``; of a time step its folder in that of the series.
+    lock_file, run_file, command_file, stop_file, log_file : Path
+        The owner's lock, what is computed, what the bricks' workers are to do, what ends the run,
+        and what those workers print.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock_file, self.run_file = path / "lock", path / "run.json"
+        self.command_file, self.stop_file = path / "command", path / "stop"
+        self.log_file = path / "workers.log"
+
+    def brick(self, number: int) -> Path:
+        """Return the folder of a brick."""
+        return self.path / f"brick-{number:04d}"
+
+    def checkpoints(self, brick: Path) -> tuple[Path, Path]:
+        """Return the files of a brick's checkpoints, of its training and its fine-tuning."""
+        file = brick / "checkpoint.safetensors"
+        return file, file.with_name(f"{file.name}.finetuning")
+
+    def checkpoint(self, number: int) -> Path:
+        """Return the file of a brick's checkpoint."""
+        return self.checkpoints(self.brick(number))[0]
+
+    def status_file(self, number: int) -> Path:
+        """Return the file that says how far a brick is."""
+        return self.brick(number) / "status.json"
+
+    def done(self, number: int) -> Path:
+        """Return the file of a finished brick."""
+        return self.brick(number) / "brick.amgsrn"
+
+    def step(self, number: int) -> Path:
+        """Return the model file of a time step of a series."""
+        return self.path / f"step-{number:04d}" / "step.amgsrn"
+
+    def parts(self) -> Iterator[Path]:
+        """Yield the folders of bricks and of steps that are there."""
+        for kind in ("brick-*", "step-*"):
+            yield from self.path.glob(kind)
+
+    def saved(self) -> Iterator[Path]:
+        """Yield the files of trained numbers, of bricks and of the steps of a series."""
+        for brick in self.path.rglob("brick-*"):
+            yield from (brick / self.done(0).name, *self.checkpoints(brick))
+
+    def has_work(self) -> bool:
+        """Tell whether the folder holds interrupted work, of any kind of run."""
+        kept = (self.checkpoint(0).name, "*.amgsrn")
+        return any(any(self.path.rglob(pattern)) for pattern in kept)
+
+    def new_volume(self) -> Path:
+        """Return a new folder for a volume that workers read."""
+        return self.path / f"volume-{uuid.uuid4().hex[:12]}"
+
+    def new_job(self) -> JobFolder:
+        """Return a new folder for a training that another process does."""
+        return JobFolder(self.path / f"run-{uuid.uuid4().hex[:12]}")
+
+    def jobs(self) -> list[JobFolder]:
+        """Return those that are there."""
+        return [JobFolder(path) for path in self.path.glob("run-*")]
+
+
+class JobFolder:
+    """The files by which a training in another process and whoever began it talk.
+
+    Attributes
+    ----------
+    path : Path
+    job_file, status_file, control_file, log_file : Path
+        What is trained, how far it is, what it is to do, and what its process prints.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.job_file, self.status_file = path / "job.json", path / "status.json"
+        self.control_file, self.log_file = path / "control", path / "worker.log"
+
+
+def lease_file(live: Path) -> Path:
+    """Return the file in a folder of live results that is touched while somebody looks."""
+    return live / "watched"
+
+
+def live_file(live: Path, step: int = 0) -> Path:
+    """Return the live result of a time step; data without time have step 0."""
+    return live / f"live-{step:04d}.npz"
 
 
 def parts_folder(output: str | os.PathLike[str]) -> Path:
@@ -24,7 +123,8 @@ def parts_folder(output: str | os.PathLike[str]) -> Path:
 
 def is_parts_folder(folder: Path) -> bool:
     """Tell whether a folder holds, or held, the unfinished work of a training."""
-    return any((folder / name).is_file() for name in (_LOCK, RUN_FILE))
+    run = RunFolder(folder)
+    return run.lock_file.is_file() or run.run_file.is_file()
 
 
 def model_of(folder: Path) -> Path:
@@ -90,7 +190,7 @@ def workspace(
     handle = _open_lock(folder)
     try:
         # Whoever held the lock may have removed the folder just before we opened its file.
-        if not try_lock(handle) or not _is_current(handle, folder / _LOCK):
+        if not try_lock(handle) or not _is_current(handle, RunFolder(folder).lock_file):
             raise ResumeError(
                 f"Another process is training {output} right now; wait for it, stop it, or name "
                 "another output."
@@ -106,11 +206,11 @@ def workspace(
 def _open_lock(folder: Path) -> int:
     try:
         folder.mkdir(exist_ok=True)
-        return os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        return os.open(RunFolder(folder).lock_file, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        if error.errno == errno.EROFS and (folder / _LOCK).exists():
+        if error.errno == errno.EROFS and (RunFolder(folder).lock_file).exists():
             # What is complete in it can still be finished elsewhere.
-            return os.open(folder / _LOCK, os.O_RDONLY)
+            return os.open(RunFolder(folder).lock_file, os.O_RDONLY)
         raise failure(folder, error) from error
 
 
@@ -124,8 +224,9 @@ def _is_current(handle: int, path: Path) -> bool:
 def _remove_if_bare(folder: Path) -> None:
     """Leave nothing behind that holds no work."""
     try:
-        if [entry.name for entry in folder.iterdir()] == [_LOCK]:
-            (folder / _LOCK).unlink()
+        lock = RunFolder(folder).lock_file
+        if list(folder.iterdir()) == [lock]:
+            lock.unlink()
             folder.rmdir()
     except OSError:
         pass  # gone with the finished run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -121,10 +120,3 @@ class CheckpointFile:
     def of_finetuning(self) -> CheckpointFile:
         """Return the place of the checkpoint of what follows the training."""
         return CheckpointFile(f"{self.path}.finetuning", self._fingerprint, self._watch)
-
-    def remove(self) -> None:
-        """Delete the file, and that of fine-tuning, if they are there."""
-        for path in (self.path, self.of_finetuning().path):
-            forget_elsewhere(path)
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()

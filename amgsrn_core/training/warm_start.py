@@ -12,6 +12,7 @@ import numpy as np
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.model import Archive, BrickRecord, ModelIndex, parameter_shapes, read_index
+from amgsrn_core.system.files import FileVersion, file_version
 from amgsrn_core.training.automatic import foreseen
 
 # Learning rates relative to a cold start's: of the features, and of the decoder relative to them.
@@ -116,7 +117,7 @@ class WarmStart:
 
     def network(self, number: int, network: NetworkConfig) -> StartingNetwork | None:
         """Return the network of a brick; None where the brick has none of this size."""
-        archive, index = _opened(self.path, _version(self.path))
+        archive, index = _opened(self.path, file_version(self.path))
         record = index.bricks[number]
         if record.state != "network":
             return None
@@ -129,7 +130,7 @@ class WarmStart:
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(path: str, version: tuple[int, ...]) -> tuple[Archive, ModelIndex]:
+def _opened(path: str, version: FileVersion | None) -> tuple[Archive, ModelIndex]:
     """Return a model that is held open, and the index of its last step.
 
     A worker starts many bricks from it, and its index is as long as they are many. Another
@@ -137,14 +138,6 @@ def _opened(path: str, version: tuple[int, ...]) -> tuple[Archive, ModelIndex]:
     """
     archive = Archive(path)
     return archive, archive.index.at(archive.index.steps - 1)
-
-
-def _version(path: str) -> tuple[int, ...]:
-    try:
-        found = os.stat(path)
-    except OSError:  # opening it says why
-        return ()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def planned_iterations(

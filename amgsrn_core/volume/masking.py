@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 OPTION = "--fill-values={}"
 
-Told = set[tuple[str, float]]
+ReportedFills = set[tuple[str, float]]
 """Component and value of what was said already."""
 
 
@@ -60,10 +60,10 @@ def masked(volumes: Sequence[Volume], config: DataConfig) -> list[Volume]:
     return [volume.masking(values) for volume in volumes]
 
 
-def tell(findings: Iterable[Finding], told: Told, where: str = "") -> None:
+def report_fills(findings: Iterable[Finding], reported: ReportedFills, where: str = "") -> None:
     """Log what looks like a fill value and is learned like a value, each once."""
     for finding in findings:
         key = (finding.component, finding.value)
-        if key not in told:
-            told.add(key)
+        if key not in reported:
+            reported.add(key)
             logger.warning("%s", finding.sentence(OPTION, where))

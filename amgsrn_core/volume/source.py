@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from amgsrn_core.errors import VolumeError
 from amgsrn_core.volume.in_memory import ArrayVolume
 from amgsrn_core.volume.open import open_volume
 from amgsrn_core.volume.pieces import PieceVolume
 from amgsrn_core.volume.volume import Volume
+
+_WORDS = {"kind", "path", "variables", "time", "dims", "fill_values"}
 
 
 def source_of(volume: Volume) -> dict[str, Any] | None:
@@ -31,8 +34,12 @@ def open_source(source: dict[str, Any]) -> Volume:
     Raises
     ------
     VolumeError
-        As for :func:`amgsrn_core.open_volume`.
+        As for :func:`amgsrn_core.open_volume`, or the description has a word that it knows not.
     """
+    if unknown := sorted(source.keys() - _WORDS):
+        raise VolumeError(
+            f"The source of a volume has no {unknown[0]!r}; it has {', '.join(sorted(_WORDS))}."
+        )
     if source["kind"] == "exported":
         volume = open_volume(source["path"])
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import uuid
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from amgsrn_core.config import DataConfig
 from amgsrn_core.errors import OutputError
 from amgsrn_core.runs.series import refuse_other_field
 from amgsrn_core.system.output import reason
+from amgsrn_core.system.run_folder import RunFolder
 from amgsrn_core.volume import Block, FieldSummary, Volume, export_volume
 from amgsrn_core.volume.masking import resolved
 
@@ -107,7 +107,7 @@ class Handover:
 
     def __init__(self, parent: Path) -> None:
         self.found = Overview()
-        self.folder = parent / f"volume-{uuid.uuid4().hex[:12]}"
+        self.folder = RunFolder(parent).new_volume()
         self._steps: list[str] = []
         try:
             parent.mkdir(exist_ok=True)

@@ -11,9 +11,10 @@ from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline 
 from amgsrn_core.errors import ArchiveNotFoundError
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.field.open_models import open_model
-from amgsrn_core.model import FileVersion, file_version, open_archive
+from amgsrn_core.model import open_archive
 from amgsrn_core.original import OPTIONS_FILE, imported
 from amgsrn_core.system.devices import give_back_memory
+from amgsrn_core.system.files import FileVersion, file_version
 from amgsrn_core.volume import GridGeometry
 from amgsrn_paraview import datasets, ranks
 from amgsrn_paraview.datasets import VTKExtent

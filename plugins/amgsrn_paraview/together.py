@@ -25,7 +25,7 @@ import numpy as np
 
 from amgsrn_core.config import BrickConfig, TrainingConfig
 from amgsrn_core.errors import AmgsrnError, ConfigurationError, TrainingError
-from amgsrn_core.execution.places import places
+from amgsrn_core.execution.worker_slots import worker_slots
 from amgsrn_core.jobs import PREVIEW_POINTS, JobStatus, LiveResult
 from amgsrn_core.model import Archive
 from amgsrn_core.runs.brick_run import train_bricks
@@ -65,7 +65,7 @@ Result = tuple[int, str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class News:
+class RankProgress:
     """What the first rank tells the others: calls for each, and at last how it ended."""
 
     state: str = ""  # until the end
@@ -82,7 +82,7 @@ class SharedTraining:
         self.notes: list[str] = []
         self._asked: tuple[Any, ...] = ()
 
-    def train(self, request: Request, whole: VTKExtent, report: Report) -> Shown | News:
+    def train(self, request: Request, whole: VTKExtent, report: Report) -> Shown | RankProgress:
         """Train until the model is complete, or the run was stopped.
 
         Parameters
@@ -96,7 +96,7 @@ class SharedTraining:
 
         Returns
         -------
-        Shown or News
+        Shown or RankProgress
             What there is to show on the first rank; on the others, how it ended.
 
         Raises
@@ -180,7 +180,7 @@ class SharedTraining:
             self._end("failed", str(error))
             raise
         finally:
-            executor.end(News(state=state, model=model))
+            executor.end(RankProgress(state=state, model=model))
         self._end(state, "", outcome.stopped_by)
         return self._shown(volume, model)
 
@@ -255,14 +255,14 @@ class RankExecutor(Executor):
         self._calls.clear()
         for call in mail[0]:
             self._worker.put(call)
-        heard = share(News(calls=tuple(map(tuple, mail))))
+        heard = share(RankProgress(calls=tuple(map(tuple, mail))))
         for number, kind, value in [*self._worker.results(), *itertools.chain(*heard[1:])]:
             if kind == "result":
                 self._futures[number].set_result(value)
             else:
                 self._futures[number].set_exception(value)
 
-    def end(self, news: News) -> None:
+    def end(self, news: RankProgress) -> None:
         """Tell the other ranks how it ended; they listen no more."""
         share(news)
         self._worker.end()
@@ -329,12 +329,12 @@ class _Observer:
         return Command.CONTINUE if self._goes_on else Command.STOP
 
 
-def _serve(volume: PieceVolume) -> News:
+def _serve(volume: PieceVolume) -> RankProgress:
     """On another rank: train what the first one asks for, until it has come to an end."""
     worker = _Worker(volume)
     try:
         while True:
-            news: News = share(worker.results())[0]
+            news: RankProgress = share(worker.results())[0]
             if news.state:
                 return news
             for call in news.calls[rank()]:
@@ -407,7 +407,7 @@ class _Cutter(Cutter):
 
 def _on_this_rank(training: TrainingConfig) -> TrainingConfig:
     """Choose a device: ranks of one computer take its GPUs in turn."""
-    found = places(training.device, 1, ranks())
+    found = worker_slots(training.device, 1, ranks())
     return dataclasses.replace(training, device=found[local_rank() % len(found)].device)
 
 

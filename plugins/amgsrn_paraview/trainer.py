@@ -36,7 +36,7 @@ from amgsrn_paraview.options import Configurations, sets_options
 from amgsrn_paraview.ranks import listen, rank, ranks, tell
 from amgsrn_paraview.session import ReadingAborted, Request, Session, Shown, Steps
 from amgsrn_paraview.timed_input import TimedInput, step_near, times_of
-from amgsrn_paraview.together import News, SharedTraining
+from amgsrn_paraview.together import RankProgress, SharedTraining
 
 AUTO, LIVE, BLOCKING = range(3)
 CURRENT, ALL = range(2)
@@ -201,7 +201,7 @@ class AMGSRNTrainer(Algorithm):
             shown = self._follow(inInfo)
         if rank() == 0:
             self.remark(" ".join(self._notes()))
-        if isinstance(shown, News):
+        if isinstance(shown, RankProgress):
             if shown.state:
                 datasets.set_state(preview, shown.state)
             if shown.model is not None:
@@ -262,7 +262,7 @@ class AMGSRNTrainer(Algorithm):
     def _notes(self) -> list[str]:
         return self._shared.notes if self._is_shared() else self._session.notes()
 
-    def _train_together(self, inInfo: Any) -> Shown | News:
+    def _train_together(self, inInfo: Any) -> Shown | RankProgress:
         whole = inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT())
         self.SetAbortExecute(0)
         request = self._request(self.GetInputData(inInfo, 0, 0))
@@ -276,25 +276,25 @@ class AMGSRNTrainer(Algorithm):
         except AmgsrnError:
             if rank() == 0:
                 raise
-            return News("failed")  # the first rank says why
+            return RankProgress("failed")  # the first rank says why
 
     def _train_alone(self, inInfo: Any, step: int) -> Shown:
         try:
             shown = self._train(inInfo, step)
         except BaseException:
-            tell({"news": News()}, last=True)
+            tell({"news": RankProgress()}, last=True)
             raise
-        tell({"news": News(shown.status.state, shown.model)}, last=True)
+        tell({"news": RankProgress(shown.status.state, shown.model)}, last=True)
         return shown
 
-    def _follow(self, inInfo: Any) -> News:
+    def _follow(self, inInfo: Any) -> RankProgress:
         """On another rank: go along while the first one reads and trains."""
         whole = inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT())
         timed = TimedInput(self, _one_cell(whole))
         while "time" in (message := listen()):
             with contextlib.suppress(AmgsrnError):  # the first rank fails as well, and says so
                 timed.at(message["time"])
-        news: News = message["news"]
+        news: RankProgress = message["news"]
         return news
 
     def _check_complete(self, dataset: Any, whole: VTKExtent) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 
 from amgsrn_core import NeuralVolume, open_volume, train
 from amgsrn_core.config import BrickConfig, DispatchConfig, NetworkConfig, TrainingConfig
-from amgsrn_core.execution.local import LocalExecutor, Place
+from amgsrn_core.execution.local import LocalExecutor, WorkerSlot
 from amgsrn_core.execution.runner import Policy, Runner
 from amgsrn_core.model import BrickRecord, ModelIndex, SourceRecord, parameter_shapes
 from amgsrn_core.training import Command
@@ -392,7 +392,7 @@ def scheduling(arguments: argparse.Namespace) -> dict[str, Any]:
     policy: Policy[Any] = Policy(
         sign=lambda task: None, progress=lambda task: 0.0, again=lambda task, error: task
     )
-    with LocalExecutor([Place("cpu", 1)] * 2) as executor:
+    with LocalExecutor([WorkerSlot("cpu", 1)] * 2) as executor:
         runner = Runner(executor, str, ["done"] * 10_000, policy, lambda: 3)
         runner.run(lambda: True)
     assert len(runner.done) == 10_000

@@ -1,4 +1,4 @@
-"""Training on with rounded numbers and a price on their size, before a network is compressed.
+"""Fine-tuning with rounded coefficients and a penalty on their size, before compression.
 
 Numbers that are rounded after training carry noise that costs bytes and buys nothing. Two thirds of
 the iterations take that out of them: the loss and its gradient are those of the rounded network,

@@ -22,16 +22,16 @@ from amgsrn_core.errors import (
     OutputError,
     WorkerLostError,
 )
-from amgsrn_core.execution.local import LocalExecutor, Place
-from amgsrn_core.execution.places import places
+from amgsrn_core.execution.local import LocalExecutor, WorkerSlot
 from amgsrn_core.execution.runner import Policy, Runner
+from amgsrn_core.execution.worker_slots import worker_slots
 from amgsrn_core.runs.events import EventLog
 from amgsrn_core.system.cores import available_cores
 
 
 @pytest.fixture
 def executor() -> Iterator[LocalExecutor]:
-    with LocalExecutor([Place("cpu", 1), Place("cuda:7", 3)]) as made:
+    with LocalExecutor([WorkerSlot("cpu", 1), WorkerSlot("cuda:7", 3)]) as made:
         yield made
 
 
@@ -57,7 +57,7 @@ def test_each_worker_is_told_its_place(executor: LocalExecutor) -> None:
 
 
 def test_a_worker_that_dies_fails_its_own_call_and_is_replaced(tmp_path: Path) -> None:
-    with LocalExecutor([Place("cpu", 1)], tmp_path / "log") as executor:
+    with LocalExecutor([WorkerSlot("cpu", 1)], tmp_path / "log") as executor:
         with pytest.raises(WorkerLostError, match="signal 9"):
             executor.submit(signal.raise_signal, signal.SIGKILL).result(60)
         with pytest.raises(WorkerLostError, match="exit code 7"):
@@ -93,7 +93,7 @@ if list(mark.parent.iterdir()) == [mark]:
 
 def test_a_place_whose_device_cannot_be_used_is_given_up(tmp_path: Path, caplog: Any) -> None:
     program = UNUSABLE, {"folder": str(tmp_path)}
-    with LocalExecutor([Place("cuda:7", 1), Place("cpu", 1)]) as executor:
+    with LocalExecutor([WorkerSlot("cuda:7", 1), WorkerSlot("cpu", 1)]) as executor:
         while len(executor.pids()) < 2:
             time.sleep(0.01)
         calls = []
@@ -108,14 +108,14 @@ def test_a_place_whose_device_cannot_be_used_is_given_up(tmp_path: Path, caplog:
 
 
 def test_the_last_place_is_not_given_up(tmp_path: Path) -> None:
-    with LocalExecutor([Place("cuda:7", 1)]) as executor:
+    with LocalExecutor([WorkerSlot("cuda:7", 1)]) as executor:
         for _ in range(2):
             with pytest.raises(DeviceError, match="no device cuda:7"):
                 executor.submit(exec, UNUSABLE, {"folder": str(tmp_path)}).result(60)
 
 
 def test_a_process_ends_with_its_gpu_and_fails_one_call_only(tmp_path: Path) -> None:
-    with LocalExecutor([Place("cuda:0", 1)]) as executor:
+    with LocalExecutor([WorkerSlot("cuda:0", 1)]) as executor:
         calls = [executor.submit(exec, LOST, {"folder": str(tmp_path)}) for _ in range(6)]
         with pytest.raises(DeviceLostError, match="illegal memory access"):
             calls[0].result(60)
@@ -134,7 +134,7 @@ def test_a_call_that_hangs_can_be_ended(executor: LocalExecutor) -> None:
 
 
 def test_no_process_is_left_behind() -> None:
-    executor = LocalExecutor([Place("cpu", 1)] * 2)
+    executor = LocalExecutor([WorkerSlot("cpu", 1)] * 2)
     assert executor.submit(abs, -1).result(60) == 1
     pids = executor.pids()
     executor.shutdown()
@@ -148,13 +148,13 @@ def test_no_process_is_left_behind() -> None:
 def test_workers_end_with_the_program_however_it_ends(tmp_path: Path) -> None:
     program = f"""
 import os, signal, time
-from amgsrn_core.execution.local import LocalExecutor, Place
-executor = LocalExecutor([Place("cpu", 1)])
+from amgsrn_core.execution.local import LocalExecutor, WorkerSlot
+executor = LocalExecutor([WorkerSlot("cpu", 1)])
 executor.submit(abs, -1).result(60)
 open({str(tmp_path / "pid")!r}, "w").write(str(executor.pids()[0]))
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    with LocalExecutor([Place("cpu", 1)]) as outer:
+    with LocalExecutor([WorkerSlot("cpu", 1)]) as outer:
         assert outer.submit(os.spawnlp, os.P_WAIT, "python3", "python3", "-c", program) is not None
         deadline = time.monotonic() + 60
         pid = tmp_path / "pid"
@@ -266,7 +266,7 @@ def test_stopping_leaves_the_rest_undone() -> None:
 
 
 def test_a_worker_without_a_sign_of_life_is_given_up() -> None:
-    with LocalExecutor([Place("cpu", 1)]) as executor:
+    with LocalExecutor([WorkerSlot("cpu", 1)]) as executor:
         executor.submit(abs, -1).result(60)
         stalled = policy(sign=lambda task: "same", stall_seconds=1.0, retries=0)
         runner = Runner(executor, time.sleep, [3600], stalled, lambda: 2)
@@ -318,11 +318,11 @@ SHARE = max(1, available_cores() // 2)  # of the cores, for each of two workers
     ],
 )
 def test_places_of_workers(device: str, workers: int, bricks: int, expected: Any) -> None:
-    assert [(p.device, p.threads) for p in places(device, workers, bricks)] == expected
+    assert [(p.device, p.threads) for p in worker_slots(device, workers, bricks)] == expected
 
 
 def test_cores_are_shared_out_by_default() -> None:
-    found = places("cpu", 0, 1000)
+    found = worker_slots("cpu", 0, 1000)
     assert 1 <= len(found) <= available_cores()
     assert len(found) * found[0].threads <= max(available_cores(), len(found))
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from amgsrn_core.jobs.status import CONTROL_FILE, read_control, write_control
+from amgsrn_core.jobs.status import read_control, write_control
 from amgsrn_core.runs.parts import PartsFolder
+from amgsrn_core.system.run_folder import JobFolder
 from amgsrn_core.training import Command
 
 
@@ -31,6 +32,6 @@ def test_what_is_written_is_read(tmp_path: Path, command: Command) -> None:
 def test_words_of_the_version_before_are_obeyed(
     tmp_path: Path, job: str, bricks: str, command: Command
 ) -> None:
-    (tmp_path / CONTROL_FILE).write_text(job)
+    JobFolder(tmp_path).control_file.write_text(job)
     (tmp_path / "command").write_text(f"mine {bricks}")
     assert read_control(tmp_path) is PartsFolder(tmp_path).commanded("mine") is command

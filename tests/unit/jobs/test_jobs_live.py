@@ -13,11 +13,12 @@ from amgsrn_core import NeuralVolume, volume_from_array
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.jobs import PREVIEW_POINTS, LiveResult, TrainingJob
 from amgsrn_core.jobs.live import read_live, write_live
-from amgsrn_core.jobs.status import LEASE_FILE, LEASE_SECONDS, has_lapsed, renew_lease
+from amgsrn_core.jobs.status import LEASE_SECONDS, has_lapsed, renew_lease
 from amgsrn_core.model import load_brick
 from amgsrn_core.model.feature_grids import box_corners
 from amgsrn_core.networks import feature_density
 from amgsrn_core.runs.settings import Settings
+from amgsrn_core.system.run_folder import lease_file
 from amgsrn_core.volume import Axis, Block, GridGeometry, export_volume
 from amgsrn_core.volume.preview import preview_geometry
 
@@ -110,7 +111,7 @@ def test_a_run_lapses_when_its_watcher_has_gone(tmp_path):
     renew_lease(tmp_path)
     assert not has_lapsed(tmp_path)
     past = time.time() - LEASE_SECONDS - 1
-    os.utime(tmp_path / LEASE_FILE, (past, past))
+    os.utime(lease_file(tmp_path), (past, past))
     assert has_lapsed(tmp_path)
     renew_lease(tmp_path)
     assert not has_lapsed(tmp_path)

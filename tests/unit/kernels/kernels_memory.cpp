@@ -1,7 +1,7 @@
 // Runs every kernel on small arrays that end exactly where the interface says, for sanitizers and
 // valgrind: they then see each access beyond an array. Given a name, it writes the results of each
 // instruction set to NAME.ISA, to be compared with those of another compiler or processor. Built by
-// tests/unit/test_kernels_memory.py and tests/unit/test_kernels_platforms.py.
+// test_kernels_memory.py and test_kernels_platforms.py.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>

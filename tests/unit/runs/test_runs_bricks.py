@@ -17,9 +17,8 @@ from amgsrn_core.jobs import PREVIEW_POINTS, JobStatus, TrainingJob, worker_pyth
 from amgsrn_core.jobs.job import JobDescription
 from amgsrn_core.model import load_brick
 from amgsrn_core.runs import train, train_series
-from amgsrn_core.runs.series import step_file
 from amgsrn_core.runs.settings import Settings
-from amgsrn_core.system.run_folder import parts_folder
+from amgsrn_core.system.run_folder import RunFolder, parts_folder
 from amgsrn_core.training import Command, Progress
 from amgsrn_core.volume import export_volume, open_volume
 
@@ -154,7 +153,7 @@ def test_a_series_shows_the_steps_that_an_earlier_job_did(
         wait_until(job, lambda s: job.live(step=2) is not None)
         done, constant = job.live(step=0), job.live(step=1)
         assert done is not None and done.iteration == 40 and job.live_time(0) > 0
-        model = NeuralVolume.open(step_file(parts_folder(output), 0), device="cpu")
+        model = NeuralVolume.open(RunFolder(parts_folder(output)).step(0), device="cpu")
         wanted = model.decoded_preview(PREVIEW_POINTS)[1].values
         np.testing.assert_allclose(done.preview.values, wanted, rtol=1e-5, atol=1e-6)
         assert constant is not None and (constant.preview.values == 0.5).all()

@@ -169,7 +169,7 @@ def pretended(bare_machine, tmp_path):
 
 
 def test_a_set_up_for_viewing_installs_the_base_alone_and_is_made_whole_later(pretended):
-    whole = ".[test,quickstart,cluster,tensorboard]"
+    whole = ".[test,quickstart,cluster,tensorboard,docs]"
     assert pretended("--view") == ["."]
     assert pretended("--view") == []
     assert pretended() == [whole]

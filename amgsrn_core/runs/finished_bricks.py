@@ -17,7 +17,7 @@ from amgsrn_core.training.progress import BrickProgress
 from amgsrn_core.volume.psnr import psnr_of
 
 
-class Tally:
+class FinishedBricks:
     """The bricks of a run that are done.
 
     Parameters

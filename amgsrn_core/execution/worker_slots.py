@@ -9,12 +9,11 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from amgsrn_core.config import DispatchConfig, TrainingConfig
-from amgsrn_core.execution.local import LocalExecutor, Place
+from amgsrn_core.execution.local import LocalExecutor, WorkerSlot
 from amgsrn_core.system.cores import available_cores
 from amgsrn_core.system.devices import may_have_gpu
 from amgsrn_core.system.memory import physical_memory
-
-LOG_FILE = "workers.log"
+from amgsrn_core.system.run_folder import RunFolder
 
 # What a worker on the CPU takes beside its brick: PyTorch, the volume's library, temporaries.
 _WORKER_BYTES = 1 << 30
@@ -37,14 +36,16 @@ def executor_for(
         with cluster_executor(dispatch.scheduler) as cluster:
             yield cluster
         return
-    executor = LocalExecutor(places(training.device, dispatch.workers, bricks), folder / LOG_FILE)
+    executor = LocalExecutor(
+        worker_slots(training.device, dispatch.workers, bricks), RunFolder(folder).log_file
+    )
     try:
         yield executor
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def places(device: str, workers: int, bricks: int) -> list[Place]:
+def worker_slots(device: str, workers: int, bricks: int) -> list[WorkerSlot]:
     """Return where workers compute: one on each GPU, or several that share the cores.
 
     Several single threads train more bricks in the same time than one brick with several.
@@ -68,7 +69,7 @@ def places(device: str, workers: int, bricks: int) -> list[Place]:
         count = min(workers or min(cores, memory), bricks - len(gpus))
     # A worker on a GPU needs cores as well: to read, to draw points and to find macro-cells.
     threads = max(1, cores // max(1, len(gpus) + count))
-    return [Place(name, threads) for name in [*gpus, *["cpu"] * count]]
+    return [WorkerSlot(name, threads) for name in [*gpus, *["cpu"] * count]]
 
 
 def device_names(text: str) -> list[str]:

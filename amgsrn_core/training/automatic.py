@@ -7,7 +7,7 @@ import math
 
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.errors import ConfigurationError
-from amgsrn_core.execution.places import may_use_gpu
+from amgsrn_core.execution.worker_slots import may_use_gpu
 from amgsrn_core.model.shapes import parameter_shapes
 
 # Small batches make more of a processor's time; GPUs have not been measured.

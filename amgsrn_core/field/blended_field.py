@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Union
 
 import numpy as np
@@ -72,6 +71,8 @@ class BlendedField:
     Attributes
     ----------
     numbers : ndarray of int
+    blend : Blend
+        The weights of these bricks.
     dtype : numpy.dtype
         Of the values: float32 or float64.
     on_device : DeviceField or None
@@ -97,7 +98,7 @@ class BlendedField:
             numbers = [i for i, brick in enumerate(index.bricks) if brick.state in present]
         self._index, self._bricks, self._device, self._kernels = index, bricks, device, kernels
         self.numbers = np.array(numbers, dtype=np.intp)
-        self._blend = Blend([index.bricks[i] for i in self.numbers], index.dims)
+        self.blend = Blend.of_bricks([index.bricks[i] for i in self.numbers], index.dims)
         boxes = [Box.of_record(index.bricks[i]) for i in self.numbers]
         self._firsts = np.array([box.first for box in boxes])
         self._scales = np.array([box.scale for box in boxes])
@@ -113,7 +114,7 @@ class BlendedField:
             chosen = self.numbers  # without a way back to this object, which would outlive its use
             self.on_device = DeviceField(
                 dims=index.dims,
-                blend=self._blend,
+                blend=self.blend,
                 boxes=boxes,
                 brick=lambda place: bricks[chosen[place]],
                 sizes=[index.network],
@@ -122,7 +123,7 @@ class BlendedField:
 
     def near(self, low: np.ndarray, high: np.ndarray) -> BlendedField:
         """Return the field of the bricks that reach into a box [3], [3]; itself if all do."""
-        begin, end = self._blend.reach[:, 0], self._blend.reach[:, 1]
+        begin, end = self.blend.reach[:, 0], self.blend.reach[:, 1]
         reached = (begin <= high + FACE_TOLERANCE) & (end >= low - FACE_TOLERANCE)
         chosen = reached.all(axis=1)
         if chosen.all() or not chosen.any():
@@ -173,13 +174,12 @@ class BlendedField:
         return values, gradients
 
     def bricks(self) -> Iterator[FieldBrick]:
-        """Yield the bricks with their weights; each stays in memory as long as it is referred to.
+        """Yield the bricks in the order of `blend`; one stays in memory while it is referred to.
 
         A renderer, which needs all of them, holds the whole model.
         """
-        for place, number in enumerate(self.numbers):
-            ends, halves = self._blend.ends[place], self._blend.halves[place]
-            yield replace(self._bricks[number], ends=ends, halves=halves)
+        for number in self.numbers:
+            yield self._bricks[number]
 
     def _blended(self, index: np.ndarray, columns: int, *, density: bool = False) -> np.ndarray:
         """Return values, or the density, [N, columns], blended, NaN where there is none."""
@@ -195,7 +195,7 @@ class BlendedField:
             evaluate = brick.density if density else brick.values
             values[chosen] = evaluate(points, brick.box.local(points))
             return values
-        parts = self._blend.parts(points)
+        parts = self.blend.parts(points)
         there = points[parts.points]
         bricks, starts = parts.starts()
         repeats = np.diff(starts)
@@ -231,7 +231,7 @@ class BlendedField:
         gradients = np.full((*shape, 3), np.nan, dtype=self.dtype)
         if not len(points) or not len(self.numbers):
             return values, gradients
-        parts = self._blend.parts(points, gradients=True)
+        parts = self.blend.parts(points, gradients=True)
         assert parts.gradients is not None
         covered = np.bincount(parts.points, minlength=len(points)) > 0
         values[covered], gradients[covered] = 0.0, 0.0

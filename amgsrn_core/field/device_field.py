@@ -241,7 +241,7 @@ class _Router:
         """Return the bricks at points [N, 3] inside the volume; as Blend.parts does it."""
         at = (points.detach() * 2.0).long()
         x, y, z = (table[column].long() for table, column in zip(self._tables, at.unbind(1)))
-        cells = (x * self._sizes[1] + y) * self._sizes[2] + z
+        cells = (z * self._sizes[1] + y) * self._sizes[0] + x
         starts = self._starts[cells]
         counts = self._starts[cells + 1] - starts
         total = int(counts.sum())

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amgsrn_core.field.blending import Blend
 from amgsrn_core.field.device_field import DeviceField
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.networks import SceneNetwork
@@ -52,11 +51,9 @@ class NeuralField:
         self.device = torch.device(volume.device)
         self._components = len(volume.components)
         bricks = list(volume.bricks())
-        ends, halves = (np.array([getattr(b, name) for b in bricks]) for name in ("ends", "halves"))
-        dims = self.geometry.dims
         self._field = DeviceField(
-            dims=dims,
-            blend=Blend.of_ends(ends.reshape(-1, 2, 3), halves.reshape(-1, 2, 3), dims),
+            dims=self.geometry.dims,
+            blend=volume.blend,
             boxes=[brick.box for brick in bricks],
             brick=bricks.__getitem__,
             sizes=tuple({brick.network.config for brick in bricks}),

@@ -127,11 +127,11 @@ class NeuralVolume:
         ConfigurationError
             There is no such step.
         """
+        self.series.check_step(step)
         other = copy.copy(self)
+        # In other units there is one step, perhaps not the content's first.
         if self.series is self.content.index:
             other._show(self.content.part(step), step)
-        else:  # in other units there is one step, perhaps not the content's first
-            self.series.at(step)
         return other
 
     def near(self, bounds: Sequence[float]) -> NeuralVolume:

@@ -16,6 +16,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral
 from types import TracebackType
 from typing import Any
 
@@ -303,7 +304,7 @@ class Archive:
         return numbers
 
     def _read_brick(self, number: int, verify: bool = False) -> dict[str, np.ndarray]:
-        if not 0 <= number < len(self.index.bricks):
+        if not (isinstance(number, Integral) and 0 <= number < len(self.index.bricks)):
             raise ArchiveError(f"it has no brick {number}")
         now, then = file_version(self.path), self._version
         # Its pages are mapped: behind the end of a file cut meanwhile they end the process.

@@ -99,9 +99,8 @@ class BlendedField:
         self._index, self._bricks, self._device, self._kernels = index, bricks, device, kernels
         self.numbers = np.array(numbers, dtype=np.intp)
         self.blend = Blend.of_bricks([index.bricks[i] for i in self.numbers], index.dims)
-        boxes = [Box.of_record(index.bricks[i]) for i in self.numbers]
-        self._firsts = np.array([box.first for box in boxes])
-        self._scales = np.array([box.scale for box in boxes])
+        self._boxes = Box.of_extents(index.bricks[i].ghosted for i in self.numbers)
+        self._scales = self._boxes.scale
         ranges = [index.value_range(index.bricks[i]) for i in self.numbers]
         self._lows = np.array([low for low, _ in ranges], dtype=self.dtype)
         self._spans = np.array([high for _, high in ranges], dtype=self.dtype) - self._lows
@@ -115,7 +114,7 @@ class BlendedField:
             self.on_device = DeviceField(
                 dims=index.dims,
                 blend=self.blend,
-                boxes=boxes,
+                boxes=self._boxes,
                 brick=lambda place: bricks[chosen[place]],
                 sizes=[index.network],
                 device=device,
@@ -199,7 +198,7 @@ class BlendedField:
         there = points[parts.points]
         bricks, starts = parts.starts()
         repeats = np.diff(starts)
-        local = there - np.repeat(self._firsts[bricks], repeats, axis=0)
+        local = there - np.repeat(self._boxes.first[bricks], repeats, axis=0)
         local *= np.repeat(self._scales[bricks], repeats, axis=0)
         local -= 1.0
         result = np.empty((len(there), columns), dtype=dtype)

@@ -14,7 +14,7 @@ A brick with a domain begins and ends at once, at its ends, wherever those are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from amgsrn_core.kernels.march import half_voxel_table
 from amgsrn_core.model import BrickRecord
-from amgsrn_core.volume.geometry import Extent
+from amgsrn_core.model.box import Box
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,12 +97,12 @@ class Blend:
     @classmethod
     def of_bricks(cls, bricks: Sequence[BrickRecord], dims: tuple[int, int, int]) -> Blend:
         """Return the weights that the bricks' extents, ghost cells and domains say."""
-        own = _bounds(brick.extent for brick in bricks)
-        ghosted = _bounds(brick.ghosted for brick in bricks)
-        low_face, high_face = own[:, 0] == 0, own[:, 1] == np.array(dims[::-1])
-        low, high = own[:, 0] - 0.5, own[:, 1] - 0.5
-        reach_low = np.maximum(own[:, 0] - ghosted[:, 0] - 0.5, 0)
-        reach_high = np.maximum(ghosted[:, 1] - own[:, 1] - 0.5, 0)
+        own = Box.of_extents(brick.extent for brick in bricks)
+        ghosted = Box.of_extents(brick.ghosted for brick in bricks)
+        low_face, high_face = own.first == 0, own.last == np.array(dims[::-1]) - 1
+        low, high = own.first - 0.5, own.last + 0.5
+        reach_low = np.maximum(own.first - ghosted.first - 0.5, 0)
+        reach_high = np.maximum(ghosted.last - own.last - 0.5, 0)
         for number, brick in enumerate(bricks):
             if brick.domain is not None:
                 low[number], high[number] = np.array(brick.domain[::-1]).T
@@ -249,9 +249,3 @@ class Cells:
             return counts, self.bricks[starts]
         place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return counts, self.bricks[np.repeat(starts, counts) + place]
-
-
-def _bounds(extents: Iterable[Extent]) -> np.ndarray:
-    """Return starts and stops [B, 2, 3] of extents, along x, y, z."""
-    bounds = [(x.start, y.start, z.start, x.stop, y.stop, z.stop) for z, y, x in extents]
-    return np.array(bounds, dtype=np.int64).reshape(-1, 2, 3)

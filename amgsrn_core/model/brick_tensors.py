@@ -91,6 +91,8 @@ class StoredBrick:
             if name not in shapes:
                 raise ArchiveError(f"brick {number} has no '{name}'")
         for name, shape in shapes.items():
+            if shape == expected.get(name):
+                continue
             wanted = CODECS[name].shape(self) if name in CODECS else expected.get(name, shape)
             if len(shape) != len(wanted) or any(n not in (m, -1) for m, n in zip(shape, wanted)):
                 needed = ", ".join("any" if n < 0 else str(n) for n in wanted)
@@ -174,7 +176,7 @@ def _pack_parameter(values: np.ndarray, brick: StoredBrick, name: str) -> np.nda
 
 
 def _unpack_parameter(stored: np.ndarray, brick: StoredBrick, name: str) -> np.ndarray:
-    values = stored.astype(np.float32)
+    values = stored.astype(np.float32, copy=False)
     if not np.isfinite(values).all():
         raise ArchiveError(f"'{name}' of brick {brick.number} holds numbers that are not finite")
     return values

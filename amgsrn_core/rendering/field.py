@@ -11,6 +11,7 @@ from torch import Tensor
 
 from amgsrn_core.field.device_field import DeviceField
 from amgsrn_core.field.neural_volume import NeuralVolume
+from amgsrn_core.model.box import Box
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import GridGeometry
@@ -54,7 +55,7 @@ class NeuralField:
         self._field = DeviceField(
             dims=self.geometry.dims,
             blend=volume.blend,
-            boxes=[brick.box for brick in bricks],
+            boxes=Box.of_extents(brick.record.ghosted for brick in bricks),
             brick=bricks.__getitem__,
             sizes=tuple({brick.network.config for brick in bricks}),
             device=self.device,

@@ -172,7 +172,7 @@ def meta_field(dims=DIMS) -> DeviceField:
     return DeviceField(
         dims=dims,
         blend=blend,
-        boxes=[Box(np.zeros(3), last)],
+        boxes=Box(np.zeros((1, 3)), last[None]),
         brick=lambda _: brick,
         sizes=[SMALL_NETWORK],
         device=meta,

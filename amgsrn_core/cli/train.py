@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 
 _NAMED_BRICKS = 5
+# What is shown of a run all of whose iterations are done, and not all of whose bricks.
+_ALMOST = 0.99
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -116,7 +118,10 @@ class _Observer:
     def __call__(self, progress: Progress) -> Command:
         from amgsrn_core.training import Command
 
-        done = (progress.step + progress.iteration / progress.iterations) / progress.steps
+        share, bricks = progress.iteration / progress.iterations, progress.bricks
+        if bricks is not None and bricks.done + bricks.failed < bricks.total:
+            share = min(share, _ALMOST)  # a trained brick is still measured and written
+        done = (progress.step + share) / progress.steps
         self._display.update(done, self._details(progress), _brick_rows(progress))
         if not self._stop:
             return Command.CONTINUE

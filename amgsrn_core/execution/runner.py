@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from amgsrn_core.errors import ConfigurationError, DeviceError, WorkerLostError
+from amgsrn_core.errors import WorkerLostError
 
 T = TypeVar("T")
 
@@ -187,11 +187,7 @@ class Runner(Generic[T]):
     def _failed(self, attempt: _Attempt[T], error: BaseException) -> None:
         policy = self._policy
         reached = policy.progress(attempt.task)
-        # Another try at the same thing could only fail alike, unless the device is at fault: the
-        # next try may be on another one.
-        task = None
-        if not isinstance(error, ConfigurationError) or isinstance(error, DeviceError):
-            task = policy.again(attempt.task, error)
+        task = policy.again(attempt.task, error)
         if reached > self._furthest.get(attempt.number, 0.0):
             self._furthest[attempt.number] = reached
             attempt.tries = 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Union
 
 import numpy as np
@@ -72,6 +71,8 @@ class BlendedField:
     Attributes
     ----------
     numbers : ndarray of int
+    blend : Blend
+        The weights of these bricks.
     dtype : numpy.dtype
         Of the values: float32 or float64.
     on_device : DeviceField or None
@@ -97,10 +98,9 @@ class BlendedField:
             numbers = [i for i, brick in enumerate(index.bricks) if brick.state in present]
         self._index, self._bricks, self._device, self._kernels = index, bricks, device, kernels
         self.numbers = np.array(numbers, dtype=np.intp)
-        self._blend = Blend([index.bricks[i] for i in self.numbers], index.dims)
-        boxes = [Box.of_record(index.bricks[i]) for i in self.numbers]
-        self._firsts = np.array([box.first for box in boxes])
-        self._scales = np.array([box.scale for box in boxes])
+        self.blend = Blend.of_bricks([index.bricks[i] for i in self.numbers], index.dims)
+        self._boxes = Box.of_extents(index.bricks[i].ghosted for i in self.numbers)
+        self._scales = self._boxes.scale
         ranges = [index.value_range(index.bricks[i]) for i in self.numbers]
         self._lows = np.array([low for low, _ in ranges], dtype=self.dtype)
         self._spans = np.array([high for _, high in ranges], dtype=self.dtype) - self._lows
@@ -113,8 +113,8 @@ class BlendedField:
             chosen = self.numbers  # without a way back to this object, which would outlive its use
             self.on_device = DeviceField(
                 dims=index.dims,
-                blend=self._blend,
-                boxes=boxes,
+                blend=self.blend,
+                boxes=self._boxes,
                 brick=lambda place: bricks[chosen[place]],
                 sizes=[index.network],
                 device=device,
@@ -122,7 +122,7 @@ class BlendedField:
 
     def near(self, low: np.ndarray, high: np.ndarray) -> BlendedField:
         """Return the field of the bricks that reach into a box [3], [3]; itself if all do."""
-        begin, end = self._blend.reach[:, 0], self._blend.reach[:, 1]
+        begin, end = self.blend.reach[:, 0], self.blend.reach[:, 1]
         reached = (begin <= high + FACE_TOLERANCE) & (end >= low - FACE_TOLERANCE)
         chosen = reached.all(axis=1)
         if chosen.all() or not chosen.any():
@@ -173,13 +173,12 @@ class BlendedField:
         return values, gradients
 
     def bricks(self) -> Iterator[FieldBrick]:
-        """Yield the bricks with their weights; each stays in memory as long as it is referred to.
+        """Yield the bricks in the order of `blend`; one stays in memory while it is referred to.
 
         A renderer, which needs all of them, holds the whole model.
         """
-        for place, number in enumerate(self.numbers):
-            ends, halves = self._blend.ends[place], self._blend.halves[place]
-            yield replace(self._bricks[number], ends=ends, halves=halves)
+        for number in self.numbers:
+            yield self._bricks[number]
 
     def _blended(self, index: np.ndarray, columns: int, *, density: bool = False) -> np.ndarray:
         """Return values, or the density, [N, columns], blended, NaN where there is none."""
@@ -195,11 +194,11 @@ class BlendedField:
             evaluate = brick.density if density else brick.values
             values[chosen] = evaluate(points, brick.box.local(points))
             return values
-        parts = self._blend.parts(points)
+        parts = self.blend.parts(points)
         there = points[parts.points]
         bricks, starts = parts.starts()
         repeats = np.diff(starts)
-        local = there - np.repeat(self._firsts[bricks], repeats, axis=0)
+        local = there - np.repeat(self._boxes.first[bricks], repeats, axis=0)
         local *= np.repeat(self._scales[bricks], repeats, axis=0)
         local -= 1.0
         result = np.empty((len(there), columns), dtype=dtype)
@@ -231,7 +230,7 @@ class BlendedField:
         gradients = np.full((*shape, 3), np.nan, dtype=self.dtype)
         if not len(points) or not len(self.numbers):
             return values, gradients
-        parts = self._blend.parts(points, gradients=True)
+        parts = self.blend.parts(points, gradients=True)
         assert parts.gradients is not None
         covered = np.bincount(parts.points, minlength=len(points)) > 0
         values[covered], gradients[covered] = 0.0, 0.0

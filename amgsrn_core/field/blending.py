@@ -14,14 +14,15 @@ A brick with a domain begins and ends at once, at its ends, wherever those are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from amgsrn_core.kernels.march import half_voxel_table
 from amgsrn_core.model import BrickRecord
-from amgsrn_core.volume.geometry import Extent
+from amgsrn_core.model.box import Box
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,21 +61,21 @@ class Parts:
 
 
 class Blend:
-    """Weights of the bricks of one volume.
+    """Weights of the bricks of one volume, for evaluation on every device and for the marchers.
 
     Parameters
-    ----------
-    bricks : sequence of BrickRecord
-    dims : tuple of int
-        Voxels of the volume along z, y, x.
-
-    Attributes
     ----------
     ends : ndarray of float64 [B, 2, 3]
         Where each brick's fading is at one half, low and high, along x, y, z; infinite at the
         volume's faces.
     halves : ndarray of float64 [B, 2, 3]
         Half of the length over which it fades; 0 for a step.
+    dims : tuple of int
+        Voxels of the volume along z, y, x.
+
+    Attributes
+    ----------
+    ends : ndarray
     reach : ndarray of float64 [B, 2, 3]
         Where each brick's weight begins and ends, low and high, along x, y, z.
     slopes : ndarray of float64 [B, 2, 3]
@@ -83,42 +84,32 @@ class Blend:
         Which bricks reach where.
     """
 
-    def __init__(self, bricks: Sequence[BrickRecord], dims: tuple[int, int, int]) -> None:
-        own = _bounds(brick.extent for brick in bricks)
-        ghosted = _bounds(brick.ghosted for brick in bricks)
-        last = np.array(dims[::-1])
-        low_face, high_face = own[:, 0] == 0, own[:, 1] == last
-        low, high = own[:, 0] - 0.5, own[:, 1] - 0.5
-        reach_low = np.maximum(own[:, 0] - ghosted[:, 0] - 0.5, 0)
-        reach_high = np.maximum(ghosted[:, 1] - own[:, 1] - 0.5, 0)
-        for number, brick in enumerate(bricks):
-            if brick.domain is not None:
-                low[number], high[number] = np.array(brick.domain[::-1]).T
-                reach_low[number], reach_high[number] = 0, 0
-        self._set(
-            np.stack([np.where(low_face, -np.inf, low), np.where(high_face, np.inf, high)], axis=1),
-            np.stack(
-                [np.where(low_face, 0, reach_low), np.where(high_face, 0, reach_high)], axis=1
-            ),
-            last,
-        )
-
-    @classmethod
-    def of_ends(cls, ends: np.ndarray, halves: np.ndarray, dims: tuple[int, int, int]) -> Blend:
-        """Return the weights of bricks whose ends and halves are known already."""
-        blend = cls.__new__(cls)
-        blend._set(ends, halves, np.array(dims[::-1]))
-        return blend
-
-    def _set(self, ends: np.ndarray, halves: np.ndarray, last: np.ndarray) -> None:
-        self.ends, self.halves = ends, halves
+    def __init__(self, ends: np.ndarray, halves: np.ndarray, dims: tuple[int, int, int]) -> None:
+        self.ends, last = ends, np.array(dims[::-1])
         low, high = ends[:, 0] - halves[:, 0], ends[:, 1] + halves[:, 1]
         self.reach = np.stack(
             [np.where(np.isinf(low), 0, low), np.where(np.isinf(high), last, high)], axis=1
         )
         self.cells = Cells(self.reach, last)
         with np.errstate(divide="ignore", invalid="ignore"):
-            self.slopes = np.where(self.halves > 0, 0.5 / self.halves, 0.0)
+            self.slopes = np.where(halves > 0, 0.5 / halves, 0.0)
+
+    @classmethod
+    def of_bricks(cls, bricks: Sequence[BrickRecord], dims: tuple[int, int, int]) -> Blend:
+        """Return the weights that the bricks' extents, ghost cells and domains say."""
+        own = Box.of_extents(brick.extent for brick in bricks)
+        ghosted = Box.of_extents(brick.ghosted for brick in bricks)
+        low_face, high_face = own.first == 0, own.last == np.array(dims[::-1]) - 1
+        low, high = own.first - 0.5, own.last + 0.5
+        reach_low = np.maximum(own.first - ghosted.first - 0.5, 0)
+        reach_high = np.maximum(ghosted.last - own.last - 0.5, 0)
+        for number, brick in enumerate(bricks):
+            if brick.domain is not None:
+                low[number], high[number] = np.array(brick.domain[::-1]).T
+                reach_low[number], reach_high[number] = 0, 0
+        ends = [np.where(low_face, -np.inf, low), np.where(high_face, np.inf, high)]
+        halves = [np.where(low_face, 0, reach_low), np.where(high_face, 0, reach_high)]
+        return cls(np.stack(ends, axis=1), np.stack(halves, axis=1), dims)
 
     def parts(self, points: np.ndarray, gradients: bool = False) -> Parts:
         """Return the bricks at points inside the volume.
@@ -213,12 +204,12 @@ class Cells:
 
     Attributes
     ----------
-    tables : list of ndarray of int32 [2 n - 1]
+    tables : list of ndarray of int32 [2 n + 1]
         Along x, y, z: the cell of each half voxel.
     sizes : list of int
         Cells along x, y, z.
     starts : ndarray of int [cells + 1]
-        Where the bricks of each cell begin in `bricks`, x slowest.
+        Where the bricks of each cell, in the order [z, y, x], begin in `bricks`.
     bricks : ndarray of int32
     """
 
@@ -228,10 +219,8 @@ class Cells:
         for axis in range(3):
             # To the volume's faces, which the bricks that have values need not reach.
             cuts = np.unique(np.concatenate([[0.0, last[axis]], begin[:, axis], end[:, axis]]))
-            halves = np.arange(2 * int(last[axis]) + 1) * 0.5
-            table = np.searchsorted(cuts, halves, side="right") - 1
-            self.tables.append(np.clip(table, 0, max(len(cuts) - 2, 0)).astype(np.int32))
-            sizes.append(max(len(cuts) - 1, 0))
+            self.tables.append(half_voxel_table(cuts, last[axis] + 1).astype(np.int32))
+            sizes.append(len(cuts) - 1)
             low.append(np.searchsorted(cuts, begin[:, axis]))
             high.append(np.searchsorted(cuts, end[:, axis]))
         self.sizes = sizes
@@ -239,10 +228,10 @@ class Cells:
         covered = spans[0] * spans[1] * spans[2]
         bricks = np.repeat(np.arange(len(begin)), covered)
         place = np.arange(len(bricks)) - np.repeat(np.cumsum(covered) - covered, covered)
-        z = low[2][bricks] + place % spans[2][bricks]
-        y = low[1][bricks] + place // spans[2][bricks] % spans[1][bricks]
-        x = low[0][bricks] + place // (spans[2] * spans[1])[bricks]
-        cells = (x * sizes[1] + y) * sizes[2] + z
+        x = low[0][bricks] + place % spans[0][bricks]
+        y = low[1][bricks] + place // spans[0][bricks] % spans[1][bricks]
+        z = low[2][bricks] + place // (spans[0] * spans[1])[bricks]
+        cells = (z * sizes[1] + y) * sizes[0] + x
         self.bricks = bricks[np.argsort(cells, kind="stable")].astype(np.int32)
         ends = np.cumsum(np.bincount(cells, minlength=int(np.prod(sizes))))
         self.starts = np.concatenate([[0], ends])
@@ -253,16 +242,10 @@ class Cells:
             table[(points[:, axis] * 2.0).astype(np.int32)]
             for axis, table in enumerate(self.tables)
         )
-        cells = (x.astype(np.int64) * self.sizes[1] + y) * self.sizes[2] + z
+        cells = (z.astype(np.int64) * self.sizes[1] + y) * self.sizes[0] + x
         starts = self.starts[cells]
         counts = self.starts[cells + 1] - starts
         if (counts == 1).all():
             return counts, self.bricks[starts]
         place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return counts, self.bricks[np.repeat(starts, counts) + place]
-
-
-def _bounds(extents: Iterable[Extent]) -> np.ndarray:
-    """Return starts and stops [B, 2, 3] of extents, along x, y, z."""
-    bounds = [(x.start, y.start, z.start, x.stop, y.stop, z.stop) for z, y, x in extents]
-    return np.array(bounds, dtype=np.int64).reshape(-1, 2, 3)

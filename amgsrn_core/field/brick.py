@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class FieldBrick:
-    """A network, its place in the volume's index space, and its weight there.
+    """A network, and its place in the volume's index space; its weight there has the Blend.
 
     Attributes
     ----------
@@ -37,11 +37,6 @@ class FieldBrick:
     scale : pair of float64 arrays [C] or None
         The lowest values and the ranges that the network's outputs, then 0 to 1, are scaled by in
         double precision; None where the network does that itself.
-    ends, halves : float64 array [2, 3]
-        Along x, y, z the brick fades in and out, by a smoothstep that is at one half at `ends`
-        (low, then high; infinite at the volume's faces) and that is twice `halves` long. Where it
-        is 0 long the brick just begins at the low end, and ends before the high one. By default it
-        never fades.
     """
 
     record: BrickRecord
@@ -50,8 +45,6 @@ class FieldBrick:
     valid: np.ndarray | None
     cells: np.ndarray | None
     scale: tuple[np.ndarray, np.ndarray] | None = None
-    ends: np.ndarray = field(default_factory=lambda: np.array([[-np.inf] * 3, [np.inf] * 3]))
-    halves: np.ndarray = field(default_factory=lambda: np.zeros((2, 3)))
 
     @classmethod
     def of_state(

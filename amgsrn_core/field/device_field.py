@@ -54,8 +54,8 @@ class DeviceField:
         Voxels of the volume along z, y, x.
     blend : Blend
         Weights of the bricks.
-    boxes : sequence of Box
-        Of the bricks, with their ghost layers.
+    boxes : Box
+        Those of all the bricks, with their ghost layers.
     brick : callable
         Returns a brick from its place among these; it is on `device`.
     sizes : sequence of NetworkConfig
@@ -69,18 +69,17 @@ class DeviceField:
         *,
         dims: tuple[int, int, int],
         blend: Blend,
-        boxes: Sequence[Box],
+        boxes: Box,
         brick: Callable[[int], PlacedNetwork],
         sizes: Sequence[NetworkConfig],
         device: torch.device | str,
     ) -> None:
         device = torch.device(device)
         self._last = torch.tensor(dims[::-1], dtype=torch.float64, device=device) - 1.0
-        self._count = len(boxes)
+        self._count = len(boxes.first)
         self._brick, self._device = brick, device
-        firsts, scales = ([getattr(box, name) for box in boxes] for name in ("first", "scale"))
-        self._firsts = torch.tensor(np.array(firsts), device=device)
-        self._scales = torch.tensor(np.array(scales), device=device)
+        self._firsts = torch.tensor(boxes.first, device=device)
+        self._scales = torch.tensor(boxes.scale, device=device)
         reach, end = blend.reach, np.array(dims[::-1])
         self._is_one = self._count == 1 and bool(((reach[0] == 0) | (reach[0] >= end)).all())
         self._router = None if self._is_one or not self._count else _Router(blend, device)
@@ -241,7 +240,7 @@ class _Router:
         """Return the bricks at points [N, 3] inside the volume; as Blend.parts does it."""
         at = (points.detach() * 2.0).long()
         x, y, z = (table[column].long() for table, column in zip(self._tables, at.unbind(1)))
-        cells = (x * self._sizes[1] + y) * self._sizes[2] + z
+        cells = (z * self._sizes[1] + y) * self._sizes[0] + x
         starts = self._starts[cells]
         counts = self._starts[cells + 1] - starts
         total = int(counts.sum())

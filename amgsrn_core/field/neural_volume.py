@@ -12,6 +12,7 @@ import numpy as np
 
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.field.blended_field import ranges
+from amgsrn_core.field.blending import Blend
 from amgsrn_core.field.brick import FieldBrick
 from amgsrn_core.field.content import Content, Part, refuse_gaps
 from amgsrn_core.field.devices import chosen_device
@@ -126,11 +127,11 @@ class NeuralVolume:
         ConfigurationError
             There is no such step.
         """
+        self.series.check_step(step)
         other = copy.copy(self)
+        # In other units there is one step, perhaps not the content's first.
         if self.series is self.content.index:
             other._show(self.content.part(step), step)
-        else:  # in other units there is one step, perhaps not the content's first
-            self.series.at(step)
         return other
 
     def near(self, bounds: Sequence[float]) -> NeuralVolume:
@@ -390,6 +391,11 @@ class NeuralVolume:
     def bricks(self) -> Iterator[FieldBrick]:
         """Yield the bricks that have values; a reference to one keeps it in memory."""
         return self._field.bricks()
+
+    @property
+    def blend(self) -> Blend:
+        """The weights of :meth:`bricks`, in their order."""
+        return self._field.blend
 
     def _on_grid(
         self,

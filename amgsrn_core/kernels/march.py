@@ -44,16 +44,28 @@ class MarchBrick(Protocol):
     def valid(self) -> np.ndarray | None:
         """Which samples have a value, bool [z, y, x]; None when all have."""
 
-    @property
-    def ends(self) -> np.ndarray:
-        """Where it has half its weight, float64 [2, 3], low and high; infinite where always."""
-
-    @property
-    def halves(self) -> np.ndarray:
-        """Half of the length over which it fades there, float64 [2, 3]; 0 for a step."""
-
     def kernel_network(self, library: KernelLibrary) -> KernelNetwork:
         """Return the network, which lives on [-1, 1]^3, as the kernels take it."""
+
+
+class MarchCells(Protocol):
+    """Which bricks reach where; see `field.blending.Cells`."""
+
+    tables: list[np.ndarray]
+    sizes: list[int]
+    starts: np.ndarray
+    bricks: np.ndarray
+
+
+class MarchBlend(Protocol):
+    """The weights of bricks; see `field.blending.Blend`."""
+
+    ends: np.ndarray
+    slopes: np.ndarray
+
+    @property
+    def cells(self) -> MarchCells:
+        """Which bricks reach where."""
 
 
 class VolumeKernel:
@@ -69,6 +81,8 @@ class VolumeKernel:
         a half.
     bricks : sequence of MarchBrick
         At least one. A point that none reaches is empty.
+    blend : MarchBlend
+        Of these bricks.
     turn : float64 array [3, 3]
         A gradient by axis coordinates times this is one in the world.
     """
@@ -79,21 +93,23 @@ class VolumeKernel:
         coordinates: Sequence[np.ndarray],
         borders: Sequence[np.ndarray],
         bricks: Sequence[MarchBrick],
+        blend: MarchBlend,
         turn: np.ndarray,
     ) -> None:
         self._library = library
         self._kept: list[object] = []  # what the C structs point to
-        cuts, starts, members = _blocks(bricks, [len(c) - 1 for c in coordinates])
-        most = int(np.diff(starts).max())
+        cells = blend.cells
+        most = int(np.diff(cells.starts).max())
         if most > _MOST_MEMBERS:
             raise ValueError(f"More than {_MOST_MEMBERS} bricks overlap at one point.")
-        axes = [self._axis(*axis) for axis in zip(coordinates, borders, cuts)]
+        axes = map(self._axis, coordinates, borders, cells.tables, cells.sizes)
+        structs = map(self._brick, bricks, blend.ends, blend.slopes)
         self._volume = Volume(
             axes=(Axis * 3)(*axes),
-            bricks=self._keep((Brick * len(bricks))(*map(self._brick, bricks))),
+            bricks=self._keep((Brick * len(bricks))(*structs)),
             brick_count=len(bricks),
-            starts=self._address(starts, np.int64),
-            members=self._address(members, np.int32),
+            starts=self._address(cells.starts, np.int64),
+            members=self._address(cells.bricks, np.int32),
             most_members=most,
             components=len(bricks[0].minimum),
             turn=(ctypes.c_double * 9)(*np.asarray(turn, dtype=np.float64).ravel()),
@@ -121,7 +137,9 @@ class VolumeKernel:
         self._kept.append(kept)
         return int(kept.ctypes.data)
 
-    def _axis(self, coordinates: np.ndarray, borders: np.ndarray, cuts: np.ndarray) -> Axis:
+    def _axis(
+        self, coordinates: np.ndarray, borders: np.ndarray, blocks: np.ndarray, block_count: int
+    ) -> Axis:
         size = len(coordinates)
         spacing = (coordinates[-1] - coordinates[0]) / (size - 1)
         uneven = np.abs(coordinates - coordinates[0] - spacing * np.arange(size)).max()
@@ -132,14 +150,14 @@ class VolumeKernel:
             origin=coordinates[0],
             scale=1.0 / spacing,
             coordinates=None if is_even else self._address(coordinates, np.float64),
-            blocks=self._address(_table(cuts, size), np.int32),
-            cells=self._address(_table(borders, size), np.int32),
+            blocks=self._address(blocks, np.int32),
+            cells=self._address(half_voxel_table(borders, size), np.int32),
             borders=self._address(places, np.float64),
-            block_count=len(cuts) - 1,
+            block_count=block_count,
             cell_count=len(borders) - 1,
         )
 
-    def _brick(self, brick: MarchBrick) -> Brick:
+    def _brick(self, brick: MarchBrick, ends: np.ndarray, slopes: np.ndarray) -> Brick:
         network = brick.kernel_network(self._library)
         decoder = self._library.packed_decoder(network.argument)
         size = (brick.last - brick.first).astype(int) + 1
@@ -147,8 +165,6 @@ class VolumeKernel:
             raise ValueError(
                 f"valid must have the shape {size[::-1].tolist()}, not {list(brick.valid.shape)}."
             )
-        fades = brick.halves > 0
-        slopes = np.where(fades, 0.5 / np.where(fades, brick.halves, 1.0), 0.0)
         self._kept += [network, decoder]
         return Brick(
             network=ctypes.pointer(network.argument),
@@ -159,42 +175,12 @@ class VolumeKernel:
             scale=tuple(2.0 / (brick.last - brick.first)),
             size=tuple(size.tolist()),
             valid=None if brick.valid is None else self._address(brick.valid, np.bool_),
-            ends=tuple(brick.ends.ravel()),
+            ends=tuple(ends.ravel()),
             slopes=tuple(slopes.ravel()),
         )
 
 
-def _table(cuts: np.ndarray, size: int) -> np.ndarray:
+def half_voxel_table(cuts: np.ndarray, size: int) -> np.ndarray:
     """Return in which interval between cuts each half voxel [2 * size - 1] begins."""
     places = np.searchsorted(cuts, np.arange(2 * size - 1) / 2, side="right") - 1
     return np.clip(places, 0, len(cuts) - 2)
-
-
-def _blocks(
-    bricks: Sequence[MarchBrick], last: Sequence[int]
-) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Cut the volume where the reach of bricks begins and ends.
-
-    Returns the cuts along x, y, z, multiples of 1/2, and which bricks reach into each block between
-    them: those of block i, in the order [z, y, x], are members[starts[i] : starts[i + 1]].
-    """
-    ends = np.array([brick.ends for brick in bricks])
-    halves = np.array([brick.halves for brick in bricks])
-    # Outwards, because blocks are found by half voxels.
-    begin = np.maximum(np.floor(2.0 * (ends[:, 0] - halves[:, 0])) / 2.0, 0)
-    end = np.minimum(np.ceil(2.0 * (ends[:, 1] + halves[:, 1])) / 2.0, last)
-    cuts = [np.unique([0, n, *begin[:, a], *end[:, a]]) for a, n in enumerate(last)]
-    low, high = (
-        np.stack([np.searchsorted(cut, side[:, a]) for a, cut in enumerate(cuts)], axis=1)
-        for side in (begin, end)
-    )
-    x, y, z = (high - low).T
-    counts = x * y * z
-    members = np.repeat(np.arange(len(bricks)), counts)
-    place = np.arange(len(members)) - np.repeat(np.cumsum(counts) - counts, counts)
-    x, y = x[members], y[members]
-    size = [len(cut) - 1 for cut in cuts]
-    blocks = (low[members, 2] + place // (x * y)) * size[1] + low[members, 1] + place // x % y
-    blocks = blocks * size[0] + low[members, 0] + place % x
-    starts = np.append(0, np.cumsum(np.bincount(blocks, minlength=size[0] * size[1] * size[2])))
-    return cuts, starts, members[np.argsort(blocks, kind="stable")]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from amgsrn_core.model.index import BrickRecord
+from amgsrn_core.volume.geometry import Extent
 
 FACE_TOLERANCE = 1e-3
 """A point this fraction of a cell outside a volume counts as on its face: world coordinates arrive
@@ -15,11 +17,11 @@ rounded."""
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """The samples of a brick, with its ghost layers.
+    """The samples of a brick, with its ghost layers, or those of each of B bricks.
 
     Attributes
     ----------
-    first, last : float64 array [3]
+    first, last : float64 array [3] or [B, 3]
         Index of its first and last sample along x, y, z.
     """
 
@@ -29,15 +31,19 @@ class Box:
     @classmethod
     def of_record(cls, record: BrickRecord) -> Box:
         """Return the box of a brick."""
-        axes = record.ghosted[::-1]
-        return cls(
-            np.array([axis.start for axis in axes], dtype=np.float64),
-            np.array([axis.stop - 1 for axis in axes], dtype=np.float64),
-        )
+        boxes = cls.of_extents([record.ghosted])
+        return cls(boxes.first[0], boxes.last[0])
+
+    @classmethod
+    def of_extents(cls, extents: Iterable[Extent]) -> Box:
+        """Return the boxes of B extents, one after another."""
+        bounds = [(x.start, y.start, z.start, x.stop, y.stop, z.stop) for z, y, x in extents]
+        ends = np.array(bounds, dtype=np.float64).reshape(-1, 2, 3)
+        return cls(ends[:, 0], ends[:, 1] - 1.0)
 
     @property
     def scale(self) -> np.ndarray:
-        """Local units per index step, float64 [3]."""
+        """Local units per index step, float64 [3] or [B, 3]."""
         return 2.0 / (self.last - self.first)
 
     def local(self, points: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,10 +174,7 @@ class ModelIndex:
         ConfigurationError
             There is no such step.
         """
-        if not 0 <= step < self.steps:
-            raise ConfigurationError(
-                f"The model has the time steps 0 to {self.steps - 1}, but no step {step}."
-            )
+        self.check_step(step)
         if self.time is None or not self.time.steps:
             return self
         return self.replace(
@@ -184,6 +182,13 @@ class ModelIndex:
             time=dataclasses.replace(self.time, index=self.time.steps[step], steps=()),
             training=self.training.at(step, self.steps),
         )
+
+    def check_step(self, step: int) -> None:
+        """Raise :class:`ConfigurationError` unless this is the number of a time step."""
+        if not (isinstance(step, Integral) and 0 <= step < self.steps):
+            raise ConfigurationError(
+                f"The model has the time steps 0 to {self.steps - 1}, but no step {step}."
+            )
 
     def bricks_of(self, step: int) -> range:
         """Return the numbers of a time step's bricks."""

@@ -16,6 +16,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral
 from types import TracebackType
 from typing import Any
 
@@ -23,17 +24,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ChecksumError
-from amgsrn_core.model.cell_codes import cell_shape, pack_cells, unpack_cells
-from amgsrn_core.model.codec import (
-    COMPRESSED,
-    DIFFERENCES,
-    Numbers,
-    unpack_differences,
-    unpack_numbers,
-)
+from amgsrn_core.model.brick_tensors import PACKED, StoredBrick
+from amgsrn_core.model.codec import COMPRESSED, Numbers, unpack_differences, unpack_numbers
 from amgsrn_core.model.index import ModelIndex
-from amgsrn_core.model.mask import pack_mask, unpack_mask
-from amgsrn_core.model.shapes import parameter_shapes
 from amgsrn_core.model.tensor_file import TensorFile
 from amgsrn_core.system.files import file_version
 from amgsrn_core.system.output import json_text, reason, replacing
@@ -42,11 +35,8 @@ _INDEX_KEY = "amgsrn"
 _CHECKSUM_KEY = "amgsrn_sha256"
 _NO_SHA256 = "0" * 64  # as long as any
 _DTYPES = ("F64", "F32", "F16", "U8")
-# Of a history beside compressed numbers.
-_COMPRESSED_ROWS = 50
 # Tensors that are kept while a file is written, so that few models are read twice.
 _KEPT_BYTES = 256 << 20
-_PACKED = (COMPRESSED, DIFFERENCES)
 # What all numbers beyond double precision have.
 _LONG_NUMBER = re.compile(r"[eE]\+?\d{3}|\d{300}")
 
@@ -93,7 +83,7 @@ def write_archive(
     records, shapes, sizes = [], {}, 0
     kept: dict[int, dict[str, np.ndarray]] = {}
     for i, record in enumerate(index.bricks):
-        stored = _stored_tensors(index, i, bricks[i])
+        stored = StoredBrick(index, i).pack(bricks[i])
         shapes.update({_key(i, name): (t.dtype, t.shape) for name, t in stored.items()})
         records.append(dataclasses.replace(record, sha256=_NO_SHA256, masked="mask" in stored))
         sizes += sum(tensor.nbytes for tensor in stored.values())
@@ -103,7 +93,7 @@ def write_archive(
         index = index.replace(bricks=tuple(records))
         tensors = TensorFile(file, shapes, _metadata(index))
         for i, record in enumerate(index.bricks):
-            stored = kept.pop(i) if i in kept else _stored_tensors(index, i, bricks[i])
+            stored = kept.pop(i) if i in kept else StoredBrick(index, i).pack(bricks[i])
             for name, tensor in stored.items():
                 tensors.write(_key(i, name), tensor)
             records[i] = dataclasses.replace(record, sha256=_checksum(stored))
@@ -254,12 +244,10 @@ class Archive:
         """
         with self._complaints():
             stored = self._read_brick(number, verify)
-            usable = _usable_tensors(self.index, number, stored)
-            packed = {name: stored[name] for name in _PACKED if name in stored}
+            usable = StoredBrick(self.index, number).unpack(stored)
+            packed = [usable.pop(name) for name in PACKED if decode and name in stored]
             if packed:
-                usable.update(
-                    self._numbers(number, packed, verify).restored() if decode else packed
-                )
+                usable.update(self._numbers(number, stored, verify).restored())
             return usable
 
     def verify(self) -> None:
@@ -284,7 +272,7 @@ class Archive:
         """Return what the compressed parameters of a brick consist of; None if it has none."""
         with self._complaints():
             stored = self._read_brick(number)
-            packed = any(name in stored for name in _PACKED)
+            packed = any(name in stored for name in PACKED)
             return self._numbers(number, stored, verify=False) if packed else None
 
     def check_header(self) -> None:
@@ -301,13 +289,13 @@ class Archive:
     def _numbers(self, number: int, stored: Mapping[str, np.ndarray], verify: bool) -> Numbers:
         """Return the numbers of a brick, which may be differences from the step before's."""
         network = self.index.network_of(self.index.bricks[number])
-        shapes = parameter_shapes(network, len(self.index.components))
+        shapes = StoredBrick(self.index, number).parameters
         chain = [stored]
         while COMPRESSED not in chain[-1]:
             number -= len(self.index.bricks) // self.index.steps
             before = self._read_brick(number, verify) if number >= 0 else {}
             same = bool(before) and self.index.network_of(self.index.bricks[number]) == network
-            if not same or not any(name in before for name in _PACKED):
+            if not same or not any(name in before for name in PACKED):
                 raise ArchiveError("it lacks the network that another one's differences are from")
             chain.append(before)
         numbers = unpack_numbers(chain.pop(), shapes)
@@ -316,7 +304,7 @@ class Archive:
         return numbers
 
     def _read_brick(self, number: int, verify: bool = False) -> dict[str, np.ndarray]:
-        if not 0 <= number < len(self.index.bricks):
+        if not (isinstance(number, Integral) and 0 <= number < len(self.index.bricks)):
             raise ArchiveError(f"it has no brick {number}")
         now, then = file_version(self.path), self._version
         # Its pages are mapped: behind the end of a file cut meanwhile they end the process.
@@ -329,7 +317,7 @@ class Archive:
             if view.get_dtype() not in _DTYPES:
                 raise ArchiveError(f"tensor '{key}' has the unknown type {view.get_dtype()}")
             shapes[name] = tuple(view.get_shape())
-        _check_shapes(self.index, number, shapes)  # before any tensor takes memory
+        StoredBrick(self.index, number).check(shapes)  # before any tensor takes memory
         if self.index.bricks[number].masked != ("mask" in names):
             raise ArchiveError(f"the index contradicts itself about the mask of brick {number}")
         stored = {name: self._file.get_tensor(key) for name, key in names.items()}
@@ -401,103 +389,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(text)
     return value
-
-
-def _stored_tensors(
-    index: ModelIndex, number: int, brick: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Return a brick's tensors in the types and the layout of the file."""
-    stored: dict[str, np.ndarray] = {}
-    for name, given in brick.items():
-        tensor = np.asarray(given)
-        if name == "mask":
-            if tensor.shape != index.bricks[number].ghosted_dims:
-                raise ArchiveError(f"The mask of brick {number} has the shape {tensor.shape}.")
-            if tensor.all():
-                continue
-            tensor = pack_mask(tensor)
-        elif name == "macro_cells":
-            if tensor.dtype != np.uint8 or tensor.shape != _cells_shape(index, number):
-                raise ArchiveError(f"The macro-cells of brick {number} are {tensor.shape}.")
-            tensor = pack_cells(tensor)
-        elif name == "history":
-            tensor = _stored_history(tensor, index.storage.compress)
-        elif name in _PACKED:
-            pass
-        else:
-            tensor = _stored_parameter(name, tensor, index.storage.dtype)
-        stored[name] = np.ascontiguousarray(tensor)
-    try:
-        _check_shapes(index, number, {name: tensor.shape for name, tensor in stored.items()})
-    except ArchiveError as error:
-        raise ArchiveError(f"Cannot store the model: {error}.") from error
-    return stored
-
-
-def _stored_history(rows: np.ndarray, compress: bool) -> np.ndarray:
-    """Return a history as it is stored; beside compressed numbers all of it would be large."""
-    if not compress:
-        return rows.astype("<f8")
-    every = max(1, math.ceil(len(rows) / _COMPRESSED_ROWS))
-    return rows[::-1][::every][::-1].astype("<f4")  # the last row is always there
-
-
-def _stored_parameter(name: str, tensor: np.ndarray, dtype: str) -> np.ndarray:
-    if dtype == "float16" and name != "transforms":
-        with np.errstate(over="ignore"):
-            half = tensor.astype("<f2")
-        if np.isfinite(half).all():
-            return half
-        # A number beyond 65504 would become infinite; such a tensor keeps its full size.
-    return tensor.astype("<f4")
-
-
-def _usable_tensors(
-    index: ModelIndex, number: int, stored: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Return a brick's tensors as they are used, but for packed ones."""
-    usable: dict[str, np.ndarray] = {}
-    for name, tensor in stored.items():
-        if name in _PACKED:
-            continue
-        if name == "mask":
-            usable[name] = unpack_mask(tensor, index.bricks[number].ghosted_dims)
-        elif name == "macro_cells":
-            usable[name] = unpack_cells(tensor, _cells_shape(index, number))
-        elif name == "history":
-            usable[name] = tensor.astype(np.float64)
-        else:
-            usable[name] = tensor.astype(np.float32)
-            if not np.isfinite(usable[name]).all():
-                raise ArchiveError(f"'{name}' of brick {number} holds numbers that are not finite")
-    return usable
-
-
-def _check_shapes(index: ModelIndex, number: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    expected = {}
-    packed, record = any(name in shapes for name in _PACKED), index.bricks[number]
-    if packed and (record.state != "network" or not index.storage.compress):
-        raise ArchiveError(f"the index does not expect brick {number} to be compressed")
-    if record.state == "network" and not packed:
-        expected = parameter_shapes(index.network_of(record), len(index.components))
-    for name, shape in expected.items():
-        if name not in shapes:
-            raise ArchiveError(f"brick {number} has no '{name}'")
-        if shapes[name] != shape:
-            raise ArchiveError(
-                f"'{name}' of brick {number} has the shape {list(shapes[name])}, but the network's "
-                f"configuration needs {list(shape)}"
-            )
-    history = shapes.get("history")
-    if history is not None and (len(history) != 2 or history[1] != len(index.history_columns)):
-        raise ArchiveError(f"the history of brick {number} does not fit 'history_columns'")
-    for name in ("mask", "macro_cells", *_PACKED):
-        if len(shapes.get(name, (0,))) != 1:
-            raise ArchiveError(f"'{name}' of brick {number} is not a list of bytes")
-
-
-def _cells_shape(index: ModelIndex, number: int) -> tuple[int, ...]:
-    return 2, len(index.components), *cell_shape(index.bricks[number], index.dims)
 
 
 def _checksum(tensors: Mapping[str, np.ndarray]) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amgsrn_core.field.blending import Blend
 from amgsrn_core.field.device_field import DeviceField
 from amgsrn_core.field.neural_volume import NeuralVolume
+from amgsrn_core.model.box import Box
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import GridGeometry
@@ -52,12 +52,10 @@ class NeuralField:
         self.device = torch.device(volume.device)
         self._components = len(volume.components)
         bricks = list(volume.bricks())
-        ends, halves = (np.array([getattr(b, name) for b in bricks]) for name in ("ends", "halves"))
-        dims = self.geometry.dims
         self._field = DeviceField(
-            dims=dims,
-            blend=Blend.of_ends(ends.reshape(-1, 2, 3), halves.reshape(-1, 2, 3), dims),
-            boxes=[brick.box for brick in bricks],
+            dims=self.geometry.dims,
+            blend=volume.blend,
+            boxes=Box.of_extents(brick.record.ghosted for brick in bricks),
             brick=bricks.__getitem__,
             sizes=tuple({brick.network.config for brick in bricks}),
             device=self.device,

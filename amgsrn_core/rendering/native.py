@@ -130,7 +130,8 @@ class _Model:
         borders, self._minima, self._maxima = _cells(volume)
         coordinates = [axis.coordinates for axis in reversed(geometry.axes)]
         inverse = np.linalg.inv(geometry.direction)
-        self.kernel = VolumeKernel(library, coordinates, borders, list(volume.bricks()), inverse)
+        bricks = list(volume.bricks())
+        self.kernel = VolumeKernel(library, coordinates, borders, bricks, volume.blend, inverse)
         sizes = [np.diff(np.interp(b, np.arange(len(c)), c)) for b, c in zip(borders, coordinates)]
         # A step moves at most this far in axis coordinates.
         self._stretch = float(np.linalg.norm(inverse, 2))

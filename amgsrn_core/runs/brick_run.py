@@ -15,19 +15,18 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from amgsrn_core.config import TrainingConfig
-from amgsrn_core.errors import DivergedError, NoRoomError, TrainingError
+from amgsrn_core.errors import NoRoomError, TrainingError
 from amgsrn_core.execution.runner import Policy, Runner
 from amgsrn_core.execution.worker_slots import executor_for
 from amgsrn_core.model import BrickRecord, ModelIndex, write_archive
 from amgsrn_core.runs.brick_task import BrickTask, train_brick
 from amgsrn_core.runs.claim import as_begun, claim
-from amgsrn_core.runs.easing import eased
 from amgsrn_core.runs.events import EventLog
 from amgsrn_core.runs.finished_bricks import FinishedBricks, voxels
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
 from amgsrn_core.runs.plan import Plan
+from amgsrn_core.runs.retries import next_try
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import Room, checkpoint_bytes, exported_bytes, mask_bytes, model_bytes
 from amgsrn_core.runs.stop_file import StopFile, stop_file
@@ -258,7 +257,10 @@ class _Run:
         def again(task: BrickTask, error: BaseException) -> BrickTask | None:
             if isinstance(error, NoRoomError):
                 self._full.add(places[task.number])
-            return _again(self._settings.training, task, error)
+            task.parts.forget_status(task.number)
+            planned = self._settings.training
+            training = next_try(task.settings.training, planned, error, task.parts, task.number)
+            return None if training is None else task.trained_with(training)
 
         return Policy(
             sign=self._sign,
@@ -427,15 +429,6 @@ class _Run:
                     )
                 )
         return tuple(found)
-
-
-def _again(planned: TrainingConfig, task: BrickTask, error: BaseException) -> BrickTask | None:
-    """Return how to try a brick again, see :func:`amgsrn_core.runs.easing.eased`."""
-    task.parts.forget_status(task.number)
-    if isinstance(error, DivergedError):
-        task.parts.forget_checkpoint(task.number)  # of the training that went wrong
-    training = eased(task.settings.training, planned, error)
-    return None if training is None else task.trained_with(training)
 
 
 def _stopped(run: _Run | None, output: Path, stop: StopFile) -> TrainingOutcome:

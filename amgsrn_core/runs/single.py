@@ -26,9 +26,9 @@ from amgsrn_core.execution.worker_slots import device_names
 from amgsrn_core.model import BrickRecord, ModelIndex, verify_archive, write_archive
 from amgsrn_core.networks.devices import select_device
 from amgsrn_core.runs.claim import as_begun, claim, finished
-from amgsrn_core.runs.easing import changes, eased
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
+from amgsrn_core.runs.retries import changes, next_try
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import Room, checkpoint_bytes, mask_bytes, model_bytes, network_bytes
 from amgsrn_core.runs.stop_file import StopFile, stop_file
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 1.0
-_TRIES = 3
 
 
 def train_single(
@@ -188,7 +187,7 @@ class _Run:
                 records=Records(tried, self.output, self.volume.geometry, self.record),
             )
 
-        fitted, training = _fitted(fit, self.volume, block, self.settings.training, self.parts)
+        fitted, training = _fitted(fit, self.volume, block, self.settings, self.parts)
         result = fitted.result
         history = result.history.array()
         if not result.completed:
@@ -242,31 +241,27 @@ def _fitted(
     fit: Callable[[Block, TrainingConfig], FittedBrick],
     volume: Volume,
     block: Block,
-    planned: TrainingConfig,
+    settings: Settings,
     parts: PartsFolder,
 ) -> tuple[FittedBrick, TrainingConfig]:
     """Fit a network; where that fails for want of memory or precision, try with less or more of it.
 
     Returns how it was trained in the end, too.
     """
-    training = planned
-    for _ in range(_TRIES):
+    training = planned = settings.training
+    for _ in range(settings.dispatch.retries):
         try:
             return fit(block, training), training
         except (OutOfMemoryError, DivergedError) as error:
-            easier = eased(training, planned, error)
-            if easier is None or not _may_help(training, error):
+            # Who chose a learning rate for one network has to change it.
+            if isinstance(error, DivergedError) and training.backend != "tcnn":
                 raise
-            if isinstance(error, DivergedError):
-                parts.forget_checkpoint(0)  # of the training that went wrong
+            easier = next_try(training, planned, error, parts)
+            if easier is None:
+                raise
             _log.warning("%s Trying again with %s.", error, changes(training, easier))
         training, block = easier, volume.scanned()  # the values were overwritten
     return fit(block, training), training
-
-
-def _may_help(training: TrainingConfig, error: Exception) -> bool:
-    """Return whether to try again unasked: who chose a learning rate has to change it."""
-    return isinstance(error, OutOfMemoryError) or training.backend == "tcnn"
 
 
 def _write(

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import NoRoomError
 from amgsrn_core.model import BrickRecord, parameter_shapes
@@ -36,7 +38,7 @@ _CHECKPOINT, _FINETUNING = 3, 5
 def network_bytes(network: NetworkConfig, components: int, storage: StorageConfig) -> int:
     """Return the bytes of a network's numbers in a model file."""
     count = sum(math.prod(shape) for shape in parameter_shapes(network, components).values())
-    return count * (2 if storage.dtype == "float16" and not storage.compress else 4)
+    return count * (4 if storage.compress else np.dtype(storage.dtype).itemsize)
 
 
 class Bytes(NamedTuple):

@@ -47,9 +47,14 @@ def require(module: str, purpose: str) -> ModuleType:
         ) from error
 
 
+def is_there(package: str) -> bool:
+    """Return whether a package is installed; imports nothing."""
+    return importlib.util.find_spec(package) is not None
+
+
 def expect(package: str, purpose: str) -> None:
     """Raise what :func:`require` raises where a package is not there; imports nothing."""
-    if importlib.util.find_spec(package) is None:
+    if not is_there(package):
         raise ConfigurationError(sentence(package, purpose))
 
 

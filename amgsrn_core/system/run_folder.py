@@ -44,7 +44,7 @@ class RunFolder:
     def checkpoints(self, brick: Path) -> tuple[Path, Path]:
         """Return the files of a brick's checkpoints, of its training and its fine-tuning."""
         file = brick / "checkpoint.safetensors"
-        return file, file.with_name(f"{file.name}.finetuning")
+        return file, finetuning_file(file)
 
     def checkpoint(self, number: int) -> Path:
         """Return the file of a brick's checkpoint."""
@@ -104,6 +104,11 @@ class JobFolder:
         self.path = path
         self.job_file, self.status_file = path / "job.json", path / "status.json"
         self.control_file, self.log_file = path / "control", path / "worker.log"
+
+
+def finetuning_file(checkpoint: Path) -> Path:
+    """Return the checkpoint of a fine-tuning, beside that of the training before it."""
+    return checkpoint.with_name(f"{checkpoint.name}.finetuning")
 
 
 def lease_file(live: Path) -> Path:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from amgsrn_core.errors import NoRoomError, OutputError
 from amgsrn_core.system.output import failure, replacing
+from amgsrn_core.system.run_folder import finetuning_file
 from amgsrn_core.system.spare import forget_elsewhere, keep_elsewhere, kept_elsewhere
 
 _log = logging.getLogger(__name__)
@@ -119,4 +120,4 @@ class CheckpointFile:
 
     def of_finetuning(self) -> CheckpointFile:
         """Return the place of the checkpoint of what follows the training."""
-        return CheckpointFile(f"{self.path}.finetuning", self._fingerprint, self._watch)
+        return CheckpointFile(finetuning_file(self.path), self._fingerprint, self._watch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -21,7 +20,7 @@ from support.brick_runs import OPTIONS, same, source, train_waves, waves, whole,
 from support.small_disk import mounted
 
 from amgsrn_core import NeuralVolume
-from amgsrn_core.errors import DivergedError, OutOfMemoryError, ResumeError, WorkerLostError
+from amgsrn_core.errors import ResumeError
 from amgsrn_core.training import Command, Progress
 
 __all__ = ["source", "whole"]
@@ -242,37 +241,3 @@ def test_the_command_says_what_is_missing(tmp_path):
     out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 1 and out == ""
     assert "1 brick(s) are missing: 3 (" in err and "infinite" in err and "Traceback" not in err
-
-
-@pytest.mark.parametrize(
-    ("error", "name", "expected"),
-    [
-        (OutOfMemoryError("no memory"), "batch", 256),
-        (DivergedError("not a number"), "learning_rate", 0.01),
-        (WorkerLostError("gone"), "batch", 512),
-    ],
-)
-def test_a_failed_brick_is_tried_again_with_what_may_help(tmp_path, error, name, expected):
-    from support.brick_runs import NETWORK, TRAINING
-
-    from amgsrn_core.model import BrickRecord
-    from amgsrn_core.runs.brick_run import _again
-    from amgsrn_core.runs.brick_task import BrickTask
-    from amgsrn_core.runs.settings import Settings
-
-    extent = (slice(0, 2), slice(0, 2), slice(0, 2))
-    task = BrickTask(
-        0,
-        BrickRecord(extent, extent),
-        {},
-        str(tmp_path),
-        "run",
-        "fingerprint",
-        Settings.of(NETWORK, dataclasses.replace(TRAINING, batch=512)),
-    )
-    task.parts.make_brick(0)
-    task.parts.checkpoint(0).write_text("state")
-    again = _again(task.settings.training, task, error)
-    assert again is not None and getattr(again.settings.training, name) == expected
-    # A diverged network must not be continued.
-    assert task.parts.checkpoint(0).exists() != isinstance(error, DivergedError)

@@ -145,6 +145,24 @@ def test_reader_and_reconstruction_agree_with_the_library(paraview, model):
     np.testing.assert_allclose(values, there, **CLOSE)
 
 
+def test_a_file_that_has_changed_is_reloaded(paraview, model):
+    proxies = ("AMGSRNReader", "AMGSRNReconstructionSource")
+    steps = [
+        {
+            "proxy": proxy,
+            "file": str(model(f"{proxy}.amgsrn", seed=0)),
+            "replacement": str(model(f"{proxy}-new.amgsrn", seed=1)),
+        }
+        for proxy in proxies
+    ]
+    run, arrays = read(paraview, steps)
+    assert run.messages == []
+    for number, step in enumerate(steps):
+        grid = GridGeometry.uniform((6, 7, 8))
+        wanted = expected(step["file"], grid if number else preview_geometry(grid))
+        np.testing.assert_allclose(arrays[f"{number}/density"], wanted, **CLOSE)
+
+
 def test_bad_files_are_explained_in_one_sentence(paraview, model, tmp_path):
     good = model()
     model("other.amgsrn", seed=1)

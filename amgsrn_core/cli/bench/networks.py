@@ -14,19 +14,29 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from amgsrn_core.cli.bench.setting import chosen_threads, keep_freed_memory
+import numpy as np
+
+from amgsrn_core.cli.bench.setting import (
+    chosen_threads,
+    keep_freed_memory,
+    measured_backends,
+    use_threads,
+)
 from amgsrn_core.cli.doctor.machine import machine
 from amgsrn_core.cli.options import configuration
 from amgsrn_core.cli.report import figure, write_report
 from amgsrn_core.config import NetworkConfig, TrainingConfig, to_json
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.kernels import load
+from amgsrn_core.kernels.backend import native_library
+from amgsrn_core.model import parameter_shapes
 
 _INFERENCE_POINTS, _TRAINING_POINTS = 1 << 20, 100_000
 _DATA_SIDE = 128  # voxels along each axis of the volume that is trained on
@@ -94,23 +104,26 @@ def measure_inference(size: NetworkConfig, budget: Budget) -> tuple[_Rows, _Rows
     roofline : list of dict
         A row if there are kernels.
     """
-    import torch
-
+    from amgsrn_core.field.evaluators import make_evaluator
     from amgsrn_core.field.point_batches import CPU_POINTS, KERNEL_POINTS
 
-    random = torch.Generator().manual_seed(0)
-    places = 2.0 * torch.rand(budget.points, 3, generator=random) - 1.0
+    places = np.random.default_rng(0).uniform(-1.0, 1.0, (budget.points, 3)).astype(np.float32)
 
     def of(backend: str, size: NetworkConfig) -> _Run:
-        network = _network(size)
-        network.use_backend(backend)
-
+        evaluator = make_evaluator(
+            size,
+            _parameters(size),
+            (np.zeros(1), np.ones(1)),
+            device="cpu",
+            backend=backend,
+            library=native_library(backend, "cpu", size.encoder),
+        )
         batch = CPU_POINTS if backend == "torch" else KERNEL_POINTS
+        parts = np.split(places, range(batch, budget.points, batch))
 
         def go() -> None:
-            with torch.inference_mode():
-                for part in places.split(batch):
-                    network(part)
+            for part in parts:
+                evaluator.values(part)
 
         return go
 
@@ -129,6 +142,7 @@ def measure_training(
     """
     import torch
 
+    from amgsrn_core.networks import network_from_state
     from amgsrn_core.training.sampling import TrainingData
     from amgsrn_core.training.schedule import Rates
     from amgsrn_core.training.step import make_step
@@ -150,7 +164,8 @@ def measure_training(
                 precision="fast" if fast and backend == "native" else "float32",
                 device="cpu",
             )
-            step = make_step(_network(size), data, config)
+            network = network_from_state(size, _parameters(size), torch.zeros(1), torch.ones(1))
+            step = make_step(network, data, config)
             numbers = itertools.count()
 
             def go() -> None:
@@ -173,11 +188,9 @@ def _measure(
     fast: bool,
 ) -> tuple[_Rows, _Rows]:
     """Measure what `of` makes for each backend, and the kernels' roofline, all in turn."""
-    import torch
-
-    torch.set_num_threads(budget.threads)
-    library = load()
-    work = {backend: of(backend, size) for backend in _backends()}
+    use_threads(budget.threads)
+    library, backends = load(), measured_backends("torch")
+    work = {backend: of(backend, size) for backend in backends}
     smallest = dataclasses.replace(size, layers=1, width=_SMALLEST_WIDTH)
     done = 0.0
     if library is not None:
@@ -196,7 +209,7 @@ def _measure(
             **({} if passes == 1 else {"seconds_per_iteration": seconds[backend]}),
             "points_per_second": budget.points / seconds[backend],
         }
-        for backend in _backends()
+        for backend in backends
     ]
     if library is None:
         return rows, []
@@ -222,16 +235,18 @@ def multiplications(size: NetworkConfig) -> int:
     return size.width * (inputs + (size.layers - 1) * size.width + 1)
 
 
-def _network(size: NetworkConfig) -> Any:
-    """Return a network whose features are all in use, as after training."""
-    import torch
-
-    from amgsrn_core.networks import initial_network
-
-    network = initial_network(size, torch.zeros(1), torch.ones(1), seed=0)
-    with torch.no_grad():
-        network.feature_grids.uniform_(-_FEATURE_RANGE, _FEATURE_RANGE)
-    return network
+def _parameters(size: NetworkConfig) -> dict[str, np.ndarray]:
+    """Return a network's parameters, with features that are all in use, as after training."""
+    random, found = np.random.default_rng(0), {}
+    for name, shape in parameter_shapes(size, 1).items():
+        if name == "feature_grids":
+            values = random.uniform(-_FEATURE_RANGE, _FEATURE_RANGE, shape)
+        else:
+            values = random.normal(0.0, math.sqrt(2.0 / sum(shape[-2:])), shape)
+        found[name] = values.astype(np.float32)
+    moved = 0.05 if size.encoder == "adaptive" else 0.0
+    found["transforms"] = np.eye(3, 4, dtype=np.float32) + moved * found["transforms"]
+    return found
 
 
 def _is_fast(arguments: argparse.Namespace) -> bool:
@@ -249,10 +264,6 @@ def _is_fast(arguments: argparse.Namespace) -> bool:
 def _isa() -> str | None:
     library = load()
     return None if library is None else library.isa
-
-
-def _backends() -> tuple[str, ...]:
-    return ("torch",) if load() is None else ("torch", "native")
 
 
 def _medians(work: dict[str, _Run], repetitions: int) -> dict[str, float]:
@@ -273,7 +284,7 @@ def _ratios(rows: _Rows) -> _Rows:
     return [
         {"task": task, "threads": threads, "ratio": speed / speeds[task, threads, "torch"]}
         for (task, threads, backend), speed in speeds.items()
-        if backend == "native"
+        if backend == "native" and (task, threads, "torch") in speeds
     ]
 
 

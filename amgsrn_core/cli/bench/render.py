@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from amgsrn_core.cli.bench.setting import chosen_threads, keep_freed_memory
+from amgsrn_core.cli.bench.setting import (
+    chosen_threads,
+    keep_freed_memory,
+    measured_backends,
+    use_threads,
+)
 from amgsrn_core.cli.doctor.machine import machine
 from amgsrn_core.cli.options import configuration
 from amgsrn_core.cli.report import figure, write_report
@@ -66,12 +71,11 @@ def measure_render(
 ) -> list[dict[str, Any]]:
     """Return one row per backend: the reference's only frame, and the others' median.
 
-    `difference` is the largest of the picture from the reference's, of colours from 0 to 1.
+    `difference` is the largest of the picture from the reference's, of colours from 0 to 1; None
+    where PyTorch, which makes that one, is not there.
     """
-    import torch
-
-    torch.set_num_threads(threads)
-    marchers = {backend: _marcher(model, backend) for backend in _backends()}
+    use_threads(threads)
+    marchers = {name: _marcher(model, name) for name in measured_backends("torch", "blocks")}
     for marcher in marchers.values():  # prepares what a frame does not pay for
         marcher.march(_camera(model, 8).rays())
     rays = _camera(model, side).rays()
@@ -82,21 +86,18 @@ def measure_render(
             start = time.perf_counter()
             images[backend] = marcher.march(rays)
             seconds[backend].append(time.perf_counter() - start)
+    reference = images.get("torch")
     return [
         {
             "backend": backend,
             "threads": threads,
             "seconds_per_frame": statistics.median(values),
-            "difference": float(np.abs(images[backend] - images["torch"]).max()),
+            "difference": None
+            if reference is None
+            else float(np.abs(images[backend] - reference).max()),
         }
         for backend, values in seconds.items()
     ]
-
-
-def _backends() -> tuple[str, ...]:
-    from amgsrn_core.kernels import load
-
-    return ("torch", "blocks") if load() is None else ("torch", "blocks", "native")
 
 
 def _marcher(model: NeuralVolume, backend: str) -> Marcher:
@@ -145,7 +146,7 @@ def _ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "ratio": reference[row["threads"]] / row["seconds_per_frame"],
         }
         for row in rows
-        if row["backend"] != "torch"
+        if row["backend"] != "torch" and reference
     ]
 
 
@@ -154,11 +155,11 @@ def _rows(results: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "picture", f"{_SIDE} x {_SIDE} pixels, {_SAMPLES} samples along the diagonal"
     for row in results["results"]:
         words = f"{figure(row['seconds_per_frame'], digits=3)} s a frame"
-        if row["backend"] != "torch":
+        if row["backend"] != "torch" and row["difference"] is not None:
             words += f", {figure(row['difference'], digits=2)} from the reference's"
         yield f"{row['backend']}, threads: {row['threads']}", words
     for row in results["ratio"]:
         words = f"{figure(row['ratio'], digits=3)} times as fast as torch"
         yield f"{row['backend']}, threads: {row['threads']}", words
-    if all(row["backend"] != "native" for row in results["ratio"]):
+    if all(row["backend"] != "native" for row in results["results"]):
         yield "native", "not built here; see docs/kernels.md"

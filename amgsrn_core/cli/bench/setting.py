@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import os
 import sys
 
 from amgsrn_core.cli.options import whole_numbers
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.kernels import load
 from amgsrn_core.system.cores import available_cores
+from amgsrn_core.system.extras import is_there
 
 
 def keep_freed_memory() -> None:
@@ -20,6 +23,21 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(mmap_threshold, 2**30)
+
+
+def measured_backends(*of_torch: str) -> tuple[str, ...]:
+    """Return what is measured: PyTorch's backends, and the kernels', as far as they are there."""
+    return (*(of_torch if is_there("torch") else ()), *(() if load() is None else ("native",)))
+
+
+def use_threads(number: int) -> None:
+    """Let PyTorch, where it is there, and the kernels compute with so many threads."""
+    if is_there("torch"):
+        import torch
+
+        torch.set_num_threads(number)
+    else:
+        os.environ["OMP_NUM_THREADS"] = str(number)
 
 
 def chosen_threads(text: str | None) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -23,6 +24,10 @@ for number, step in enumerate(steps):
         make = getattr(names, step["proxy"])
         source = make(FileName=step["file"], **step.get("properties", {}))
     source.UpdatePipeline()
+    if "replacement" in step:
+        os.replace(step["replacement"], step["file"])
+        pv.ReloadFiles(source)
+        source.UpdatePipeline()
     result = describe(source)
     data = output_of(source)
     result["model"] = model_of(data)

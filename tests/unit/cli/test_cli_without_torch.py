@@ -46,7 +46,8 @@ def amgsrn(tmp_path):
         ("train missing.nc -o new/m.amgsrn", "Training"),
         ("train missing.nc -o m.amgsrn --time all", "Training"),
         ("compress missing.amgsrn -o m.amgsrn", "Compressing a model"),
-        ("bench inference --json bench.json", "A comparison with PyTorch's speed"),
+        ("bench training --json bench.json", "A measurement of training"),
+        ("bench render", "A picture of no model that you name (--model)"),
         ("doctor --build", "Building nerfacc's operators"),
     ],
 )
@@ -80,6 +81,18 @@ def test_models_are_described_reconstructed_drawn_and_measured(amgsrn, model, tm
     again = tmp_path / "again.png"
     assert main(["render", str(tmp_path / model), "-o", str(again), "--hw", "40,50"]) == 0
     assert again.read_bytes() == (tmp_path / "picture.png").read_bytes()
+
+
+def test_the_kernels_speed_is_measured(amgsrn, model, tmp_path):
+    sizes = "--grids 2 --grid-shape 4,4,4 --width 16 --points 2000"
+    small = "--repetitions 1 --threads 1 --json bench.json"
+    for what in (f"inference {sizes}", f"render --model {model}"):
+        result = amgsrn("bench", *what.split(), *small.split())
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith("Without PyTorch, which is not installed here")
+        measured = json.loads((tmp_path / "bench.json").read_text())
+        assert [row["backend"] for row in measured["results"]] == ["native"]
+        assert measured["ratio"] == []
 
 
 def test_what_pytorch_alone_computes_says_so(amgsrn, model, tmp_path):

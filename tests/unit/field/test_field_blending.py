@@ -72,7 +72,7 @@ def cases(draw):
 def test_weights_follow_the_formula_and_sum_to_one(case):
     dims, counts, ghost, points = case
     records = records_of(dims, counts, ghost)
-    parts = Blend(records, dims).parts(points)
+    parts = Blend.of_bricks(records, dims).parts(points)
     weights = np.zeros((len(points), len(records)))
     np.add.at(weights, (parts.points, parts.bricks), parts.weights)
     factors = np.array([[expected_factor(r, dims, p) for r in records] for p in points])
@@ -88,7 +88,7 @@ def test_weights_of_any_partition_into_boxes_sum_to_one():
         BrickRecord((z, slice(3, 7), slice(4, 8)), (z, slice(2, 7), slice(3, 8))),
     )
     points = np.random.default_rng(0).random((500, 3)) * [7, 6, 5]
-    parts = Blend(records, (6, 7, 8)).parts(points)
+    parts = Blend.of_bricks(records, (6, 7, 8)).parts(points)
     np.testing.assert_allclose(np.bincount(parts.points, parts.weights), 1, atol=1e-12)
     for record_number in range(3):
         mine = parts.points[parts.bricks == record_number]
@@ -113,7 +113,7 @@ def test_a_point_is_in_the_domain_of_one_brick_only():
     points = np.random.default_rng(0).random((1000, 3)) * (np.array(DIMS[::-1]) - 1)
     points[:200, 0] = np.resize([*cuts, *np.nextafter(cuts[1:], 0), *np.nextafter(cuts, 99)], 200)
     points = np.clip(points, 0, np.array(DIMS[::-1]) - 1)
-    parts = Blend(records, DIMS).parts(points, gradients=True)
+    parts = Blend.of_bricks(records, DIMS).parts(points, gradients=True)
     assert (np.sort(parts.points) == np.arange(len(points))).all()
     assert (parts.weights == 1).all() and not parts.gradients.any()
     expected = np.searchsorted(cuts[1:-1], points[:, 0], side="right")
@@ -125,7 +125,7 @@ def test_thousands_of_bricks_along_an_axis_are_routed_exactly(axis):
     size = 9000
     dims, counts = [2, 2, 2], [1, 1, 1]
     dims[axis], counts[axis] = size, 4500
-    blend = Blend(records_of(tuple(dims), tuple(counts), 1), tuple(dims))
+    blend = Blend.of_bricks(records_of(tuple(dims), tuple(counts), 1), tuple(dims))
     points = np.full((size, 3), 0.5)
     points[:, 2 - axis] = np.arange(size)
     parts = blend.parts(points)
@@ -137,7 +137,7 @@ def test_thousands_of_bricks_along_an_axis_are_routed_exactly(axis):
 @pytest.mark.parametrize("ghost", [1, 2, 3])
 def test_weight_gradients_are_derivatives_and_continuous(ghost):
     records = records_of(DIMS, (2, 2, 3), ghost)
-    blend = Blend(records, DIMS)
+    blend = Blend.of_bricks(records, DIMS)
     points = np.random.default_rng(1).random((300, 3)) * (np.array(DIMS[::-1]) - 1)
     step = 1e-6
 

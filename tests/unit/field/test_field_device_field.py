@@ -144,7 +144,7 @@ def test_a_point_meets_only_its_own_bricks():
         field, evaluate = NeuralField(model)._field, Counted()
         with Traffic() as traffic:
             field.evaluated(torch.from_numpy(points), evaluate, 1)
-        parts = Blend(model.index.bricks, DIMS).parts(points)
+        parts = Blend.of_bricks(model.index.bricks, DIMS).parts(points)
         assert evaluate.points == len(parts.points)
         assert evaluate.calls == len(model.index.bricks)
         written[counts] = traffic.written / len(parts.points)
@@ -168,11 +168,11 @@ def meta_field(dims=DIMS) -> DeviceField:
 
     brick = Brick()
     brick.valid = valid
-    blend = Blend.of_ends(np.array([[[-np.inf] * 3, [np.inf] * 3]]), np.zeros((1, 2, 3)), dims)
+    blend = Blend(np.array([[[-np.inf] * 3, [np.inf] * 3]]), np.zeros((1, 2, 3)), dims)
     return DeviceField(
         dims=dims,
         blend=blend,
-        boxes=[Box(np.zeros(3), last)],
+        boxes=Box(np.zeros((1, 3)), last[None]),
         brick=lambda _: brick,
         sizes=[SMALL_NETWORK],
         device=meta,

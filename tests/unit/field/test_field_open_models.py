@@ -193,7 +193,7 @@ def test_verifying_finds_each_flipped_byte_and_decodes_nothing(path, tmp_path, m
     def refuse(*_, **__):
         raise AssertionError("decoded")
 
-    monkeypatch.setattr("amgsrn_core.model.store._usable_tensors", refuse)
+    monkeypatch.setattr("amgsrn_core.model.store.StoredBrick.unpack", refuse)
     with Archive(path) as archive:
         archive.verify()
     intact = path.read_bytes()

@@ -15,6 +15,7 @@ from support.sample_models import small_brick, small_index
 from amgsrn_core import NeuralVolume
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.field.blending import Blend
 from amgsrn_core.kernels import load
 from amgsrn_core.model import BrickRecord
 from amgsrn_core.rendering import (
@@ -377,15 +378,11 @@ class BlendedField:
 @pytest.mark.parametrize("name", ["composite", "shaded", "shaded magnitude", "maximum"])
 def test_bricks_fade_into_each_other(monkeypatch, geometry, ghost, name):
     volume = model(geometry, bricks=6, ghost=ghost)
-    field, hard = BlendedField(volume), NeuralVolume.bricks
-
-    def fading(volume):
-        for brick, extent in zip(hard(volume), field.extents):
-            bounds = np.array(field.bounds(brick, extent)).T
-            yield dataclasses.replace(brick, ends=bounds[:2], halves=bounds[2:])
-
+    field = BlendedField(volume)
+    bounds = [field.bounds(brick, own) for brick, own in zip(volume.bricks(), field.extents)]
+    ends, halves = np.split(np.array(bounds).swapaxes(1, 2), 2, axis=1)
     monkeypatch.setattr(volume._part, "_derived", {})
-    monkeypatch.setattr(NeuralVolume, "bricks", fading)
+    monkeypatch.setattr(NeuralVolume, "blend", Blend(ends, halves, volume.index.dims))
     settings = RenderSettings(**LOOKS[name])
     transfer = colours(volume, settings.component)
     rays = camera(volume).rays()

@@ -16,6 +16,7 @@ from support.rendering_cases import (
 )
 
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.field.blending import Blend
 from amgsrn_core.rendering import (
     Camera,
     Rays,
@@ -261,14 +262,13 @@ def test_bricks_fade_as_they_say(volumes):
     volume = volumes["bricks"]
     last = np.array(volume.geometry.dims[::-1]) - 1.0
     # Fades over [3, 6], about the border at 4.5 and over the ghost cells.
-    bricks = []
-    for brick, side in zip(volume.bricks(), (1, 0)):
-        halves = np.zeros((2, 3))
-        halves[side, 0] = 1.5
-        bricks.append(dataclasses.replace(brick, halves=halves, valid=None))
+    bricks = [dataclasses.replace(brick, valid=None) for brick in volume.bricks()]
+    halves = np.zeros((2, 2, 3))
+    halves[[0, 1], [1, 0], 0] = 1.5
 
     class Fading:
         geometry, device, components = volume.geometry, volume.device, volume.components
+        blend = Blend(volume.blend.ends, halves, volume.index.dims)
 
         def bricks(self, numbers=(0, 1)):
             yield from (bricks[n] for n in numbers)
@@ -295,12 +295,13 @@ def test_bricks_fade_as_they_say(volumes):
 def field_of_one(volume, number: int, points: torch.Tensor) -> torch.Tensor:
     """Evaluate one brick's network everywhere."""
     (brick,) = volume.bricks([number])
-    ends = np.array([[-np.inf] * 3, [np.inf] * 3])
+    ends = np.array([[[-np.inf] * 3, [np.inf] * 3]])
 
     class Alone:
         geometry, device, components = volume.geometry, volume.device, volume.components
+        blend = Blend(ends, np.zeros((1, 2, 3)), geometry.dims)
 
         def bricks(self):
-            yield dataclasses.replace(brick, ends=ends, halves=np.zeros((2, 3)))
+            yield brick
 
     return NeuralField(Alone()).values(points).double()

@@ -144,9 +144,11 @@ def test_steps_share_the_bricks_in_memory(untrained):
 
 def test_a_step_that_is_not_there_is_refused(untrained):
     model = NeuralVolume.open(untrained, "cpu")
-    for step in (-1, 3):
+    for step in (-1, 3, 1.5, 1.0, "1"):
         with pytest.raises(ConfigurationError, match="time steps 0 to 2, but no step"):
             model.at(step)
+    with Archive(untrained) as archive, pytest.raises(ArchiveError, match="has no brick 1"):
+        archive.load_brick(1.0)
 
 
 def test_the_nearest_step_answers_for_a_time(untrained):

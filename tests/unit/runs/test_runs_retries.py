@@ -8,11 +8,18 @@ import numpy as np
 import pytest
 
 from amgsrn_core import volume_from_array
-from amgsrn_core.config import NetworkConfig, TrainingConfig
-from amgsrn_core.errors import DivergedError, OutOfMemoryError, WorkerLostError
+from amgsrn_core.config import DispatchConfig, NetworkConfig, TrainingConfig
+from amgsrn_core.errors import (
+    ConfigurationError,
+    DeviceError,
+    DivergedError,
+    OutOfMemoryError,
+    WorkerLostError,
+)
 from amgsrn_core.model import read_index
 from amgsrn_core.runs import single, train
-from amgsrn_core.runs.easing import eased
+from amgsrn_core.runs.parts import PartsFolder
+from amgsrn_core.runs.retries import eased, next_try
 
 MEMORY = OutOfMemoryError("no memory")
 NO_NUMBER = DivergedError("not a number")
@@ -58,6 +65,33 @@ def test_a_lost_worker_is_no_reason_to_change_anything():
     assert eased(planned, planned, WorkerLostError("gone")) is planned
 
 
+@pytest.mark.parametrize(
+    ("error", "name", "expected"),
+    [
+        (MEMORY, "batch", 256),
+        (NO_NUMBER, "learning_rate", 0.01),
+        (WorkerLostError("gone"), "batch", 512),
+        (DeviceError("no such device here"), "batch", 512),
+        (ConfigurationError("no such option"), "batch", None),
+    ],
+)
+def test_the_next_try_is_made_ready(tmp_path, error, name, expected):
+    planned, parts = TrainingConfig(batch=512, learning_rate=0.02), PartsFolder(tmp_path)
+    parts.make_brick(3)
+    parts.checkpoint(3).write_text("state")
+    following = next_try(planned, planned, error, parts, 3)
+    assert (following and getattr(following, name)) == expected
+    # A diverged network must not be continued.
+    assert parts.checkpoint(3).exists() != isinstance(error, DivergedError)
+
+
+def test_no_retries_are_none_for_a_single_network_too(tmp_path, failing):
+    failing += [MEMORY]
+    training = TrainingConfig(iterations=30, batch=512, device="cpu")
+    with pytest.raises(OutOfMemoryError, match="no memory"):
+        trained(tmp_path / "m.amgsrn", training, retries=0)
+
+
 @pytest.fixture
 def failing(monkeypatch):
     """Let the first tries of a training fail, each after it has overwritten its values."""
@@ -74,10 +108,11 @@ def failing(monkeypatch):
     return errors
 
 
-def trained(path, training):
+def trained(path, training, **dispatch):
     z, y, x = np.meshgrid(*[np.linspace(-1, 1, 8)] * 3, indexing="ij")
     volume = volume_from_array((x * y + z).astype(np.float32))
-    return train(volume, path, NetworkConfig(grids=2, grid_shape=(4, 4, 4), width=16), training)
+    network = NetworkConfig(grids=2, grid_shape=(4, 4, 4), width=16)
+    return train(volume, path, network, training, dispatch=DispatchConfig(**dispatch))
 
 
 def test_a_single_network_is_tried_again_with_less_memory(tmp_path, failing, caplog):

@@ -1,14 +1,44 @@
-"""What to change about a training that failed, so that another try may succeed."""
+"""What is tried after a training failed: the one policy for one network and for many bricks.
+
+How often is for the configuration's `retries` to say. The tries of bricks are counted and spaced
+out by :class:`amgsrn_core.execution.runner.Runner`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 
 from amgsrn_core.config import NetworkConfig, TrainingConfig
-from amgsrn_core.errors import DivergedError, OutOfMemoryError
+from amgsrn_core.errors import (
+    ConfigurationError,
+    DeviceError,
+    DivergedError,
+    OutOfMemoryError,
+)
+from amgsrn_core.runs.parts import PartsFolder
 from amgsrn_core.training.automatic import foreseen
 
 _SMALLEST_BATCH, _LARGEST_BATCH = 64, 65536
+
+
+def next_try(
+    training: TrainingConfig,
+    planned: TrainingConfig,
+    error: BaseException,
+    parts: PartsFolder,
+    number: int = 0,
+) -> TrainingConfig | None:
+    """Return how to train a brick after an error, see :func:`eased`, and make ready for it.
+
+    None where another try could only fail alike. After a device's fault the same is tried, perhaps
+    on another one.
+    """
+    if isinstance(error, ConfigurationError) and not isinstance(error, DeviceError):
+        return None
+    following = eased(training, planned, error)
+    if following is not None and isinstance(error, DivergedError):
+        parts.forget_checkpoint(number)  # of the training that went wrong
+    return following
 
 
 def eased(

@@ -12,8 +12,13 @@ from pathlib import Path
 import amgsrn_core
 from amgsrn_core.cli.virtual_display import find_server, run_on_virtual_display
 from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.system import interpreter
 
 PROGRAMS = ("pvpython", "pvbatch", "pvserver", "paraview")
+
+PYTHON_VARIABLE = interpreter.VARIABLE
+VERSION_RECORD = "paraview-version"
+"""A file of this environment: the version of the ParaView that it was set up with, and its path."""
 
 _PLUGIN_FILE = "AMGSRN.xml"
 _NEURAL_VOLUME = "NeuralVolume.so"
@@ -92,7 +97,7 @@ def paraview_environment(base: Mapping[str, str] | None = None) -> dict[str, str
     _prepend(environment, "PYTHONPATH", python_folders())
     _prepend(environment, "PV_PLUGIN_PATH", plugin_folders())
     # Inside ParaView sys.executable is ParaView; training runs in this interpreter instead.
-    environment.setdefault("AMGSRN_PYTHON", sys.executable)
+    environment.setdefault(PYTHON_VARIABLE, sys.executable)
     return environment
 
 
@@ -134,22 +139,28 @@ def neural_volume() -> Path | None:
     """Return the compiled plugin, the representation Neural Volume; None where it was not built."""
     root = Path(amgsrn_core.__file__).resolve().parents[1]
     built = root / "build" / "plugins" / "NeuralVolume" / "lib" / "NeuralVolume"
-    for folder in (built, root.parent / "NeuralVolume"):
+    for folder in (built, root.parent / "NeuralVolume", own_neural_volume()):
         if (folder / _NEURAL_VOLUME).is_file():
             return folder / _NEURAL_VOLUME
     return None
 
 
+def own_neural_volume() -> Path:
+    """Return the folder of this environment for a compiled plugin that was built for it."""
+    return Path(sys.prefix) / "lib" / "amgsrn" / "NeuralVolume"
+
+
 def plugin_folder() -> Path:
     """Return the folder of the plugin file that describes the proxies."""
     root = Path(amgsrn_core.__file__).resolve().parents[1]
-    # A checkout keeps them in xml/; `cmake --install` puts them beside the Python packages.
-    for folder in (root / "xml", root.parent / "paraview"):
+    # A checkout keeps them in xml/; `cmake --install` puts them beside the Python packages, and a
+    # wheel into the plugin's package.
+    for folder in (root / "xml", root.parent / "paraview", root / "amgsrn_paraview" / "xml"):
         if (folder / _PLUGIN_FILE).is_file():
             return folder
     raise AmgsrnError(
-        f"The plugin file {_PLUGIN_FILE} was not found near {root}: work in a checkout of the "
-        "repository, or install the suite with `cmake --install`."
+        f"The plugin file {_PLUGIN_FILE} was not found near {root}: install the suite again, from "
+        "a wheel, a checkout or with `cmake --install`."
     )
 
 

@@ -22,8 +22,9 @@ MODULES = ("numpy", "amgsrn_core.field.neural_volume", "amgsrn_paraview")
 
 # ParaView's own modules last: a numpy that is too new stops them.
 _PROGRAM = f"""
-import json, sys
+import json, site, sys
 seen = {{"python": "%d.%d" % sys.version_info[:2], "neural_volume": False}}
+seen["user_site"] = site.getusersitepackages()
 for name in {MODULES!r}:
     try:
         seen[name] = getattr(__import__(name), "__version__", "")
@@ -58,6 +59,8 @@ class Seen:
         Why the suite cannot work inside, or "".
     has_filters, has_neural_volume : bool
         Whether the plugins that PV_PLUGIN_PATH names have been loaded.
+    user_site : str
+        The folder in which its Python looks for packages of this user.
     """
 
     paraview: str
@@ -66,6 +69,7 @@ class Seen:
     failure: str
     has_filters: bool
     has_neural_volume: bool
+    user_site: str
 
 
 class Probe:
@@ -142,6 +146,7 @@ def _judged(found: dict[str, Any]) -> Seen:
         failure=failure,
         has_filters=bool(found.get("filters")),
         has_neural_volume=bool(found["neural_volume"]),
+        user_site=found.get("user_site", ""),
     )
 
 

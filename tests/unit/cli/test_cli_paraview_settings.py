@@ -35,8 +35,8 @@ def test_a_new_file_is_what_qt_reads(tmp_path):
 
 def test_everything_else_stays(tmp_path):
     path = tmp_path / "ParaView.ini"
-    theirs = r'<?xml version=\"1.0\"?>\n<Plugins>\n  <Plugin name=\"Moments\" filename=\"/m.so\" '
-    theirs += r'auto_load=\"1\"/>\n  <Plugin name=\"AMGSRN\" filename=\"/old\" auto_load=\"0\"/>\n'
+    theirs = r"<?xml version=\"1.0\"?>\n<Plugins>\n  <Plugin name=\"Moments\" filename=\"/m.so\" "
+    theirs += r"auto_load=\"1\"/>\n  <Plugin name=\"AMGSRN\" filename=\"/old\" auto_load=\"0\"/>\n"
     text = (
         "[General]\nrecent=a, b\n\n[PluginsList]\n"
         f'Local%3A\\usr\\bin\\paraview="{theirs}</Plugins>\\n"\nother%3A\\x=1\n\n[Last]\nx=y\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import sys
@@ -48,6 +49,9 @@ def run_paraview(program: str, args: Sequence[str]) -> int:
     command = [str(find_program(program)), *args]
     needs_display = _needs_display(program, args)
     environment = paraview_environment()
+    if needs_display and renders_by_egl(Path(command[0])):
+        environment.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+        needs_display = False
     if needs_display and _rank() == 0:
         print(_note(program), file=sys.stderr)
     sys.stdout.flush()
@@ -80,6 +84,23 @@ def _needs_display(program: str, args: Sequence[str]) -> bool:
         "ParaView's window needs a display and DISPLAY is not set: start it on a desktop, "
         "through ssh -X, or connect a ParaView on your desktop to `amgsrn pvserver` here."
     )
+
+
+def renders_by_egl(program: Path) -> bool:
+    """Tell whether a ParaView needs no display: from 6.0 on, where there is libEGL.
+
+    Its version is what was recorded when this environment was set up, for asking takes a second.
+    """
+    version, _, pvpython = _first_line(Path(sys.prefix) / VERSION_RECORD).partition(" ")
+    if Path(pvpython).parent != program.parent or not version.partition(".")[0].isdigit():
+        return False
+    if sys.platform != "linux" or int(version.partition(".")[0]) < 6:
+        return False
+    try:
+        ctypes.CDLL("libEGL.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _note(program: str) -> str:

@@ -327,6 +327,7 @@ def _build(found: Found) -> None:
     with tempfile.TemporaryDirectory() as folder:
         options = [f"-DParaView_DIR={files[0].parent}", "-Wno-dev"]
         options.append(f"-DAMGSRN_VERSION={amgsrn_core.__version__}")
+        options += ["-G", "Ninja"] if shutil.which("ninja") else []
         for command in (
             ["cmake", "-S", str(sources), "-B", folder, *options],
             ["cmake", "--build", folder, "--parallel"],
@@ -335,7 +336,7 @@ def _build(found: Found) -> None:
             if result.returncode:
                 raise AmgsrnError(
                     f"Neural Volume does not compile for {found.name}: "
-                    f"{_first_error(result.stdout + result.stderr)}"
+                    f"{_first_error(result.stderr + result.stdout)}"
                 )
         built = next(Path(folder).rglob("NeuralVolume.so"), None)
         if built is None:
@@ -351,5 +352,7 @@ def _build(found: Found) -> None:
 
 
 def _first_error(text: str) -> str:
+    """Return the first error of CMake or a compiler; CMake's goes on in the next lines."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return next((line for line in lines if "rror" in line), lines[-1] if lines else "no output")
+    first = next((i for i, line in enumerate(lines) if "rror" in line), max(0, len(lines) - 1))
+    return " ".join(lines[first : first + 3]) or "no output"

@@ -28,7 +28,7 @@ def begin_probe() -> Probe | AmgsrnError:
 def check_paraview(probe: Probe | AmgsrnError) -> Iterator[Finding]:
     """Look at ParaView, and at what it needs to render and to run on several ranks."""
     yield from _paraview(probe)
-    yield _display()
+    yield _display(probe)
     yield _mpi()
 
 
@@ -98,9 +98,11 @@ def _judge_neural_volume(seen: Seen, probe: Probe) -> Finding:
     return Finding(name, OK, str(compiled))
 
 
-def _display() -> Finding:
+def _display(probe: Probe | AmgsrnError) -> Finding:
     if display := os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         return Finding("display", OK, display)
+    if isinstance(probe, Probe) and paraview_launcher.renders_by_egl(probe.pvpython):
+        return Finding("display", OK, "none; pvpython, pvbatch and pvserver render by EGL")
     if find_server() is not None:
         return Finding("display", OK, "none; pvpython, pvbatch and pvserver get a virtual one")
     return Finding(

@@ -217,8 +217,9 @@ def _connect(found: Found, plugins: Sequence[Plugin]) -> Iterator[Path]:
         if set_plugins(path, program, plugins, NAMES):
             yield path
     record = Path(sys.prefix) / launcher.VERSION_RECORD
-    with contextlib.suppress(OSError):  # it saves the launchers a question only
-        record.write_text(f"{seen.paraview} {found.pvpython}\n", encoding="utf-8")
+    if sys.prefix != sys.base_prefix:
+        with contextlib.suppress(OSError):  # only EGL goes unused without it
+            record.write_text(f"{seen.paraview} {found.pvpython}\n", encoding="utf-8")
 
 
 def _link(seen: Seen) -> Iterator[Path]:

@@ -161,7 +161,16 @@ def test_what_goes_with_this_paraview_is_installed_too(tmp_path, vtk, qt, torch,
 
 
 @pytest.mark.parametrize(
-    "name", ["setup", "quickstart", "test", "test-paraview", "build-neural-volume", "../.ci/run"]
+    "name",
+    [
+        "setup",
+        "quickstart",
+        "test",
+        "test-paraview",
+        "test-newest",
+        "build-neural-volume",
+        "../.ci/run",
+    ],
 )
 def test_the_scripts_are_executable_bash(name):
     script = ROOT / "scripts" / name

@@ -1,51 +1,77 @@
-"""Build the CPU kernels with CMake where `pip install .` runs; pyproject.toml says all the rest.
+"""Build the CPU kernels with CMake where `pip wheel .` runs; pyproject.toml says all the rest.
 
-Without cmake or a C++ compiler the package is installed without them, and PyTorch computes. An
-editable installation takes them from the checkout's build folder instead.
+The library has a plain C interface: one wheel serves every Python of a kind of machine. Without a
+C++ compiler the package is built without it, and PyTorch computes; AMGSRN_REQUIRE_KERNELS=1 makes
+that an error, and AMGSRN_BUILT_KERNELS=FILE takes a library that is built already. An editable
+installation takes it from the checkout's build folder instead.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 from setuptools import Distribution, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+PLUGIN = "plugins/NeuralVolume"
 log = logging.getLogger(__name__)
 
 
 class BuildWithKernels(build_py):
-    """Adds the library to the modules."""
+    """Adds to the modules what is not Python: the library, and ParaView's plugin files."""
 
     def run(self) -> None:
         """Copy the modules, then build the kernels beside them."""
         super().run()
         if not getattr(self, "editable_mode", False):
             build_kernels(Path(self.build_lib) / "amgsrn_core" / "kernels")
+            copy_plugins(Path(self.build_lib) / "amgsrn_paraview")
 
 
 def build_kernels(target: Path) -> None:
-    """Compile the kernels into a folder; warn where that does not work."""
-    if shutil.which("cmake") is None:
-        log.warning("cmake was not found: installing without the CPU kernels")
+    """Bring the kernels into a folder; warn where they cannot be compiled."""
+    built = os.environ.get("AMGSRN_BUILT_KERNELS")
+    if built:
+        shutil.copy2(built, target)
         return
     with tempfile.TemporaryDirectory() as folder:
         options = ["-DCMAKE_BUILD_TYPE=Release", "-DAMGSRN_BUILD_plugins_NeuralVolume=OFF"]
-        commands = (
+        for command in (
             ["cmake", "-S", str(ROOT), "-B", folder, *options],
-            ["cmake", "--build", folder, "--target", "amgsrn_kernels"],
-        )
-        for command in commands:
-            if subprocess.run(command, check=False).returncode:
-                log.warning("%s failed: installing without the CPU kernels", " ".join(command))
+            ["cmake", "--build", folder, "--target", "amgsrn_kernels", "--parallel"],
+        ):
+            if shutil.which("cmake") is None or subprocess.run(command, check=False).returncode:
+                failed = f"The CPU kernels cannot be built here ({' '.join(command)})"
+                if os.environ.get("AMGSRN_REQUIRE_KERNELS") == "1":
+                    raise SystemExit(f"{failed}.")
+                log.warning("%s: the package is made without them.", failed)
                 return
         for library in Path(folder, "amgsrn_core", "kernels").glob("libamgsrn_kernels.*"):
-            shutil.copy2(library, target)
+            if library.suffix in (".so", ".dylib", ".dll"):
+                shutil.copy2(library, target)
+
+
+def copy_plugins(target: Path) -> None:
+    """Bring what ParaView loads, and the sources of Neural Volume, into the plugin's package."""
+    for name, folder in (("xml/AMGSRN.xml", "xml"), ("plugins/AMGSRN.py", "plugin")):
+        (target / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / folder)
+    shutil.copytree(ROOT / PLUGIN, target / "NeuralVolume", dirs_exist_ok=True)
+
+
+class PlatformWheel(bdist_wheel):
+    """A wheel that fits this kind of machine, and any Python there."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Return the tags of Python, its interface and the platform."""
+        return "py3", "none", super().get_tag()[2]
 
 
 class PlatformDistribution(Distribution):
@@ -56,4 +82,8 @@ class PlatformDistribution(Distribution):
         return True
 
 
-setup(cmdclass={"build_py": BuildWithKernels}, distclass=PlatformDistribution)
+setup(
+    cmdclass={"build_py": BuildWithKernels, "bdist_wheel": PlatformWheel},
+    distclass=PlatformDistribution,
+    setup_requires=[] if shutil.which("cmake") else ["cmake>=3.18"],
+)

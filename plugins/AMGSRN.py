@@ -1,7 +1,7 @@
 """The plugin for ParaViews that load Python plugins: it finds everything else by its own place.
 
 ParaView 5.11 with Python 3.11 cannot load any Python plugin; there, ``xml/AMGSRN.xml`` is the
-plugin, and this folder has to be on PYTHONPATH.
+plugin, and the folder of ``amgsrn_paraview`` has to be on PYTHONPATH.
 """
 
 import sys
@@ -9,8 +9,11 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).resolve().parent
 
-if str(_FOLDER) not in sys.path:
-    sys.path.append(str(_FOLDER))
+# In a checkout the package lies beside this file; a wheel has this file within the package.
+_PACKAGES = _FOLDER if (_FOLDER / "amgsrn_paraview").is_dir() else _FOLDER.parents[1]
+
+if str(_PACKAGES) not in sys.path:
+    sys.path.append(str(_PACKAGES))
 
 paraview_plugin_name = "AMGSRN"
 

@@ -20,6 +20,10 @@ from amgsrn_core.errors import AmgsrnError
 from amgsrn_core.model.replacement import guard
 from amgsrn_core.volume.replacement import PARAVIEW_PICTURE
 
+# ParaView 6.1 dropped the second word of "Viridis (matplotlib)", and printf's way of formats.
+_OLD = simple.GetParaViewVersion() < (6, 1)
+COLOURS = "Viridis (matplotlib)" if _OLD else "Viridis"
+NUMBERS = "%.4g" if _OLD else "{:.4g}"
 VIEW_SIZE = (640, 520)
 BACKGROUND = (1.0, 1.0, 1.0)
 INK = (0.15, 0.15, 0.2)
@@ -75,7 +79,7 @@ def transfer_functions(image: Image) -> tuple[object, object]:
     """Return the colours and the opacities for the values of `image`."""
     low, high = image.range
     colours = simple.GetColorTransferFunction(ARRAY)
-    colours.ApplyPreset("Viridis (matplotlib)", True)
+    colours.ApplyPreset(COLOURS, True)
     colours.RescaleTransferFunction(low, high)
     colours.NanColor = NO_DATA
     opacities = simple.GetOpacityTransferFunction(ARRAY)
@@ -161,7 +165,7 @@ def legend(view: object, colours: object, image: Image) -> None:
     bar.TitleColor = bar.LabelColor = INK
     bar.TitleFontSize = bar.LabelFontSize = 13
     bar.AutomaticLabelFormat = 0
-    bar.LabelFormat = bar.RangeLabelFormat = "%.4g"
+    bar.LabelFormat = bar.RangeLabelFormat = NUMBERS
     bar.Orientation = "Horizontal"
     bar.WindowLocation = "Lower Center"
     bar.ScalarBarLength = 0.5

@@ -45,6 +45,7 @@ def add_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     _add_jobs(commands)
     _add_bench(commands)
     _add_doctor(commands)
+    _add_paraview_setup(commands)
 
 
 def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -360,3 +361,23 @@ def _add_doctor(commands: argparse._SubParsersAction[Parser]) -> None:
         "there (takes minutes, needs nvcc)",
     )
     add_json(parser)
+
+
+def _add_paraview_setup(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
+        commands, "paraview-setup", "have a ParaView load the suite whenever it is started"
+    )
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--paraview", metavar="DIR", help="folder of a ParaView (default: the only one found)"
+    )
+    choice.add_argument(
+        "--version", metavar="X.Y", help="the one of this version among those that are found"
+    )
+    parser.add_argument(
+        "--build",
+        action="store_true",
+        help="compile Neural Volume for it first (takes minutes, CMake, a C++ compiler and "
+        "ParaView's development files)",
+    )
+    parser.add_argument("--remove", action="store_true", help="undo it for every ParaView")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import sys
@@ -12,8 +13,13 @@ from pathlib import Path
 import amgsrn_core
 from amgsrn_core.cli.virtual_display import find_server, run_on_virtual_display
 from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.system import interpreter
 
 PROGRAMS = ("pvpython", "pvbatch", "pvserver", "paraview")
+
+PYTHON_VARIABLE = interpreter.VARIABLE
+VERSION_RECORD = "paraview-version"
+"""A file of this environment: the version of the ParaView that it was set up with, and its path."""
 
 _PLUGIN_FILE = "AMGSRN.xml"
 _NEURAL_VOLUME = "NeuralVolume.so"
@@ -43,6 +49,9 @@ def run_paraview(program: str, args: Sequence[str]) -> int:
     command = [str(find_program(program)), *args]
     needs_display = _needs_display(program, args)
     environment = paraview_environment()
+    if needs_display and renders_by_egl(Path(command[0])):
+        environment.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+        needs_display = False
     if needs_display and _rank() == 0:
         print(_note(program), file=sys.stderr)
     sys.stdout.flush()
@@ -77,6 +86,23 @@ def _needs_display(program: str, args: Sequence[str]) -> bool:
     )
 
 
+def renders_by_egl(program: Path) -> bool:
+    """Tell whether a ParaView needs no display: from 6.0 on, where there is libEGL.
+
+    Its version is what was recorded when this environment was set up, for asking takes a second.
+    """
+    version, _, pvpython = _first_line(Path(sys.prefix) / VERSION_RECORD).partition(" ")
+    if Path(pvpython).parent != program.parent or not version.partition(".")[0].isdigit():
+        return False
+    if sys.platform != "linux" or int(version.partition(".")[0]) < 6:
+        return False
+    try:
+        ctypes.CDLL("libEGL.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def _note(program: str) -> str:
     if find_server() is not None:
         return f"No display: {program} renders on a virtual one (Xvfb)."
@@ -92,7 +118,7 @@ def paraview_environment(base: Mapping[str, str] | None = None) -> dict[str, str
     _prepend(environment, "PYTHONPATH", python_folders())
     _prepend(environment, "PV_PLUGIN_PATH", plugin_folders())
     # Inside ParaView sys.executable is ParaView; training runs in this interpreter instead.
-    environment.setdefault("AMGSRN_PYTHON", sys.executable)
+    environment.setdefault(PYTHON_VARIABLE, sys.executable)
     return environment
 
 
@@ -134,22 +160,28 @@ def neural_volume() -> Path | None:
     """Return the compiled plugin, the representation Neural Volume; None where it was not built."""
     root = Path(amgsrn_core.__file__).resolve().parents[1]
     built = root / "build" / "plugins" / "NeuralVolume" / "lib" / "NeuralVolume"
-    for folder in (built, root.parent / "NeuralVolume"):
+    for folder in (built, root.parent / "NeuralVolume", own_neural_volume()):
         if (folder / _NEURAL_VOLUME).is_file():
             return folder / _NEURAL_VOLUME
     return None
 
 
+def own_neural_volume() -> Path:
+    """Return the folder of this environment for a compiled plugin that was built for it."""
+    return Path(sys.prefix) / "lib" / "amgsrn" / "NeuralVolume"
+
+
 def plugin_folder() -> Path:
     """Return the folder of the plugin file that describes the proxies."""
     root = Path(amgsrn_core.__file__).resolve().parents[1]
-    # A checkout keeps them in xml/; `cmake --install` puts them beside the Python packages.
-    for folder in (root / "xml", root.parent / "paraview"):
+    # A checkout keeps them in xml/; `cmake --install` puts them beside the Python packages, and a
+    # wheel into the plugin's package.
+    for folder in (root / "xml", root.parent / "paraview", root / "amgsrn_paraview" / "xml"):
         if (folder / _PLUGIN_FILE).is_file():
             return folder
     raise AmgsrnError(
-        f"The plugin file {_PLUGIN_FILE} was not found near {root}: work in a checkout of the "
-        "repository, or install the suite with `cmake --install`."
+        f"The plugin file {_PLUGIN_FILE} was not found near {root}: install the suite again, from "
+        "a wheel, a checkout or with `cmake --install`."
     )
 
 

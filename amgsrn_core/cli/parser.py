@@ -23,7 +23,12 @@ _PARAVIEW = {
 }
 
 # A module cannot be called like a word of Python, and some commands are folders of modules.
-_MODULES = {"import": "import_model", "doctor": "doctor.command", "bench": "bench.command"}
+_MODULES = {
+    "import": "import_model",
+    "doctor": "doctor.command",
+    "bench": "bench.command",
+    "paraview-setup": "paraview_setup",
+}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -27,7 +27,8 @@ LIBRARY_VARIABLE = "AMGSRN_KERNELS"
 ISA_VARIABLE = "AMGSRN_ISA"
 """Environment variable: instruction set to use instead of the fastest that works here."""
 
-_NAME = "libamgsrn_kernels" + (".dylib" if sys.platform == "darwin" else ".so")
+_SUFFIXES = {"darwin": ".dylib", "win32": ".dll"}
+_NAME = "libamgsrn_kernels" + _SUFFIXES.get(sys.platform, ".so")
 _OUT_OF_MEMORY = 1
 
 _floats = ctypes.c_void_p

@@ -60,9 +60,13 @@ def expect(package: str, purpose: str) -> None:
 
 def remedy(package: str) -> str:
     """Return how to get a package, as a part of a sentence."""
+    return _ELSEWHERE.get(package, f"install {wanted(package)} (in a checkout: scripts/setup)")
+
+
+def wanted(package: str) -> str:
+    """Return what pip is to install for a package."""
     extra = _EXTRAS.get(package)
-    wanted = package if extra is None else f"amgsrn[{extra}]"
-    return _ELSEWHERE.get(package, f"install {wanted} (in a checkout: scripts/setup)")
+    return package if extra is None else f"amgsrn[{extra}]"
 
 
 def sentence(package: str, purpose: str, why: str = "") -> str:

@@ -23,7 +23,7 @@ def window(paraview, screen, tmp_path):
         settings = tmp_path / "config" / "ParaView"
         settings.mkdir(parents=True)
         welcome = "[General]\nGeneralSettings.ShowWelcomeDialog=false\n"
-        for version in ("5.11.0", "5.11.1", "5.11.2"):
+        for version in ("5.11.0", "5.11.1", "5.11.2", "5.13.2", ""):  # none since 6.0
             (settings / f"ParaView{version}.ini").write_text(welcome)
         pictures = tmp_path / "pictures"
         pictures.mkdir()

@@ -15,7 +15,7 @@ from amgsrn_core.cli.doctor.devices import check_torch
 from amgsrn_core.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from amgsrn_core.cli.doctor.machine import machine, processor
 from amgsrn_core.cli.doctor.packages import check_packages
-from amgsrn_core.cli.doctor.paraview import check_paraview
+from amgsrn_core.cli.doctor.paraview import begin_probe, check_paraview
 from amgsrn_core.cli.report import prepare_report, write_report
 from amgsrn_core.system.cores import available_cores
 from amgsrn_core.system.extras import expect
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     pictures, rows = _pictures(findings)
     results = {
         "healthy": healthy,
-        "machine": machine(),
+        "machine": machine(_paraview_version(findings)),
         "findings": [asdict(finding) for finding in findings],
         "pictures": pictures,
     }
@@ -69,12 +69,20 @@ def _pictures(findings: list[Finding]) -> tuple[list[dict[str, Any]], list[tuple
 
 def examine() -> Iterator[Finding]:
     """Yield one finding after the other, in the order in which they depend on each other."""
+    probe = begin_probe()  # ParaView starts while the rest is looked at
     yield Finding("amgsrn", OK, f"{amgsrn_core.__version__} in {Path(amgsrn_core.__file__).parent}")
     yield Finding("machine", OK, f"{processor()}, {available_cores()} cores for this process")
     yield Finding("python", OK, f"{platform.python_version()} ({sys.executable})")
     yield from check_packages()
     yield from check_torch()
-    yield from check_paraview()
+    yield from check_paraview(probe)
+
+
+def _paraview_version(findings: list[Finding]) -> str | None:
+    """Return what was found, for it takes ParaView a second to say it again."""
+    detail = next((each.detail for each in findings if each.name == "paraview"), "")
+    version = detail.partition(" ")[0]
+    return version if version[:1].isdigit() else None
 
 
 def _rows(findings: list[Finding]) -> Iterator[tuple[str, str]]:

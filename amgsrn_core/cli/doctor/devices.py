@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import sys
 from collections.abc import Iterator
 
-from amgsrn_core.cli.doctor.findings import NOTE, OK, PROBLEM, Finding, as_sentence
+from amgsrn_core.cli.doctor.findings import NOTE, OK, PROBLEM, Finding, install, set_up
 from amgsrn_core.cli.doctor.machine import output_of
 from amgsrn_core.errors import AmgsrnError
-from amgsrn_core.system.extras import remedy
 
 _TCNN_TOLERANCE = 0.05  # half precision turns some neurons on or off
-_TCNN_REMEDY = "Build tiny-cuda-nn for this GPU and this PyTorch, or leave --backend at auto."
+_TCNN_REMEDY = (
+    "Build tiny-cuda-nn for this GPU and this PyTorch, or leave --backend at auto: "
+    "pip install --no-build-isolation "
+    "git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch"
+)
 
 
 def check_torch() -> Iterator[Finding]:
     """Look at PyTorch, which only training needs, and at what computes with it and without."""
-    help_ = as_sentence(remedy("torch"))
+    help_ = install("torch")
     if importlib.util.find_spec("torch") is None:
         detail = (
             "not installed: models can be looked at, sampled and measured on the CPU, but neither "
@@ -67,7 +71,8 @@ def _found(devices: list[str]) -> Finding:
         "devices",
         NOTE,
         f"cpu; an NVIDIA GPU is here but {reason}",
-        "Install a torch build for this driver's CUDA version into .venv; see docs/gpu.md.",
+        "Install a build for this driver's CUDA version, see docs/gpu.md: "
+        f"{sys.executable} -m pip install --force-reinstall torch",
     )
 
 
@@ -93,23 +98,25 @@ def _mps() -> Iterator[Finding]:
 
     from amgsrn_core.networks.devices import REMEDY, missing_operator
 
+    help_ = f"{REMEDY[0].upper()}{REMEDY[1:]}: amgsrn train --device cpu"
     for training, what in ((False, "evaluated"), (True, "trained")):
         if lacking := missing_operator(torch.device("mps"), training=training):
             detail = f"this PyTorch lacks {lacking} there: models cannot be {what} with mps"
-            yield Finding("mps", NOTE, detail, f"{REMEDY[0].upper()}{REMEDY[1:]}.")
+            yield Finding("mps", NOTE, detail, help_)
             return
 
 
 def _backend(device: str) -> Finding:
     """Say what computes by default on a device of PyTorch; "" where there is no PyTorch."""
     from amgsrn_core.kernels import load
+    from amgsrn_core.kernels.loader import ISA_VARIABLE
 
     try:
         library = load()
     except AmgsrnError as error:
-        return Finding("backend", PROBLEM, str(error), "Unset the variable.")
+        return Finding("backend", PROBLEM, str(error), f"Unset the variable: unset {ISA_VARIABLE}")
     if library is None:
-        help_ = "Install cmake and g++, run scripts/setup, and see docs/kernels.md."
+        help_ = f"Install cmake and g++, see docs/kernels.md, and build them: {set_up()}"
         if not device:
             detail = "none: neither PyTorch is installed, nor are the CPU kernels built"
             return Finding("backend", PROBLEM, detail, help_)

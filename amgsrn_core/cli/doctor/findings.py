@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+
+import amgsrn_core
+from amgsrn_core.system.extras import wanted
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 
@@ -20,7 +25,7 @@ class Finding:
     detail : str
         What was found.
     remedy : str
-        What to do about it, or "".
+        What to do about it: a sentence that ends with a command, or "".
     """
 
     name: str
@@ -29,6 +34,22 @@ class Finding:
     remedy: str = ""
 
 
-def as_sentence(words: str) -> str:
-    """Return words that begin with a small letter, and lack a full stop, as a sentence."""
-    return f"{words[0].upper()}{words[1:]}."
+def set_up(python: str = "") -> str:
+    """Return the command that sets the suite up again, in a checkout or with pip.
+
+    Parameters
+    ----------
+    python : str, optional
+        The interpreter to make another environment from.
+    """
+    root = Path(amgsrn_core.__file__).resolve().parents[1]
+    if (root / "scripts" / "setup").is_file():
+        return f"rm -rf {root}/.venv && {root}/scripts/setup" if python else f"{root}/scripts/setup"
+    wheel = "pip install 'amgsrn[train]'"
+    return f"{python} -m venv amgsrn && amgsrn/bin/{wheel}" if python else wheel
+
+
+def install(package: str) -> str:
+    """Return how to get a package, ending with the command."""
+    pip = f"{sys.executable} -m pip install '{wanted(package)}'"
+    return f"Install it (in a checkout also by scripts/setup): {pip}"

@@ -14,15 +14,18 @@ from amgsrn_core.errors import AmgsrnError
 from amgsrn_core.system.cores import available_cores
 
 
-def machine() -> dict[str, Any]:
-    """Describe this machine, for reports whose figures depend on it."""
+def machine(paraview: str | None = None) -> dict[str, Any]:
+    """Describe this machine, for reports whose figures depend on it.
+
+    ParaView is asked for its version, unless the caller has that already.
+    """
     return {
         "processor": processor(),
         "cores": available_cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "torch": version_of("torch"),
-        "paraview": paraview_version(),
+        "paraview": paraview or paraview_version(),
     }
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from amgsrn_core.cli.doctor.findings import NOTE, OK, PROBLEM, Finding, as_sentence
+from amgsrn_core.cli.doctor.findings import NOTE, OK, PROBLEM, Finding, install, set_up
 from amgsrn_core.cli.doctor.machine import version_of
 from amgsrn_core.errors import AmgsrnError
-from amgsrn_core.system.extras import remedy
-
-_NUMPY_LIMIT = (2, 4)  # numpy 2.4 removed functions that ParaView up to 5.13 calls
 
 
 def check_packages() -> Iterator[Finding]:
@@ -24,10 +20,7 @@ def check_packages() -> Iterator[Finding]:
 def _numpy() -> Finding:
     version = version_of("numpy")
     if version is None:
-        return Finding("numpy", PROBLEM, "not installed", as_sentence(remedy("numpy")))
-    if _numbers(version)[:2] >= _NUMPY_LIMIT:
-        older = 'ParaView up to 5.13 needs an older one: pip install "numpy<2.4".'
-        return Finding("numpy", PROBLEM, version, older)
+        return Finding("numpy", PROBLEM, "not installed", install("numpy"))
     return Finding("numpy", OK, version)
 
 
@@ -37,7 +30,7 @@ def _netcdf() -> Finding:
     try:
         module = import_netcdf4()
     except AmgsrnError as error:
-        return Finding("netCDF4", PROBLEM, str(error))
+        return Finding("netCDF4", PROBLEM, str(error), install("netCDF4"))
     return Finding("netCDF4", OK, f"{module.__version__} (netCDF {module.__netcdf4libversion__})")
 
 
@@ -48,7 +41,7 @@ def _constriction() -> Finding:
             "constriction",
             NOTE,
             "not installed: compressed models can be neither read nor written",
-            f"{as_sentence(remedy('constriction'))} On Linux with ARM that takes Rust.",
+            f"On Linux with ARM it takes Rust. {install('constriction')}",
         )
     return Finding("constriction", OK, version)
 
@@ -61,11 +54,7 @@ def _vtk() -> Finding:
             "vtkmodules",
             NOTE,
             "not importable by this Python: .vti and .vtr files are read only inside ParaView",
-            "Make .venv with scripts/setup from the interpreter that ParaView embeds, or convert "
-            "the volume to NetCDF.",
+            "Convert the volume to NetCDF, or set up with the Python that ParaView embeds: "
+            f"{set_up()}",
         )
     return Finding("vtkmodules", OK, vtkVersion.GetVTKVersion())
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version))

@@ -2,152 +2,114 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from amgsrn_core.cli import paraview_launcher
-from amgsrn_core.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
+from amgsrn_core.cli.doctor.findings import NOTE, OK, PROBLEM, Finding, set_up
 from amgsrn_core.cli.doctor.machine import paraview_version
+from amgsrn_core.cli.paraview_probe import Probe, Seen
 from amgsrn_core.cli.virtual_display import find_server
 from amgsrn_core.errors import AmgsrnError
 
-_PARAVIEW_SECONDS = 120
 _PARAVIEW_PYTHON = "paraview's python"
 
-_PARAVIEW_PROBE = """
-import json, sys
-seen = {"python": "%d.%d" % sys.version_info[:2]}
-for name in ("numpy", "amgsrn_core.field.neural_volume", "amgsrn_paraview"):
+
+def begin_probe() -> Probe | AmgsrnError:
+    """Start ParaView, which takes seconds; give what comes back to :func:`check_paraview`."""
     try:
-        module = __import__(name)
-        seen[name] = getattr(module, "__version__", "")
-    except Exception as error:
-        seen[name] = None
-        seen[name + "_error"] = "%s: %s" % (type(error).__name__, error)
-from paraview import servermanager, simple
-proxies = servermanager.ProxyManager().SMProxyManager
-seen["neural_volume"] = proxies.HasDefinition("representations", "NeuralVolumeRepresentation")
-print("amgsrn-doctor " + json.dumps(seen))
-"""
+        return Probe(paraview_launcher.find_program("pvpython"))
+    except AmgsrnError as error:
+        return error
 
 
-def check_paraview() -> Iterator[Finding]:
+def check_paraview(probe: Probe | AmgsrnError) -> Iterator[Finding]:
     """Look at ParaView, and at what it needs to render and to run on several ranks."""
-    yield from _paraview()
-    yield _display()
+    yield from _paraview(probe)
+    yield _display(probe)
     yield _mpi()
 
 
-def _paraview() -> Iterator[Finding]:
-    try:
-        pvpython = paraview_launcher.find_program("pvpython")
-    except AmgsrnError as error:
-        yield Finding("paraview", NOTE, "not found; the library and the shell work", str(error))
+def _paraview(probe: Probe | AmgsrnError) -> Iterator[Finding]:
+    if isinstance(probe, AmgsrnError):
+        help_ = f"{probe} On Debian and Ubuntu: apt-get install paraview python3-paraview"
+        yield Finding("paraview", NOTE, "not found; the library and the shell work", help_)
         return
-    yield Finding("paraview", OK, f"{paraview_version() or 'unknown version'} ({pvpython})")
+    seen: Seen | AmgsrnError
+    try:
+        seen = probe.seen()
+    except AmgsrnError as error:
+        seen = error
+    version = seen.paraview if isinstance(seen, Seen) else paraview_version()
+    yield Finding("paraview", OK, f"{version or 'unknown version'} ({probe.pvpython})")
     try:
         folder = paraview_launcher.plugin_folder()
     except AmgsrnError as error:
-        yield Finding("plugin", PROBLEM, "not found", str(error))
+        yield Finding("plugin", PROBLEM, str(error), f"Install the suite again: {set_up()}")
         return
     files = sorted(path.name for path in folder.iterdir() if path.suffix in (".xml", ".so", ".py"))
     yield Finding("plugin", OK, f"{', '.join(files)} in {folder}")
-    yield from _paraview_python(str(pvpython))
-
-
-def _paraview_python(pvpython: str) -> Iterator[Finding]:
-    """Import the suite inside ParaView, as the plugin will, and look for what it registered."""
-    seen = _seen_inside(pvpython)
-    if isinstance(seen, Finding):
-        yield seen
+    if isinstance(seen, AmgsrnError):
+        command = "amgsrn pvpython -c 'import amgsrn_core.field.neural_volume'"
+        yield Finding(_PARAVIEW_PYTHON, PROBLEM, str(seen), f"See what it says: {command}")
         return
     yield _judge_python(seen)
-    yield _judge_neural_volume(seen, pvpython)
+    yield _judge_neural_volume(seen, probe)
 
 
-def _seen_inside(pvpython: str) -> dict[str, Any] | Finding:
-    """Return what a program inside ParaView sees, or why there is nothing to be seen."""
-    try:
-        result = subprocess.run(
-            [pvpython, "-c", _PARAVIEW_PROBE],
-            env=paraview_launcher.paraview_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_PARAVIEW_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        detail = f"{pvpython} does not run ({error})"
-        return Finding(_PARAVIEW_PYTHON, PROBLEM, detail, "Repair ParaView.")
-    line = re.search(r"^amgsrn-doctor (\{.*\})$", result.stdout, re.MULTILINE)
-    if line is None:
-        tail = (result.stderr.strip().splitlines() or ["no output"])[-1]
-        return Finding(
-            _PARAVIEW_PYTHON,
-            PROBLEM,
-            f"{pvpython} ended with status {result.returncode} ({tail})",
-            "Try `amgsrn pvpython -c 'import amgsrn_core.field.neural_volume'` by hand.",
-        )
-    return dict(json.loads(line[1]))
-
-
-def _judge_python(seen: dict[str, Any]) -> Finding:
+def _judge_python(seen: Seen) -> Finding:
     ours = "{}.{}".format(*sys.version_info[:2])
-    if seen["python"] != ours:
-        return Finding(
-            _PARAVIEW_PYTHON,
-            PROBLEM,
-            f"ParaView embeds Python {seen['python']}, this environment is Python {ours}",
-            "Remove .venv and run scripts/setup, which makes it from ParaView's own version.",
+    if seen.python != ours:
+        detail = f"ParaView embeds Python {seen.python}, this environment is Python {ours}"
+        remedy = (
+            f"Make the environment from ParaView's own version: {set_up(f'python{seen.python}')}"
         )
-    first = next((name for name, version in seen.items() if version is None), None)
-    if first is not None:
-        return Finding(
-            _PARAVIEW_PYTHON,
-            PROBLEM,
-            f"{first} cannot be imported inside ParaView ({seen[first + '_error']})",
-            "Run scripts/setup.",
+        return Finding(_PARAVIEW_PYTHON, PROBLEM, detail, remedy)
+    if seen.failure:
+        numpy = "numpy below" in seen.failure
+        remedy = (
+            f"Take an older one: {sys.executable} -m pip install 'numpy<2.4'"
+            if numpy
+            else f"Install what is missing: {set_up()}"
         )
-    return Finding(_PARAVIEW_PYTHON, OK, f"{seen['python']} with numpy {seen['numpy']}")
+        return Finding(_PARAVIEW_PYTHON, PROBLEM, seen.failure, remedy)
+    return Finding(_PARAVIEW_PYTHON, OK, f"{seen.python} with numpy {seen.numpy}")
 
 
-def _judge_neural_volume(seen: dict[str, Any], pvpython: str) -> Finding:
+def _judge_neural_volume(seen: Seen, probe: Probe) -> Finding:
     name, compiled = "neural volume", paraview_launcher.neural_volume()
     if compiled is None:
         return Finding(
             name,
             NOTE,
             "not built: ParaView shows previews and reconstructions of models only",
-            "Install ParaView's development files (Debian, Ubuntu: paraview-dev) and run "
-            "scripts/setup.",
+            "Build it with ParaView's development files (Debian, Ubuntu: paraview-dev), in a "
+            "checkout: scripts/setup",
         )
-    if not seen["neural_volume"]:
+    if not seen.has_neural_volume:
         return Finding(
             name,
             NOTE,
-            f"{compiled} was built for another ParaView than {pvpython}",
-            "Remove the folder build and run scripts/setup with this ParaView.",
+            f"{compiled} was built for another ParaView than {probe.pvpython}",
+            "Build it for this one, in the checkout: rm -r build && scripts/setup",
         )
     return Finding(name, OK, str(compiled))
 
 
-def _display() -> Finding:
+def _display(probe: Probe | AmgsrnError) -> Finding:
     if display := os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         return Finding("display", OK, display)
+    if isinstance(probe, Probe) and paraview_launcher.renders_by_egl(probe.pvpython):
+        return Finding("display", OK, "none; pvpython, pvbatch and pvserver render by EGL")
     if find_server() is not None:
         return Finding("display", OK, "none; pvpython, pvbatch and pvserver get a virtual one")
     return Finding(
         "display",
         NOTE,
         "none, and no Xvfb",
-        "Install the package xvfb, unless this ParaView renders off screen by itself.",
+        "Unless this ParaView renders off screen by itself: apt-get install xvfb xauth",
     )
 
 
@@ -158,6 +120,6 @@ def _mpi() -> Finding:
             "mpi",
             NOTE,
             "no mpiexec: pvbatch and pvserver run on one rank",
-            "Install ParaView's MPI (Debian, Ubuntu: apt-get install openmpi-bin).",
+            "Install ParaView's MPI (Debian, Ubuntu): apt-get install openmpi-bin",
         )
     return Finding("mpi", OK, mpiexec)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from amgsrn_core.cli.doctor.findings import NOTE, OK, Finding
+from amgsrn_core.cli.doctor.findings import NOTE, OK, Finding, install
 from amgsrn_core.cli.report import figure, size
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import AmgsrnError, first_sentence
@@ -27,6 +27,7 @@ SPACINGS = (1e-6, 1.0, 1e6)
 TOLERANCE = 0.01
 """Of colours from 0 to 1. Where an opaque ray ends may hang on the last bit."""
 
+_GPU_HELP = "Look at the driver, see docs/gpu.md: nvidia-smi"
 _DIMS, _SIDE = (33, 35, 37), 96
 _NODES = 24
 
@@ -72,7 +73,7 @@ def check_devices() -> Iterator[Finding]:
             "device auto", OK, f"{device}: the first from this process's own that works ({why})"
         )
     else:
-        yield Finding("device auto", NOTE, f"{device}: no CUDA device works", "See docs/gpu.md.")
+        yield Finding("device auto", NOTE, f"{device}: no CUDA device works", _GPU_HELP)
 
 
 def _check_device(number: int) -> Finding:
@@ -82,12 +83,12 @@ def _check_device(number: int) -> Finding:
     what = f"{about.name}, capability {about.major}.{about.minor}, {size(about.total_memory)}"
     if not has_code_for(capability, torch.cuda.get_arch_list()):
         detail = f"{what}: PyTorch {torch.__version__} has no code for it"
-        return Finding(name, NOTE, detail, "Install a PyTorch that has; see docs/gpu.md.")
+        return Finding(name, NOTE, detail, f"Another may have it. {install('torch')}")
     try:
         select_device(name)
         free, _ = torch.cuda.mem_get_info(number)
     except (AmgsrnError, RuntimeError) as error:
-        return Finding(name, NOTE, f"{what}: {first_sentence(error)}", "See docs/gpu.md.")
+        return Finding(name, NOTE, f"{what}: {first_sentence(error)}", _GPU_HELP)
     return Finding(name, OK, f"{what} ({size(free)} free): computes")
 
 
@@ -98,7 +99,7 @@ def check_nerfacc() -> Finding:
     failure = nerfacc_operators.failure()
     if not failure:
         return Finding("nerfacc", OK, "its operators are built; pictures use them")
-    remedy = "Pictures do without them; `amgsrn doctor --build` builds them."
+    remedy = "Pictures do without them; to build them: amgsrn doctor --build"
     return Finding("nerfacc", NOTE, failure, remedy)
 
 

@@ -27,7 +27,7 @@ _SIDE = 48
 
 def check_graph(device: torch.device, graphs: Graphs | None = None) -> Finding:
     """Train some steps with CUDA graphs and without; others may stand for CUDA's."""
-    name, remedy = "cuda graph", "Train with --backend torch, which does without."
+    name, remedy = "cuda graph", "Train without: amgsrn train --backend torch"
     network, data, config = _training(device)
     try:
         step = GraphStep(network, data, config, graphs or CudaGraphs(device))
@@ -39,7 +39,9 @@ def check_graph(device: torch.device, graphs: Graphs | None = None) -> Finding:
         return Finding(name, NOTE, f"training does not work here ({error})", remedy)
     if step.failure:
         detail = f"none can be made ({step.failure}); training works without, but is slower"
-        return Finding(name, NOTE, detail, "Try a newer PyTorch or driver.")
+        return Finding(
+            name, NOTE, detail, "Try a newer driver or PyTorch: pip install --upgrade torch"
+        )
     if not math.isclose(loss, expected, rel_tol=_GRAPH_TOLERANCE):
         detail = f"training with it comes to a loss of {loss:.3g}, without it {expected:.3g}"
         return Finding(name, NOTE, detail, remedy)
@@ -49,7 +51,7 @@ def check_graph(device: torch.device, graphs: Graphs | None = None) -> Finding:
 
 def check_tcnn(device: torch.device) -> Finding:
     """Train some steps at the default batch with tiny-cuda-nn's decoder and with PyTorch's."""
-    name, remedy = "tiny-cuda-nn in training", "Leave --backend at auto."
+    name, remedy = "tiny-cuda-nn in training", "Leave the choice to it: amgsrn train --backend auto"
     losses = []
     try:
         for fused in (True, False):

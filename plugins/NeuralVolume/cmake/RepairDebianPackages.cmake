@@ -1,4 +1,5 @@
-# Makes find_package(ParaView) work with paraview-dev 5.13.2 of Debian 13; elsewhere without effect.
+# Makes find_package(ParaView) work with paraview-dev of Debian 13 (5.13) and later (6.1); elsewhere
+# without effect.
 #
 # There the exported Python extension targets name .../vtkmodules/vtkCommonCore.so, but the packaging
 # renamed the files to vtkCommonCore.cpython-313-*.so, so CMake's generated check of the imported
@@ -7,7 +8,7 @@
 if(ParaView_DIR)
   set(folders "${ParaView_DIR}")
 else()
-  file(GLOB folders "/usr/lib/*/cmake/paraview-5.13")
+  file(GLOB folders "/usr/lib/*/cmake/paraview-*")
 endif()
 foreach(folder IN LISTS folders)
   file(GLOB files "${folder}/*Python*-targets.cmake" "${folder}/vtk/*Python*-targets.cmake")

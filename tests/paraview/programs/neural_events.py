@@ -119,6 +119,7 @@ smtrace.start_trace()
 pv.Show(names.AMGSRNReader(FileName=str(folder / "even.amgsrn")), scene.view)
 results["trace"] = smtrace.stop_trace()
 pv.SetActiveView(scene.view)
+pv.GetAnimationScene().NumberOfFrames = 2  # 1 in ParaView 6.1
 pv.SaveAnimation(str(folder / "frame.png"), scene.view, FrameWindow=[0, 1])
 results["frames"] = len(list(folder.glob("frame*.png")))
 pv.ResetSession()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import paraview.simple as pv
+from paraview.modules.vtkRemotingViews import vtkSMTransferFunctionPresets
 from session import load_neural_volume, load_plugin, output_of
 from vtkmodules.vtkCommonDataModel import vtkPlane
 from vtkmodules.vtkRenderingCore import vtkVolume
@@ -12,6 +13,11 @@ from vtkmodules.vtkRenderingVolumeOpenGL2 import vtkSmartVolumeMapper
 
 NEURAL = "Neural Volume"
 PEAKS = [0.0, 0.0, 0.5, 0.0, 1.0, 0.0, 0.5, 0.0, 4.0, 0.5, 0.5, 0.0, 10.0, 0.1, 0.5, 0.0]
+
+
+# ParaView 6.1 dropped the second word.
+_PRESETS = vtkSMTransferFunctionPresets.GetInstance()
+VIRIDIS = "Viridis" if _PRESETS.HasPreset("Viridis") else "Viridis (matplotlib)"
 
 
 class Scene:
@@ -35,7 +41,7 @@ class Scene:
         self.colors = pv.GetColorTransferFunction(array)
         self.opacity = pv.GetOpacityTransferFunction(array)
         self.colors.RescaleTransferFunction(0.0, 10.0)
-        self.colors.ApplyPreset("Viridis (matplotlib)", True)
+        self.colors.ApplyPreset(VIRIDIS, True)
         self.opacity.Points = PEAKS
         self.look_from([70.0, 50.0, 80.0])
 

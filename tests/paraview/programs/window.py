@@ -32,10 +32,8 @@ class Window:
         maps = Path("/proc/self/maps").read_text()
         self._core, self._naming, self._application = (
             ctypes.PyDLL(re.search(rf"/\S+/lib{name}[^/\s]*\.so\S*", maps)[0])
-            for name in ("Qt5Core", "vtkqttesting", "pqCore")
+            for name in ("Qt[56]Core", "vtkqttesting", "pqCore")
         )
-        self._new_string = self._core._ZN7QString17fromLatin1_helperEPKci
-        self._new_string.restype = ctypes.c_void_p
         self._get_object = self._naming._ZN14pqObjectNaming9GetObjectERK7QString
         self._get_object.restype = ctypes.c_void_p
         self._single_shot = self._core._ZN6QTimer10singleShotEiPK7QObjectPKc
@@ -50,7 +48,9 @@ class Window:
         found = self.find(name)
         if not found:
             raise LookupError(f"ParaView's window has no {name}")
-        self._single_shot(0, ctypes.c_void_p(found), f"1{slot}()".encode())
+        # Qt's code of a slot is 1, that of a signal 2.
+        kind = 2 if slot.startswith("aboutTo") else 1
+        self._single_shot(0, ctypes.c_void_p(found), f"{kind}{slot}()".encode())
 
     def type(self, name: str, text: str) -> None:
         """Type a text into a line of the property panel, without pressing Apply."""
@@ -61,6 +61,8 @@ class Window:
             raise LookupError(f"the property panel has no {name} to type '{text}' into")
 
     def choose(self, menu: str, proxy: str) -> None:
+        # Later ParaViews enable the entries when their menu opens.
+        self.call(f"pqClientMainWindow/menubar/menu{menu}", "aboutToShow")
         self.call(MENU.format(menu, proxy), "trigger")
 
     def press(self, button: str) -> None:
@@ -70,7 +72,16 @@ class Window:
 
     def _string(self, text: str):
         encoded = text.encode()
-        return ctypes.byref(ctypes.c_void_p(self._new_string(encoded, len(encoded))))
+        try:
+            new_string = self._core._ZN7QString17fromLatin1_helperEPKci
+        except AttributeError:  # Qt 6, whose strings are three words long
+            string = (ctypes.c_void_p * 3)()
+            self._core._ZN7QString8fromUtf8E14QByteArrayView(
+                ctypes.byref(string), ctypes.c_ssize_t(len(encoded)), encoded
+            )
+            return ctypes.byref(string)
+        new_string.restype = ctypes.c_void_p
+        return ctypes.byref(ctypes.c_void_p(new_string(encoded, len(encoded))))
 
     def _event_player(self) -> ctypes.c_void_p:
         instance = self._application._ZN17pqApplicationCore8instanceEv
@@ -117,6 +128,7 @@ class Heart:
         self.gaps: list[tuple[str, float]] = []
         self.phase = "start"
         self.error = ""
+        self._is_stepping = False
         self._on_end = on_end
         self._scenario, self._patience = scenario, patience
         self._until: Callable[[], object] = lambda: True
@@ -132,6 +144,9 @@ class Heart:
         now = time.monotonic()
         self.gaps.append((self.phase, now - self._last))
         self._last = now
+        if self._is_stepping:
+            return  # ParaView 6 lets timers beat while a script's step updates a pipeline
+        self._is_stepping = True
         try:
             if self._until():
                 step = next(self._scenario)
@@ -148,6 +163,8 @@ class Heart:
         except Exception:
             self.error = traceback.format_exc()
             self._stop()
+        finally:
+            self._is_stepping = False
         self._last = time.monotonic()
 
     def _stop(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from amgsrn_core.cli import main, paraview_launcher
 from amgsrn_core.cli.doctor import command, devices, packages
 from amgsrn_core.cli.doctor.command import examine
 from amgsrn_core.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
+
+COMMANDS = {"pip", "apt-get", "amgsrn", "setup", "rm", "scripts", Path(sys.executable).name}
 
 
 def by_name(findings):
@@ -26,7 +29,7 @@ def fake_pvpython(tmp_path, monkeypatch):
         program = tmp_path / "bin" / "pvpython"
         program.parent.mkdir(exist_ok=True)
         answer = json.dumps(facts)
-        program.write_text(f"#!{sys.executable}\nprint('amgsrn-doctor ' + {answer!r})\n")
+        program.write_text(f"#!{sys.executable}\nprint('amgsrn-probe ' + {answer!r})\n")
         program.chmod(0o755)
         monkeypatch.setenv("PARAVIEW_HOME", str(tmp_path))
 
@@ -37,6 +40,7 @@ def facts(**changed):
     version = "{}.{}".format(*sys.version_info[:2])
     seen = {
         "python": version,
+        "paraview": "5.11.0",
         "numpy": "1",
         "amgsrn_core.field.neural_volume": "",
         "amgsrn_paraview": "",
@@ -90,11 +94,46 @@ def test_no_paraview_is_only_a_note(tmp_path, monkeypatch):
     assert str(tmp_path) in finding.remedy
 
 
-def test_a_numpy_too_new_for_paraview_is_a_problem(monkeypatch):
-    monkeypatch.setattr(packages, "version_of", lambda package: "2.4.1")
-    assert packages._numpy().state == PROBLEM
-    monkeypatch.setattr(packages, "version_of", lambda package: "2.3.9")
-    assert packages._numpy().state == OK
+@pytest.mark.parametrize(
+    ("numpy", "paraview", "state"),
+    [
+        ("2.4.1", "5.13.2", PROBLEM),
+        ("2.4.1", "6.0.1", PROBLEM),
+        ("2.4.6", "6.1.1", OK),
+        ("2.3.9", "5.11.0", OK),
+    ],
+)
+def test_a_numpy_is_too_new_for_some_paraviews_only(fake_pvpython, numpy, paraview, state):
+    fake_pvpython(**facts(numpy=numpy, paraview=paraview))
+    found = by_name(examine())
+    assert found["numpy"].state == OK
+    assert found["paraview's python"].state == state
+    if state == PROBLEM:
+        assert "'numpy<2.4'" in found["paraview's python"].remedy
+
+
+def test_what_is_not_well_ends_with_the_command_that_mends_it(fake_pvpython, monkeypatch):
+    monkeypatch.setattr(packages, "version_of", lambda package: None)
+    monkeypatch.setattr(paraview_launcher, "neural_volume", lambda: None)
+    monkeypatch.setattr("amgsrn_core.kernels.load", lambda: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    for module in ("torch", "vtkmodules.vtkCommonCore"):
+        monkeypatch.setitem(sys.modules, module, None)
+    fake_pvpython(**facts(python="2.7"))
+    bad = [finding for finding in examine() if finding.state != OK]
+    assert len(bad) >= 8
+    for finding in bad:
+        command = finding.remedy.rpartition(": ")[2]
+        assert command.split()[0].rpartition("/")[2] in COMMANDS, finding
+
+
+def test_no_finding_that_is_not_well_lacks_a_remedy():
+    for path in Path(command.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Finding":
+                states = {ast.unparse(argument) for argument in node.args}
+                assert len(node.args) == 4 or not states & {"NOTE", "PROBLEM"}, ast.unparse(node)
 
 
 @pytest.mark.parametrize(("state", "status"), [(OK, 0), (NOTE, 0), (PROBLEM, 1)])

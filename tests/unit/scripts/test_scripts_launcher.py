@@ -109,6 +109,46 @@ def test_without_a_display_or_a_virtual_one_the_program_tries_alone(
     assert "install the package xvfb" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("version", "egl", "renders"),
+    [
+        ("6.0.1", True, True),
+        ("6.1.1", True, True),
+        ("6.1.1", False, False),
+        ("5.13.2", True, False),
+    ],
+)
+def test_from_6_on_egl_takes_the_place_of_a_display(
+    paraview_home, tmp_path, monkeypatch, version, egl, renders
+):
+    def load(name):
+        if not egl:
+            raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(launcher.ctypes, "CDLL", load)
+    monkeypatch.setattr(launcher.sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(launcher.sys, "platform", "linux")
+    program = paraview_home / "bin" / "pvbatch"
+    assert not launcher.renders_by_egl(program)  # what was not recorded is not asked for
+    record = f"{version} {paraview_home}/bin/pvpython\n"
+    (tmp_path / launcher.VERSION_RECORD).write_text(record)
+    assert launcher.renders_by_egl(program) == renders
+    assert not launcher.renders_by_egl(Path("/another/bin/pvbatch"))
+
+
+def test_a_program_that_renders_by_egl_gets_no_display(
+    paraview_home, no_display, monkeypatch, capfd
+):
+    monkeypatch.setattr(launcher, "renders_by_egl", lambda program: True)
+    started = []
+    monkeypatch.setattr(launcher.os, "execvpe", lambda *arguments: started.append(arguments))
+    launcher.run_paraview("pvbatch", ["script.py"])
+    environment = started[0][2]
+    assert environment["VTK_DEFAULT_OPENGL_WINDOW"] == "vtkEGLRenderWindow"
+    assert "DISPLAY" not in environment
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
 def test_there_are_windows_without_x(paraview_home, no_display, monkeypatch, platform):
     monkeypatch.setattr(launcher.sys, "platform", platform)

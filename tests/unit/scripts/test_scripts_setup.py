@@ -110,7 +110,68 @@ def test_every_requirement_is_pinned():
     assert wanted <= pinned
 
 
-@pytest.mark.parametrize("name", ["setup", "quickstart", "test", "../.ci/run"])
+@pytest.mark.parametrize(
+    ("paraview", "torch", "numpy_is_held", "torch_is_pinned"),
+    [
+        ("5.11.0", "", True, True),
+        ("5.11.2", "1.13.0", True, True),
+        ("5.13.2", "2.6.0+debian", True, False),
+        ("6.0.1", "2.9.1", True, False),
+        ("6.1.1", "2.14.1+dfsg", False, False),
+    ],
+)
+def test_the_pins_are_those_for_this_paraview_and_this_torch(
+    tmp_path, paraview, torch, numpy_is_held, torch_is_pinned
+):
+    add_program(tmp_path, "python", f"echo '{torch}'; exit {0 if torch else 1}")
+    functions = f"source <(grep -v '^main ' {ROOT}/scripts/setup)"
+    values = f"PARAVIEW={paraview} PYTHON={tmp_path}/python"
+    command = ["bash", "-c", f"{functions}; {values}; constraints"]
+    pins = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert ("numpy<2.4\n" in pins) == numpy_is_held
+    assert ("torch==" in pins) == torch_is_pinned
+    assert ("sympy==" in pins) == torch_is_pinned
+    assert "netCDF4==" in pins
+
+
+@pytest.mark.parametrize(
+    ("vtk", "qt", "torch", "wanted"),
+    [
+        ("vtk", "libqt5core5a", "1.13.0+dfsg", ["libqt5svg5"]),
+        ("vtk", "libqt5core5t64", "2.6.0+dfsg", ["libqt5svg5", "python3-torch"]),
+        ("python3-vtk9", "libqt6core6t64", "2.14.1+dfsg", ["libvtk9-dev", "qt6-svg-plugins"]),
+    ],
+)
+def test_what_goes_with_this_paraview_is_installed_too(tmp_path, vtk, qt, torch, wanted):
+    answers = f"python3-paraview) echo '  Depends: {vtk}' ;; paraview) echo '  Depends: {qt}' ;;"
+    body = f"case $2 in {answers} python3-torch) echo '  Candidate: {torch}' ;; esac"
+    add_program(tmp_path, "apt-cache", body)
+    functions = f"source <(grep -v '^main ' {ROOT}/scripts/setup); VENV={tmp_path}"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    found = subprocess.run(
+        ["bash", "-c", f"{functions}; companions"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert set(wanted) <= set(found)
+    assert ("python3-torch" in found) == torch.startswith("2.")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "setup",
+        "quickstart",
+        "test",
+        "test-paraview",
+        "test-newest",
+        "build-neural-volume",
+        "../.ci/run",
+    ],
+)
 def test_the_scripts_are_executable_bash(name):
     script = ROOT / "scripts" / name
     assert os.access(script, os.X_OK)

@@ -89,6 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"{'without --restart ' if arguments.restart else ''}to continue.",
             stop.number or 2,
         )
+    if outcome.was_complete:
+        print(f"{output} is complete already; --restart trains anew.")
     print_rows(_rows(outcome))
     return 0
 

@@ -45,6 +45,7 @@ def add_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     _add_jobs(commands)
     _add_bench(commands)
     _add_doctor(commands)
+    _add_completion(commands)
 
 
 def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -360,3 +361,12 @@ def _add_doctor(commands: argparse._SubParsersAction[Parser]) -> None:
         "there (takes minutes, needs nvcc)",
     )
     add_json(parser)
+
+
+def _add_completion(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(commands, "completion", "print what lets a shell complete with the Tab key")
+    parser.add_argument(
+        "shell",
+        choices=("bash", "zsh", "fish"),
+        help='say eval "$(amgsrn completion bash)" in the shell',
+    )

@@ -6,6 +6,9 @@ FileNotFoundError`` works without knowing this module.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class AmgsrnError(Exception):
     """Base of all errors that this package raises on purpose."""
@@ -85,6 +88,13 @@ class DeviceError(ConfigurationError):
 
 class DeviceLostError(WorkerLostError):
     """A GPU failed in a way after which this process cannot use it any more."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence that names what a mistyped word may stand for; "" if nothing."""
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), names, n=1)
+    return f"; did you mean {names[close[0]]}?" if close else ""
 
 
 # The words of PyTorch, of cuBLAS, and of tiny-cuda-nn, which asks CUDA's driver for memory itself.

@@ -22,7 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupted, otherwise 1.
     """
     from amgsrn_core.cli.failures import reported
-    from amgsrn_core.cli.parser import parse, run
+    from amgsrn_core.cli.parser import build_parser, parse, run
+
+    if "_ARGCOMPLETE" in os.environ:
+        from amgsrn_core.cli.completion import complete
+
+        complete(build_parser())
 
     # Read when PyTorch is loaded. Threads that wait by spinning slow training down several times
     # over as soon as another program wants a core.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from amgsrn_core.cli.failures import UsageError
 from amgsrn_core.cli.options import time_step
 from amgsrn_core.config import BACKENDS
+from amgsrn_core.errors import did_you_mean
 from amgsrn_core.rendering.marcher import BACKENDS as MARCHERS
 from amgsrn_core.volume.replacement import JSON, Kind
 
@@ -42,13 +44,44 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.paths = Paths()
+        self.commands: argparse._SubParsersAction[Parser] | None = None
+        self._words: list[str] = []
         self.set_defaults(paths=self.paths)
 
     def error(self, message: str) -> NoReturn:
-        """Raise what is wrong with the command line."""
+        """Raise what is wrong with the command line, and what may be meant."""
         if message.endswith("expected one argument"):
             message += " (one that begins with a dash as --OPTION=-VALUE)"
-        raise UsageError(f"{message}; see `{self.prog} --help`.")
+        message += "" if message.endswith("?") else self._meant()
+        way = " See" if message.endswith("?") else "; see"
+        raise UsageError(f"{message}{way} `{self.prog} --help`.")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and remember the words for :meth:`error`."""
+        self._words = list(args or ())
+        return super().parse_known_args(args, namespace)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += did_you_mean(str(value), map(str, action.choices or ()))
+            raise
+
+    def _meant(self) -> str:
+        """Return what the first option that there is not may stand for."""
+        for word in self._words:
+            if self.commands is not None and word in self.commands.choices:
+                return self.commands.choices[word].meant(self._words)
+        return self.meant(self._words)
+
+    def meant(self, words: Sequence[str]) -> str:
+        """Return the end of a sentence on the first of these words that is no option, if any is."""
+        known = self._option_string_actions
+        for name in (word.partition("=")[0] for word in words):
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                return did_you_mean(name, known)
+        return ""
 
 
 def command(

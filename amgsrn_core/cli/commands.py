@@ -46,6 +46,7 @@ def add_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     _add_bench(commands)
     _add_doctor(commands)
     _add_paraview_setup(commands)
+    _add_completion(commands)
 
 
 def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -381,3 +382,12 @@ def _add_paraview_setup(commands: argparse._SubParsersAction[Parser]) -> None:
         "ParaView's development files)",
     )
     parser.add_argument("--remove", action="store_true", help="undo it for every ParaView")
+
+
+def _add_completion(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(commands, "completion", "print what lets a shell complete with the Tab key")
+    parser.add_argument(
+        "shell",
+        choices=("bash", "zsh", "fish"),
+        help='say eval "$(amgsrn completion bash)" in the shell',
+    )

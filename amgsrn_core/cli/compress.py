@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
             device=arguments.device,
             backend=arguments.backend,
             observer=lambda done, total: shown.update(
-                done / total, f"{int(done)}/{total} bricks", []
+                done / total, [f"{int(done)}/{total} bricks"]
             ),
             force=arguments.force,
         )

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import amgsrn_core
-from amgsrn_core.cli.virtual_display import find_server, run_on_virtual_display
+from amgsrn_core.cli.virtual_display import run_on_virtual_display
+from amgsrn_core.cli.x_server import find_server, is_reachable
 from amgsrn_core.errors import AmgsrnError
 from amgsrn_core.system import interpreter
 
@@ -65,7 +66,7 @@ def run_paraview(program: str, args: Sequence[str]) -> int:
 
 
 def _needs_display(program: str, args: Sequence[str]) -> bool:
-    """Tell whether a program is going to look for an X display that is not there.
+    """Tell whether a program is going to look for an X display that does not let it in.
 
     Raises
     ------
@@ -74,15 +75,19 @@ def _needs_display(program: str, args: Sequence[str]) -> bool:
     """
     if sys.platform in ("win32", "darwin"):  # windows without X
         return False
-    if os.environ.get("DISPLAY") or (args and set(args) <= {"--help", "-h", "--version", "-V"}):
+    if args and set(args) <= {"--help", "-h", "--version", "-V"}:
+        return False
+    display = os.environ.get("DISPLAY")
+    if display and is_reachable(display):
         return False
     if program != "paraview":
         return True
     if os.environ.get("WAYLAND_DISPLAY"):
         return False
+    why = f"DISPLAY={display} does not let it in" if display else "DISPLAY is not set"
     raise AmgsrnError(
-        "ParaView's window needs a display and DISPLAY is not set: start it on a desktop, "
-        "through ssh -X, or connect a ParaView on your desktop to `amgsrn pvserver` here."
+        f"ParaView's window needs a display and {why}: start it on a desktop, through ssh -X, or "
+        "connect a ParaView on your desktop to `amgsrn pvserver` here."
     )
 
 
@@ -104,10 +109,12 @@ def renders_by_egl(program: Path) -> bool:
 
 
 def _note(program: str) -> str:
+    display = os.environ.get("DISPLAY")
+    lack = f"Display {display} does not let {program} in" if display else "No display"
     if find_server() is not None:
-        return f"No display: {program} renders on a virtual one (Xvfb)."
+        return f"{lack}: {program} renders on a virtual one (Xvfb)."
     return (
-        "No display and no Xvfb: rendering works only if this ParaView renders off screen by "
+        f"{lack} and no Xvfb: rendering works only if this ParaView renders off screen by "
         "itself (EGL, OSMesa); else install the package xvfb."
     )
 

@@ -91,7 +91,7 @@ def _joined(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser of the whole command line."""
     parser = Parser(
         prog="amgsrn",
@@ -100,10 +100,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=amgsrn_core.__version__)
     add_debug(parser, default=False)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser.commands = commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True
+    )
     add_commands(commands)
     for program, words in _PARAVIEW.items():
-        command(commands, program, f"start {words} with this suite on its paths", add_help=False)
+        started = command(
+            commands, program, f"start {words} with this suite on its paths", add_help=False
+        )
+        started.add_argument("arguments", nargs="*", help="the program's own")  # see parse
     for each in commands.choices.values():
         if set(each.paths.writes.values()) - {FOLDER}:
             add_force(each)

@@ -12,6 +12,8 @@ from amgsrn_core.cli.report import duration
 
 # Seconds between lines where nobody watches a terminal (log files, batch jobs).
 _LINE_SECONDS = 10.0
+_LINE_WIDTH = 80
+_BAR_WIDTH = 10
 
 
 Rows = Sequence[tuple[str, ...]]
@@ -20,10 +22,11 @@ Rows = Sequence[tuple[str, ...]]
 class Display(Protocol):
     """Shows how far the work is."""
 
-    def update(self, done: float, details: str, rows: Rows = ()) -> None:
+    def update(self, done: float, details: Sequence[str], rows: Rows = ()) -> None:
         """Show that `done` (0 to 1) of the work is done, and `details` about it.
 
-        `rows` are those of a table below, where there is room for one.
+        Of the details the second ones go first where there is no room for all. `rows` are those of
+        a table below, where there is room for one.
         """
 
     def message(self, text: str) -> None:
@@ -40,6 +43,14 @@ def display(title: str) -> Iterator[Display]:
         yield Lines(title)
 
 
+def fitted(details: Sequence[str], width: int) -> str:
+    """Return as many details as a width takes; the second ones go first, the last one never."""
+    shown = [text for text in details if text]
+    while len(text := "  ".join(shown)) > width and len(shown) > 1:
+        del shown[1 if len(shown) > 2 else 0]
+    return text
+
+
 class Lines:
     """One line now and then; the first and the last state are always shown."""
 
@@ -49,7 +60,7 @@ class Lines:
         self._last: float | None = None
         self._finished = False
 
-    def update(self, done: float, details: str, rows: Rows = ()) -> None:
+    def update(self, done: float, details: Sequence[str], rows: Rows = ()) -> None:
         """Print a line if the last one is old enough, or the work has just been done."""
         now = time.monotonic()
         just_done = done >= 1 and not self._finished
@@ -57,7 +68,8 @@ class Lines:
             return
         self._last = now
         self._finished = done >= 1
-        self.message(f"{self._title} {100 * done:3.0f} %  {details}")
+        start = f"{self._title} {100 * done:3.0f} %  "
+        self.message(f"{start}{fitted(details, _LINE_WIDTH - len(start))}".rstrip())
 
     def message(self, text: str) -> None:
         """Print a line."""
@@ -72,7 +84,7 @@ def _bar(title: str) -> Iterator[Display]:
 
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),  # leaves room for the details in a narrow terminal
+        BarColumn(bar_width=_BAR_WIDTH),  # leaves room for the details in a narrow terminal
         TaskProgressColumn(),
         TextColumn("{task.fields[details]}", markup=False),
     )
@@ -80,18 +92,20 @@ def _bar(title: str) -> Iterator[Display]:
     progress = Progress(*columns, console=console)
     task = progress.add_task(title, total=1.0, details="")
     with Live(progress, console=console) as live:
-        yield _Bar(live, progress, task)
+        yield _Bar(live, progress, task, title)
 
 
 class _Bar:
-    def __init__(self, live: Any, progress: Any, task: Any) -> None:
+    def __init__(self, live: Any, progress: Any, task: Any, title: str) -> None:
         self._live, self._progress, self._task = live, progress, task
+        self._title = title
 
-    def update(self, done: float, details: str, rows: Rows = ()) -> None:
+    def update(self, done: float, details: Sequence[str], rows: Rows = ()) -> None:
         from rich.console import Group
         from rich.table import Table
 
-        self._progress.update(self._task, completed=done, details=details)
+        room = self._live.console.width - len(self._title) - _BAR_WIDTH - len("  100%  ")
+        self._progress.update(self._task, completed=done, details=fitted(details, room))
         if not rows:
             self._live.update(self._progress)
             return

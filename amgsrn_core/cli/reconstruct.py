@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             for extent, block in model.at(step).reconstruct(geometry, max_bytes=8 << 20):
                 writer.write(extent, block, number)
                 done = (number + extent[0].stop / geometry.dims[0]) / len(steps)
-                shown.update(done, remaining.text(done))
+                shown.update(done, [remaining.text(done)])
     print_rows(
         [
             ("volume", output),

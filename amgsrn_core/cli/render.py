@@ -47,11 +47,13 @@ def run(arguments: argparse.Namespace) -> int:
     seconds = []
     with display("rendering") as shown:
         remaining = Remaining()
-        rgba, first = _frame(marcher, camera, lambda done: shown.update(done, remaining.text(done)))
+        rgba, first = _frame(
+            marcher, camera, lambda done: shown.update(done, [remaining.text(done)])
+        )
         # Several frames are timed after one that is not: the first one also prepares things.
         for number in range(arguments.frames if arguments.frames > 1 else 0):
             seconds.append(_frame(marcher, camera)[1])
-            shown.update(1.0, f"frame {number + 1} of {arguments.frames}")
+            shown.update(1.0, [f"frame {number + 1} of {arguments.frames}"])
     picture = on_background(rgba, BACKGROUND)
     write_or_keep(
         arguments.output,

@@ -19,7 +19,7 @@ from amgsrn_core.cli.report import (
     size,
     write_report,
 )
-from amgsrn_core.errors import ConfigurationError, NoRoomError, OutputError
+from amgsrn_core.errors import ConfigurationError, NoRoomError, OutputError, did_you_mean
 from amgsrn_core.evaluation.measures import DEFAULT_TESTS, TESTS, Measures, output_files
 from amgsrn_core.evaluation.metrics import Metrics
 from amgsrn_core.field.open_models import open_model
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
             volume,
             tests,
             folder,
-            report=lambda done: shown.update(done, remaining.text(done)),
+            report=lambda done: shown.update(done, [remaining.text(done)]),
             made_by=mark_of("test", arguments.model),
             force=arguments.force,
         )
@@ -92,7 +92,8 @@ def _chosen(values: list[str] | None) -> tuple[str, ...]:
     unknown = [name for name in chosen if name not in TESTS]
     if unknown:
         raise ConfigurationError(
-            f"There is no test {', '.join(unknown)}; --tests takes {', '.join(TESTS)}."
+            f"There is no test {', '.join(unknown)}; --tests takes {', '.join(TESTS)}"
+            f"{did_you_mean(unknown[0], TESTS) or '.'}"
         )
     return tuple(dict.fromkeys(chosen))
 

@@ -91,6 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"{'without --restart ' if arguments.restart else ''}to continue.",
             stop.number or 2,
         )
+    if outcome.was_complete:
+        print(f"{output} is complete already; --restart trains anew.")
     print_rows(_rows(outcome))
     return 0
 
@@ -130,27 +132,25 @@ class _Observer:
             self._announced = True
         return Command.STOP
 
-    def _details(self, progress: Progress) -> str:
-        parts = [f"step {progress.step + 1}/{progress.steps}"] if progress.steps > 1 else []
-        if progress.phase == "compressing" and progress.bricks is None:
-            parts.append(f"{progress.iteration}/{progress.iterations}")
-        if progress.phase != "training":
-            return "  ".join([*parts, progress.phase])
+    def _details(self, progress: Progress) -> list[str]:
+        """Return how far it is, loss, speed, PSNR and the time left; the last matter most."""
+        place = f"step {progress.step + 1}/{progress.steps}  " if progress.steps > 1 else ""
         if progress.bricks is None:
-            parts.append(f"{progress.iteration}/{progress.iterations}")
+            done = f"{progress.iteration}/{progress.iterations}"
         else:
-            parts += [f"{progress.bricks.done}/{progress.bricks.total} bricks"]
+            done = f"{progress.bricks.done}/{progress.bricks.total} bricks"
             if progress.bricks.failed:
-                parts.append(f"{progress.bricks.failed} FAILED")
+                done += f"  {progress.bricks.failed} FAILED"
+        if progress.phase != "training":
+            counted = progress.phase == "compressing" and progress.bricks is None
+            return [f"{place}{done}  " if counted else place, progress.phase]
+        loss = psnr = ""
         if not math.isnan(progress.loss):
-            parts += [
-                f"loss {figure(progress.loss, digits=3)}",
-                f"PSNR ~ {decibels(progress.psnr)}",
-            ]
-        parts.append(self._speed(progress))
-        if progress.eta_seconds is not None:
-            parts.append(f"{duration(progress.eta_seconds)} left")
-        return "  ".join(part for part in parts if part)
+            loss = f"loss {figure(progress.loss, digits=3)}"
+            psnr = f"PSNR ~ {decibels(progress.psnr)}"
+        left = progress.eta_seconds
+        end = "" if left is None else f"{duration(left)} left"
+        return [place + done, loss, self._speed(progress), psnr, end]
 
     def _speed(self, progress: Progress) -> str:
         # Counted from the first call, because a resumed run did not do the earlier iterations.

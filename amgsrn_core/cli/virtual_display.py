@@ -1,15 +1,14 @@
-"""A program on a virtual X display of its own: both end together, whatever ends one of them."""
+"""A program on a virtual X display of its own: both end together, whatever ends one of them.
+
+``python -m amgsrn_core.cli.virtual_display WIDTHxHEIGHTxDEPTH COMMAND...`` runs any program so.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
-import secrets
-import select
-import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
@@ -17,13 +16,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from amgsrn_core.cli.x_server import SCREEN, virtual_display
 from amgsrn_core.errors import AmgsrnError
 
-_SCREEN = "1280x1024x24"
-_START_SECONDS = 60.0
-# What a program may take to end when it was asked to, and its display after it.
+# What a program may take to end when it was asked to.
 _GRACE_SECONDS = 8.0
-_DISPLAY_SECONDS = 5.0
 # `timeout` and MPI signal a process and then its group: one wish that arrives twice.
 _SAME_WISH_SECONDS = 1.0
 _PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
@@ -32,12 +29,9 @@ _SI_KERNEL = 0x80  # si_code of <asm-generic/siginfo.h>: of the terminal, not of
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
-def find_server() -> str | None:
-    """Return the X server that a virtual display needs; None where there is none, or no Linux."""
-    return shutil.which("Xvfb") if sys.platform == "linux" else None
-
-
-def run_on_virtual_display(command: Sequence[str], environment: Mapping[str, str]) -> int:
+def run_on_virtual_display(
+    command: Sequence[str], environment: Mapping[str, str], screen: str = SCREEN
+) -> int:
     """Run a program on a virtual display, and return its exit status.
 
     The program is a child in this process's own group, so that a terminal's keys and job control
@@ -52,7 +46,9 @@ def run_on_virtual_display(command: Sequence[str], environment: Mapping[str, str
     command : sequence of str
         The program with its arguments.
     environment : mapping
-        Without DISPLAY and XAUTHORITY.
+        DISPLAY and XAUTHORITY are replaced.
+    screen : str
+        Width, height and depth.
 
     Raises
     ------
@@ -62,9 +58,15 @@ def run_on_virtual_display(command: Sequence[str], environment: Mapping[str, str
     assert sys.platform == "linux"
     with _held_signals() as (held, mask), tempfile.TemporaryDirectory(prefix="amgsrn-") as folder:
         ended_by, status = 0, 0
-        with _display(Path(folder), mask, held) as variables:
+        pending = held - {signal.SIGCHLD}
+        with virtual_display(
+            Path(folder),
+            screen=screen,
+            prepare=ends_with_parent(signal.SIGTERM, mask),
+            is_stopped=lambda: bool(signal.sigpending() & pending),
+        ) as variables:
             if variables is None:  # told to end before it began
-                ended_by = signal.sigwait(held - {signal.SIGCHLD})
+                ended_by = signal.sigwait(pending)
             else:
                 asked, status = _supervised(command, {**environment, **variables}, mask, held)
                 ended_by = (asked if status == -signal.SIGKILL else 0) or max(0, -status)
@@ -106,74 +108,6 @@ def _held_signals() -> Iterator[tuple[set[int], set[int]]]:
         yield held, mask
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-@contextlib.contextmanager
-def _display(folder: Path, mask: set[int], held: set[int]) -> Iterator[dict[str, str] | None]:
-    """Yield the variables of a new display; None when a signal came before it was there."""
-    server = find_server()
-    assert server is not None
-    authority, log = folder / "authority", folder / "log"
-    _write_authority(authority)
-    reader, writer = os.pipe()
-    # The server finds a free number itself, so that ranks that start together do not collide.
-    # Without -noreset it refuses clients for a moment whenever the last one has gone.
-    options = ["-displayfd", str(writer), "-auth", str(authority), "-screen", "0", _SCREEN]
-    with open(log, "wb") as messages, os.fdopen(reader) as pipe:
-        process = subprocess.Popen(
-            [server, *options, "-nolisten", "tcp", "-noreset"],
-            pass_fds=[writer],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=messages,
-            start_new_session=True,  # Ctrl-C is for the program; the display goes after it
-            preexec_fn=ends_with_parent(signal.SIGTERM, mask),
-        )
-        os.close(writer)
-        try:
-            if not _is_readable(reader, held):
-                yield None
-                return
-            number = pipe.readline().strip()
-            if not number:
-                lines = log.read_text(errors="replace").split("\n")
-                why = next((line.strip() for line in lines if "rror" in line), "it says nothing")
-                raise AmgsrnError(
-                    f"The virtual display does not start ({why}); run `{server} :99` to see more, "
-                    "or set DISPLAY to another display."
-                )
-            yield {"DISPLAY": f":{number}", "XAUTHORITY": str(authority)}
-        finally:
-            process.terminate()
-            try:
-                process.wait(_DISPLAY_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _is_readable(reader: int, held: set[int]) -> bool:
-    """Wait for a pipe; return whether something, or its end, came before a signal."""
-    end = time.monotonic() + _START_SECONDS
-    while not select.select([reader], [], [], 0.1)[0]:
-        if signal.sigpending() & (held - {signal.SIGCHLD}):
-            return False
-        if time.monotonic() > end:
-            raise AmgsrnError(
-                f"The virtual display did not start within {_START_SECONDS:.0f} s; set DISPLAY to "
-                "another display."
-            )
-    return True
-
-
-def _write_authority(path: Path) -> None:
-    """Write an X authority file with a new cookie for any display: others shall not look on."""
-    name, cookie = b"MIT-MAGIC-COOKIE-1", secrets.token_bytes(16)
-    family = 0xFFFF  # FamilyWild of <X11/Xauth.h>, with an empty address and number
-    fields = (b"", b"", name, cookie)
-    entry = struct.pack(">H", family) + b"".join(struct.pack(">H", len(f)) + f for f in fields)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(entry)
 
 
 def _supervised(
@@ -227,3 +161,11 @@ def _end_by(number: int) -> int:
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     return 128 + number
+
+
+if __name__ == "__main__":
+    from amgsrn_core.cli.failures import reported
+
+    with reported(debug=False) as result:
+        result.status = run_on_virtual_display(sys.argv[2:], os.environ, screen=sys.argv[1])
+    sys.exit(result.status)

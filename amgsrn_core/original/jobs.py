@@ -6,7 +6,6 @@ what each option becomes.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 
 from amgsrn_core.config import BrickConfig, NetworkConfig, TrainingConfig
 from amgsrn_core.config import options as declared
-from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.errors import ConfigurationError, did_you_mean
 from amgsrn_core.system.output import reason
 
 _ENCODERS = {
@@ -233,7 +232,9 @@ class _Complaints:
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         if isinstance(error, ConfigurationError):
-            raise ConfigurationError(f"{self._where}: {str(error).rstrip('.')}.") from error
+            text = str(error).rstrip(".")
+            end = "" if text.endswith("?") else "."
+            raise ConfigurationError(f"{self._where}: {text}{end}") from error
 
 
 def _training(
@@ -249,6 +250,7 @@ def _training(
     if encoder is None:
         raise ConfigurationError(
             f"'model' {options['model']!r} is not one of {', '.join(sorted(_ENCODERS))}"
+            f"{did_you_mean(str(options['model']), _ENCODERS)}"
         )
     data = _find(_name(options, "data"), places)
     sizes = {ours: _value(options, key, default) for key, (ours, default) in _NETWORK.items()}
@@ -288,10 +290,11 @@ def _tests(
     _refuse_unknown(options, {"load_from", "tests", "tests_to_run", "device", "data_device"})
     wanted = str(options.get("tests", options.get("tests_to_run", "psnr"))).split(",")
     wanted = list(dict.fromkeys(name.strip() for name in wanted))
-    if unknown := [name for name in wanted if name not in (*_TESTS, "reconstruction")]:
+    known = sorted([*_TESTS, "reconstruction"])
+    if unknown := [name for name in wanted if name not in known]:
         raise ConfigurationError(
             f"there is no test {', '.join(map(repr, unknown))}; there are "
-            f"{', '.join(sorted([*_TESTS, 'reconstruction']))}"
+            f"{', '.join(known)}{did_you_mean(unknown[0], known)}"
         )
     name = _name(options, "load_from")
     names = [name]
@@ -353,8 +356,7 @@ def _source(models: Path, name: str) -> str:
 
 def _refuse_unknown(options: dict[str, Any], known: set[str]) -> None:
     if unknown := sorted(set(options) - known):
-        close = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"; is {close[0]} meant?" if close else ""
+        hint = did_you_mean(unknown[0], known)
         raise ConfigurationError(f"unknown option(s) {', '.join(unknown)}{hint}")
 
 

@@ -104,9 +104,7 @@ def train_bricks(
                 lambda options: _fingerprint(volume, records, options, start),
                 restart=restart,
             )
-            done = claim(
-                output, parts, fingerprint, settings.training, restart=restart, force=force
-            )
+            done = claim(output, parts, fingerprint, settings, restart=restart, force=force)
             if done is not None:
                 return done
             run = _Run(volume, parts, records, settings, fingerprint, start)

@@ -8,12 +8,13 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from amgsrn_core.config import TrainingConfig
-from amgsrn_core.errors import ArchiveError, ResumeError
-from amgsrn_core.model import read_index
+from amgsrn_core.config import to_json
+from amgsrn_core.errors import ArchiveError, ConfigurationError, ResumeError
+from amgsrn_core.model import ModelIndex, read_index
 from amgsrn_core.model.replacement import guard
 from amgsrn_core.runs.outcome import TrainingOutcome
 from amgsrn_core.runs.parts import PartsFolder, finish
@@ -89,7 +90,7 @@ def claim(
     output: Path,
     parts: PartsFolder,
     fingerprint: str,
-    training: TrainingConfig,
+    settings: Settings,
     *,
     restart: bool,
     force: bool = False,
@@ -108,7 +109,8 @@ def claim(
         :func:`amgsrn_core.system.run_folder.workspace`).
     fingerprint : str
         Identifies what the run computes.
-    training : TrainingConfig
+    settings : Settings
+        What the fingerprint was made of, beside the data.
     restart : bool
         Whether to discard whatever there is.
     force : bool, default: False
@@ -127,7 +129,7 @@ def claim(
     is_ours = parts.owner() == fingerprint
     if not restart:
         try:
-            done = finished(output, fingerprint)
+            done = finished(output, fingerprint, settings)
         except ResumeError:
             if not is_ours and not force:
                 raise
@@ -138,17 +140,35 @@ def claim(
             return done
         if not is_ours and parts.has_work():
             raise ResumeError(
-                f"{parts.path} holds an interrupted run with other data or options; restart to "
-                f"discard it, repeat its options to continue it, or name another output than "
-                f"{output}."
+                f"{parts.path} holds an interrupted run with {_others(settings, parts.options())}; "
+                f"restart to discard it, repeat its options to continue it, or name another output "
+                f"than {output}."
             )
-    if training.log_grids and (restart or not is_ours):
+    if settings.training.log_grids and (restart or not is_ours):
         forget_series(output)
-    parts.claim(fingerprint, restart)
+    parts.claim(fingerprint, restart, settings.to_json())
     return None
 
 
-def finished(output: Path, fingerprint: str) -> TrainingOutcome | None:
+def _others(settings: Settings, before: dict[str, Any] | None) -> str:
+    """Say in what a run that is there differs, as far as its options tell."""
+    try:
+        changed = settings.differences(Settings.from_json(before or {}))
+    except (ConfigurationError, KeyError, TypeError):  # of another version
+        return "other data or options"
+    if changed:
+        return f"other options ({'; '.join(changed)})"
+    return "the same options but other data, or from another start"
+
+
+def _options(index: ModelIndex, settings: Settings) -> dict[str, Any]:
+    """Return the options that a model was trained with; of those that it does not tell, ours."""
+    training = {k: v for k, v in index.training.config.items() if k in to_json(settings.training)}
+    network, storage = to_json(index.network), to_json(index.storage)
+    return {**settings.to_json(), "network": network, "training": training, "storage": storage}
+
+
+def finished(output: Path, fingerprint: str, settings: Settings) -> TrainingOutcome | None:
     """Return the outcome of an earlier run that made `output`; None when there is no file.
 
     A model of the same run with holes counts as none: it is completed.
@@ -169,12 +189,11 @@ def finished(output: Path, fingerprint: str) -> TrainingOutcome | None:
         ) from error
     if index.training.config.get("fingerprint") != fingerprint:
         raise ResumeError(
-            f"{output} exists and was trained with other data or options; restart to replace it, "
-            "or name another output."
+            f"{output} exists and was trained with {_others(settings, _options(index, settings))}; "
+            "restart to replace it, or name another output."
         )
     if index.holes:
         return None
     empty = np.zeros((0, len(COLUMNS)))
-    return TrainingOutcome(
-        output, True, math.nan if index.psnr is None else index.psnr, index.training.seconds, empty
-    )
+    psnr = math.nan if index.psnr is None else index.psnr
+    return TrainingOutcome(output, True, psnr, index.training.seconds, empty, was_complete=True)

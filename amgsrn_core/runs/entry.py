@@ -17,6 +17,7 @@ from amgsrn_core.runs.claim import refuse_output
 from amgsrn_core.runs.outcome import TrainingOutcome
 from amgsrn_core.runs.plan import Cutter, plan
 from amgsrn_core.runs.settings import Settings
+from amgsrn_core.runs.space import warn_of_size
 from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import ensure_writable
 from amgsrn_core.training.progress import Observer, unobserved
@@ -101,6 +102,8 @@ def train(
     refuse_output(output, volume.source, start, force)
     settings = Settings.of(network, training, storage, bricks, dispatch, series)
     planned = plan(settings, Cutter(volume))
+    if restart or not output.exists():
+        warn_of_size(volume, planned.settings.network, len(planned.bricks), settings.storage)
     warm = WarmStart.of(start, settings.series.warm_iterations)
     if len(planned.bricks) == 1:
         from amgsrn_core.runs.single import train_single  # PyTorch: a matter of seconds

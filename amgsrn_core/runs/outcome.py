@@ -42,6 +42,8 @@ class TrainingOutcome:
         holes there.
     stopped_by : str
         The stop file that ended the run; empty where the observer did, or nothing.
+    was_complete : bool
+        Nothing was trained, because an earlier run of the same data and options had made the model.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class TrainingOutcome:
     history_columns: tuple[str, ...] = COLUMNS
     missing: dict[int, str] = field(default_factory=dict)
     stopped_by: str = ""
+    was_complete: bool = False
 
     def refuse_missing(self) -> None:
         """Raise :class:`TrainingError` if bricks are missing: which, and how to go on."""

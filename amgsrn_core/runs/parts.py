@@ -162,8 +162,13 @@ class PartsFolder(RunFolder):
         values = read_json(self.run_file)
         return "" if values is None else str(values.get("fingerprint", ""))
 
-    def claim(self, fingerprint: str, restart: bool) -> None:
-        """Make the folder this run's, without other work."""
+    def options(self) -> dict[str, Any] | None:
+        """Return the options of the run that the folder belongs to; None where it has none."""
+        options = (read_json(self.run_file) or {}).get("options")
+        return options if isinstance(options, dict) else None
+
+    def claim(self, fingerprint: str, restart: bool, options: dict[str, Any]) -> None:
+        """Make the folder this run's, without other work, with options for those who ask."""
         if restart or self.owner() != fingerprint:
             forget_spares(self.path)
             for folder in self.parts():
@@ -171,7 +176,7 @@ class PartsFolder(RunFolder):
         if self.owner() == fingerprint:
             return  # and the disk may be full
         with replacing(self.run_file) as temporary:
-            temporary.write_text(json.dumps({"fingerprint": fingerprint}))
+            temporary.write_text(json.dumps({"fingerprint": fingerprint, "options": options}))
 
     def command(self, run: str, command: Command) -> None:
         """Tell the workers of a run, and only those, what to do."""

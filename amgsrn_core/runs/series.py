@@ -28,7 +28,7 @@ from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_reco
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
 from amgsrn_core.runs.plan import Cutter, Plan, plan
 from amgsrn_core.runs.settings import Settings
-from amgsrn_core.runs.space import Room, checkpoint_bytes, model_bytes
+from amgsrn_core.runs.space import Room, checkpoint_bytes, model_bytes, warn_of_size
 from amgsrn_core.runs.stop_file import stop_file
 from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import ensure_writable, failure
@@ -109,12 +109,13 @@ def train_series(
     axis = time_axis(volumes)
     refuse_output(output, volumes[0].source, start, force)
     planned = plan(settings, Cutter(volumes[0]))
+    if restart or not output.exists():
+        warn_of_size(volumes[0], planned.settings.network, len(planned.bricks), settings.storage)
     first = WarmStart.of(start, settings.series.warm_iterations)
     with workspace(output, parts) as folder, contextlib.ExitStack() as stack:
         begun = PartsFolder(folder)
         planned, fingerprint = _as_begun(planned, output, begun, volumes, first, restart=restart)
-        training = planned.settings.training
-        done = claim(output, begun, fingerprint, training, restart=restart, force=force)
+        done = claim(output, begun, fingerprint, planned.settings, restart=restart, force=force)
         if done is not None:
             return done
         stop = stack.enter_context(stop_file(folder))

@@ -49,6 +49,24 @@ class Settings:
             **{each.name: from_json(kinds[each.name], values[each.name]) for each in fields(cls)}
         )
 
+    def differences(self, before: Settings) -> list[str]:
+        """Name the options that change the result and were others before: what they were and are.
+
+        Written as "grids 8, now 16", with the options' names of the command line.
+        """
+        old, new = before._results(), self._results()
+        then, now = _values(before), _values(self)
+        return [
+            f"{name.replace('_', '-')} {_shown(then[name])}, now {_shown(now[name])}"
+            for name in {**old, **new}
+            if old.get(name) != new.get(name)
+        ]
+
+    def _results(self) -> dict[str, Any]:
+        training, storage = self._substance()
+        cut = {**to_json(self.bricks), **to_json(self.series)}
+        return {**to_json(self.network), **training, **storage, **cut}
+
     def fingerprint(self, data: Sequence[Any], start: Sequence[Any] = ()) -> str:
         """Identify what a run computes: same data, same configuration, same result.
 
@@ -73,6 +91,17 @@ class Settings:
 
     def _substance(self) -> tuple[Any, Any]:
         return self.training.substance(), self.storage.to_json()
+
+
+def _values(settings: Settings) -> dict[str, Any]:
+    values = settings.to_json()
+    return {name: value for part in reversed(values.values()) for name, value in part.items()}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _digest(what: list[Any]) -> str:

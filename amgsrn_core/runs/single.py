@@ -128,10 +128,10 @@ def _train(
             lambda options: _fingerprint(volume, block, options, start),
             restart=restart,
         )
-        done = claim(output, parts, fingerprint, settings.training, restart=restart, force=force)
+        done = claim(output, parts, fingerprint, settings, restart=restart, force=force)
         if done is not None:
             return done
-        if (done := _kept(parts, output, fingerprint)) is not None:
+        if (done := _kept(parts, output, fingerprint, settings)) is not None:
             finish(folder)
             every = foreseen(settings.training, network).iterations
             observer(Progress("training", every, every))
@@ -295,18 +295,20 @@ def _write(
             time.sleep(_WAIT_SECONDS)
 
 
-def _kept(parts: PartsFolder, output: Path, fingerprint: str) -> TrainingOutcome | None:
+def _kept(
+    parts: PartsFolder, output: Path, fingerprint: str, settings: Settings
+) -> TrainingOutcome | None:
     """Put a model in its place that was complete when there was no room for it there."""
     for path in kept_elsewhere(parts.done(0)):
         try:
-            outcome = finished(path, fingerprint)
+            outcome = finished(path, fingerprint, settings)
             verify_archive(path)
         except (ResumeError, ArchiveError):
             continue  # of another run, or damaged
         if outcome is not None:
             with saving(parts.path, kept=path), replacing(output) as temporary:
                 shutil.copyfile(path, temporary)
-            return dataclasses.replace(outcome, path=output)
+            return dataclasses.replace(outcome, path=output, was_complete=False)
     return None
 
 

@@ -5,17 +5,19 @@ What surely does not fit is refused at once; what may not fit is warned about.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import logging
 import math
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
 from amgsrn_core.errors import NoRoomError
 from amgsrn_core.model import BrickRecord, parameter_shapes
 from amgsrn_core.model.cell_codes import cell_shape
@@ -33,6 +35,8 @@ _ROW_OF_TEXT = 25 * len(COLUMNS)
 # Copies of a network's numbers: in a checkpoint those of the network and two of the optimiser; of
 # fine-tuning two candidates more.
 _CHECKPOINT, _FINETUNING = 3, 5
+# A model of this share of its data is worth while.
+_SHARE = 0.25
 
 
 def network_bytes(network: NetworkConfig, components: int, storage: StorageConfig) -> int:
@@ -101,6 +105,66 @@ def exported_bytes(volume: Volume) -> Bytes:
     """Return the bytes of a volume that is written to a folder for other processes."""
     values = volume.dtype.itemsize * volume.n_components * volume.geometry.n_points
     return Bytes(values, values + volume.geometry.n_points + _INDEX)
+
+
+def warn_of_size(
+    volume: Volume, network: NetworkConfig, count: int, storage: StorageConfig
+) -> None:
+    """Warn if the networks' numbers are more bytes than the data, and name a size that would fit.
+
+    Nothing is said of networks that are going to be compressed: how far is not known yet.
+
+    Parameters
+    ----------
+    volume : Volume
+        The data of one time step.
+    network : NetworkConfig
+    count : int
+        How many networks of this size stand for the step.
+    storage : StorageConfig
+    """
+    components, data = volume.n_components, volume.source_nbytes
+    numbers = count * network_bytes(network, components, storage)
+    if storage.compress or numbers <= data:
+        return
+    fitting = (
+        (found, count * network_bytes(found, components, storage)) for found in _smaller(network)
+    )
+    found, bytes_ = next((pair for pair in fitting if pair[1] <= _SHARE * data), (None, 0))
+    advice = "it is too small to be worth a model"
+    if found is not None:
+        advice = f"{_changes(network, found)} would make it {size(bytes_)}"
+    _log.warning(
+        "The model is going to be larger (%s) than its data (%s); %s.",
+        *(size(numbers), size(data), advice),
+    )
+
+
+def _smaller(network: NetworkConfig) -> Iterator[NetworkConfig]:
+    """Yield smaller networks, those first that keep the decoder, then the number of grids."""
+    widths = sorted({network.width, min(network.width, 32), min(network.width, 16)}, reverse=True)
+    halvings = range(network.grids.bit_length())
+    for width, halving in itertools.product(widths, halvings):
+        base = dataclasses.replace(network, width=width, grids=network.grids >> halving)
+        if network.encoder == "hash":
+            for log2_size in range(network.hash_log2_size, 7, -1):
+                yield dataclasses.replace(base, hash_log2_size=log2_size)
+            continue
+        longest = max(network.grid_shape)
+        for edge in range(longest, 3, -1):
+            z, y, x = (max(2, n * edge // longest) for n in network.grid_shape)
+            yield dataclasses.replace(base, grid_shape=(z, y, x))
+
+
+def _changes(network: NetworkConfig, other: NetworkConfig) -> str:
+    """Return the options in which two networks differ, as the command line has them."""
+    old, new = to_json(network), to_json(other)
+    texts = {
+        name: ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in new.items()
+        if value != old[name]
+    }
+    return " ".join(f"--{name.replace('_', '-')} {text}" for name, text in texts.items())
 
 
 class Room:

@@ -18,6 +18,7 @@ import pytest
 from support.paths import ROOT
 
 from amgsrn_core.cli.paraview_launcher import find_program, paraview_environment
+from amgsrn_core.cli.x_server import find_server, virtual_display
 from amgsrn_core.errors import AmgsrnError
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -65,13 +66,13 @@ class Run:
 class ParaView:
     """Starts ParaView's programs with the suite on their paths."""
 
-    def __init__(self, display: str, folder: Path) -> None:
+    def __init__(self, display: dict[str, str], folder: Path) -> None:
         self.folder = folder
         self.environment = paraview_environment()
         # The programs load the plugin themselves; one test is about this variable.
         self.plugin_path = self.environment.pop("PV_PLUGIN_PATH")
         self.environment.update(
-            DISPLAY=display,
+            **display,
             XDG_CONFIG_HOME=str(folder / "config"),
             XDG_RUNTIME_DIR=str(folder),
             OMP_NUM_THREADS="1",
@@ -144,27 +145,14 @@ def end(process: Any) -> None:
 
 @pytest.fixture(scope="session")
 def screen(tmp_path_factory):
-    """A virtual display: its name, and the folder with its picture (an X window dump)."""
-    if shutil.which("Xvfb") is None:
+    """A virtual display: its variables, and the file with its picture (an X window dump)."""
+    if find_server() is None:
         missing("Xvfb")
     folder = tmp_path_factory.mktemp("screen")
-    reader, writer = os.pipe()
-    # Without -noreset the server starts over, and refuses clients meanwhile, whenever the last
-    # program has ended.
-    options = ["-displayfd", str(writer), "-screen", "0", "1500x950x24", "-noreset"]
-    server = subprocess.Popen(
-        ["Xvfb", *options, "-fbdir", str(folder)],
-        pass_fds=[writer],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        number = pipe.readline().strip()
-    assert number, "Xvfb found no free display"
-    yield f":{number}", folder / "Xvfb_screen0"
-    server.terminate()
-    server.wait(20)
+    with virtual_display(
+        folder, screen="1500x950x24", options=["-fbdir", str(folder)]
+    ) as variables:
+        yield variables, folder / "Xvfb_screen0"
 
 
 @pytest.fixture

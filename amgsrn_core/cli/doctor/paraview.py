@@ -11,7 +11,7 @@ from amgsrn_core.cli import paraview_launcher
 from amgsrn_core.cli.doctor.findings import NOTE, OK, PROBLEM, Finding, set_up
 from amgsrn_core.cli.doctor.machine import paraview_version
 from amgsrn_core.cli.paraview_probe import Probe, Seen
-from amgsrn_core.cli.virtual_display import find_server
+from amgsrn_core.cli.x_server import find_server, is_reachable
 from amgsrn_core.errors import AmgsrnError
 
 _PARAVIEW_PYTHON = "paraview's python"
@@ -99,16 +99,20 @@ def _judge_neural_volume(seen: Seen, probe: Probe) -> Finding:
 
 
 def _display(probe: Probe | AmgsrnError) -> Finding:
-    if display := os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+    display, wayland = os.environ.get("DISPLAY"), os.environ.get("WAYLAND_DISPLAY")
+    if display and is_reachable(display):
         return Finding("display", OK, display)
     if isinstance(probe, Probe) and paraview_launcher.renders_by_egl(probe.pvpython):
         return Finding("display", OK, "none; pvpython, pvbatch and pvserver render by EGL")
+    if wayland and not display:
+        return Finding("display", OK, wayland)
+    lack = f"{display} does not let programs in" if display else "none"
     if find_server() is not None:
-        return Finding("display", OK, "none; pvpython, pvbatch and pvserver get a virtual one")
+        return Finding("display", OK, f"{lack}; pvpython, pvbatch and pvserver get a virtual one")
     return Finding(
         "display",
         NOTE,
-        "none, and no Xvfb",
+        f"{lack}, and no Xvfb",
         "Unless this ParaView renders off screen by itself: apt-get install xvfb xauth",
     )
 

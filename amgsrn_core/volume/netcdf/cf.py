@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from amgsrn_core.errors import VariableNotFoundError, VolumeError
+from amgsrn_core.errors import VariableNotFoundError, VolumeError, did_you_mean
 from amgsrn_core.volume.netcdf.references import (
     coordinate_of,
     find_variable,
@@ -121,7 +121,10 @@ def choose_variables(dataset: Any, names: tuple[str, ...] | None) -> list[Variab
     for name in names:
         found = [v for v in known if v.path == name.strip("/")]
         if not found:
-            raise VariableNotFoundError(f"{_unusable(dataset, name)}; the file has: {choices}.")
+            raise VariableNotFoundError(
+                f"{_unusable(dataset, name)}; the file has: {choices}"
+                f"{did_you_mean(name.strip('/'), [v.path for v in known]) or '.'}"
+            )
         if found[0].is_coordinate:
             raise VariableNotFoundError(
                 f"'{name}' is a coordinate variable, not data; the file has: {choices}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from amgsrn_core.errors import VariableNotFoundError, VolumeError, VolumeNotFoundError
+from amgsrn_core.errors import (
+    VariableNotFoundError,
+    VolumeError,
+    VolumeNotFoundError,
+    did_you_mean,
+)
 from amgsrn_core.volume.geometry import Extent
 from amgsrn_core.volume.times import TimeStep, select_time
 from amgsrn_core.volume.volume import Loaded, Volume, extent_shape
@@ -314,7 +320,8 @@ def _choose(path: Path, sample: Any, wanted: tuple[str, ...] | None) -> tuple[tu
     unknown = [name for name in wanted if all(name not in names for names in present.values())]
     if unknown:
         raise VariableNotFoundError(
-            f"There is no array '{unknown[0]}' in '{path}'; it has: {listed}."
+            f"There is no array '{unknown[0]}' in '{path}'; it has: {listed}"
+            f"{did_you_mean(unknown[0], itertools.chain(*present.values())) or '.'}"
         )
     raise VolumeError(
         f"The arrays {', '.join(wanted)} belong partly to points and partly to cells; "

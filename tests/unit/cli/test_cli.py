@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -14,6 +16,7 @@ from support.sample_models import small_brick, small_index, write_small_model
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.cli import main, options, parser
+from amgsrn_core.cli.progress import Lines
 from amgsrn_core.cli.reconstruct import grid
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.config import options as option_fields
@@ -453,12 +456,83 @@ def test_a_finished_model_is_not_replaced_unasked(capsys, tmp_path, blob):
     train = ["train", str(blob), "-o", str(path), *TINY.split()]
     assert main([*train, "--iterations", "5"]) == 0
     before = path.read_bytes()
+    capsys.readouterr()
     assert main([*train, "--iterations", "5"]) == 0  # nothing left to do
+    assert f"{path} is complete already; --restart trains anew.\n" in capsys.readouterr().out
     assert main([*train, "--iterations", "6"]) == 1
-    assert "restart" in capsys.readouterr().err
+    assert "other options (iterations 5, now 6); restart" in capsys.readouterr().err
     assert path.read_bytes() == before
     assert main([*train, "--iterations", "6", "--restart"]) == 0
     assert path.read_bytes() != before
+
+
+@pytest.mark.parametrize("arguments", [[], ["--bricks", "1,1,2", "--workers", "1"]])
+def test_progress_fits_a_terminal_of_80_columns(tmp_path, blob, arguments):
+    termios, pty = pytest.importorskip("termios"), pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    command = [sys.executable, "-m", "amgsrn_core.cli", "train", str(blob), "-o"]
+    process = subprocess.Popen(
+        [*command, str(tmp_path / "out.amgsrn"), "--iterations", "1500", *TINY.split(), *arguments],
+        stderr=theirs,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    text = b""
+    with contextlib.suppress(OSError):  # the end of a pseudo-terminal
+        while block := os.read(ours, 100_000):
+            text += block
+    os.close(ours)
+    assert process.wait() == 0
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.decode()))
+    assert max(len(line.rstrip()) for line in lines if line.startswith("training")) <= 80
+    assert any(line.rstrip().endswith("left") for line in lines)  # nothing is cut off
+    assert not any("\u2026" in line for line in lines)
+
+
+def test_lines_of_progress_fit_80_columns(capsys):
+    shown = Lines("training", seconds=0)
+    details = ["step 11/12  10000/11200", "loss 1.23e-05", "1.23e+03 it/s", "PSNR ~ 45.23 dB"]
+    shown.update(0.5, [*details, "3 min 20 s left"])
+    shown.update(0.6, ["", "reading"])
+    assert capsys.readouterr().err.splitlines() == [
+        "training  50 %  step 11/12  10000/11200  PSNR ~ 45.23 dB  3 min 20 s left",
+        "training  60 %  reading",
+    ]
+
+
+def test_lines_of_progress_are_some_seconds_apart(capsys):
+    shown = Lines("training", seconds=1000)
+    for number in range(50):
+        shown.update(number / 49, [f"{number}/49"])
+    assert len(capsys.readouterr().err.splitlines()) == 2  # the first and the last
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        ("trian x.nc -o y.amgsrn", "train"),
+        ("train x.nc -o y.amgsrn --iteratons 3", "--iterations"),
+        ("train x.nc --outptu y.amgsrn", "--output"),
+        ("train x.nc -o y.amgsrn --encoder adaptve", "adaptive"),
+        ("train x.nc -o y.amgsrn --brick=1,1,2 --wdith=3", "--width"),
+        ("info --verfy", "--verify"),
+    ],
+)
+def test_what_is_mistyped_gets_a_suggestion(capsys, arguments, meant):
+    assert main(arguments.split()) == 2
+    assert f"; did you mean {meant}? See `amgsrn" in capsys.readouterr().err
+
+
+def test_what_is_nothing_like_anything_gets_none(capsys):
+    assert main(["train", "x.nc", "-o", "y.amgsrn", "--qqqqq"]) == 2
+    assert "unrecognized arguments: --qqqqq; see `amgsrn" in capsys.readouterr().err
+
+
+def test_a_mistyped_variable_gets_a_suggestion(capsys, blob, tmp_path):
+    assert main(["train", str(blob), "-o", str(tmp_path / "m.amgsrn"), "--variable", "Blop"]) == 1
+    assert "; did you mean blob?" in capsys.readouterr().err
 
 
 def test_a_terminal_gets_a_bar(tmp_path):

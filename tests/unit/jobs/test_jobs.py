@@ -144,7 +144,7 @@ def test_obsolete_options_are_named(place):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"n_gridz": 3}, "n_gridz; is n_grids meant?"),
+        ({"n_gridz": 3}, "n_gridz; did you mean n_grids?"),
         ({"n_grids": 0}, "grids must be at least 1"),
         ({"n_grids": "many"}, "grids must be a whole number"),
         ({"feature_grid_shape": "4,4"}, "grid-shape needs 3 numbers"),
@@ -176,7 +176,7 @@ def test_wrong_options_are_named(place, options, words):
         ((("test.py", {"load_from": "none"}),), "neither trained"),
         ((("test.py", {"load_from": "all"}),), "no model"),
         ((training(), ("test.py", {"load_from": "wave", "tests": "psnr,sharpness"})), "sharpness"),
-        ((training(), ("test.py", {"load_form": "wave"})), "is load_from meant?"),
+        ((training(), ("test.py", {"load_form": "wave"})), "did you mean load_from?"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shutil
 from concurrent.futures import Executor, Future
@@ -14,6 +15,7 @@ from amgsrn_core import volume_from_array
 from amgsrn_core.config import (
     NetworkConfig,
     SeriesConfig,
+    StorageConfig,
     TrainingConfig,
 )
 from amgsrn_core.errors import ResumeError
@@ -128,15 +130,61 @@ def test_a_model_that_is_complete_ends_the_run(kind, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_complete_already_is_told(kind, tmp_path):
+    output = tmp_path / "m.amgsrn"
+    assert [run(kind, output).was_complete for _ in range(2)] == [False, True]
+    assert not run(kind, output, restart=True).was_complete
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_options_that_are_others_are_named(kind, tmp_path):
+    output = tmp_path / "m.amgsrn"
+    interrupt(kind, output)
+    with pytest.raises(ResumeError, match=r"other options \(iterations 30, now 31.*\); restart"):
+        run(kind, output, iterations=31)
+    assert run(kind, output).completed
+    with pytest.raises(
+        ResumeError, match=r"other options \(iterations 30, now 31; batch 64, now 9"
+    ):
+        run(kind, output, iterations=31, batch=9)
+
+
+def test_other_data_are_told_from_other_options(tmp_path):
+    output, training = tmp_path / "m.amgsrn", TrainingConfig(iterations=3, batch=64, device="cpu")
+    train(VOLUME, output, SIZE, training)
+    with pytest.raises(ResumeError, match="trained with the same options but other data"):
+        train(LATER, output, SIZE, training)
+    with pytest.raises(ResumeError, match=r"other options \(grids 2, now 3\)"):
+        train(VOLUME, output, dataclasses.replace(SIZE, grids=3), training)
+    storage = StorageConfig(dtype="float16")
+    with pytest.raises(ResumeError, match=r"other options \(dtype float32, now float16\)"):
+        train(VOLUME, output, SIZE, training, storage)
+
+
+@pytest.mark.parametrize("record", ["", "{}", '{"fingerprint": "?", "options": {"training": 3}}'])
+def test_a_run_of_an_earlier_version_says_nothing_of_its_options(record, tmp_path):
+    output = tmp_path / "m.amgsrn"
+    interrupt("single", output)
+    (tmp_path / "m.amgsrn.parts/run.json").write_text(record)
+    with pytest.raises(ResumeError, match="interrupted run with other data or options"):
+        run("single", output)
+
+
 @pytest.mark.parametrize(("first", "second"), list(itertools.permutations(KINDS, 2)))
 def test_a_folder_holds_the_work_of_one_run(first, second, tmp_path):
     output = tmp_path / "m.amgsrn"
     interrupt(first, output)
     for kind, iterations in ((second, 30), (first, 31)):
-        with pytest.raises(ResumeError, match="interrupted run with other data or options"):
+        with pytest.raises(
+            ResumeError,
+            match=r"interrupted run with (other options|the same options but other data)",
+        ):
             run(kind, output, iterations=iterations)
     interrupt(second, output, restart=True)
-    with pytest.raises(ResumeError, match="interrupted run with other data or options"):
+    with pytest.raises(
+        ResumeError, match=r"interrupted run with (other options|the same options but other data)"
+    ):
         run(first, output)
     assert run(second, output).completed
 
@@ -151,7 +199,7 @@ def test_a_run_goes_on_with_what_its_options_meant_when_it_was_begun(kind, tmp_p
     made = output.stat().st_mtime_ns
     assert run(kind, output, iterations=2, batch=0).completed
     assert output.stat().st_mtime_ns == made
-    with pytest.raises(ResumeError, match="trained with other data or options"):
+    with pytest.raises(ResumeError, match=r"trained with other options \(.*iterations 2, now 3"):
         run(kind, output, iterations=3, batch=0)
     assert run(kind, output, iterations=2, batch=0, restart=True).completed
     assert read_index(output).training.config["batch"] != 65536

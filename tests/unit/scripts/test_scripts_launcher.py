@@ -12,6 +12,7 @@ import pytest
 from support.paths import ROOT
 
 from amgsrn_core.cli import paraview_launcher as launcher
+from amgsrn_core.cli.x_server import find_server, virtual_display
 from amgsrn_core.errors import AmgsrnError
 
 
@@ -39,6 +40,16 @@ def no_display(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture
+def display(tmp_path, monkeypatch):
+    if find_server() is None:
+        pytest.skip("Xvfb is missing")
+    with virtual_display(tmp_path) as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        yield
+
+
 def run(program, *args):
     code = "import sys; from amgsrn_core.cli.paraview_launcher import run_paraview as r; "
     code += "sys.exit(r(sys.argv[1], sys.argv[2:]))"
@@ -47,16 +58,14 @@ def run(program, *args):
     )
 
 
-def test_the_program_gets_its_arguments_and_its_exit_status_comes_back(paraview_home, monkeypatch):
-    monkeypatch.setenv("DISPLAY", ":77")
+def test_the_program_gets_its_arguments_and_its_exit_status_comes_back(paraview_home, display):
     result = run("pvpython", "script.py", "--flag", "a b")
     assert result.returncode == 7
     assert json.loads(result.stdout)["args"] == ["script.py", "--flag", "a b"]
     assert result.stderr == ""
 
 
-def test_the_suite_is_on_the_program_s_paths(paraview_home, monkeypatch):
-    monkeypatch.setenv("DISPLAY", ":77")
+def test_the_suite_is_on_the_program_s_paths(paraview_home, display, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/mine")
     monkeypatch.setenv("PV_PLUGIN_PATH", "/my/plugins")
     environment = json.loads(run("pvbatch").stdout)["environment"]
@@ -147,6 +156,16 @@ def test_a_program_that_renders_by_egl_gets_no_display(
     assert environment["VTK_DEFAULT_OPENGL_WINDOW"] == "vtkEGLRenderWindow"
     assert "DISPLAY" not in environment
     assert capfd.readouterr().err == ""
+
+
+def test_a_display_that_lets_nobody_in_is_none(paraview_home, display, monkeypatch):
+    monkeypatch.setenv("XAUTHORITY", os.devnull)
+    refused = os.environ["DISPLAY"]
+    result = run("pvpython")
+    assert json.loads(result.stdout)["environment"]["DISPLAY"] != refused
+    assert f"Display {refused} does not let pvpython in: pvpython renders" in result.stderr
+    with pytest.raises(AmgsrnError, match=f"DISPLAY={refused} does not let it in"):
+        launcher.run_paraview("paraview", [])
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])

@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         units=index.units,
         missing=index.missing,
         time=index.time,
+        attributes=index.attributes,
         made_by=mark_of("reconstruct", arguments.model),
         force=arguments.force,
         dtype=series.value_dtype,

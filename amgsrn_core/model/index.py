@@ -30,6 +30,7 @@ from amgsrn_core.model.records import (
 )
 from amgsrn_core.model.shapes import parameter_shapes
 from amgsrn_core.system.json_fields import Fields
+from amgsrn_core.volume.attributes import Attributes
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.precision import is_moderate, is_span, type_of_ranges
 from amgsrn_core.volume.volume import MissingValues, TimeAxis
@@ -64,6 +65,8 @@ class ModelIndex:
         What a missing voxel means; None when the volume has no notion of it.
     time : TimeAxis, optional
         The time steps of the file, and which of them was trained, or which were (`steps`).
+    attributes : Attributes, optional
+        What the data's file says in other attributes; None where that is not known.
     """
 
     name: str
@@ -81,6 +84,7 @@ class ModelIndex:
     storage: StorageConfig = field(default_factory=StorageConfig)
     history_columns: tuple[str, ...] = ()
     version: tuple[int, int] = FORMAT_VERSION
+    attributes: Attributes | None = None
 
     def __post_init__(self) -> None:
         count = len(self.components)
@@ -89,6 +93,8 @@ class ModelIndex:
         for name in ("units", "value_minimum", "value_maximum"):
             if len(getattr(self, name)) != count:
                 raise ArchiveError(f"'{name}' does not have one entry for each component")
+        if self.attributes is not None and len(self.attributes.components) != count:
+            raise ArchiveError("'attributes' do not have one entry for each component")
         if not _is_range(self.value_minimum, self.value_maximum):
             raise ArchiveError("'value_minimum' and 'value_maximum' are not a finite range")
         if not self.bricks:
@@ -139,6 +145,7 @@ class ModelIndex:
             ),
             missing=volume.missing,
             time=volume.time,
+            attributes=volume.attributes,
             **more,
         )
 
@@ -304,6 +311,7 @@ class ModelIndex:
             "training": self.training.to_json(),
             "storage": self.storage.to_json(),
             "history_columns": list(self.history_columns),
+            **({} if self.attributes is None else {"attributes": self.attributes.to_json()}),
         }
 
     @classmethod
@@ -322,6 +330,7 @@ class ModelIndex:
         geometry = _geometry(fields)
         records = fields.children("bricks")
         missing, time = fields.optional_child("missing"), fields.optional_child("time")
+        attributes = fields.optional_child("attributes")
         return cls(
             version=version,
             name=fields.text("name"),
@@ -338,6 +347,7 @@ class ModelIndex:
             training=TrainingRecord.from_json(fields.child("training")),
             storage=configured(StorageConfig, "storage", fields, version),
             history_columns=fields.texts("history_columns"),
+            attributes=None if attributes is None else Attributes.from_json(attributes),
         )
 
 

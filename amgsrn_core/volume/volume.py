@@ -14,6 +14,7 @@ import numpy as np
 
 from amgsrn_core.errors import ArchiveError, VolumeError
 from amgsrn_core.system.json_fields import Fields, number_to_json
+from amgsrn_core.volume.attributes import Attributes
 from amgsrn_core.volume.block import Block, FieldSummary, Scan, cache_slabs
 from amgsrn_core.volume.fill_values import matches, written
 from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
@@ -140,6 +141,8 @@ class Volume(ABC):
         How the source marks voxels without a value.
     time : TimeAxis or None
         The source's time dimension, if it has one.
+    attributes : Attributes or None
+        What the source says in other attributes; None where it has no place for any.
     source : str
         Path of the file, or "memory".
     folder : str
@@ -162,6 +165,7 @@ class Volume(ABC):
         dtype: Any = None,
         missing: MissingValues | None = None,
         time: TimeAxis | None = None,
+        attributes: Attributes | None = None,
         source: str = "memory",
         folder: str = "",
     ) -> None:
@@ -174,6 +178,7 @@ class Volume(ABC):
         self._has_told = False
         self.missing = missing or MissingValues()
         self.time = time
+        self.attributes = attributes
         self.source = source
         self.folder = folder
         if not self.components or len(self.units) != len(self.components):

@@ -26,7 +26,7 @@ from amgsrn_core.volume.precision import type_of_numbers, type_of_packed
 from amgsrn_core.volume.volume import Loaded
 
 # Attributes whose words name other variables, which thereby describe data instead of being data.
-_REFERENCES = (
+REFERENCES = (
     "ancillary_variables",
     "bounds",
     "cell_measures",
@@ -162,7 +162,7 @@ def list_variables(dataset: Any) -> list[Variable]:
     referenced: set[tuple[str, str]] = set()
     bounds: set[tuple[str, str]] = set()
     for _, variable in everything:
-        for attribute in _REFERENCES:
+        for attribute in REFERENCES:
             words = text(variable, attribute)
             if attribute in _KEYED:
                 words = re.sub(r"\S+:(\s|$)", " ", words)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from amgsrn_core.errors import VolumeError, VolumeNotFoundError
 from amgsrn_core.volume.exported import open_exported
-from amgsrn_core.volume.netcdf.reader import netcdf_names, open_netcdf
+from amgsrn_core.volume.netcdf.reader import netcdf_names, netcdf_volumes, open_netcdf
 from amgsrn_core.volume.times import TimeStep, select_times
 from amgsrn_core.volume.volume import Volume
 from amgsrn_core.volume.vtk.reader import open_vtk_file, vtk_names
@@ -107,6 +107,24 @@ def variable_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
         return (volume.name, *volume.components)
     kind = _file_kind(path)
     return netcdf_names(path) if kind == NETCDF else vtk_names(path, kind)
+
+
+def volume_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the names of the variables of a NetCDF file that can be opened as volumes.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Raises
+    ------
+    VolumeNotFoundError, VolumeError
+        It cannot be opened, or is no NetCDF file.
+    """
+    path = Path(path)
+    if path.is_dir() or _file_kind(path) != NETCDF:
+        raise VolumeError(f"'{path}' is no NetCDF file.")
+    return netcdf_volumes(path)
 
 
 def open_series(

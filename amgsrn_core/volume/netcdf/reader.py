@@ -88,6 +88,13 @@ def netcdf_names(path: Path) -> tuple[str, ...]:
         return tuple(name for each, _ in walk(dataset) for name in (each, f"/{each}"))
 
 
+def netcdf_volumes(path: Path) -> tuple[str, ...]:
+    """Return the paths of the variables of a NetCDF file that can be volumes."""
+    _require_complete(path)
+    with _dataset(path) as dataset:
+        return tuple(each.path for each in cf.candidates(dataset))
+
+
 @dataclass(frozen=True)
 class _Layout:
     """How the dimensions of one variable map to z, y, x and time.

@@ -118,17 +118,24 @@ def grid_geometry(dataset: Any, association: str, name: str) -> GridGeometry:
     """
     if association not in ASSOCIATIONS:
         raise VolumeError(f"Arrays belong to point or cell, not to '{association}'.")
-    is_image = dataset is not None and dataset.IsA("vtkImageData")
-    if not is_image and not (dataset is not None and dataset.IsA("vtkRectilinearGrid")):
-        kind = "nothing" if dataset is None else dataset.GetClassName()
-        raise VolumeError(
-            f"A volume needs image data or a rectilinear grid, not {kind}; "
-            "resample it to image data first."
-        )
+    is_image = require_grid(dataset)
     cells = association == "cell"
     x, y, z = (max(0, int(size) - cells) for size in dataset.GetDimensions())
     require_three_axes(name, [("z", z), ("y", y), ("x", x)])
     return _image_geometry(dataset, cells) if is_image else _rectilinear_geometry(dataset, cells)
+
+
+def require_grid(dataset: Any) -> bool:
+    """Raise VolumeError for other data sets than volumes; return whether it is image data."""
+    is_image = dataset is not None and dataset.IsA("vtkImageData")
+    if not is_image and not (dataset is not None and dataset.IsA("vtkRectilinearGrid")):
+        kind = "nothing" if dataset is None else dataset.GetClassName()
+        raise VolumeError(
+            f"A volume needs image data or a rectilinear grid, not {kind}; resample it to image "
+            "data first. If ParaView has it of a NetCDF file, open that as NetCDF volume (AMGSRN), "
+            "or untick Spherical Coordinates of ParaView's own reader."
+        )
+    return is_image
 
 
 def component_views(

@@ -10,7 +10,7 @@ import numpy as np
 
 from amgsrn_core.errors import AmgsrnError
 from amgsrn_core.system.extras import require
-from amgsrn_core.volume.axis import Axis
+from amgsrn_core.volume.axis import UNIFORM_TOLERANCE, Axis
 from amgsrn_core.volume.description import Description
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.volume import Volume
@@ -74,5 +74,7 @@ def _described(own: Axis, known: Axis) -> Axis:
     slack = 1e-6 * (high - low)
     if own.descending or own.coordinates[0] < low - slack or own.coordinates[-1] > high + slack:
         return own
-    same = own.size == known.size and np.allclose(own.coordinates, known.coordinates, rtol=1e-12)
+    # Image data have the even coordinates that come closest.
+    apart = UNIFORM_TOLERANCE * known.spacing
+    same = own.size == known.size and np.allclose(own.coordinates, known.coordinates, 0, apart)
     return known if same else dataclasses.replace(known, coordinates=own.coordinates)

@@ -15,7 +15,7 @@ from amgsrn_core.cli.arguments import (
     add_variable,
     command,
 )
-from amgsrn_core.cli.options import add_option, add_options, any_numbers, numbers, whole_numbers
+from amgsrn_core.cli.options import add_option, add_options, any_numbers, region, whole_numbers
 from amgsrn_core.config import (
     BrickConfig,
     DataConfig,
@@ -137,9 +137,11 @@ def _add_reconstruct(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument(
         "--region",
-        metavar="x0,x1,y0,y1,z0,z1",
-        type=numbers(6),
-        help="box in world coordinates (default: the whole volume)",
+        metavar="NAME=LOW:HIGH,...",
+        type=region,
+        help="part to decode: by the names of the axes and in the file's numbers, as in "
+        "lon=150:250,depth=0:500; or x0,x1,y0,y1,z0,z1 in world coordinates, where depths are "
+        "negative (default: the whole volume)",
     )
     add_time(parser, " of a series (default: its first), or all for a .nc file of every step")
     add_device(parser)

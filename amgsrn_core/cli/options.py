@@ -99,6 +99,26 @@ def numbers(count: int) -> Any:
     return convert
 
 
+def region(text: str) -> tuple[float, ...] | dict[str, tuple[float, float]]:
+    """Return an argparse value for a region: six numbers, or ranges by the names of axes."""
+    if "=" not in text:
+        box: tuple[float, ...] = numbers(6)(text)
+        return box
+    named = {}
+    for part in text.split(","):
+        name, _, span = part.partition("=")
+        low, colon, high = span.partition(":")
+        try:
+            named[name.strip()] = float(low), float(high)
+        except ValueError:
+            colon = ""
+        if not colon or not name.strip():
+            raise argparse.ArgumentTypeError(
+                f"{part!r} is not NAME=LOW:HIGH, as in lon=150:250,lat=-40:40,depth=0:500"
+            )
+    return named
+
+
 def any_numbers(text: str) -> tuple[float, ...]:
     """Return the argparse value of a list of numbers, of any length."""
     convert = numbers(text.count(",") + 1)

@@ -384,7 +384,7 @@ def test_a_region_of_an_uneven_axis_goes_by_the_world():
     ],
 )
 def test_impossible_regions_are_refused(region):
-    with pytest.raises(VolumeError, match="--region"):
+    with pytest.raises(VolumeError, match="region"):
         grid(GridGeometry.uniform((5, 5, 5)), None, region)
 
 

@@ -99,7 +99,7 @@ def _add_test(commands: argparse._SubParsersAction[Parser]) -> None:
     add_selection(
         parser,
         "; default: what the model was trained on",
-        "; default: the model's, of a series its first",
+        "; default: the model's, of a series its first; all for a table of a series' steps",
     )
     parser.add_argument(
         "--anyway",
@@ -158,7 +158,12 @@ def _add_render(commands: argparse._SubParsersAction[Parser]) -> None:
         help="show the data instead of the model: those that it was trained on, if their file is "
         "beside it",
     )
-    add_selection(parser, "; only for data", "; of data, or of a series (default: its first)")
+    add_selection(
+        parser,
+        "; only for data",
+        "; of data, or of a series (default: its first); all for a picture of each, OUT-0000.png "
+        "and so on",
+    )
     parser.add_argument(
         "--hw",
         metavar="H,W",

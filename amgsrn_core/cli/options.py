@@ -10,7 +10,7 @@ from amgsrn_core.config import options
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.model import ModelIndex
 from amgsrn_core.volume.open import variable_names
-from amgsrn_core.volume.times import TimeStep, select_time
+from amgsrn_core.volume.times import Nearest, TimeStep, select_time, tell_first, time_dates
 
 T = TypeVar("T")
 
@@ -126,16 +126,6 @@ def any_numbers(text: str) -> tuple[float, ...]:
     return values
 
 
-def time_step(text: str) -> int | float | str:
-    """Return an argparse value for a time step: an index, a value, or a date."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
 def model_step(index: ModelIndex, wanted: TimeStep) -> int:
     """Return the step of a model that `--time` names; without it the first.
 
@@ -148,13 +138,24 @@ def model_step(index: ModelIndex, wanted: TimeStep) -> int:
     """
     axis = index.time
     if wanted is None or axis is None or not axis.steps:
+        tell_first(index.name, axis if axis is not None and axis.steps else None)
         return 0
     chosen = select_time(index.name, axis, wanted)
     assert chosen is not None
+    if chosen.index not in axis.steps and isinstance(wanted, Nearest):
+        return index.step_near(chosen.value)
     if chosen.index not in axis.steps:
         known = ", ".join(map(str, axis.steps))
         raise VolumeError(f"The model has no time step {wanted}; it has the indices {known}.")
     return axis.steps.index(chosen.index)
+
+
+def model_dates(index: ModelIndex) -> list[str]:
+    """Return the ISO date of each step of a model; empty where its times are no dates."""
+    if index.time is None or not index.times:
+        return []
+    dates = time_dates(index.time)
+    return [dates[step] for step in index.time.steps or (index.time.index,)] if dates else []
 
 
 def variables(values: list[str] | None, path: str) -> tuple[str, ...] | None:

@@ -11,9 +11,9 @@ from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline 
 
 from amgsrn_core.errors import AmgsrnError, ConfigurationError, VolumeError
 from amgsrn_core.system.files import FileVersion, file_version
-from amgsrn_core.volume import Attributes, Volume, open_volume
+from amgsrn_core.volume import Attributes, Volume
 from amgsrn_core.volume.description import Description
-from amgsrn_core.volume.open import volume_names
+from amgsrn_core.volume.open import open_step, volume_names
 from amgsrn_core.volume.times import select_times
 from amgsrn_paraview import datasets
 from amgsrn_paraview.algorithm import Algorithm
@@ -114,7 +114,7 @@ class AMGSRNVolumeReader(Algorithm):
             self._known, self._opened = None, ()
             self._names = volume_names(self._path)
             if not self._names:
-                open_volume(self._path)  # says what the file lacks
+                open_step(self._path)  # says what the file lacks
             for number, name in enumerate(self._names):
                 if not self._selection.ArrayExists(name):
                     self._selection.AddArray(name, number == 0)
@@ -131,7 +131,7 @@ class AMGSRNVolumeReader(Algorithm):
             self._open(chosen)
 
     def _open(self, chosen: tuple[str, ...]) -> None:
-        volumes = [open_volume(self._path, name) for name in chosen]
+        volumes = [open_step(self._path, name) for name in chosen]
         for volume, name in zip(volumes[1:], chosen[1:]):
             if volume.geometry != volumes[0].geometry or volume.time != volumes[0].time:
                 raise VolumeError(
@@ -162,7 +162,7 @@ class AMGSRNVolumeReader(Algorithm):
         if not self._steps:
             return self._volumes
         step = self._steps[number]
-        return [open_volume(self._path, name, step) for name in self._opened]
+        return [open_step(self._path, name, step) for name in self._opened]
 
     def _array_names(self) -> tuple[str, ...]:
         """Return the names of the arrays: those of the variables, with their groups if need be."""

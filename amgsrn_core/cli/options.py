@@ -7,10 +7,9 @@ import dataclasses
 from typing import Any, TypeVar
 
 from amgsrn_core.config import options
-from amgsrn_core.errors import VolumeError
 from amgsrn_core.model import ModelIndex
 from amgsrn_core.volume.open import variable_names
-from amgsrn_core.volume.times import Nearest, TimeStep, select_time, tell_first, time_dates
+from amgsrn_core.volume.times import TimeStep, tell_first, time_dates
 
 T = TypeVar("T")
 
@@ -127,27 +126,10 @@ def any_numbers(text: str) -> tuple[float, ...]:
 
 
 def model_step(index: ModelIndex, wanted: TimeStep) -> int:
-    """Return the step of a model that `--time` names; without it the first.
-
-    Of a model of one step that is the step itself: the option then only concerns data.
-
-    Raises
-    ------
-    VolumeError
-        The series has no such step.
-    """
-    axis = index.time
-    if wanted is None or axis is None or not axis.steps:
-        tell_first(index.name, axis if axis is not None and axis.steps else None)
-        return 0
-    chosen = select_time(index.name, axis, wanted)
-    assert chosen is not None
-    if chosen.index not in axis.steps and isinstance(wanted, Nearest):
-        return index.step_near(chosen.value)
-    if chosen.index not in axis.steps:
-        known = ", ".join(map(str, axis.steps))
-        raise VolumeError(f"The model has no time step {wanted}; it has the indices {known}.")
-    return axis.steps.index(chosen.index)
+    """Return the step of a model that `--time` names; without it the first, which is told."""
+    if wanted is None and index.time is not None and index.time.steps:
+        tell_first(index.name, index.time)
+    return index.step_of(wanted)
 
 
 def model_dates(index: ModelIndex) -> list[str]:

@@ -33,6 +33,7 @@ from amgsrn_core.system.json_fields import Fields
 from amgsrn_core.volume.attributes import Attributes
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.precision import is_moderate, is_span, type_of_ranges
+from amgsrn_core.volume.times import Nearest, TimeStep, select_time
 from amgsrn_core.volume.volume import MissingValues, TimeAxis
 
 if TYPE_CHECKING:
@@ -196,6 +197,32 @@ class ModelIndex:
         """Return the numbers of a time step's bricks."""
         count = len(self.bricks) // self.steps
         return range(step * count, (step + 1) * count)
+
+    def step_of(self, wanted: TimeStep) -> int:
+        """Return the time step that an index of the data, a date or a time in its units names.
+
+        None is the first. Of a model of one step that is its own, whatever is wanted.
+
+        Raises
+        ------
+        VolumeError
+            The series has no such step.
+        """
+        axis = self.time
+        if wanted is None or axis is None or not axis.steps:
+            return 0
+        known = axis
+        if isinstance(wanted, Nearest):  # of those that there are
+            own = (at if i in axis.steps else math.nan for i, at in enumerate(axis.values))
+            known = dataclasses.replace(axis, values=tuple(own))
+        chosen = select_time(self.name, known, wanted)
+        assert chosen is not None
+        if chosen.index in axis.steps:
+            return axis.steps.index(chosen.index)
+        if isinstance(wanted, Nearest):
+            return self.step_near(axis.values[chosen.index])
+        listed = ", ".join(map(str, axis.steps))
+        raise VolumeError(f"The model has no time step {wanted}; it has the indices {listed}.")
 
     def step_near(self, time: float) -> int:
         """Return the time step that is nearest to a time."""

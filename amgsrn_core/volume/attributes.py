@@ -149,3 +149,12 @@ def merged(
     """
     known = usual if attributes is None else attributes
     return {**{name: text for name, text in records if text}, **known}
+
+
+def axis_records(axis: Axis) -> list[tuple[str, str]]:
+    """Return the attributes that the records of an axis stand for; an empty one is none."""
+    return [
+        ("units", axis.units),
+        ("standard_name", axis.standard_name),
+        ("positive", "down" if axis.negated else ""),
+    ]

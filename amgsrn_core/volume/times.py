@@ -106,8 +106,8 @@ def _matches(
     index = int(value) % len(axis.values)
     if value >= 0 and at and at != [index]:
         logger.warning(
-            f"{value:g} is the index of a step of '{name}' ({_shown(axis, index)}); the step at "
-            f"the time {value:g} is {_VALUE}{value:g}."
+            f"{value:g} is the index of a step of '{name}' ({shown_time(axis, index)}); the step "
+            f"at the time {value:g} is {_VALUE}{value:g}."
         )
     return [index], None
 
@@ -142,7 +142,7 @@ def _neighbours(axis: TimeAxis, value: float | None) -> str:
     dates = time_dates(axis)
     beside = [max(before)[1]] if before else []
     beside += [min(after)[1]] if after else []
-    named = " and ".join(f"{step} ({_shown(axis, step, dates)})" for step in beside)
+    named = " and ".join(f"{step} ({shown_time(axis, step, dates)})" for step in beside)
     verb = "its neighbours are" if len(beside) > 1 else "the nearest is"
     return f", {verb} {named} (--time-method nearest takes the nearest)" if named else ""
 
@@ -150,7 +150,7 @@ def _neighbours(axis: TimeAxis, value: float | None) -> str:
 def time_text(axis: TimeAxis, index: int) -> str:
     """Return the time of a step for people: its ISO date, and the file's number and units."""
     number = f"{axis.values[index]:.10g} {axis.units}".strip()
-    shown = _shown(axis, index)
+    shown = shown_time(axis, index)
     return shown if shown == number or math.isnan(axis.values[index]) else f"{shown} ({number})"
 
 
@@ -164,7 +164,7 @@ def tell_first(name: str, axis: TimeAxis | None) -> None:
             "(--time).",
             name,
             count,
-            f"{first.index} ({_shown(first, first.index)})",
+            f"{first.index} ({shown_time(first, first.index)})",
         )
 
 
@@ -222,7 +222,9 @@ def _refuse_unordered(name: str, axis: TimeAxis, steps: list[int]) -> None:
         if math.isnan(value):
             problems.append(f"step {step} has none")
         elif value in first:
-            problems.append(f"step {step} has that of step {first[value]} ({_shown(axis, step)})")
+            problems.append(
+                f"step {step} has that of step {first[value]} ({shown_time(axis, step)})"
+            )
         else:
             first[value] = step
     if not problems:
@@ -291,7 +293,7 @@ def _nearest(value: float, axis: TimeAxis) -> list[int]:
     return np.flatnonzero(np.abs(values - value) <= tolerance).tolist()
 
 
-def _shown(axis: TimeAxis, step: int, dates: list[str] | None = None) -> str:
+def shown_time(axis: TimeAxis, step: int, dates: list[str] | None = None) -> str:
     """Return the time of a step for people: a date where there is one."""
     if math.isnan(axis.values[step]):
         return "no time"
@@ -302,7 +304,7 @@ def _shown(axis: TimeAxis, step: int, dates: list[str] | None = None) -> str:
 def _describe(axis: TimeAxis) -> str:
     dates = time_dates(axis)
     entries = [
-        f"{index} ({_shown(axis, index, dates)})" for index in range(len(axis.values[:_LISTED]))
+        f"{index} ({shown_time(axis, index, dates)})" for index in range(len(axis.values[:_LISTED]))
     ]
     rest = len(axis.values) - len(entries)
     return ", ".join(entries) + (f" and {rest} more" if rest > 0 else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 
 from amgsrn_core.errors import ArchiveError, VolumeError
 from amgsrn_core.system.json_fields import Fields, number_to_json
+from amgsrn_core.system.output import size
 from amgsrn_core.volume.attributes import Attributes
 from amgsrn_core.volume.block import Block, FieldSummary, Scan, cache_slabs
 from amgsrn_core.volume.fill_values import matches, written
@@ -189,9 +191,14 @@ class Volume(ABC):
         require_three_axes(name, [(axis.name, axis.size) for axis in geometry.axes])
 
     def __repr__(self) -> str:
-        kind, dims = type(self).__name__, list(self.dims)
+        units = ", ".join(dict.fromkeys(unit for unit in self.units if unit not in ("", "1")))
+        named = f"{self.name}{f' [{units}]' if units else ''}"
+        dims = " x ".join(map(str, self.dims))
+        many = f", {self.n_components} components" if self.n_components > 1 else ""
+        place = os.path.basename(self.source) or self.source
         return (
-            f"<{kind} {self.name} {dims} x {self.n_components} {self.source_dtype} {self.source}>"
+            f"<{type(self).__name__} {named} {dims}{many}, {self.source_dtype}, "
+            f"{size(self.source_nbytes)}, {place}>"
         )
 
     @property

@@ -15,7 +15,7 @@ import numpy as np
 
 from amgsrn_core.errors import OutputError
 from amgsrn_core.system.output import reason
-from amgsrn_core.volume.attributes import Attributes, Mapped, merged
+from amgsrn_core.volume.attributes import Attributes, Mapped, axis_records, merged
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.geometry import Extent, GridGeometry
 from amgsrn_core.volume.netcdf.attributes import VALID
@@ -207,15 +207,6 @@ def _holds(key: str, value: Any, low: float, high: float) -> bool:
         return False
     above = key == "valid_max" or bool(ends[0] <= low)
     return above and (key == "valid_min" or bool(high <= ends[-1]))
-
-
-def axis_records(axis: Axis) -> list[tuple[str, str]]:
-    """Return the attributes that the records of an axis stand for; an empty one is none."""
-    return [
-        ("units", axis.units),
-        ("standard_name", axis.standard_name),
-        ("positive", "down" if axis.negated else ""),
-    ]
 
 
 def _set(owner: Any, attributes: Mapped) -> None:

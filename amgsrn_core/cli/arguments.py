@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from amgsrn_core.cli.failures import UsageError
-from amgsrn_core.cli.options import time_step
 from amgsrn_core.config import BACKENDS
 from amgsrn_core.errors import did_you_mean
 from amgsrn_core.rendering.marcher import BACKENDS as MARCHERS
+from amgsrn_core.volume.open import TIME_METHODS
 from amgsrn_core.volume.replacement import JSON, Kind
 
 _BACKEND_WORDS: dict[tuple[str, ...], str] = {
@@ -143,8 +143,13 @@ def add_time(parser: argparse.ArgumentParser, words: str) -> None:
     parser.add_argument(
         "--time",
         metavar="STEP",
-        type=time_step,
-        help=f"time step: index, value with a decimal point, or ISO date{words}",
+        help=f"time step: index, ISO date, or t=VALUE in the file's units{words}",
+    )
+    parser.add_argument(
+        "--time-method",
+        choices=TIME_METHODS,
+        default="exact",
+        help="whether the step nearest to a date or value will do (default: exact)",
     )
 
 

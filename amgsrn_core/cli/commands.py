@@ -15,7 +15,7 @@ from amgsrn_core.cli.arguments import (
     add_variable,
     command,
 )
-from amgsrn_core.cli.options import add_option, add_options, any_numbers, numbers, whole_numbers
+from amgsrn_core.cli.options import add_option, add_options, any_numbers, region, whole_numbers
 from amgsrn_core.config import (
     BrickConfig,
     DataConfig,
@@ -101,7 +101,7 @@ def _add_test(commands: argparse._SubParsersAction[Parser]) -> None:
     add_selection(
         parser,
         "; default: what the model was trained on",
-        "; default: the model's, of a series its first",
+        "; default: the model's, of a series its first; all for a table of a series' steps",
     )
     parser.add_argument(
         "--anyway",
@@ -139,9 +139,11 @@ def _add_reconstruct(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument(
         "--region",
-        metavar="x0,x1,y0,y1,z0,z1",
-        type=numbers(6),
-        help="box in world coordinates (default: the whole volume)",
+        metavar="NAME=LOW:HIGH,...",
+        type=region,
+        help="part to decode: by the names of the axes and in the file's numbers, as in "
+        "lon=150:250,depth=0:500; or x0,x1,y0,y1,z0,z1 in world coordinates, where depths are "
+        "negative (default: the whole volume)",
     )
     add_time(parser, " of a series (default: its first), or all for a .nc file of every step")
     add_device(parser)
@@ -158,7 +160,12 @@ def _add_render(commands: argparse._SubParsersAction[Parser]) -> None:
         help="show the data instead of the model: those that it was trained on, if their file is "
         "beside it",
     )
-    add_selection(parser, "; only for data", "; of data, or of a series (default: its first)")
+    add_selection(
+        parser,
+        "; only for data",
+        "; of data, or of a series (default: its first); all for a picture of each, OUT-0000.png "
+        "and so on",
+    )
     parser.add_argument(
         "--hw",
         metavar="H,W",

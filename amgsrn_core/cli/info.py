@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from amgsrn_core.cli.options import model_step
+from amgsrn_core.cli.options import model_dates, model_step
 from amgsrn_core.cli.report import (
     decibels,
     duration,
@@ -25,6 +25,7 @@ from amgsrn_core.model import Archive, ModelIndex, read_index, verify_archive
 from amgsrn_core.model.index import BrickRecord
 from amgsrn_core.system.json_fields import number_to_json
 from amgsrn_core.system.output import ensure_writable, replacing
+from amgsrn_core.volume.times import time_dates, time_text
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -82,6 +83,7 @@ def describe(index: ModelIndex, path: str) -> dict[str, Any]:
         "time": values["time"],
         "steps": index.steps,
         "times": [number_to_json(time) for time in index.times],
+        "dates": model_dates(index),
         "bricks": len(index.bricks),
         "per_brick": values["bricks"],
         "network": values["network"],
@@ -93,6 +95,7 @@ def describe(index: ModelIndex, path: str) -> dict[str, Any]:
         "source": values["source"],
         "ratio": index.source.bytes / compressed,
         "psnr": index.psnr,
+        "step_psnr": [index.at(step).psnr for step in range(index.steps)],
         "training": values["training"],
         "backend_default": backend_name("cpu"),
     }
@@ -118,11 +121,12 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
     if index.missing is not None and any(brick.masked for brick in index.bricks):
         yield "missing voxels", index.missing.meaning
     if index.time is not None and index.steps > 1:
-        span = interval(index.times[0], index.times[-1], index.time.units)
-        yield "time steps", f"{index.steps} of {len(index.time.values)}, {span}"
+        time, steps = index.time, index.time.steps
+        first, last = (time_text(time, steps[end]) for end in (0, -1))
+        yield "time steps", f"{index.steps} of {len(time.values)}, {first} to {last}"
     elif index.time is not None:
         step = f"index {index.time.index} of {len(index.time.values)}"
-        yield "time step", f"{step}: {index.time.value:.10g} {index.time.units}".rstrip()
+        yield "time step", f"{step}: {time_text(index.time, index.time.index)}"
     yield "bricks" if index.steps == 1 else "bricks of all steps", _bricks(index.bricks)
     yield (
         "network",
@@ -137,6 +141,8 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
     if results["psnr"] is not None:
         mean = ", mean of the steps" if index.steps > 1 else ""
         yield "PSNR when trained", decibels(results["psnr"]) + mean
+    if index.steps > 1:
+        yield from _steps(index, results["step_psnr"])
     yield "trained on", source.path
     training = index.training
     yield "trained for", f"{training.iterations_done} iterations, {duration(training.seconds)}"
@@ -144,6 +150,16 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
     yield "format", f"{major}.{minor}"
     if results["verified"]:
         yield "verified", "all checksums agree"
+
+
+def _steps(index: ModelIndex, psnr: list[float | None]) -> Iterator[tuple[str, str]]:
+    """Yield the PSNR of each step of a series."""
+    time = index.time
+    assert time is not None
+    dates = time_dates(time)
+    for step, value in zip(time.steps, psnr):
+        when = dates[step] if dates else f"{time.values[step]:.10g} {time.units}".rstrip()
+        yield f"  step {step}", f"{decibels(value)}, {when}"
 
 
 def _storage(index: ModelIndex, results: dict[str, Any]) -> str:

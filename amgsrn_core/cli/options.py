@@ -7,10 +7,9 @@ import dataclasses
 from typing import Any, TypeVar
 
 from amgsrn_core.config import options
-from amgsrn_core.errors import VolumeError
 from amgsrn_core.model import ModelIndex
 from amgsrn_core.volume.open import variable_names
-from amgsrn_core.volume.times import TimeStep, select_time
+from amgsrn_core.volume.times import TimeStep, tell_first, time_dates
 
 T = TypeVar("T")
 
@@ -99,6 +98,26 @@ def numbers(count: int) -> Any:
     return convert
 
 
+def region(text: str) -> tuple[float, ...] | dict[str, tuple[float, float]]:
+    """Return an argparse value for a region: six numbers, or ranges by the names of axes."""
+    if "=" not in text:
+        box: tuple[float, ...] = numbers(6)(text)
+        return box
+    named = {}
+    for part in text.split(","):
+        name, _, span = part.partition("=")
+        low, colon, high = span.partition(":")
+        try:
+            named[name.strip()] = float(low), float(high)
+        except ValueError:
+            colon = ""
+        if not colon or not name.strip():
+            raise argparse.ArgumentTypeError(
+                f"{part!r} is not NAME=LOW:HIGH, as in lon=150:250,lat=-40:40,depth=0:500"
+            )
+    return named
+
+
 def any_numbers(text: str) -> tuple[float, ...]:
     """Return the argparse value of a list of numbers, of any length."""
     convert = numbers(text.count(",") + 1)
@@ -106,35 +125,19 @@ def any_numbers(text: str) -> tuple[float, ...]:
     return values
 
 
-def time_step(text: str) -> int | float | str:
-    """Return an argparse value for a time step: an index, a value, or a date."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
 def model_step(index: ModelIndex, wanted: TimeStep) -> int:
-    """Return the step of a model that `--time` names; without it the first.
+    """Return the step of a model that `--time` names; without it the first, which is told."""
+    if wanted is None and index.time is not None and index.time.steps:
+        tell_first(index.name, index.time)
+    return index.step_of(wanted)
 
-    Of a model of one step that is the step itself: the option then only concerns data.
 
-    Raises
-    ------
-    VolumeError
-        The series has no such step.
-    """
-    axis = index.time
-    if wanted is None or axis is None or not axis.steps:
-        return 0
-    chosen = select_time(index.name, axis, wanted)
-    assert chosen is not None
-    if chosen.index not in axis.steps:
-        known = ", ".join(map(str, axis.steps))
-        raise VolumeError(f"The model has no time step {wanted}; it has the indices {known}.")
-    return axis.steps.index(chosen.index)
+def model_dates(index: ModelIndex) -> list[str]:
+    """Return the ISO date of each step of a model; empty where its times are no dates."""
+    if index.time is None or not index.times:
+        return []
+    dates = time_dates(index.time)
+    return [dates[step] for step in index.time.steps or (index.time.index,)] if dates else []
 
 
 def variables(values: list[str] | None, path: str) -> tuple[str, ...] | None:

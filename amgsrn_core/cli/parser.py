@@ -11,9 +11,11 @@ from collections.abc import Sequence
 import amgsrn_core
 from amgsrn_core.cli.arguments import Parser, Paths, add_debug, add_force, command
 from amgsrn_core.cli.commands import add_commands
+from amgsrn_core.cli.failures import UsageError
 from amgsrn_core.errors import OutputError
 from amgsrn_core.model.replacement import guard
 from amgsrn_core.volume.replacement import FOLDER
+from amgsrn_core.volume.times import Nearest, names_several
 
 _PARAVIEW = {
     "pvpython": "ParaView's Python shell",
@@ -38,7 +40,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         # Everything after the program's name is the program's, --help and --debug included.
         rest = list(arguments[arguments.index(words[0]) + 1 :])
         return argparse.Namespace(command=words[0], arguments=rest)
-    return build_parser().parse_args(_joined(arguments))
+    parsed = build_parser().parse_args(_joined(arguments))
+    if getattr(parsed, "time_method", "exact") == "nearest" and parsed.time is not None:
+        if names_several(parsed.time):
+            raise UsageError("--time-method nearest is for one time step; name several exactly.")
+        parsed.time = Nearest(parsed.time)
+    return parsed
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from amgsrn_core.field.open_models import open_model
 from amgsrn_core.model import open_archive
 from amgsrn_core.model.replacement import mark_of
 from amgsrn_core.volume import GridGeometry, VolumeWriter
+from amgsrn_core.volume.region import Region, index_box, world_box
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         units=index.units,
         missing=index.missing,
         time=index.time,
+        attributes=index.attributes,
         made_by=mark_of("reconstruct", arguments.model),
         force=arguments.force,
         dtype=series.value_dtype,
@@ -61,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 def grid(
     geometry: GridGeometry,
     shape: tuple[int, int, int] | None,
-    region: tuple[float, float, float, float, float, float] | None,
+    region: tuple[float, float, float, float, float, float] | Region | None,
 ) -> GridGeometry:
     """Return the grid to reconstruct on.
 
@@ -72,8 +74,9 @@ def grid(
     shape : tuple of int, optional
         Samples along z, y, x, evenly spaced between the samples of the data; default: the
         samples of the data itself.
-    region : tuple of float, optional
-        World box (x0, x1, y0, y1, z0, z1). What lies outside the volume is cut off.
+    region : tuple of float or dict, optional
+        World box (x0, x1, y0, y1, z0, z1), or ends by the names of axes, as the file has its
+        numbers. What lies outside the volume is cut off, which is told.
 
     Raises
     ------
@@ -84,32 +87,11 @@ def grid(
         raise VolumeError(f"--shape needs at least 2 samples along each axis, not {min(shape)}.")
     if region is None:
         return geometry if shape is None else geometry.resampled(shape)
-    lows, highs = _index_box(geometry, region)
+    box = world_box(geometry, region) if isinstance(region, Mapping) else region
+    lows, highs = index_box(geometry, box)
     if shape is None:
         return geometry.window(_samples_inside(lows, highs))
     return geometry.between(lows, highs, shape)
-
-
-def _index_box(
-    geometry: GridGeometry, region: tuple[float, float, float, float, float, float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the index box (z, y, x) around the corners of a world box, cut to the volume."""
-    x, y, z = region[0:2], region[2:4], region[4:6]
-    if not all(np.isfinite(region)) or not (x[0] <= x[1] and y[0] <= y[1] and z[0] <= z[1]):
-        raise VolumeError(
-            "--region needs six finite numbers x0,x1,y0,y1,z0,z1, each pair ascending."
-        )
-    corners = np.array(list(itertools.product(x, y, z)))
-    index = geometry.world_to_index(corners)[:, ::-1]
-    last = np.array(geometry.dims) - 1.0
-    lows, highs = index.min(axis=0), index.max(axis=0)
-    if (highs < 0).any() or (lows > last).any():
-        x0, x1, y0, y1, z0, z1 = geometry.bounds
-        raise VolumeError(
-            "--region lies outside the volume, which spans "
-            f"x {x0:g} to {x1:g}, y {y0:g} to {y1:g}, z {z0:g} to {z1:g}."
-        )
-    return np.maximum(lows, 0.0), np.minimum(highs, last)
 
 
 def _samples_inside(lows: np.ndarray, highs: np.ndarray) -> tuple[slice, slice, slice]:

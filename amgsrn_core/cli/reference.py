@@ -6,7 +6,8 @@ import numpy as np
 
 from amgsrn_core.errors import ConfigurationError, VariableNotFoundError, VolumeError
 from amgsrn_core.model import ModelIndex
-from amgsrn_core.volume import GridGeometry, TimeAxis, Volume, open_volume
+from amgsrn_core.volume import GridGeometry, TimeAxis, Volume
+from amgsrn_core.volume.open import open_step
 from amgsrn_core.volume.times import TimeStep
 
 
@@ -74,16 +75,16 @@ def _open(
     path: str, variables: tuple[str, ...] | None, time: TimeStep, index: ModelIndex
 ) -> Volume:
     if time is not None or index.time is None:
-        return open_volume(path, variables, time)
-    if _has_times(open_volume(path, variables).time, index.time):
-        return open_volume(path, variables, index.time.index)
+        return open_step(path, variables, time)
+    if _has_times(open_step(path, variables).time, index.time):
+        return open_step(path, variables, index.time.index)
     try:
-        return open_volume(path, variables, float(index.time.value))
+        return open_step(path, variables, f"t={index.time.value!r}")
     except VariableNotFoundError:
         raise
     except VolumeError:
         # A file of this step alone, without its time, will do; one of other steps will not.
-        volume = open_volume(path, variables)
+        volume = open_step(path, variables)
         if volume.time is not None and len(volume.time.values) > 1:
             raise
         return volume

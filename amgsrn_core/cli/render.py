@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from amgsrn_core.cli.film import each_step
 from amgsrn_core.cli.options import configuration, model_step, variables
 from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.report import figure, prepare_report, write_report
@@ -38,6 +39,8 @@ _PASS_SECONDS = 0.25
 
 def run(arguments: argparse.Namespace) -> int:
     """Render, write the picture, and report the frame times."""
+    if arguments.time == "all":
+        return each_step(arguments, run)
     height, width = arguments.hw
     if min(height, width, arguments.spp, arguments.frames) < 1:
         raise ConfigurationError("--hw, --spp and --frames must be at least 1.")

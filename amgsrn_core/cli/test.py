@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from amgsrn_core.cli.options import model_step, names, variables
+from amgsrn_core.cli.options import model_dates, model_step, names, variables
 from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.reference import reference_volume
 from amgsrn_core.cli.report import (
@@ -23,7 +25,7 @@ from amgsrn_core.errors import ConfigurationError, NoRoomError, OutputError, did
 from amgsrn_core.evaluation.measures import DEFAULT_TESTS, TESTS, Measures, output_files
 from amgsrn_core.evaluation.metrics import Metrics
 from amgsrn_core.field.open_models import open_model
-from amgsrn_core.model import open_archive
+from amgsrn_core.model import ModelIndex, open_archive
 from amgsrn_core.model.replacement import guard, mark_of
 from amgsrn_core.system.json_fields import number_to_json
 from amgsrn_core.system.output import ensure_writable, reason
@@ -39,45 +41,98 @@ def run(arguments: argparse.Namespace) -> int:
     prepare_report(arguments.json)
     archive = open_archive(arguments.model)
     series = archive.index
-    step = model_step(series, arguments.time)
-    index = series.at(step)
-    time = None if series.steps > 1 else arguments.time
+    every = arguments.time == "all"
+    steps = range(series.steps) if every else [model_step(series, arguments.time)]
+    time = None if every or series.steps > 1 else arguments.time
     chosen = variables(arguments.variable, arguments.against)
-    volume = reference_volume(arguments.against, chosen, index, time)
-    folder = None
-    if _WRITING & set(tests):
-        folder = _folder(arguments)
-        _refuse_files(folder, tests, volume, arguments)
+    folder = _folder(arguments) if _WRITING & set(tests) else None
+    todo = []
+    for step in steps:
+        volume = reference_volume(arguments.against, chosen, series.at(step), time)
+        own = folder / f"step-{step:04d}" if folder and every else folder
+        if own is not None:
+            own.mkdir(exist_ok=True)
+            _refuse_files(own, tests, volume, arguments)
+        todo.append((step, volume, own))
 
-    model = open_model(archive, arguments.device, backend=arguments.backend, verify=True).at(step)
+    model = open_model(archive, arguments.device, backend=arguments.backend, verify=True)
+    measured = []
     with display("testing") as shown:
         remaining = Remaining()
-        measures = Measures(
-            model,
-            volume,
-            tests,
-            folder,
-            report=lambda done: shown.update(done, [remaining.text(done)]),
-            made_by=mark_of("test", arguments.model),
-            force=arguments.force,
-        )
-        metrics = measures.compare(arguments.anyway)
-        extra, failure = _extra(measures)
+
+        def report(number: int, done: float) -> None:
+            share = (number + done) / len(todo)
+            shown.update(share, [remaining.text(share)])
+
+        for number, (step, volume, own) in enumerate(todo):
+            measures = Measures(
+                model.at(step),
+                volume,
+                tests,
+                own,
+                report=functools.partial(report, number),
+                made_by=mark_of("test", arguments.model),
+                force=arguments.force,
+            )
+            metrics = measures.compare(arguments.anyway)
+            extra, failure = _extra(measures)
+            results = _results(arguments, series.at(step), metrics, extra)
+            measured.append((results, metrics, volume, failure))
+    if every:
+        _report_steps(arguments, series, [each[:2] for each in measured])
+    else:
+        ((results, metrics, volume, _),) = measured
+        write_report(results, _rows(results, metrics, volume), arguments.json)
+    for *_, failure in measured:
+        if failure is not None:
+            raise failure  # after what was measured, which is not lost with a table
+    return 0
+
+
+def _results(
+    arguments: argparse.Namespace, index: ModelIndex, metrics: Metrics, extra: dict[str, Any]
+) -> dict[str, Any]:
     compressed = os.path.getsize(arguments.model)
-    results = {
+    return {
         "model": os.fspath(arguments.model),
         "against": os.fspath(arguments.against),
         "variable": index.name,
         "time": number_to_json(index.times[0]) if index.times else None,
+        "date": next(iter(model_dates(index)), None),
         **metrics.to_json(),
         "compressed_bytes": compressed,
         "ratio": index.source.bytes / compressed,
         **extra,
     }
-    write_report(results, _rows(results, metrics, volume), arguments.json)
-    if failure is not None:
-        raise failure  # after what was measured, which is not lost with a table
-    return 0
+
+
+def _report_steps(
+    arguments: argparse.Namespace,
+    series: ModelIndex,
+    steps: list[tuple[dict[str, Any], Metrics]],
+) -> None:
+    """Write a table with a row for each time step, and their mean PSNR."""
+    known = [metrics.psnr for _, metrics in steps if math.isfinite(metrics.psnr)]
+    mean = sum(known) / len(known) if known else math.nan
+    results = {
+        "model": os.fspath(arguments.model),
+        "against": os.fspath(arguments.against),
+        "variable": series.name,
+        "psnr": mean if known else None,
+        "steps": [each for each, _ in steps],
+    }
+    rows = [("variable", series.name), ("step", _columns("PSNR", "RMSE", "max error", "time"))]
+    for number, (each, metrics) in enumerate(steps):
+        when = each["date"] or ("" if each["time"] is None else figure(float(each["time"])))
+        step = series.time.steps[number] if series.time and series.time.steps else number
+        shown = decibels(metrics.psnr), figure(metrics.rmse), figure(metrics.max_error), when
+        rows.append((str(step), _columns(*shown)))
+    rows.append(("mean PSNR", decibels(mean)))
+    write_report(results, rows, arguments.json)
+
+
+def _columns(*texts: str) -> str:
+    return "  ".join(f"{text:<11}" for text in texts).rstrip()
 
 
 def _extra(measures: Measures) -> tuple[dict[str, Any], NoRoomError | None]:
@@ -125,7 +180,7 @@ def _refuse_files(
 def _rows(results: dict[str, Any], metrics: Metrics, volume: Volume) -> Iterator[tuple[str, str]]:
     yield "variable", results["variable"]
     if results["time"] is not None:
-        yield "time", figure(float(results["time"]))
+        yield "time", results["date"] or figure(float(results["time"]))
     yield "PSNR", decibels(metrics.psnr)
     if results["ssim"] is not None:
         yield "SSIM", figure(metrics.ssim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import os
@@ -16,10 +17,22 @@ from amgsrn_core.field.blending import Blend
 from amgsrn_core.field.brick import FieldBrick
 from amgsrn_core.field.content import Content, Part, refuse_gaps
 from amgsrn_core.field.devices import chosen_device
+from amgsrn_core.field.labelled import labelled
+from amgsrn_core.field.points import named_points
 from amgsrn_core.model import Archive, ModelIndex
+from amgsrn_core.system.extras import require
+from amgsrn_core.system.output import size
 from amgsrn_core.volume import Block, Extent, GridGeometry
 from amgsrn_core.volume.grid_points import GridPoints
 from amgsrn_core.volume.preview import preview_geometry
+from amgsrn_core.volume.times import Nearest, TimeStep, shown_time
+from amgsrn_core.volume.vtk.dataset import (
+    new_dataset,
+    set_arrays,
+    set_description,
+    set_geometry,
+    whole_extent,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -252,20 +265,80 @@ class NeuralVolume:
         """Trained numbers in all bricks."""
         return self.index.n_parameters
 
-    def sample(self, points: np.ndarray) -> np.ndarray:
-        """Evaluate the field at world points.
+    def __repr__(self) -> str:
+        units = ", ".join(dict.fromkeys(unit for unit in self.units if unit not in ("", "1")))
+        parts = [" x ".join(map(str, self.geometry.dims))]
+        if self.index.time is not None and self.series.steps > 1:
+            when = shown_time(self.index.time, self.index.time.index)
+            parts.append(f"time step {self.step} of {self.series.steps} ({when})")
+        with contextlib.suppress(OSError):
+            parts.append(size(os.path.getsize(self.path)))
+        if (psnr := self.index.psnr) is not None:
+            parts.append(f"{psnr:.2f} dB")
+        named = f"{self.name}{f' [{units}]' if units else ''}"
+        return f"<NeuralVolume {named} {', '.join(parts)}, {self.device}>"
+
+    def sel(self, time: TimeStep, method: str | None = None) -> NeuralVolume:
+        """Return the field of a time step; both share the bricks in memory.
 
         Parameters
         ----------
-        points : array [N, 3]
-            Columns x, y, z.
+        time : int, float or str
+            Of the data: an index, or an ISO 8601 date; see :func:`amgsrn_core.open_volume`.
+        method : {None, "exact", "nearest"}
+            Whether the step nearest to a time will do.
+
+        Raises
+        ------
+        VolumeError
+            The model has no such step, or no time.
+        """
+        if method not in (None, "exact", "nearest"):
+            raise VolumeError(f"The method is exact or nearest, not {method!r}.")
+        if method == "nearest" and time is not None:
+            time = Nearest(time.to if isinstance(time, Nearest) else time)
+        return self.at(self.series.step_of(time))
+
+    def sample(
+        self, points: np.ndarray | Sequence[float] | None = None, **named: Any
+    ) -> np.ndarray:
+        """Evaluate the field at points.
+
+        Parameters
+        ----------
+        points : array [N, 3] or [3], optional
+            World coordinates, columns x, y, z; or a single point.
+        **named : array_like
+            Instead of `points`: a coordinate along each axis by its name (also lon, lat, and the
+            letters x, y, z), as its file has them, a depth positive for example; shapes are
+            broadcast.
 
         Returns
         -------
-        array of `dtype` [N, C]
-            NaN where the point is outside the volume or its nearest voxel is missing.
+        array of `dtype` [N, C], or [C] of a single point
+            NaN where the point is outside the volume or its nearest voxel is missing. Of named
+            coordinates, their shape, and [C] behind it unless the field is scalar.
+
+        Raises
+        ------
+        VolumeError
+            The points are not as described; an axis is missing, unknown or named twice.
+
+        Examples
+        --------
+        >>> model.sample(lon=150.5, lat=[-10, 0, 10], depth=100)  # doctest: +SKIP
+        array([18.25, 17.5, 19.75], dtype=float32)
         """
-        points = _checked_points(points)
+        if named:
+            if points is not None:
+                raise VolumeError("Give points, or coordinates by the names of axes, not both.")
+            where, shape = named_points(self.geometry, named)
+            found = self.sample(where)
+            return found.reshape(shape if len(self.components) == 1 else (*shape, -1))
+        if points is not None and np.shape(points) == (3,):
+            one: np.ndarray = self.sample(np.reshape(points, (1, 3)))[0]
+            return one
+        points = _checked_points(np.asarray(points))
         values = np.empty((len(points), len(self.components)), dtype=self.dtype)
         for part in ranges(len(points), self._field.batch):
             index = self.geometry.world_to_index(points[part])
@@ -340,6 +413,72 @@ class NeuralVolume:
     ) -> Block:
         """Return the field on a part of a grid; see :meth:`reconstruct`."""
         return self._on_grid(geometry or self.geometry, extent, len(self.components))
+
+    def to_numpy(self) -> np.ndarray:
+        """Return the field on the grid of the data, of this time step, in memory.
+
+        Returns
+        -------
+        array of `dtype` [z, y, x], or [C, z, y, x] of several components
+            Coordinates ascend along every axis; NaN where values are missing.
+        """
+        values = self.reconstruct_block().with_nan()
+        return values[0] if len(values) == 1 else values
+
+    def to_xarray(self, *, decode_times: bool = True) -> Any:
+        """Return the field, of all time steps, as an xarray.Dataset that is sampled when used.
+
+        Dimensions [time,] z, y, x, coordinates, their order and sign, and attributes are as the
+        data's file had them; values are NaN where they are missing. Only what is indexed is
+        sampled: ``model.to_xarray()["t"].isel(z=0)`` one layer.
+
+        Parameters
+        ----------
+        decode_times : bool, default: True
+            Whether times become dates.
+
+        Raises
+        ------
+        ConfigurationError
+            xarray is not installed.
+        VolumeError
+            The grid is turned in space.
+        """
+        dataset = labelled(self.series, self._on_samples)
+        if not decode_times:
+            return dataset
+        decode = require("xarray", "A labelled data set").decode_cf
+        return decode(dataset, mask_and_scale=False, decode_timedelta=False)
+
+    def to_vtk(self, geometry: GridGeometry | None = None) -> Any:
+        """Return this time step's field as a VTK data set; ``pyvista.wrap`` takes it.
+
+        Parameters
+        ----------
+        geometry : GridGeometry, optional
+            Any grid in the world; default: the grid of the data.
+
+        Returns
+        -------
+        vtkImageData, or vtkRectilinearGrid where axes are uneven
+            The values are point arrays with their units; NaN where they are missing.
+
+        Raises
+        ------
+        ConfigurationError
+            VTK is not installed.
+        """
+        geometry = geometry or self.geometry
+        output = new_dataset(geometry)
+        set_geometry(output, geometry, whole_extent(geometry))
+        block = self.reconstruct_block(geometry)
+        set_arrays(output, block, self.name, self.components, self.units)
+        set_description(output, self.index)
+        return output
+
+    def _on_samples(self, step: int, z: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return values [C, z, y, x] of a step at ascending indices along each axis."""
+        return self.at(step).reconstruct_block(self.geometry.on_samples(z, y, x)).with_nan()
 
     def density_block(
         self, geometry: GridGeometry | None = None, extent: Extent | None = None

@@ -31,8 +31,10 @@ from amgsrn_core.model.records import (
 )
 from amgsrn_core.model.shapes import parameter_shapes
 from amgsrn_core.system.json_fields import Fields
+from amgsrn_core.volume.attributes import Attributes
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.precision import is_moderate, is_span, type_of_ranges
+from amgsrn_core.volume.times import Nearest, TimeStep, select_time
 from amgsrn_core.volume.volume import MissingValues, TimeAxis
 
 if TYPE_CHECKING:
@@ -65,6 +67,8 @@ class ModelIndex:
         What a missing voxel means; None when the volume has no notion of it.
     time : TimeAxis, optional
         The time steps of the file, and which of them was trained, or which were (`steps`).
+    attributes : Attributes, optional
+        What the data's file says in other attributes; None where that is not known.
     """
 
     name: str
@@ -82,6 +86,7 @@ class ModelIndex:
     storage: StorageConfig = field(default_factory=StorageConfig)
     history_columns: tuple[str, ...] = ()
     version: tuple[int, int] = FORMAT_VERSION
+    attributes: Attributes | None = None
 
     def __post_init__(self) -> None:
         count = len(self.components)
@@ -90,6 +95,8 @@ class ModelIndex:
         for name in ("units", "value_minimum", "value_maximum"):
             if len(getattr(self, name)) != count:
                 raise ArchiveError(f"'{name}' does not have one entry for each component")
+        if self.attributes is not None and len(self.attributes.components) != count:
+            raise ArchiveError("'attributes' do not have one entry for each component")
         if not _is_range(self.value_minimum, self.value_maximum):
             raise ArchiveError("'value_minimum' and 'value_maximum' are not a finite range")
         if not self.bricks:
@@ -140,6 +147,7 @@ class ModelIndex:
             ),
             missing=volume.missing,
             time=volume.time,
+            attributes=volume.attributes,
             **more,
         )
 
@@ -194,6 +202,32 @@ class ModelIndex:
         """Return the numbers of a time step's bricks."""
         count = len(self.bricks) // self.steps
         return range(step * count, (step + 1) * count)
+
+    def step_of(self, wanted: TimeStep) -> int:
+        """Return the time step that an index of the data, a date or a time in its units names.
+
+        None is the first. Of a model of one step that is its own, whatever is wanted.
+
+        Raises
+        ------
+        VolumeError
+            The series has no such step.
+        """
+        axis = self.time
+        if wanted is None or axis is None or not axis.steps:
+            return 0
+        known = axis
+        if isinstance(wanted, Nearest):  # of those that there are
+            own = (at if i in axis.steps else math.nan for i, at in enumerate(axis.values))
+            known = dataclasses.replace(axis, values=tuple(own))
+        chosen = select_time(self.name, known, wanted)
+        assert chosen is not None
+        if chosen.index in axis.steps:
+            return axis.steps.index(chosen.index)
+        if isinstance(wanted, Nearest):
+            return self.step_near(axis.values[chosen.index])
+        listed = ", ".join(map(str, axis.steps))
+        raise VolumeError(f"The model has no time step {wanted}; it has the indices {listed}.")
 
     def step_near(self, time: float) -> int:
         """Return the time step that is nearest to a time."""
@@ -309,6 +343,7 @@ class ModelIndex:
             "training": self.training.to_json(),
             "storage": self.storage.to_json(),
             "history_columns": list(self.history_columns),
+            **({} if self.attributes is None else {"attributes": self.attributes.to_json()}),
         }
 
     @classmethod
@@ -327,6 +362,7 @@ class ModelIndex:
         geometry = _geometry(fields)
         records = fields.children("bricks")
         missing, time = fields.optional_child("missing"), fields.optional_child("time")
+        attributes = fields.optional_child("attributes")
         return cls(
             version=version,
             name=fields.text("name"),
@@ -343,6 +379,7 @@ class ModelIndex:
             training=TrainingRecord.from_json(fields.child("training")),
             storage=configured(StorageConfig, "storage", fields, version),
             history_columns=fields.texts("history_columns"),
+            attributes=None if attributes is None else Attributes.from_json(attributes),
         )
 
 

@@ -14,7 +14,7 @@ from amgsrn_core.errors import (
 )
 from amgsrn_core.model.index import ModelIndex
 from amgsrn_core.model.store import Archive, read_index
-from amgsrn_core.volume import open_volume
+from amgsrn_core.volume.open import open_step
 from amgsrn_core.volume.replacement import (
     MODEL,
     Kind,
@@ -101,7 +101,7 @@ def _holds_source(target: Path, index: ModelIndex) -> bool:
     """Tell whether a file may be a model's data: false only if it surely holds other ones."""
     time = None if index.time is None else index.time.index
     try:
-        volume = open_volume(target, index.source.variables or None, time)
+        volume = open_step(target, index.source.variables or None, time)
     except VariableNotFoundError:
         return False
     except (AmgsrnError, OSError, ImportError):

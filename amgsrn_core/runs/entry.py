@@ -21,6 +21,7 @@ from amgsrn_core.runs.space import warn_of_size
 from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import ensure_writable
 from amgsrn_core.training.progress import Observer, unobserved
+from amgsrn_core.training.shown import shown_to
 from amgsrn_core.training.warm_start import WarmStart
 from amgsrn_core.volume.volume import Volume
 
@@ -40,6 +41,7 @@ def train(
     force: bool = False,
     parts: str | os.PathLike[str] | None = None,
     observer: Observer = unobserved,
+    progress: bool | None = None,
 ) -> TrainingOutcome:
     """Train a network, or one for each brick, on a volume and write a model file.
 
@@ -75,6 +77,9 @@ def train(
         run whose disk is full is finished elsewhere by naming its folder and another output.
     observer : callable, optional
         Receives a :class:`Progress` a few times per second and may pause or stop the run.
+    progress : bool, optional
+        Whether progress is shown. Default: in a terminal and in a notebook, unless there is an
+        observer.
 
     Raises
     ------
@@ -105,28 +110,29 @@ def train(
     if restart or not output.exists():
         warn_of_size(volume, planned.settings.network, len(planned.bricks), settings.storage)
     warm = WarmStart.of(start, settings.series.warm_iterations)
-    if len(planned.bricks) == 1:
-        from amgsrn_core.runs.single import train_single  # PyTorch: a matter of seconds
+    with shown_to(observer, progress) as observing:
+        if len(planned.bricks) == 1:
+            from amgsrn_core.runs.single import train_single  # PyTorch: a matter of seconds
 
-        return train_single(
+            return train_single(
+                volume,
+                output,
+                planned.settings,
+                start=warm,
+                restart=restart,
+                force=force,
+                parts_at=parts,
+                observer=observing,
+            )
+        from amgsrn_core.runs.brick_run import train_bricks
+
+        return train_bricks(
             volume,
             output,
-            planned.settings,
+            planned,
             start=warm,
             restart=restart,
             force=force,
             parts_at=parts,
-            observer=observer,
+            observer=observing,
         )
-    from amgsrn_core.runs.brick_run import train_bricks
-
-    return train_bricks(
-        volume,
-        output,
-        planned,
-        start=warm,
-        restart=restart,
-        force=force,
-        parts_at=parts,
-        observer=observer,
-    )

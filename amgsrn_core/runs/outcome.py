@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +13,17 @@ import numpy as np
 
 from amgsrn_core import __version__
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
-from amgsrn_core.errors import TrainingError
-from amgsrn_core.model import ModelIndex, TrainingRecord
+from amgsrn_core.errors import AmgsrnError, TrainingError
+from amgsrn_core.model import ModelIndex, TrainingRecord, read_index
+from amgsrn_core.system.output import size
+from amgsrn_core.system.words import decibels, duration, figure
 from amgsrn_core.training.history import COLUMNS
 
 if TYPE_CHECKING:
     from amgsrn_core.volume.volume import Volume
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingOutcome:
     """Result of :func:`amgsrn_core.runs.train`.
 
@@ -55,6 +58,19 @@ class TrainingOutcome:
     missing: dict[int, str] = field(default_factory=dict)
     stopped_by: str = ""
     was_complete: bool = False
+
+    def __repr__(self) -> str:
+        """Return three lines: the model, its quality, the time that it took."""
+        try:
+            bytes_ = os.path.getsize(self.path)
+            ratio = figure(read_index(self.path).source.bytes / bytes_, digits=3)
+            about = f"{self.path}, {size(bytes_)}, {ratio} : 1"
+        except (OSError, AmgsrnError):
+            about = f"{self.path}, not written yet"
+        state = "" if self.completed else " (incomplete)"
+        return (
+            f"model  {about}\nPSNR   {decibels(self.psnr)}{state}\ntime   {duration(self.seconds)}"
+        )
 
     def refuse_missing(self) -> None:
         """Raise :class:`TrainingError` if bricks are missing: which, and how to go on."""

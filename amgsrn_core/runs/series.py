@@ -42,6 +42,7 @@ from amgsrn_core.training.progress import (
     ask,
     unobserved,
 )
+from amgsrn_core.training.shown import shown_to
 from amgsrn_core.training.warm_start import WarmStart
 from amgsrn_core.volume.masking import ReportedFills
 from amgsrn_core.volume.source import identity_of
@@ -68,6 +69,7 @@ def train_series(
     force: bool = False,
     parts: str | os.PathLike[str] | None = None,
     observer: Observer = unobserved,
+    progress: bool | None = None,
 ) -> TrainingOutcome:
     """Train a model of several time steps; see :func:`amgsrn_core.runs.train`.
 
@@ -121,6 +123,7 @@ def train_series(
         stop = stack.enter_context(stop_file(folder))
         room = _room(volumes, output, folder, planned)
         room.require(is_new=not begun.has_work())
+        observer = stack.enter_context(shown_to(observer, progress))
         run = _Run(volumes, folder, first, settings.series, stop.observing(observer))
         outcomes = run.go(_trainer(planned, folder, stack))
         if not all(outcome.completed or outcome.missing for outcome in outcomes):

@@ -14,11 +14,12 @@ _EXTRAS = {
     "nerfacc": "train",
     "distributed": "cluster",
     "tensorboardX": "tensorboard",
+    "xarray": "xarray",
     "nibabel": "quickstart",
 }
 _NAMES = {"torch": "PyTorch", "distributed": "dask.distributed", "vtkmodules": "ParaView's VTK"}
 _ELSEWHERE = {
-    "vtkmodules": "run it with ParaView's Python (amgsrn pvpython), or use NetCDF",
+    "vtkmodules": "install vtk, or run it with ParaView's Python (amgsrn pvpython), or use NetCDF",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amgsrn_core.volume.attributes import Attributes
 from amgsrn_core.volume.axis import Axis
 from amgsrn_core.volume.block import Block, FieldSummary
 from amgsrn_core.volume.exported import export_volume
@@ -13,6 +14,7 @@ from amgsrn_core.volume.vtk.data import volume_from_vtk
 from amgsrn_core.volume.writer import VolumeWriter, write_volume
 
 __all__ = [
+    "Attributes",
     "Axis",
     "Block",
     "Extent",

@@ -16,14 +16,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from amgsrn_core.errors import OutputError, VariableNotFoundError, VolumeError, VolumeNotFoundError
-from amgsrn_core.system.json_fields import Fields
 from amgsrn_core.system.output import reason, replacing
 from amgsrn_core.volume.array_file import ArrayFile
 from amgsrn_core.volume.block import Block
-from amgsrn_core.volume.geometry import GridGeometry
+from amgsrn_core.volume.description import Description, describe
 from amgsrn_core.volume.in_memory import ArrayVolume
 from amgsrn_core.volume.times import TimeStep, select_time
-from amgsrn_core.volume.volume import MissingValues, TimeAxis, Volume
+from amgsrn_core.volume.volume import Volume
 
 FORMAT = "amgsrn-volume"
 VERSION = 1
@@ -83,23 +82,25 @@ def open_exported(
             raise VolumeError(
                 f"'{directory}' was exported by another program or a newer version of this one."
             )
-        geometry = GridGeometry.from_json(description["geometry"])
-        components = [str(name) for name in description["components"]]
+        about = Description.from_json(description)
+        if about.missing is None:
+            raise KeyError("missing")
+        geometry, components = about.geometry, about.components
         shape = (len(components), *geometry.dims)
         values = _map(directory / _VALUES, shape, np.float32, np.float64)
         valid = _map(directory / _VALID, geometry.dims, np.bool_) if description["masked"] else None
-        steps = description["time"]
         volume = ArrayVolume(
             values,
             valid,
-            name=str(description["name"]),
+            name=about.name,
             components=components,
-            units=[str(unit) for unit in description["units"]],
+            units=about.units,
             geometry=geometry,
             source_dtype=np.dtype(str(description["dtype"])),
             dtype=values.dtype,
-            missing=MissingValues.from_json(Fields(description["missing"], "missing")),
-            time=None if steps is None else TimeAxis.from_json(Fields(steps, "time")),
+            missing=about.missing,
+            time=about.time,
+            attributes=about.attributes,
             source=str(description["source"]),
             folder=str(directory),
         )
@@ -157,13 +158,8 @@ def _describe(volume: Volume, is_masked: bool) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
-        "name": volume.name,
-        "components": list(volume.components),
-        "units": list(volume.units),
-        "geometry": volume.geometry.to_json(),
-        "missing": volume.missing.to_json(),
+        **describe(volume),
         "masked": is_masked,
-        "time": None if volume.time is None else volume.time.to_json(),
         "source": volume.source,
         "dtype": volume.source_dtype.str,
     }

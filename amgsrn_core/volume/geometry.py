@@ -8,7 +8,7 @@ Points are rows (x, y, z); arrays are [z, y, x].
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 import numpy as np
@@ -204,6 +204,14 @@ class GridGeometry:
             for axis, part in zip(self.axes, self.resolve(extent))
         )
         return self._on((z, y, x))
+
+    def on_samples(self, z: np.ndarray, y: np.ndarray, x: np.ndarray) -> GridGeometry:
+        """Return the geometry of some samples, given by ascending indices along each axis."""
+        a, b, c = (
+            replace(axis, coordinates=axis.coordinates[index])
+            for axis, index in zip(self.axes, (z, y, x))
+        )
+        return self._on((a, b, c))
 
     def resolve(self, extent: PartialExtent = None) -> Extent:
         """Return an extent with explicit starts and stops; None stands for everything.

@@ -6,21 +6,25 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from amgsrn_core.errors import VolumeError, VolumeNotFoundError
+from amgsrn_core.errors import ConfigurationError, VolumeError, VolumeNotFoundError
 from amgsrn_core.volume.exported import open_exported
-from amgsrn_core.volume.netcdf.reader import netcdf_names, open_netcdf
-from amgsrn_core.volume.times import TimeStep, select_times
+from amgsrn_core.volume.netcdf.reader import netcdf_names, netcdf_volumes, open_netcdf
+from amgsrn_core.volume.times import Nearest, TimeStep, select_times, tell_first
 from amgsrn_core.volume.volume import Volume
 from amgsrn_core.volume.vtk.reader import open_vtk_file, vtk_names
 from amgsrn_core.volume.vtk.xml import vtk_file_kind
 
 NETCDF = "NetCDF"
 
+TIME_METHODS = ("exact", "nearest")
+
 
 def open_volume(
     path: str | os.PathLike[str],
     variables: Sequence[str] | str | None = None,
     time: TimeStep = None,
+    *,
+    time_method: str = "exact",
 ) -> Volume:
     """Open a volume; its values are read later, extent by extent.
 
@@ -34,8 +38,11 @@ def open_volume(
         Variable(s) to use; several become the components of one field. Needed only where the
         file holds more than one volume.
     time : int, float or str, optional
-        Step of the time dimension: an index, a value in the file's units, or an ISO 8601 date.
-        Default: the first.
+        Step of the time dimension: an index, or an ISO 8601 date; a number that is no index, and a
+        text "t=12", is a time in the file's units. Default: the first; which one that is, of how
+        many, is logged.
+    time_method : {"exact", "nearest"}, default: "exact"
+        Whether the step nearest to a time will do.
 
     Raises
     ------
@@ -51,6 +58,22 @@ def open_volume(
     >>> volume = open_volume("ocean.nc", "temperature")            # doctest: +SKIP
     >>> block = volume.read((slice(0, 4), slice(0, 90), slice(0, 90)))    # doctest: +SKIP
     """
+    if time_method not in TIME_METHODS:
+        raise ConfigurationError(f"The time method is exact or nearest, not {time_method!r}.")
+    if time_method == "nearest" and time is not None and not isinstance(time, Nearest):
+        time = Nearest(time)
+    volume = open_step(path, variables, time)
+    if time is None:
+        tell_first(volume.name, volume.time)
+    return volume
+
+
+def open_step(
+    path: str | os.PathLike[str],
+    variables: Sequence[str] | str | None = None,
+    time: TimeStep = None,
+) -> Volume:
+    """Open a volume like :func:`open_volume`, but tell nobody that it is the first step."""
     path = Path(path)
     names = _names(variables)
     if path.is_dir():
@@ -109,6 +132,24 @@ def variable_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
     return netcdf_names(path) if kind == NETCDF else vtk_names(path, kind)
 
 
+def volume_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the names of the variables of a NetCDF file that can be opened as volumes.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Raises
+    ------
+    VolumeNotFoundError, VolumeError
+        It cannot be opened, or is no NetCDF file.
+    """
+    path = Path(path)
+    if path.is_dir() or _file_kind(path) != NETCDF:
+        raise VolumeError(f"'{path}' is no NetCDF file.")
+    return netcdf_volumes(path)
+
+
 def open_series(
     path: str | os.PathLike[str],
     variables: Sequence[str] | str | None = None,
@@ -129,9 +170,9 @@ def open_series(
     VolumeError
         The file has no time dimension or no such steps; and as for :func:`open_volume`.
     """
-    first = open_volume(path, variables)
+    first = open_step(path, variables)
     chosen = select_times(first.name, first.time, times)
-    return [open_volume(path, variables, index) for index in chosen]
+    return [open_step(path, variables, index) for index in chosen]
 
 
 def _names(variables: Sequence[str] | str | None) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.volume.in_memory import ArrayVolume
-from amgsrn_core.volume.open import open_volume
+from amgsrn_core.volume.open import open_step
 from amgsrn_core.volume.pieces import PieceVolume
 from amgsrn_core.volume.volume import Volume
 
@@ -41,9 +41,9 @@ def open_source(source: dict[str, Any]) -> Volume:
             f"The source of a volume has no {unknown[0]!r}; it has {', '.join(sorted(_WORDS))}."
         )
     if source["kind"] == "exported":
-        volume = open_volume(source["path"])
+        volume = open_step(source["path"])
     else:
-        volume = open_volume(source["path"], source.get("variables"), source.get("time"))
+        volume = open_step(source["path"], source.get("variables"), source.get("time"))
     return volume.masking(source.get("fill_values", ()))
 
 

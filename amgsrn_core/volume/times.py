@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import logging
 import math
 import re
+from dataclasses import dataclass
 from typing import Union
 
 import numpy as np
 
 from amgsrn_core.errors import VolumeError
+from amgsrn_core.system.extras import require
 from amgsrn_core.volume.netcdf.library import import_netcdf4
 from amgsrn_core.volume.volume import TimeAxis
 
-TimeStep = Union[int, float, str, None]
+logger = logging.getLogger(__name__)
 
 _LISTED = 12
 _RANGE = re.compile(r"(-?\d*):(-?\d*)(?::(\d+))?")
+_DATE = re.compile(r"(-?\d+)-(\d+)-(\d+)(?:T(\d+)(?::(\d+)(?::(\d+(?:\.\d*)?))?)?)?")
+_VALUE = "t="
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """A wish for the step that is nearest to a time, where none is exactly there.
+
+    `to` is an index, a value or a date as :func:`select_time` takes them.
+    """
+
+    to: int | float | str
+
+    def __str__(self) -> str:
+        return str(self.to)
+
+
+TimeStep = Union[int, float, str, Nearest, None]
 
 
 def select_time(name: str, axis: TimeAxis | None, wanted: TimeStep) -> TimeAxis | None:
@@ -29,37 +50,122 @@ def select_time(name: str, axis: TimeAxis | None, wanted: TimeStep) -> TimeAxis 
         The variable, for messages.
     axis : TimeAxis or None
         None where the variable has no time dimension.
-    wanted : int, float, str or None
-        An index (negative: from the end), a value in the axis' units, or an ISO 8601 date
-        ("2005-08-28", "2005-08-28T15:00"), as much of it as tells the step apart. A string of
-        digits is an index, another number a value. None is the first step.
+    wanted : int, float, str, Nearest or None
+        A number, whether 12, 12.0 or the same as text, is the index of a step (negative: from the
+        end) where it is whole and there is such a step, and else a time in the axis' units. A text
+        "t=12" is always such a time; others are ISO 8601 dates ("2005-08-28",
+        "2005-08-28T15:00"), as much of one as tells the step apart. None is the first step.
 
     Raises
     ------
     VolumeError
-        There is no such step; the message lists those there are.
+        There is no such step; the message names its neighbours and lists those there are.
     """
-    if isinstance(wanted, str):
-        wanted = _parse(wanted)
+    is_nearest = isinstance(wanted, Nearest)
+    given = wanted.to if isinstance(wanted, Nearest) else wanted
+    plain = _parse(given) if isinstance(given, str) else given
     if axis is None:
-        if wanted is None or (wanted == 0 and not isinstance(wanted, str)):
+        if plain is None or (not isinstance(plain, (str, _Time)) and plain == 0):
             return None
         raise VolumeError(f"'{name}' has no time dimension, so time {wanted} cannot be chosen.")
     if not axis.values:
         raise VolumeError(f"'{name}' has a time dimension ('{axis.name}') without any steps.")
-    if wanted is None:
+    if plain is None:
         return axis
-    if isinstance(wanted, (int, np.integer)) and not isinstance(wanted, bool):
-        matches = [int(wanted) % len(axis.values)] if _within(int(wanted), axis) else []
-    elif isinstance(wanted, str):
-        prefix = wanted.strip().upper().replace(" ", "T").rstrip("Z")
-        matches = [i for i, date in enumerate(time_dates(axis)) if date.startswith(prefix)]
-    else:
-        matches = _nearest(float(wanted), axis)
+    matches, value = _matches(name, axis, plain)
+    if len(matches) != 1 and is_nearest and value is not None:
+        matches = _closest(value, axis)
     if len(matches) == 1:
         return dataclasses.replace(axis, index=matches[0])
     problem = "is more than one time step" if matches else "is no time step"
-    raise VolumeError(f"{wanted} {problem} of '{name}'; choose one of: {_describe(axis)}.")
+    beside = "" if matches else _neighbours(axis, value)
+    raise VolumeError(f"{wanted} {problem} of '{name}'{beside}; choose one of: {_describe(axis)}.")
+
+
+@dataclass(frozen=True)
+class _Time:
+    """A time in the axis' units, which is no index."""
+
+    value: float
+
+
+def _matches(
+    name: str, axis: TimeAxis, wanted: int | float | str | _Time
+) -> tuple[list[int], float | None]:
+    """Return the steps that a wish may mean, and the time that it stands for, if it is one."""
+    if isinstance(wanted, str):
+        prefix = wanted.strip().upper().replace(" ", "T").rstrip("Z")
+        found = [i for i, date in enumerate(time_dates(axis)) if date.startswith(prefix)]
+        return found, _value_of(prefix, axis)
+    if isinstance(wanted, _Time):
+        return _nearest(wanted.value, axis), wanted.value
+    value = float(wanted)
+    at = _nearest(value, axis)
+    if not value.is_integer() or not _within(int(value), axis):
+        return at, value
+    index = int(value) % len(axis.values)
+    if value >= 0 and at and at != [index]:
+        logger.warning(
+            f"{value:g} is the index of a step of '{name}' ({shown_time(axis, index)}); the step "
+            f"at the time {value:g} is {_VALUE}{value:g}."
+        )
+    return [index], None
+
+
+def _value_of(date: str, axis: TimeAxis) -> float | None:
+    """Return an ISO date in the axis' units; None where it is none, or the units are no date."""
+    found = _DATE.fullmatch(date)
+    if found is None or " since " not in axis.units:
+        return None
+    numbers = [float(part) if part else 0.0 for part in found.groups()]
+    try:
+        cftime = require("cftime", "A date")
+        when = cftime.datetime(
+            *(int(number) for number in numbers), calendar=axis.calendar or "standard"
+        )
+        return float(cftime.date2num(when, axis.units, axis.calendar or "standard"))
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _closest(value: float, axis: TimeAxis) -> list[int]:
+    gaps = [(abs(at - value), step) for step, at in enumerate(axis.values) if not math.isnan(at)]
+    return [min(gaps)[1]] if gaps else []
+
+
+def _neighbours(axis: TimeAxis, value: float | None) -> str:
+    """Name the steps before and after a time, as a part of a sentence."""
+    if value is None or math.isnan(value):
+        return ""
+    before = [(at, step) for step, at in enumerate(axis.values) if at < value]
+    after = [(at, step) for step, at in enumerate(axis.values) if at > value]
+    dates = time_dates(axis)
+    beside = [max(before)[1]] if before else []
+    beside += [min(after)[1]] if after else []
+    named = " and ".join(f"{step} ({shown_time(axis, step, dates)})" for step in beside)
+    verb = "its neighbours are" if len(beside) > 1 else "the nearest is"
+    return f", {verb} {named} (--time-method nearest takes the nearest)" if named else ""
+
+
+def time_text(axis: TimeAxis, index: int) -> str:
+    """Return the time of a step for people: its ISO date, and the file's number and units."""
+    number = f"{axis.values[index]:.10g} {axis.units}".strip()
+    shown = shown_time(axis, index)
+    return shown if shown == number or math.isnan(axis.values[index]) else f"{shown} ({number})"
+
+
+def tell_first(name: str, axis: TimeAxis | None) -> None:
+    """Say which step is taken where nobody has chosen one of several."""
+    if axis is not None and len(axis.steps or axis.values) > 1:
+        first = dataclasses.replace(axis, index=axis.steps[0]) if axis.steps else axis
+        count = len(axis.steps or axis.values)
+        logger.warning(
+            "'%s' has %d time steps; this is the first, %s. Choose another by its index or date "
+            "(--time).",
+            name,
+            count,
+            f"{first.index} ({shown_time(first, first.index)})",
+        )
 
 
 def names_several(wanted: TimeStep) -> bool:
@@ -116,7 +222,9 @@ def _refuse_unordered(name: str, axis: TimeAxis, steps: list[int]) -> None:
         if math.isnan(value):
             problems.append(f"step {step} has none")
         elif value in first:
-            problems.append(f"step {step} has that of step {first[value]} ({_shown(axis, step)})")
+            problems.append(
+                f"step {step} has that of step {first[value]} ({shown_time(axis, step)})"
+            )
         else:
             first[value] = step
     if not problems:
@@ -162,14 +270,15 @@ def time_dates(axis: TimeAxis) -> list[str]:
         return []
 
 
-def _parse(wanted: str) -> TimeStep:
+def _parse(wanted: str) -> int | float | str | _Time:
     """Return a number where the text is one; ISO dates stay text."""
-    for kind in (int, float):
-        try:
-            return kind(wanted)
-        except ValueError:
-            continue
-    return wanted
+    text = wanted.strip()
+    try:
+        if text.startswith(_VALUE):
+            return _Time(float(text[len(_VALUE) :]))
+        return float(text)
+    except ValueError:
+        return wanted
 
 
 def _within(index: int, axis: TimeAxis) -> bool:
@@ -184,7 +293,7 @@ def _nearest(value: float, axis: TimeAxis) -> list[int]:
     return np.flatnonzero(np.abs(values - value) <= tolerance).tolist()
 
 
-def _shown(axis: TimeAxis, step: int, dates: list[str] | None = None) -> str:
+def shown_time(axis: TimeAxis, step: int, dates: list[str] | None = None) -> str:
     """Return the time of a step for people: a date where there is one."""
     if math.isnan(axis.values[step]):
         return "no time"
@@ -195,7 +304,7 @@ def _shown(axis: TimeAxis, step: int, dates: list[str] | None = None) -> str:
 def _describe(axis: TimeAxis) -> str:
     dates = time_dates(axis)
     entries = [
-        f"{index} ({_shown(axis, index, dates)})" for index in range(len(axis.values[:_LISTED]))
+        f"{index} ({shown_time(axis, index, dates)})" for index in range(len(axis.values[:_LISTED]))
     ]
     rest = len(axis.values) - len(entries)
     return ", ".join(entries) + (f" and {rest} more" if rest > 0 else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import numpy as np
 
 from amgsrn_core.errors import ArchiveError, VolumeError
 from amgsrn_core.system.json_fields import Fields, number_to_json
+from amgsrn_core.system.output import size
+from amgsrn_core.volume.attributes import Attributes
 from amgsrn_core.volume.block import Block, FieldSummary, Scan, cache_slabs
 from amgsrn_core.volume.fill_values import matches, written
 from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
@@ -140,6 +143,8 @@ class Volume(ABC):
         How the source marks voxels without a value.
     time : TimeAxis or None
         The source's time dimension, if it has one.
+    attributes : Attributes or None
+        What the source says in other attributes; None where it has no place for any.
     source : str
         Path of the file, or "memory".
     folder : str
@@ -162,6 +167,7 @@ class Volume(ABC):
         dtype: Any = None,
         missing: MissingValues | None = None,
         time: TimeAxis | None = None,
+        attributes: Attributes | None = None,
         source: str = "memory",
         folder: str = "",
     ) -> None:
@@ -174,6 +180,7 @@ class Volume(ABC):
         self._has_told = False
         self.missing = missing or MissingValues()
         self.time = time
+        self.attributes = attributes
         self.source = source
         self.folder = folder
         if not self.components or len(self.units) != len(self.components):
@@ -184,9 +191,14 @@ class Volume(ABC):
         require_three_axes(name, [(axis.name, axis.size) for axis in geometry.axes])
 
     def __repr__(self) -> str:
-        kind, dims = type(self).__name__, list(self.dims)
+        units = ", ".join(dict.fromkeys(unit for unit in self.units if unit not in ("", "1")))
+        named = f"{self.name}{f' [{units}]' if units else ''}"
+        dims = " x ".join(map(str, self.dims))
+        many = f", {self.n_components} components" if self.n_components > 1 else ""
+        place = os.path.basename(self.source) or self.source
         return (
-            f"<{kind} {self.name} {dims} x {self.n_components} {self.source_dtype} {self.source}>"
+            f"<{type(self).__name__} {named} {dims}{many}, {self.source_dtype}, "
+            f"{size(self.source_nbytes)}, {place}>"
         )
 
     @property

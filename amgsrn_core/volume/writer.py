@@ -16,6 +16,7 @@ import numpy as np
 
 from amgsrn_core.errors import OutputError, VolumeError
 from amgsrn_core.system.output import ensure_writable, replacing
+from amgsrn_core.volume.attributes import Attributes
 from amgsrn_core.volume.block import Block
 from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
 from amgsrn_core.volume.in_memory import component_names
@@ -39,6 +40,7 @@ def write_volume(
     valid: np.ndarray | None = None,
     missing: MissingValues | None = None,
     time: TimeAxis | None = None,
+    attributes: Attributes | None = None,
     made_by: str = "library",
     force: bool = False,
     dtype: Any = None,
@@ -88,6 +90,7 @@ def write_volume(
         units=units,
         missing=missing,
         time=time,
+        attributes=attributes,
         made_by=made_by,
         force=force,
         dtype=np.float64 if dtype == np.float64 else np.float32,
@@ -119,6 +122,8 @@ class VolumeWriter:
     time : TimeAxis, optional
         The step that this volume is; written as a time dimension of one step. With `steps` a
         NetCDF file gets all of those.
+    attributes : Attributes, optional
+        What the source said in attributes; NetCDF files get them back, with a line more of history.
     made_by : str, default: "library"
         A mark for the file, whose first word tells who may replace it without being asked.
     force : bool, default: False
@@ -151,6 +156,7 @@ class VolumeWriter:
         units: Sequence[str] | str = "",
         missing: MissingValues | None = None,
         time: TimeAxis | None = None,
+        attributes: Attributes | None = None,
         made_by: str = "library",
         force: bool = False,
         dtype: Any = np.float32,
@@ -163,6 +169,8 @@ class VolumeWriter:
             raise VolumeError("A volume needs at least one component.")
         if not isinstance(units, str) and len(units) != len(names):
             raise VolumeError(f"'{name}' has {len(names)} components but {len(units)} units.")
+        if attributes is not None and len(attributes.components) != len(names):
+            raise VolumeError(f"'{name}' has {len(names)} components, unlike its attributes.")
         suffix = self._path.suffix.lower()
         _require_format(suffix, geometry)
         if time is not None and not time.steps and math.isnan(time.value):
@@ -179,6 +187,7 @@ class VolumeWriter:
             "units": (units,) * len(names) if isinstance(units, str) else tuple(units),
             "missing": missing or MissingValues(),
             "time": time,
+            "attributes": attributes,
             "made_by": made_by,
             "dtype": self._dtype,
         }

@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonCore import vtkStringArray
-from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkImageData, vtkRectilinearGrid
+from vtkmodules.vtkCommonDataModel import vtkDataObject
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
 
-from amgsrn_core.volume import Block, Extent, GridGeometry
+from amgsrn_core.volume import Extent, GridGeometry
+from amgsrn_core.volume.vtk.dataset import (
+    VTKExtent as VTKExtent,
+)
+from amgsrn_core.volume.vtk.dataset import (
+    new_dataset as new_dataset,
+)
+from amgsrn_core.volume.vtk.dataset import (
+    set_arrays as set_arrays,
+)
+from amgsrn_core.volume.vtk.dataset import (
+    set_description as set_description,
+)
+from amgsrn_core.volume.vtk.dataset import (
+    set_geometry as set_geometry,
+)
+from amgsrn_core.volume.vtk.dataset import (
+    whole_extent as whole_extent,
+)
 
 MODEL = "amgsrn_model"
 STATE = "amgsrn_state"
-
-VTKExtent = tuple[int, int, int, int, int, int]
-"""First and last sample (inclusive) along x, y, z."""
 
 
 def announce(info: Any, geometry: GridGeometry) -> None:
@@ -35,42 +48,6 @@ def announce_times(info: Any, times: Sequence[float]) -> None:
     if times:
         info.Set(vtkStreamingDemandDrivenPipeline.TIME_STEPS(), list(times), len(times))
         info.Set(vtkStreamingDemandDrivenPipeline.TIME_RANGE(), [times[0], times[-1]], 2)
-
-
-def set_geometry(dataset: Any, geometry: GridGeometry, extent: VTKExtent) -> None:
-    """Give a vtkImageData or vtkRectilinearGrid the place of an extent of `geometry`."""
-    dataset.SetExtent(*extent)
-    if isinstance(dataset, vtkImageData):
-        dataset.SetOrigin(geometry.origin)
-        dataset.SetSpacing(geometry.spacing)
-        dataset.SetDirectionMatrix(*geometry.direction.ravel().tolist())
-        return
-    x, y, z = (
-        numpy_to_vtk(axis.coordinates[extent[2 * i] : extent[2 * i + 1] + 1].copy(), deep=True)
-        for i, axis in enumerate(reversed(geometry.axes))
-    )
-    dataset.SetXCoordinates(x)
-    dataset.SetYCoordinates(y)
-    dataset.SetZCoordinates(z)
-
-
-def set_arrays(dataset: Any, block: Block, name: str, components: Sequence[str]) -> None:
-    """Put a model's values, which are NaN where they are missing, on the points of a data set.
-
-    The components of one array stay together; scalars that were trained together are arrays of
-    their own again.
-    """
-    values = block.values
-    points = dataset.GetPointData()
-    if len(components) > 1 and name == "_".join(components):
-        for component, component_name in enumerate(components):
-            points.AddArray(_array(values[component].reshape(-1, 1), component_name))
-    else:
-        array = _array(values.reshape(len(values), -1).T, name)
-        for component, component_name in enumerate(components if len(components) > 1 else ()):
-            array.SetComponentName(component, component_name)
-        points.AddArray(array)
-    points.SetActiveScalars(points.GetArrayName(0))
 
 
 def set_model(dataset: Any, path: str, checksum: str, step: int = 0) -> None:
@@ -106,17 +83,6 @@ def is_in_training(dataset: Any) -> bool:
     return dataset is not None and dataset.GetFieldData().GetAbstractArray(STATE) is not None
 
 
-def new_dataset(geometry: GridGeometry) -> Any:
-    """Return an empty data set of the kind that holds this geometry."""
-    return vtkImageData() if geometry.is_uniform else vtkRectilinearGrid()
-
-
-def whole_extent(geometry: GridGeometry) -> VTKExtent:
-    """Return the extent of all samples."""
-    nz, ny, nx = geometry.dims
-    return 0, nx - 1, 0, ny - 1, 0, nz - 1
-
-
 def to_slices(extent: Sequence[int]) -> Extent:
     """Return VTK's extent as half-open ranges along z, y, x."""
     x0, x1, y0, y1, z0, z1 = extent
@@ -126,9 +92,3 @@ def to_slices(extent: Sequence[int]) -> Extent:
 def is_empty(extent: Sequence[int]) -> bool:
     """Tell whether a rank has nothing to do for this extent."""
     return any(extent[2 * i] > extent[2 * i + 1] for i in range(3))
-
-
-def _array(values: np.ndarray, name: str) -> Any:
-    array = numpy_to_vtk(np.ascontiguousarray(values), deep=True)
-    array.SetName(name)
-    return array

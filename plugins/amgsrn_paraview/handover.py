@@ -20,6 +20,11 @@ from amgsrn_core.volume.masking import resolved
 
 FILL_VALUES = "Fill Values = {}"
 
+_OTHER_READER = (
+    "(If they are of a NetCDF file: NetCDF volume (AMGSRN) knows its fill values, ParaView's own "
+    "reader with Replace Fill Value With Nan.)"
+)
+
 
 class Overview:
     """What a pass over a volume, or over the time steps of one, finds.
@@ -72,6 +77,8 @@ class Overview:
         self.fill_values, self.notes = resolved(
             self.summary, self.first.components, data, FILL_VALUES
         )
+        if self.notes:
+            self.notes.append(_OTHER_READER)
         self.summary = self.summary.without(self.fill_values)
 
 

@@ -71,7 +71,9 @@ class ModelFile:
         datasets.set_geometry(dataset, geometry, extent)
         if not datasets.is_empty(extent):
             block = self.network().at(step).reconstruct_block(geometry, datasets.to_slices(extent))
-            datasets.set_arrays(dataset, block, self.index.name, self.index.components)
+            index = self.index
+            datasets.set_arrays(dataset, block, index.name, index.components, index.units)
+        datasets.set_description(dataset, self.index.at(step))
         datasets.set_model(dataset, self.path, self.checksum, step)
         if self.index.times:
             time = self.index.times[step]

@@ -118,7 +118,10 @@ class Request:
             return
         for number, time_value in enumerate(self.times):
             volume = self._volume(self.steps.at(time_value))
-            volume.time = TimeAxis(self.times, index=number)
+            known = volume.time or TimeAxis((time_value,))
+            volume.time = TimeAxis(
+                self.times, known.units, known.calendar, index=number, name=known.name
+            )
             yield volume
 
     def _volume(self, dataset: Any) -> Volume:

@@ -28,6 +28,7 @@ from amgsrn_core.errors import AmgsrnError, ConfigurationError
 from amgsrn_core.jobs import PREVIEW_POINTS, JobStatus
 from amgsrn_core.runs.outcome import stopped_text
 from amgsrn_core.volume.preview import coarse_dims
+from amgsrn_core.volume.vtk.data import require_grid
 from amgsrn_paraview import datasets, results
 from amgsrn_paraview.algorithm import Algorithm
 from amgsrn_paraview.datasets import VTKExtent
@@ -152,10 +153,9 @@ class AMGSRNTrainer(Algorithm):
     # --- Requests of the pipeline ----------------------------------------------------------------
 
     def FillInputPortInformation(self, port: int, info: Any) -> int:
-        """Accept image data and rectilinear grids."""
+        """Accept image data and rectilinear grids; others are refused in our own words."""
         info.Remove(self.INPUT_REQUIRED_DATA_TYPE())
-        info.Append(self.INPUT_REQUIRED_DATA_TYPE(), "vtkImageData")
-        info.Append(self.INPUT_REQUIRED_DATA_TYPE(), "vtkRectilinearGrid")
+        info.Append(self.INPUT_REQUIRED_DATA_TYPE(), "vtkDataSet")
         return 1
 
     def FillOutputPortInformation(self, port: int, info: Any) -> int:
@@ -165,6 +165,7 @@ class AMGSRNTrainer(Algorithm):
 
     def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Announce the preview's grid."""
+        require_grid(self.GetInputDataObject(0, 0))
         whole = inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT())
         cells = self._chosen()[1] == "cell"
         dims = tuple(whole[2 * i + 1] - whole[2 * i] + 1 - cells for i in (2, 1, 0))

@@ -26,7 +26,7 @@ from amgsrn_core.volume.precision import type_of_numbers, type_of_packed
 from amgsrn_core.volume.volume import Loaded
 
 # Attributes whose words name other variables, which thereby describe data instead of being data.
-_REFERENCES = (
+REFERENCES = (
     "ancillary_variables",
     "bounds",
     "cell_measures",
@@ -99,14 +99,14 @@ def choose_variables(dataset: Any, names: tuple[str, ...] | None) -> list[Variab
         An unknown name, a coordinate variable, or no name where there is a choice.
     """
     known = list_variables(dataset)
-    candidates = [v for v in known if not v.is_auxiliary and _count_space(v.variable) >= 3]
-    choices = "; ".join(f"{v.path} ({v.sizes})" for v in candidates) or "none"
+    volumes = candidates(dataset)
+    choices = "; ".join(f"{v.path} ({v.sizes})" for v in volumes) or "none"
     if names is None:
-        if len(candidates) == 1:
-            return candidates
-        if candidates:
+        if len(volumes) == 1:
+            return volumes
+        if volumes:
             raise VariableNotFoundError(
-                f"The file holds {len(candidates)} volumes; name the variable(s) to use: {choices}."
+                f"The file holds {len(volumes)} volumes; name the variable(s) to use: {choices}."
             )
         others = [v for v in known if not v.is_auxiliary]
         if len(others) == 1:
@@ -131,6 +131,12 @@ def choose_variables(dataset: Any, names: tuple[str, ...] | None) -> list[Variab
             )
         chosen += found
     return chosen
+
+
+def candidates(dataset: Any) -> list[Variable]:
+    """Return the variables that can be volumes."""
+    known = list_variables(dataset)
+    return [v for v in known if not v.is_auxiliary and _count_space(v.variable) >= 3]
 
 
 def _unusable(dataset: Any, name: str) -> str:
@@ -165,7 +171,7 @@ def list_variables(dataset: Any) -> list[Variable]:
     referenced: set[tuple[str, str]] = set()
     bounds: set[tuple[str, str]] = set()
     for _, variable in everything:
-        for attribute in _REFERENCES:
+        for attribute in REFERENCES:
             words = text(variable, attribute)
             if attribute in _KEYED:
                 words = re.sub(r"\S+:(\s|$)", " ", words)

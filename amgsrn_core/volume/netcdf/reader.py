@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from amgsrn_core.errors import AmgsrnError, VolumeError, VolumeNotFoundError
+from amgsrn_core.volume.attributes import Attributes
 from amgsrn_core.volume.axis import Axis, longitude_turn
 from amgsrn_core.volume.geometry import Extent, GridGeometry
 from amgsrn_core.volume.netcdf import cf
+from amgsrn_core.volume.netcdf.attributes import source_attributes
 from amgsrn_core.volume.netcdf.classic import required_size
 from amgsrn_core.volume.netcdf.hdf5_filters import (
     REMEDY,
@@ -75,6 +77,7 @@ def open_netcdf(
                 decoders[0].fill_value,
             ),
             time=_select_time([item.variable for item in chosen], layouts, time),
+            attributes=_attributes([item.variable for item in chosen], layouts[0]),
             source=str(path),
         )
 
@@ -83,6 +86,13 @@ def netcdf_names(path: Path) -> tuple[str, ...]:
     """Return the paths of all variables of a NetCDF file, with and without the root's slash."""
     with _dataset(path) as dataset:
         return tuple(name for each, _ in walk(dataset) for name in (each, f"/{each}"))
+
+
+def netcdf_volumes(path: Path) -> tuple[str, ...]:
+    """Return the paths of the variables of a NetCDF file that can be volumes."""
+    _require_complete(path)
+    with _dataset(path) as dataset:
+        return tuple(each.path for each in cf.candidates(dataset))
 
 
 @dataclass(frozen=True)
@@ -392,6 +402,20 @@ def _fits(values: np.ndarray, filled: np.ndarray) -> bool:
 def _is_monotonic(values: np.ndarray) -> bool:
     steps = np.diff(values)
     return bool((steps > 0).all() or (steps < 0).all())
+
+
+def _attributes(variables: list[Any], layout: _Layout) -> Attributes:
+    """Return the attributes of variables that share a grid."""
+    dimensions = variables[0].get_dims()
+    coordinates: list[Any] = []
+    for position, axis in zip(layout.space, layout.axes):
+        found = coordinate_of(dimensions[position], variables[0])
+        if found is not None and np.array_equal(axis.coordinates, np.arange(axis.size)):
+            # Perhaps it is of no use, and the samples are counted.
+            found = found if _is_monotonic(_coordinates(found)) else None
+        coordinates.append(found)
+    time = None if layout.time is None else coordinate_of(dimensions[layout.time], variables[0])
+    return source_attributes(variables, coordinates, time)
 
 
 def _require_same_grid(names: list[str], layouts: list[_Layout]) -> None:

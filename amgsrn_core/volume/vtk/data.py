@@ -18,6 +18,7 @@ from amgsrn_core.volume.axis import Axis, longitude_turn, turns_once
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.in_memory import ArrayVolume, component_names
 from amgsrn_core.volume.volume import MissingValues, TimeAxis, require_three_axes
+from amgsrn_core.volume.vtk.known import description_of, take_description, units_of
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,9 @@ def volume_from_vtk(
     Notes
     -----
     NaN, and points or cells that :func:`missing_samples` finds, are invalid voxels. Data of a
-    pipeline with time steps keep the time that they are of.
+    pipeline with time steps keep the time that they are of. Units of arrays are known where VTK
+    has them (UNITS_LABEL), and those of the axes, the calendar and attributes where the data come
+    from AMGSRN's readers.
 
     Raises
     ------
@@ -78,17 +81,20 @@ def volume_from_vtk(
         raise VariableNotFoundError(f"Name at least one array: {list_arrays(dataset)}.")
     values = [view for array in found for view in component_views(array, geometry, geometry.dims)]
     missing = missing_samples(dataset, association, duplicates=duplicates, whole=whole)
-    return VTKVolume(
+    volume = VTKVolume(
         values,
         None if missing is None else ~missing[flips(geometry)],
         name="_".join(names),
         components=name_components(found),
-        units="",
+        units=name_units(found),
         geometry=geometry,
         source_dtype=np.result_type(*(value.dtype for value in values)),
         missing=MISSING,
         time=_time(dataset),
     )
+    if whole is None:  # a piece is put together with others, which have no description in common
+        take_description(volume, description_of(dataset))
+    return volume
 
 
 class VTKVolume(ArrayVolume):
@@ -112,17 +118,24 @@ def grid_geometry(dataset: Any, association: str, name: str) -> GridGeometry:
     """
     if association not in ASSOCIATIONS:
         raise VolumeError(f"Arrays belong to point or cell, not to '{association}'.")
-    is_image = dataset is not None and dataset.IsA("vtkImageData")
-    if not is_image and not (dataset is not None and dataset.IsA("vtkRectilinearGrid")):
-        kind = "nothing" if dataset is None else dataset.GetClassName()
-        raise VolumeError(
-            f"A volume needs image data or a rectilinear grid, not {kind}; "
-            "resample it to image data first."
-        )
+    is_image = require_grid(dataset)
     cells = association == "cell"
     x, y, z = (max(0, int(size) - cells) for size in dataset.GetDimensions())
     require_three_axes(name, [("z", z), ("y", y), ("x", x)])
     return _image_geometry(dataset, cells) if is_image else _rectilinear_geometry(dataset, cells)
+
+
+def require_grid(dataset: Any) -> bool:
+    """Raise VolumeError for other data sets than volumes; return whether it is image data."""
+    is_image = dataset is not None and dataset.IsA("vtkImageData")
+    if not is_image and not (dataset is not None and dataset.IsA("vtkRectilinearGrid")):
+        kind = "nothing" if dataset is None else dataset.GetClassName()
+        raise VolumeError(
+            f"A volume needs image data or a rectilinear grid, not {kind}; resample it to image "
+            "data first. If ParaView has it of a NetCDF file, open that as NetCDF volume (AMGSRN), "
+            "or untick Spherical Coordinates of ParaView's own reader."
+        )
+    return is_image
 
 
 def component_views(
@@ -292,6 +305,11 @@ def name_components(arrays: Sequence[Any]) -> tuple[str, ...]:
     if len(set(own)) == len(own):
         return tuple(own)
     return tuple(name for array in arrays for name in _own_names(array, prefix=True))
+
+
+def name_units(arrays: Sequence[Any]) -> tuple[str, ...]:
+    """Return the units of each component of some arrays, empty where VTK knows none."""
+    return tuple(units_of(a) for a in arrays for _ in range(a.GetNumberOfComponents()))
 
 
 def to_numpy(array: Any) -> np.ndarray:

@@ -51,7 +51,7 @@ def open_vtk_file(
         bool(sample.GetCellData().HasArray(vtk_data.GHOSTS)),
         name=name,
         components=vtk_data.name_components(found),
-        units="",
+        units=vtk_data.name_units(found),
         geometry=vtk_data.grid_geometry(frame, association, name),
         source_dtype=np.result_type(*(vtk_data.to_numpy(array).dtype for array in found)),
         missing=vtk_data.MISSING,

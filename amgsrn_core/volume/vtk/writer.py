@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from amgsrn_core.volume.array_file import ArrayFile
+from amgsrn_core.volume.attributes import Attributes
 from amgsrn_core.volume.geometry import Extent, GridGeometry
 from amgsrn_core.volume.replacement import comment
 from amgsrn_core.volume.volume import MissingValues, TimeAxis
@@ -33,17 +34,25 @@ class VTKOutput:
         units: tuple[str, ...],
         missing: MissingValues,
         time: TimeAxis | None,
+        attributes: Attributes | None,
         made_by: str,
         dtype: np.dtype,
     ) -> None:
-        # VTK's files have room for neither units nor fill values: NaN marks what is missing.
-        del units, missing
+        # VTK's files have no room for fill values: NaN marks what is missing.
+        del missing, attributes
         coordinates = []
         if path.suffix.lower() == ".vtr":
             coordinates = [axis.coordinates for axis in reversed(geometry.axes)]
         item_bytes = dtype.itemsize * len(components)
         header = _header(
-            geometry, name, components, dtype, time=time, coordinates=coordinates, made_by=made_by
+            geometry,
+            name,
+            components,
+            dtype,
+            units=units[0] if len(set(units)) == 1 else "",
+            time=time,
+            coordinates=coordinates,
+            made_by=made_by,
         )
         self._file = open(path, "wb")  # noqa: SIM115 (closed by close or abandon)
         self._file.write(header)
@@ -74,6 +83,7 @@ def _header(
     components: tuple[str, ...],
     dtype: np.dtype,
     *,
+    units: str,
     time: TimeAxis | None,
     coordinates: list[np.ndarray],
     made_by: str,
@@ -117,7 +127,9 @@ def _header(
     lines += [
         f"      <PointData {role}={_quoted(name)}>",
         f'        <DataArray type="Float{8 * dtype.itemsize}" Name={_quoted(name)}'
-        f' NumberOfComponents="{len(components)}"{names} format="appended" offset="{offset}"/>',
+        f' NumberOfComponents="{len(components)}"{names} format="appended" offset="{offset}">',
+        *_units(units),
+        "        </DataArray>",
         "      </PointData>",
         "    </Piece>",
         f"  </{kind}>",
@@ -125,6 +137,14 @@ def _header(
     ]
     text = "\n".join(lines).encode()
     return text + raw_data_tag(len(text)) + b"\n_"
+
+
+def _units(units: str) -> list[str]:
+    """Return the key of an array that VTK has for its units."""
+    if not units:
+        return []
+    key = '<InformationKey name="UNITS_LABEL" location="vtkDataArray">'
+    return [f"          {key}{html.escape(units)}</InformationKey>"]
 
 
 def _numbers(values: tuple[float, ...] | np.ndarray) -> str:

@@ -16,6 +16,7 @@ from support.sample_models import small_brick, small_index, write_small_model
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.cli import main, options, parser
+from amgsrn_core.cli.failures import UsageError
 from amgsrn_core.cli.progress import Lines
 from amgsrn_core.cli.reconstruct import grid
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
@@ -30,6 +31,7 @@ from amgsrn_core.volume import (
     open_volume,
     write_volume,
 )
+from amgsrn_core.volume.times import Nearest
 
 CONFIGURATIONS = (NetworkConfig, TrainingConfig, StorageConfig)
 FIELDS = [field for kind in CONFIGURATIONS for field in option_fields(kind)]
@@ -99,13 +101,16 @@ def test_options_become_configurations():
     assert options.configuration(StorageConfig, arguments) == StorageConfig("float16")
 
 
-@pytest.mark.parametrize(
-    ("text", "value"), [("3", 3), ("3.0", 3.0), ("-1", -1), ("2001-02-03", "2001-02-03")]
-)
-def test_a_time_step_is_an_index_a_value_or_a_date(text, value):
-    step = parser.parse(["train", "v.nc", "-o", "m", "--time", text]).time
-    assert step == value
-    assert type(step) is type(value)
+@pytest.mark.parametrize("text", ["3", "-1", "t=12", "2001-02-03"])
+def test_a_time_step_is_an_index_a_value_or_a_date(text):
+    command = ["train", "v.nc", "-o", "m", "--time", text]
+    assert parser.parse(command).time == text
+    assert parser.parse([*command, "--time-method", "nearest"]).time == Nearest(text)
+
+
+def test_the_nearest_is_one_step():
+    with pytest.raises(UsageError, match="one time step"):
+        parser.parse(["train", "v.nc", "-o", "m", "--time", "0:3", "--time-method", "nearest"])
 
 
 def test_variables_are_repeated_or_listed():
@@ -160,7 +165,13 @@ def test_info_has_stable_keys(capsys, ocean):
 def test_info_reads_well(capsys, ocean):
     assert main(["info", str(ocean[0])]) == 0
     text = capsys.readouterr().out
-    for words in ("6 x 7 x 8", "current (u, v)", "uneven axes", "depth", "index 1 of 2: 6 hours"):
+    for words in (
+        "6 x 7 x 8",
+        "current (u, v)",
+        "uneven axes",
+        "depth",
+        "1 of 2: 2000-01-01T06:00:00 (6 hours",
+    ):
         assert words in text
 
 
@@ -387,7 +398,7 @@ def test_a_region_of_an_uneven_axis_goes_by_the_world():
     ],
 )
 def test_impossible_regions_are_refused(region):
-    with pytest.raises(VolumeError, match="--region"):
+    with pytest.raises(VolumeError, match="region"):
         grid(GridGeometry.uniform((5, 5, 5)), None, region)
 
 

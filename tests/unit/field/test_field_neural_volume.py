@@ -253,7 +253,7 @@ def test_an_unknown_device_is_named(tmp_path, device):
 
 def test_points_of_another_shape_are_refused():
     model, _ = made()
-    for points in (np.zeros(3), np.zeros((2, 2))):
+    for points in (np.zeros(4), np.zeros((2, 2))):
         with pytest.raises(VolumeError, match=r"\[N, 3\]"):
             model.sample(points)
     assert model.sample(np.zeros((0, 3))).shape == (0, 1)

@@ -28,7 +28,7 @@ def commands():
 def test_the_python_examples_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     namespace = {}
-    for page in ("python.md", "file-format.md", "rendering.md"):
+    for page in ("python.md", "xarray.md", "file-format.md", "rendering.md"):
         for source in blocks(ROOT / "docs" / page, "python"):
             exec(compile(source, page, "exec"), namespace)
     shown = capsys.readouterr().out

@@ -410,3 +410,65 @@ def test_steps_in_another_order_name_those_that_fall(tmp_path: Path) -> None:
     path = series_file(tmp_path / "a.nc", [0.0, 1, 2])
     with pytest.raises(VolumeError, match=r"1 \(step 2\) comes after 2"):
         time_axis([open_volume(path, time=step) for step in (0, 2, 1)])
+
+
+# --- one meaning, and the nearest
+
+
+@pytest.mark.parametrize("step", [1, 1.0, "1", "1.0"])
+def test_a_number_means_the_same_however_it_is_written(tmp_path: Path, step: Any) -> None:
+    volume = timed(tmp_path, step)
+    assert volume.time is not None
+    assert volume.time.index == 1
+
+
+@pytest.mark.parametrize("step", [2, "2.0"])
+def test_an_index_that_is_also_a_time_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, step: Any
+) -> None:
+    path = write_netcdf(
+        tmp_path / "a.nc",
+        {
+            "time": (("time",), np.array([0.0, 2, 4, 6]), {"units": HOURS}),
+            "v": (("time", "z", "y", "x"), VALUES, {}),
+        },
+    )
+    volume = open_volume(path, time=step)
+    assert volume.time is not None
+    assert volume.time.index == 2
+    assert "2 is the index of a step of 'v' (2005-08-28T04:00:00); the step at" in caplog.text
+    other = open_volume(path, time="t=2").time
+    assert other is not None
+    assert other.index == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "index"),
+    [("2005-08-28T16:00", 1), ("2005-08-28T17", 2), ("1999-01-01", 0), ("t=20", 2), (99.5, 3)],
+)
+def test_the_nearest_step_is_taken_where_that_is_asked_for(
+    tmp_path: Path, step: Any, index: int
+) -> None:
+    path = Path(timed(tmp_path).source)
+    volume = open_volume(path, time=step, time_method="nearest")
+    assert volume.time is not None
+    assert volume.time.index == index
+    with pytest.raises(VolumeError, match="nearest"):
+        open_volume(path, time=step)
+    with pytest.raises(ValueError, match="exact or nearest"):
+        open_volume(path, time_method="linear")
+
+
+def test_neighbours_are_named(tmp_path: Path) -> None:
+    words = r"neighbours are 1 \(2005-08-28T15:00:00\) and 2 \(2005-08-28T18:00:00\)"
+    with pytest.raises(VolumeError, match=words):
+        timed(tmp_path, "2005-08-28T16:00")
+
+
+def test_the_first_step_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    timed(tmp_path)
+    assert "'v' has 4 time steps; this is the first, 0 (2005-08-28T12:00:00)." in caplog.text
+    caplog.clear()
+    timed(tmp_path, 0)
+    open_series(tmp_path / "a.nc")
+    assert not caplog.text

@@ -1,0 +1,99 @@
+"""Fields as VTK data sets: their grid, their arrays with units, and what else is known of them.
+
+VTK has a place for an array's units (vtkDataArray::UNITS_LABEL). The names, units and directions of
+axes, calendars and the source's attributes travel in the field data, as text; filters pass it on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from amgsrn_core.volume.block import Block
+from amgsrn_core.volume.description import Described, describe
+from amgsrn_core.volume.geometry import GridGeometry
+from amgsrn_core.volume.vtk.data import import_vtk
+from amgsrn_core.volume.vtk.known import DESCRIPTION, units_key
+
+VTKExtent = tuple[int, int, int, int, int, int]
+"""First and last sample (inclusive) along x, y, z."""
+
+
+def new_dataset(geometry: GridGeometry) -> Any:
+    """Return an empty data set of the kind that holds this geometry."""
+    model = import_vtk("vtkCommonDataModel")
+    return model.vtkImageData() if geometry.is_uniform else model.vtkRectilinearGrid()
+
+
+def whole_extent(geometry: GridGeometry) -> VTKExtent:
+    """Return the extent of all samples."""
+    nz, ny, nx = geometry.dims
+    return 0, nx - 1, 0, ny - 1, 0, nz - 1
+
+
+def set_geometry(dataset: Any, geometry: GridGeometry, extent: VTKExtent) -> None:
+    """Give a vtkImageData or vtkRectilinearGrid the place of an extent of `geometry`."""
+    dataset.SetExtent(*extent)
+    if dataset.IsA("vtkImageData"):
+        dataset.SetOrigin(geometry.origin)
+        dataset.SetSpacing(geometry.spacing)
+        dataset.SetDirectionMatrix(*geometry.direction.ravel().tolist())
+        return
+    x, y, z = (
+        _vtk_array(axis.coordinates[extent[2 * i] : extent[2 * i + 1] + 1].copy())
+        for i, axis in enumerate(reversed(geometry.axes))
+    )
+    dataset.SetXCoordinates(x)
+    dataset.SetYCoordinates(y)
+    dataset.SetZCoordinates(z)
+
+
+def set_arrays(
+    dataset: Any, block: Block, name: str, components: Sequence[str], units: Sequence[str] = ()
+) -> None:
+    """Put a field's values, NaN where they are missing, on the points of a data set.
+
+    The components of one array stay together; scalars that belong together are arrays of their
+    own again.
+    """
+    values = block.with_nan()
+    points = dataset.GetPointData()
+    units = tuple(units) or ("",) * len(components)
+    if len(components) > 1 and name == "_".join(components):
+        for component, component_name in enumerate(components):
+            array = _named(values[component].reshape(-1, 1), component_name)
+            _set_units(array, units[component])
+            points.AddArray(array)
+    else:
+        array = _named(values.reshape(len(values), -1).T, name)
+        for component, component_name in enumerate(components if len(components) > 1 else ()):
+            array.SetComponentName(component, component_name)
+        _set_units(array, units[0] if len(set(units)) == 1 else "")
+        points.AddArray(array)
+    points.SetActiveScalars(points.GetArrayName(0))
+
+
+def set_description(dataset: Any, field: Described) -> None:
+    """Note in a data set's field data what is known of the field that it shows."""
+    array = import_vtk("vtkCommonCore").vtkStringArray()
+    array.SetName(DESCRIPTION)
+    array.InsertNextValue(json.dumps(describe(field)))
+    dataset.GetFieldData().AddArray(array)
+
+
+def _set_units(array: Any, units: str) -> None:
+    if units:
+        array.GetInformation().Set(units_key(), units)
+
+
+def _named(values: np.ndarray, name: str) -> Any:
+    array = _vtk_array(np.ascontiguousarray(values))
+    array.SetName(name)
+    return array
+
+
+def _vtk_array(values: np.ndarray) -> Any:
+    return import_vtk("util.numpy_support").numpy_to_vtk(values, deep=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from amgsrn_core.cli.failures import Interrupted
-from amgsrn_core.cli.options import configuration, variables
+from amgsrn_core.cli.options import configuration, gives_size, variables
 from amgsrn_core.cli.progress import Display, display
 from amgsrn_core.cli.report import decibels, duration, figure, print_rows, size
 from amgsrn_core.cli.signals import Stop, stoppable
@@ -17,6 +17,7 @@ from amgsrn_core.config import (
     BrickConfig,
     DataConfig,
     DispatchConfig,
+    GoalConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
@@ -52,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     usable_parts(output, arguments.parts)
     series = configuration(SeriesConfig, arguments)
     data = configuration(DataConfig, arguments)
+    goal = configuration(GoalConfig, arguments).for_network(network, gives_size(arguments))
     chosen, time = variables(arguments.variable, arguments.volume), arguments.time
     several = names_several(time)
     volumes = (
@@ -71,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
             bricks=bricks,
             dispatch=dispatch,
             series=series,
+            goal=goal,
             start=arguments.start,
             restart=arguments.restart,
             force=arguments.force,
@@ -138,10 +141,9 @@ class _Observer:
             if progress.bricks.failed:
                 parts.append(f"{progress.bricks.failed} FAILED")
         if not math.isnan(progress.loss):
-            parts += [
-                f"loss {figure(progress.loss, digits=3)}",
-                f"PSNR ~ {decibels(progress.psnr)}",
-            ]
+            parts.append(f"loss {figure(progress.loss, digits=3)}")
+        if not math.isnan(progress.psnr):
+            parts.append(f"PSNR {decibels(progress.psnr)}")
         parts.append(self._speed(progress))
         if progress.eta_seconds is not None:
             parts.append(f"{duration(progress.eta_seconds)} left")

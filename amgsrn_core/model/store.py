@@ -421,7 +421,7 @@ def _stored_tensors(
                 raise ArchiveError(f"The macro-cells of brick {number} are {tensor.shape}.")
             tensor = pack_cells(tensor)
         elif name == "history":
-            tensor = _stored_history(tensor, index.storage.compress)
+            tensor = stored_history(tensor, index.storage.compress)
         elif name in _PACKED:
             pass
         else:
@@ -434,7 +434,7 @@ def _stored_tensors(
     return stored
 
 
-def _stored_history(rows: np.ndarray, compress: bool) -> np.ndarray:
+def stored_history(rows: np.ndarray, compress: bool) -> np.ndarray:
     """Return a history as it is stored; beside compressed numbers all of it would be large."""
     if not compress:
         return rows.astype("<f8")

@@ -8,6 +8,7 @@ from pathlib import Path
 from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
+    GoalConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
@@ -33,6 +34,7 @@ def train(
     bricks: BrickConfig | None = None,
     dispatch: DispatchConfig | None = None,
     series: SeriesConfig | None = None,
+    goal: GoalConfig | None = None,
     *,
     start: str | os.PathLike[str] | None = None,
     restart: bool = False,
@@ -60,6 +62,9 @@ def train(
         Where several bricks are trained.
     series : SeriesConfig, optional
         How the training goes on from `start`.
+    goal : GoalConfig, optional
+        What is to be reached. Without a `network` its size follows from it: from the targets, or,
+        where there are none, from the data's bytes.
     start : path, optional
         A model of the same kind and size of networks, whose networks this training starts from:
         of other data that are alike.
@@ -99,7 +104,7 @@ def train(
     output = Path(output)
     ensure_writable(output)
     refuse_output(output, volume.source, start, force)
-    settings = Settings.of(network, training, storage, bricks, dispatch, series)
+    settings = Settings.of(*(network, training, storage, bricks, dispatch, series, goal))
     planned = plan(settings, Cutter(volume))
     warm = WarmStart.of(start, settings.series.warm_iterations)
     if len(planned.bricks) == 1:
@@ -108,7 +113,7 @@ def train(
         return train_single(
             volume,
             output,
-            planned.settings,
+            planned,
             start=warm,
             restart=restart,
             force=force,

@@ -42,6 +42,8 @@ class TrainingOutcome:
         holes there.
     stopped_by : str
         The stop file that ended the run; empty where the observer did, or nothing.
+    shortfall : str
+        In a sentence, how far the model is from what it was to reach; empty where it is not.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class TrainingOutcome:
     history_columns: tuple[str, ...] = COLUMNS
     missing: dict[int, str] = field(default_factory=dict)
     stopped_by: str = ""
+    shortfall: str = ""
 
     def refuse_missing(self) -> None:
         """Raise :class:`TrainingError` if bricks are missing: which, and how to go on."""

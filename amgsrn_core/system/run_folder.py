@@ -41,10 +41,11 @@ class RunFolder:
         """Return the folder of a brick."""
         return self.path / f"brick-{number:04d}"
 
-    def checkpoints(self, brick: Path) -> tuple[Path, Path]:
-        """Return the files of a brick's checkpoints, of its training and its fine-tuning."""
+    def checkpoints(self, brick: Path) -> tuple[Path, ...]:
+        """Return the files of a brick's checkpoints: of its training, its fine-tuning, its size."""
         file = brick / "checkpoint.safetensors"
-        return file, file.with_name(f"{file.name}.finetuning")
+        others = ("finetuning", "choice", "pilot")
+        return file, *(file.with_name(f"{file.name}.{kind}") for kind in others)
 
     def checkpoint(self, number: int) -> Path:
         """Return the file of a brick's checkpoint."""

@@ -120,3 +120,11 @@ class CheckpointFile:
     def of_finetuning(self) -> CheckpointFile:
         """Return the place of the checkpoint of what follows the training."""
         return CheckpointFile(f"{self.path}.finetuning", self._fingerprint, self._watch)
+
+    def of_choice(self) -> CheckpointFile:
+        """Return the place of what was chosen for the training."""
+        return CheckpointFile(f"{self.path}.choice", self._fingerprint, self._watch)
+
+    def of_pilot(self, side: int) -> CheckpointFile:
+        """Return the place of the checkpoint of a pilot with grids of so many nodes an axis."""
+        return CheckpointFile(f"{self.path}.pilot", f"{self._fingerprint} {side}", self._watch)

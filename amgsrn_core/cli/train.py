@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from amgsrn_core.cli.failures import Interrupted
 from amgsrn_core.cli.options import configuration, gives_size, variables
@@ -35,6 +35,7 @@ from amgsrn_core.volume.times import names_several
 if TYPE_CHECKING:
     from amgsrn_core.runs import TrainingOutcome
     from amgsrn_core.training import Command, Progress
+    from amgsrn_core.volume.volume import Volume
 
 
 _NAMED_BRICKS = 5
@@ -43,17 +44,11 @@ _NAMED_BRICKS = 5
 def run(arguments: argparse.Namespace) -> int:
     """Train, then say what came of it."""
     expect("torch", "Training")
-    network = configuration(NetworkConfig, arguments)
-    training = configuration(TrainingConfig, arguments)
-    storage = configuration(StorageConfig, arguments)
-    bricks = configuration(BrickConfig, arguments)
-    dispatch = configuration(DispatchConfig, arguments)
+    options = _options(arguments)
     output = arguments.output
     ensure_writable(output)
     usable_parts(output, arguments.parts)
-    series = configuration(SeriesConfig, arguments)
     data = configuration(DataConfig, arguments)
-    goal = configuration(GoalConfig, arguments).for_network(network, gives_size(arguments))
     chosen, time = variables(arguments.variable, arguments.volume), arguments.time
     several = names_several(time)
     volumes = (
@@ -62,18 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
         else [open_volume(arguments.volume, chosen, time)]
     )
     volumes = masked(volumes, data)
+    if arguments.dry_run:
+        return _foretell(volumes, options)
     fit = _fit(several)
     with stoppable() as stop, display("training") as shown:
         outcome = fit(
             volumes if several else volumes[0],
             output,
-            network=network,
-            training=training,
-            storage=storage,
-            bricks=bricks,
-            dispatch=dispatch,
-            series=series,
-            goal=goal,
+            **options,
             start=arguments.start,
             restart=arguments.restart,
             force=arguments.force,
@@ -93,6 +84,44 @@ def run(arguments: argparse.Namespace) -> int:
             stop.number or 2,
         )
     print_rows(_rows(outcome))
+    return 0
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the configurations of a training by the names that the library gives them."""
+    kinds = {
+        "network": NetworkConfig,
+        "training": TrainingConfig,
+        "storage": StorageConfig,
+        "bricks": BrickConfig,
+        "dispatch": DispatchConfig,
+        "series": SeriesConfig,
+    }
+    options: dict[str, Any] = {name: configuration(kind, arguments) for name, kind in kinds.items()}
+    goal = configuration(GoalConfig, arguments)
+    options["goal"] = goal.for_network(options["network"], gives_size(arguments))
+    return options
+
+
+def _foretell(volumes: Sequence[Volume], options: dict[str, Any]) -> int:
+    """Print what would be trained."""
+    from amgsrn_core.runs.forecast import forecast
+    from amgsrn_core.runs.settings import Settings
+
+    found = forecast(volumes, Settings(**options))
+    network, training, raw = found.network, found.training, volumes[0].source_nbytes * found.steps
+    shape = " x ".join(map(str, network.grid_shape))
+    rows = [
+        ("network", f"{network.grids} grids of {shape} x {network.features}"),
+        *([("bricks", str(found.bricks))] if found.bricks > 1 else []),
+        *([("steps", str(found.steps))] if found.steps > 1 else []),
+        ("iterations", f"about {training.iterations} of {training.batch} points"),
+        ("size", f"about {size(int(found.bytes))}, {figure(raw / found.bytes, digits=3)} : 1"),
+        ("time", f"about {duration(found.seconds)}"),
+        ("memory", f"about {size(int(found.memory))} beside PyTorch's own"),
+        ("PSNR", f"about {decibels(found.psnr)}"),
+    ]
+    print_rows(rows)
     return 0
 
 

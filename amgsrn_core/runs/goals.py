@@ -36,7 +36,7 @@ from amgsrn_core.volume.volume import Volume
 
 _log = logging.getLogger(__name__)
 
-_TOLERANCE = 0.05  # dB
+_TOLERANCE, _SPARE = 0.05, 0.1  # dB
 
 _SHARE_OF_DATA = 10
 """Without any target the networks have the data's bytes divided by this."""
@@ -44,12 +44,12 @@ _SHARE_OF_DATA = 10
 _SMALLEST, _FIRST, _LARGEST = 4, 12, 32  # nodes along an axis; 32 is the default size
 _FEWEST_NODES = 8
 # Compressed numbers take so many bits, and the files' text may vary by so many bytes a brick.
-_BITS, _FEWEST_BITS, _TEXT = 2.0, 0.7, 96
+_BITS, _FEWEST_BITS, _TEXT = 2.0, 0.7, 32
 # Grids of some number of nodes have sides whose ratio is as small as possible, up to this.
-_MOST_UNEVEN, _FULL = 2.0, 0.985
+_MOST_UNEVEN, _FULL = 2.0, 0.99
 
 # Numbers of a dummy of a model, as long as they get in JSON.
-_LONG = -1.2345678901234567e-101
+_LONG = -1.2345678901234567e-10
 
 
 class Look(NamedTuple):
@@ -105,6 +105,7 @@ def sized(settings: Settings, volume: Volume, bricks: Sequence[Brick], looks: li
     raw = volume.source_nbytes
     aim = Aim(
         psnr=goal.target_psnr,
+        spare=_SPARE if settings.storage.compress else 0.0,
         seconds=goal.max_seconds,
         pays=goal.chooses and not goal.is_target,
         span=_whole_span(looks) if count > 1 else (),
@@ -114,9 +115,9 @@ def sized(settings: Settings, volume: Volume, bricks: Sequence[Brick], looks: li
         return _of_bytes(settings, volume, bricks, looks, target=target, aim=aim)
     if not goal.chooses:
         return Sized(network, (), (aim,) * count)
-    bytes_each = 2 if settings.storage.dtype == "float16" and not settings.storage.compress else 4
+    half = settings.storage.dtype == "float16" and not settings.storage.compress
     share = raw if goal.target_psnr else raw / _SHARE_OF_DATA
-    numbers = share / bytes_each / count - _others(network, volume.n_components)
+    numbers = share / (2 if half else 4) / count - _others(network, volume.n_components)
     nodes = max(_SMALLEST**3, numbers / (network.grids * network.features))
     side = _side_of(nodes)
     if goal.target_psnr or goal.max_seconds:
@@ -137,10 +138,22 @@ def needs_looks(goal: GoalConfig, bricks: int) -> bool:
 
 def network_nbytes(network: NetworkConfig, components: int, storage: StorageConfig) -> float:
     """Return the bytes of a network's numbers in a model file, about where it is compressed."""
-    numbers = _numbers(network, components)
-    if storage.compress:
-        return numbers * _BITS / 8
-    return numbers * (2 if storage.dtype == "float16" else 4)
+    exact = 12 * network.grids  # the maps, which nothing makes smaller
+    other = _numbers(network, components) - exact
+    return _bytes_each(storage) * other + 4 * exact + _head(network, storage)
+
+
+def about_bytes(
+    settings: Settings, volume: Volume, bricks: Sequence[Brick], networks: Sequence[NetworkConfig]
+) -> int:
+    """Return about how many bytes a model file with these networks is going to have."""
+    goal, components, storage = settings.goal, volume.n_components, settings.storage
+    if goal.sizes_file:
+        return goal.target_bytes or int(volume.source_nbytes / goal.target_ratio)
+    numbers = sum(network_nbytes(network, components, storage) for network in networks)
+    looks = [look_at(volume, brick) for brick in bricks]
+    rest = _fixed_bytes(settings, volume, bricks, looks)
+    return int(numbers) + rest + sum(_beside(look, storage, PLANNED_ROWS) for look in looks)
 
 
 def warn_if_large(planned: Sequence[NetworkConfig], volume: Volume, storage: StorageConfig) -> None:
@@ -182,6 +195,18 @@ def shortfall(settings: Settings, psnr: float, has_most: bool) -> str:
     )
 
 
+def _bytes_each(storage: StorageConfig) -> float:
+    """Return the bytes of a number in a model file, about where it is compressed."""
+    if storage.compress:
+        return _BITS / 8
+    return 2 if storage.dtype == "float16" else 4
+
+
+def _head(network: NetworkConfig, storage: StorageConfig) -> int:
+    """Return the bytes of what tells how numbers were compressed."""
+    return 4 * (network.grids * network.features + 16) if storage.compress else 0
+
+
 def _of_bytes(
     settings: Settings,
     volume: Volume,
@@ -194,16 +219,23 @@ def _of_bytes(
     """Return the sizes of networks with which a model file has so many bytes."""
     network, storage, components = settings.network, settings.storage, volume.n_components
     # What bricks take beside their networks.
-    beside = [_beside(look, storage) for look in looks]
+    several = len(bricks) > 1
+    beside = [_beside(look, storage, 0 if several else PLANNED_ROWS) for look in looks]
     room = target - _fixed_bytes(settings, volume, bricks, looks) - sum(beside)
+    if several:  # which keep one history
+        aim = dataclasses.replace(aim, rows=PLANNED_ROWS)
+        room -= _history_bytes(PLANNED_ROWS, storage)
     active = np.array([look.needs_network for look in looks])
-    each = network_nbytes(network, components, storage) / _numbers(network, components)
     networks = [network] * len(bricks)
     if settings.goal.chooses:
-        numbers = room / each - _others(network, components) * active.sum()
-        nodes = numbers / (network.grids * network.features)
-        networks = [_shaped(network, nodes * share) for share in _shares(looks)]
-    needed = [_numbers(own, components) * each * bool(on) for own, on in zip(networks, active)]
+        smallest = dataclasses.replace(network, grid_shape=(2, 2, 2))
+        free = room - network_nbytes(smallest, components, storage) * active.sum()
+        each = _bytes_each(storage) * network.grids * network.features
+        nodes = max(0.0, free / each) * _shares(looks)
+        networks = [_shaped(network, _FEWEST_NODES + more) for more in nodes]
+    needed = [
+        network_nbytes(own, components, storage) * bool(on) for own, on in zip(networks, active)
+    ]
     whole = max(1.0, sum(needed))
     least = whole * (_FEWEST_BITS / _BITS if storage.compress else 1.0)
     if least > room:
@@ -214,7 +246,7 @@ def _of_bytes(
         for rest, own, on in zip(beside, needed, active)
     )
     common = networks[int(np.argmax(needed))]
-    return Sized(common, tuple(networks) if len(bricks) > 1 else (), aims)
+    return Sized(common, tuple(networks) if several else (), aims)
 
 
 def _shares(looks: list[Look]) -> np.ndarray:
@@ -259,7 +291,10 @@ def _fixed_bytes(
             state["mask"] = np.zeros(record.ghosted_dims, bool)
         if len(bricks) > 1:
             record = dataclasses.replace(
-                record, network=network, value_minimum=long, value_maximum=long
+                record,
+                network=network if records else None,  # the largest is the model's own
+                value_minimum=long,
+                value_maximum=long,
             )
         if not look.needs_network:
             record = dataclasses.replace(record, state="constant")
@@ -297,13 +332,16 @@ def _cells(block: Block, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return voxel_cells(values.astype(np.float32), BrickRecord(whole, whole), block.valid)
 
 
-def _beside(look: Look, storage: StorageConfig) -> int:
+def _history_bytes(rows: int, storage: StorageConfig) -> int:
+    return stored_bytes({"history": np.zeros((rows, len(COLUMNS)))}, storage)
+
+
+def _beside(look: Look, storage: StorageConfig, rows: int) -> int:
     """Return the bytes of what a brick has beside its network."""
     if not look.needs_network:
         return look.mask
     cells = coarser_cells(look.cells) if storage.compress else look.cells
-    rows = np.zeros((PLANNED_ROWS, len(COLUMNS)))
-    return look.mask + stored_bytes({"macro_cells": cells, "history": rows}, storage)
+    return look.mask + stored_bytes({"macro_cells": cells}, storage) + _history_bytes(rows, storage)
 
 
 def _numbers(network: NetworkConfig, components: int) -> int:

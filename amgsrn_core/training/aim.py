@@ -13,6 +13,8 @@ class Aim:
     ----------
     psnr : float
         Ends the training, in dB over the brick's own voxels, relative to `span`; 0 does not.
+    spare : float
+        Decibels more that the training has to reach, which compression may lose again.
     seconds : float
         End the training; 0 does not.
     pays : bool
@@ -22,19 +24,24 @@ class Aim:
     most_nodes : int
         Nodes of a feature grid that there may be where the network's size is chosen by trying; 0
         where it is given.
+    grows : bool
+        Whether a larger network is tried where this one will not reach the PSNR.
     size : int
         Bytes that a compressed network may have; 0 for as many as its loss takes.
     rows : int
-        Rows of the history that are kept; 0 for all.
+        Rows of the history that are kept, and do not count as bytes; 0 for as many as there is
+        room for.
     span : tuple of float
         Range of each component over all bricks; empty: the brick's own.
     """
 
     psnr: float = 0.0
+    spare: float = 0.0
     seconds: float = 0.0
     pays: bool = False
     most: int = 0
     most_nodes: int = 0
+    grows: bool = False
     size: int = 0
     rows: int = 0
     span: tuple[float, ...] = ()

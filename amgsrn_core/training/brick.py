@@ -31,7 +31,7 @@ from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.compressing.compression import Packed, compressed
 from amgsrn_core.training.fit import FitResult, fit
 from amgsrn_core.training.history import History
-from amgsrn_core.training.pilots import Choice, Trial, chosen
+from amgsrn_core.training.pilots import Choice, Trial, chosen, grown
 from amgsrn_core.training.placement import place_grids
 from amgsrn_core.training.progress import (
     Asking,
@@ -152,22 +152,47 @@ def fit_brick(
         if known is not None:
             low, high = known.range_for(low, high)
             record = _ranged(record, low, high)
-        data = _prepared(block, (low, high), training, device)
-        sample = VoxelSample(data, inner, _weights(high - low, aim))
+        trial = trial_on(block, (low, high), record, training, device, aim=aim, known=known)
+        trial = dataclasses.replace(trial, checkpoints=checkpoints, observer=observer)
+        choice = chosen(trial, network, training, aim or Aim())
+        while choice is not None:
+            work = _Work(record, dims, choice, storage or StorageConfig(), start, known)
+            model = trial.begin(choice.network)
+            result = work.fit(model, trial, records)
+            if result.met or not (result.completed and choice.aim.grows):
+                return work.finished(result, model, trial)
+            choice = grown(choice, result, checkpoints)
+        return FittedBrick(record, dataclasses.replace(_NOTHING, completed=False))
 
-        def begin(network: NetworkConfig) -> SceneNetwork:
-            return _begun(data, (low, high), network, training, device, known)
 
-        choice = chosen(
-            Trial(begin, data, sample, device.type, checkpoints, observer),
-            network,
-            training,
-            aim or Aim(),
-        )
-        if choice is None:
-            return FittedBrick(record, dataclasses.replace(_NOTHING, completed=False))
-        work = _Work(record, dims, choice, storage or StorageConfig(), start, known)
-        return work.done(begin(choice.network), sample, checkpoints, observer, records)
+def trial_on(
+    block: Block,
+    bounds: tuple[np.ndarray, np.ndarray],
+    record: BrickRecord,
+    training: TrainingConfig,
+    device: torch.device,
+    *,
+    aim: Aim | None = None,
+    known: StartingNetwork | None = None,
+) -> Trial:
+    """Return what networks are trained on: a brick, whose values are overwritten.
+
+    Parameters
+    ----------
+    block, record, training, device, aim
+        As for :func:`fit_brick`.
+    bounds : two ndarray [C]
+        Range of the values.
+    known : StartingNetwork, optional
+    """
+    host = training.data_device == "cpu"
+    data = prepare(block, *bounds, torch.device("cpu") if host else device)
+    sample = VoxelSample(data, inner_voxels(record), _weights(bounds[1] - bounds[0], aim))
+
+    def begin(network: NetworkConfig) -> SceneNetwork:
+        return _begun(data, bounds, network, training, device, known)
+
+    return Trial(begin, data, sample, device.type)
 
 
 @dataclass(frozen=True)
@@ -181,34 +206,44 @@ class _Work:
     start: WarmStart | None
     known: StartingNetwork | None
 
-    def done(
+    def fit(
         self,
         model: SceneNetwork,
-        sample: VoxelSample,
-        checkpoints: CheckpointFile | None,
-        observer: Observer,
+        trial: Trial,
         records: Records | None,
-    ) -> FittedBrick:
-        """Fit, measure and pack the network."""
-        record, choice, storage, data = self.record, self.choice, self.storage, sample.data
+    ) -> FitResult:
+        """Fit the network."""
+        choice = self.choice
         training = resolved(choice.training, choice.network, model.minimum.device.type)
-        tuning = formerly(choice.training)
         if self.start is not None and self.known is not None:
-            training, tuning = self.start.training(training), self.start.training(tuning)
-        observer = _including(storage.finetuning, observer)
+            training = self.start.training(training)
         result = fit(
             model,
-            data,
+            trial.data,
             training,
-            checkpoints=checkpoints,
-            observer=observer,
+            checkpoints=trial.checkpoints,
+            observer=_including(self.storage.finetuning, trial.observer),
             records=records,
             aim=choice.aim,
-            sample=sample,
+            sample=trial.sample,
         )
-        result = dataclasses.replace(result, seconds=result.seconds + choice.seconds)
+        return dataclasses.replace(result, seconds=result.seconds + choice.seconds)
+
+    def finished(
+        self,
+        result: FitResult,
+        model: SceneNetwork,
+        trial: Trial,
+    ) -> FittedBrick:
+        """Measure and pack the network."""
+        record, choice, storage, data = self.record, self.choice, self.storage, trial.data
+        sample, checkpoints = trial.sample, trial.checkpoints
         if not result.completed:
             return FittedBrick(record, result)
+        observer = _including(storage.finetuning, trial.observer)
+        tuning = formerly(choice.training)
+        if self.start is not None and self.known is not None:
+            tuning = self.start.training(tuning)
         after = _AfterFit(observer, tuning, result, model, data)
         try:
             after.ask("measuring")
@@ -231,7 +266,7 @@ class _Work:
             span=high - low,
         )
         fitted.state["macro_cells"] = self._cells(model, data)
-        fit_to_size(fitted.state, choice.aim.size, storage)
+        fit_to_size(fitted.state, choice.aim.size, storage, choice.aim.rows)
         return fitted
 
     def _packed(
@@ -257,7 +292,9 @@ class _Work:
             return bool(iteration % _ASK_EVERY) or after.may_go_on("compressing")
 
         def room() -> int:
-            state = {"history": after.history, "macro_cells": self._cells(after.model, after.data)}
+            state = {"macro_cells": self._cells(after.model, after.data)}
+            if not aim.rows:
+                state["history"] = after.history
             if after.data.valid is not None:
                 state["mask"] = after.data.valid
             return aim.size - stored_bytes(state, storage)
@@ -327,17 +364,6 @@ def memory_errors(training: TrainingConfig, device: torch.device) -> Iterator[No
             f"There is not enough memory on {device}; use a smaller batch (it is "
             f"{training.batch}), a smaller network, smaller bricks, or another device."
         ) from error
-
-
-def _prepared(
-    block: Block,
-    bounds: tuple[np.ndarray, np.ndarray],
-    training: TrainingConfig,
-    device: torch.device,
-) -> TrainingData:
-    """Prepare the data, in place."""
-    host = training.data_device == "cpu"
-    return prepare(block, *bounds, torch.device("cpu") if host else device)
 
 
 def _begun(

@@ -14,6 +14,9 @@ from amgsrn_core.training.voxel_sample import VoxelSample
 _PARTS, _FEWEST = 12, 20
 # More does not pay where doubling a run brings so few decibels, twice in a row.
 _LITTLE = 0.3
+# Decibels that a doubling of a run that holds its rate brings at most, in its second half; a size
+# with which twice the planned run will not reach the target is given up.
+DOUBLING, _LONGEST = 1.2, 2.0
 
 
 class Ending:
@@ -34,6 +37,8 @@ class Ending:
         After so many iterations, the PSNR in dB.
     is_met : bool
         Whether the PSNR that was aimed at is reached.
+    gives_up : bool
+        Whether that will not be, and a larger network is to be tried.
     """
 
     def __init__(self, iterations: int, sample: VoxelSample, aim: Aim | None = None) -> None:
@@ -43,6 +48,7 @@ class Ending:
         self.is_met = False
         self._optimism = 0.0  # of the sample, in dB
         self._little = 0
+        self.gives_up = False
 
     @property
     def psnr(self) -> float:
@@ -57,7 +63,7 @@ class Ending:
     def is_over(self, iteration: int, seconds: float) -> bool:
         """Return whether the training ends after so many iterations and seconds."""
         aim = self._aim
-        if self.is_met or (aim.seconds and seconds >= aim.seconds):
+        if self.is_met or self.gives_up or (aim.seconds and seconds >= aim.seconds):
             return True
         if aim.seconds and not aim.most:
             return False
@@ -71,7 +77,12 @@ class Ending:
         return iteration >= last + max(_FEWEST, last // _PARTS)
 
     def may_show(self, iteration: int) -> bool:
-        """Return whether it is time to measure for those who watch."""
+        """Return whether it is time to measure for those who watch.
+
+        Not where measurements decide: these come at the same iterations whoever looks.
+        """
+        if self._aim.psnr or self._aim.pays:
+            return False
         last = self.measured[-1][0] if self.measured else 0
         return iteration - last >= max(1, self.total // _PARTS)
 
@@ -79,10 +90,13 @@ class Ending:
         """Measure a network, and decide."""
         psnr, aim = self._sample.psnr(network), self._aim
         self.measured.append((iteration, psnr))
-        if aim.psnr and psnr >= aim.psnr + self._optimism:
+        if aim.psnr and psnr >= aim.psnr + aim.spare + self._optimism:
             exact = self._sample.exact(network)
-            self.is_met = exact >= aim.psnr
+            self.is_met = exact >= aim.psnr + aim.spare
             self._optimism = psnr - exact
+        if aim.grows and 2 * iteration >= self.total:
+            left = max(0.0, math.log2(_LONGEST * self.total / iteration))
+            self.gives_up = not self.is_met and psnr + DOUBLING * left < aim.psnr
         if aim.pays and iteration <= self.total // 2:
             self._little = self._little + 1 if self._gain(iteration, psnr) < _LITTLE else 0
             if self._little > 1:
@@ -100,6 +114,7 @@ class Ending:
             "total": self.total,
             "measured": self.measured,
             "is_met": self.is_met,
+            "gives_up": self.gives_up,
             "optimism": self._optimism,
             "little": self._little,
         }
@@ -107,6 +122,7 @@ class Ending:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state`'s result."""
         self.total, self.is_met = int(state["total"]), bool(state["is_met"])
+        self.gives_up = bool(state["gives_up"])
         self.measured = [(int(iteration), float(psnr)) for iteration, psnr in state["measured"]]
         self._optimism, self._little = float(state["optimism"]), int(state["little"])
 

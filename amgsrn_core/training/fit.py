@@ -89,7 +89,8 @@ def fit(
     config = resolved(config, network.config, network.minimum.device.type)
     run = _Run(network, data, config)
     run.ending = Ending(config.iterations, sample or VoxelSample(data), aim)
-    if checkpoints is not None and (saved := checkpoints.load()) is not None:
+    saved = None if checkpoints is None else checkpoints.load()
+    if saved is not None and run.is_alike(saved):
         run.restore(saved)
     loop = _Loop(run, config, checkpoints, observer, records)
     if records is None:
@@ -306,6 +307,10 @@ class _Run:
                 "ending": self.ending.state(),
             },
         )
+
+    def is_alike(self, saved: Checkpoint) -> bool:
+        """Return whether a checkpoint is of a network of this size."""
+        return saved.tensors["network.feature_grids"].shape == self.network.feature_grids.shape
 
     def restore(self, saved: Checkpoint) -> None:
         """Continue from :meth:`checkpoint`'s result."""

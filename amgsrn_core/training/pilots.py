@@ -20,8 +20,9 @@ from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.training.aim import Aim
 from amgsrn_core.training.automatic import resolved
 from amgsrn_core.training.checkpoint import Checkpoint, CheckpointFile
-from amgsrn_core.training.fit import fit
-from amgsrn_core.training.progress import Observer
+from amgsrn_core.training.ending import DOUBLING
+from amgsrn_core.training.fit import FitResult, fit
+from amgsrn_core.training.progress import Observer, unobserved
 from amgsrn_core.training.sampling import TrainingData
 from amgsrn_core.training.schedule import rates
 from amgsrn_core.training.step import make_step
@@ -41,10 +42,14 @@ _SLOPE, _FLATTEST, _STEEPEST, _RESERVE = 1.7, 0.9, 2.6, 0.3
 # with, too near for a pilot of its own, and the same size.
 _NEAR, _KNOWN, _SAME = 0.5, 0.2, 0.2
 _SMALLEST = 4
+# A size that did not reach the target is followed by one larger by this an axis at least.
+_TRIES, _GROWTH = 2, 1.2
 
 # With a limit of time a parameter gets so many points, and so many voxels.
 _TIMED_STEPS, _TIMED_SIDE, _WARM_UP = 20, 16, 3
 _USED = 0.9
+# Of what is only estimated, a trial has so many points at most, and so many doublings pay.
+_TRIED_POINTS, _PAYING = 2_000_000, 4.0
 _POINTS_EACH, _VOXELS_EACH = 12, 8
 
 Begin = Callable[[NetworkConfig], SceneNetwork]
@@ -71,8 +76,8 @@ class Trial:
     data: TrainingData
     sample: VoxelSample
     device: str
-    checkpoints: CheckpointFile | None
-    observer: Observer
+    checkpoints: CheckpointFile | None = None
+    observer: Observer = unobserved
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class Choice:
     training: TrainingConfig
     aim: Aim
     seconds: float = 0.0  # that the choice took
+    tries: int = 1
 
 
 def open_ended(
@@ -112,20 +118,47 @@ def chosen(
     known = None if file is None else file.load()
     if known is not None:
         side, used = int(known.numbers["side"]), float(known.numbers["seconds"])
+        tries = int(known.numbers["tries"])
     else:
         begun = time.monotonic()
         by = _by_pilots if aim.psnr else _by_time
         found = by(trial, network, training, aim)
         if found is None:
             return None
-        side, used = found, time.monotonic() - begun
-        if file is not None:
-            numbers = {"iteration": 0, "side": side, "seconds": used}
-            file.save_if_possible(Checkpoint({"side": torch.tensor(side)}, numbers))
+        side, used, tries = found, time.monotonic() - begun, 1
+        _keep(trial.checkpoints, side, used, tries)
     if aim.seconds:
         aim = dataclasses.replace(aim, seconds=max(1e-3, aim.seconds - used))
     network = _cubic(network, side)
-    return Choice(network, *open_ended(training, network, aim, device), used)
+    training, aim = open_ended(training, network, aim, device)
+    grows = tries < _TRIES and side**3 < aim.most_nodes and aim.psnr > 0.0 and not aim.seconds
+    return Choice(network, training, dataclasses.replace(aim, grows=grows), used, tries)
+
+
+def grown(choice: Choice, result: FitResult, checkpoints: CheckpointFile | None) -> Choice:
+    """Return a larger network to train, after one that did not reach its PSNR."""
+    aim, side, tries = choice.aim, choice.network.grid_shape[0], choice.tries + 1
+    still = DOUBLING * max(0.0, math.log2(choice.training.iterations / result.iterations_done))
+    missing = aim.psnr + _RESERVE - result.psnr - still
+    larger = max(side + 1, round(side * max(_GROWTH, 2.0 ** (missing / _SLOPE / 3.0))))
+    side = min(larger, _side(aim.most_nodes))
+    _keep(checkpoints, side, result.seconds, tries)
+    grows = tries < _TRIES and side**3 < aim.most_nodes
+    return dataclasses.replace(
+        choice,
+        network=_cubic(choice.network, side),
+        aim=dataclasses.replace(aim, grows=grows),
+        seconds=result.seconds,
+        tries=tries,
+    )
+
+
+def _keep(checkpoints: CheckpointFile | None, side: int, seconds: float, tries: int) -> None:
+    """Note what was chosen, so that a run that goes on does not choose again."""
+    if checkpoints is not None:
+        numbers = {"iteration": 0, "side": side, "seconds": seconds, "tries": tries}
+        tensors = {"side": torch.tensor(side)}
+        checkpoints.of_choice().save_if_possible(Checkpoint(tensors, numbers))
 
 
 def _by_pilots(
@@ -188,6 +221,16 @@ def _pilot(
         sample=trial.sample,
     )
     return trial.sample.psnr(model) if result.completed else None
+
+
+def foretold(trial: Trial, network: NetworkConfig, training: TrainingConfig) -> float:
+    """Return about what PSNR a training comes to, by a short one."""
+    model = trial.begin(network)
+    steps = min(training.iterations // _SHARE, _TRIED_POINTS // training.batch)
+    held = dataclasses.replace(training, schedule="held")
+    fit(model, trial.data, held, aim=Aim(most=max(1, steps)), sample=trial.sample)
+    doublings = math.log2(training.iterations / max(1, steps))
+    return trial.sample.psnr(model) + DOUBLING * min(doublings, _PAYING)
 
 
 def _go_on(pilot: CheckpointFile, training: CheckpointFile) -> None:

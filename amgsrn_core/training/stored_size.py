@@ -13,7 +13,7 @@ from amgsrn_core.model.codec import COMPRESSED
 from amgsrn_core.model.mask import pack_mask
 from amgsrn_core.model.store import stored_history
 
-PLANNED_ROWS = 100
+PLANNED_ROWS = 50
 """Rows of a brick's history that a planned size has room for."""
 
 
@@ -22,7 +22,9 @@ def stored_bytes(state: Mapping[str, np.ndarray], storage: StorageConfig) -> int
     return sum(_stored(name, np.asarray(tensor), storage) for name, tensor in state.items())
 
 
-def fit_to_size(state: dict[str, np.ndarray], size: int, storage: StorageConfig) -> None:
+def fit_to_size(
+    state: dict[str, np.ndarray], size: int, storage: StorageConfig, rows: int = 0
+) -> None:
     """Leave out rows of the history, and then detail of macro-cells, that there is no room for.
 
     Parameters
@@ -32,6 +34,8 @@ def fit_to_size(state: dict[str, np.ndarray], size: int, storage: StorageConfig)
     size : int
         The bytes that it may take; 0 for any number.
     storage : StorageConfig
+    rows : int, default: 0
+        Of the history, where it does not count because a model of several bricks keeps but one.
     """
     if not size:
         return
@@ -41,7 +45,7 @@ def fit_to_size(state: dict[str, np.ndarray], size: int, storage: StorageConfig)
         state["macro_cells"] = coarser_cells(state["macro_cells"])
         room = size - stored_bytes(state, storage)
     each = _stored("history", history[:1], storage)
-    most = max(1, room // each) if each else 1
+    most = rows or (max(1, room // each) if each else 1)
     state["history"] = history[::-1][:: max(1, math.ceil(len(history) / most))][::-1]
 
 

@@ -107,7 +107,7 @@ def sized(settings: Settings, volume: Volume, bricks: Sequence[Brick], looks: li
         psnr=goal.target_psnr,
         spare=_SPARE if settings.storage.compress else 0.0,
         seconds=goal.max_seconds,
-        pays=goal.chooses and not goal.is_target,
+        pays=goal.chooses and not goal.is_target and not settings.training.iterations,
         span=_whole_span(looks) if count > 1 else (),
     )
     if goal.sizes_file:

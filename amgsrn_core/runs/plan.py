@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from amgsrn_core.config import BrickConfig, NetworkConfig
+from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.model.codec import refuse_incompressible
 from amgsrn_core.runs.aspect import matched_network
 from amgsrn_core.runs.goals import Look, look_at, needs_looks, sized, warn_if_large
@@ -105,9 +106,15 @@ def plan(settings: Settings, cutter: Cutter) -> Plan:
 
 def with_sizes_of(planned: Plan, start: WarmStart | None) -> Plan:
     """Return a plan whose networks, where nobody gives their sizes, are as large as a model's."""
-    if start is None or not planned.settings.goal.chooses:
+    goal = planned.settings.goal
+    if start is None or not goal.chooses or goal.sizes_file:
         return planned
     network, networks = start.sizes()
+    if network.encoder != "adaptive":
+        raise ConfigurationError(
+            f"{start.path} has other networks than those whose size a goal chooses; give their "
+            "sizes and network-size given, or start from another model."
+        )
     settings = dataclasses.replace(planned.settings, network=network)
     aims = tuple(dataclasses.replace(aim, most_nodes=0) for aim in planned.aims)
     return dataclasses.replace(planned, settings=settings, networks=networks, aims=aims)

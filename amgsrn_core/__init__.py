@@ -12,6 +12,7 @@ from typing import Any
 __version__ = "0.2.0"
 
 _EXPORTS = {
+    "GoalConfig": "amgsrn_core.config",
     "NetworkConfig": "amgsrn_core.config",
     "StorageConfig": "amgsrn_core.config",
     "TrainingConfig": "amgsrn_core.config",

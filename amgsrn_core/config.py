@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,6 +25,12 @@ BACKENDS = ("auto", "torch", "native", "tcnn")
 graphs then. `tcnn` is `torch` with tiny-cuda-nn's decoder, in half precision."""
 
 _FILL_WORDS = ("auto", "known", "none")
+
+_UNITS = {
+    "": 1,
+    **{letter: 1000**power for power, letter in enumerate("kmgt", 1)},
+    **{f"{letter}i": 1024**power for power, letter in enumerate("kmgt", 1)},
+}
 
 Triple = tuple[int, int, int]
 
@@ -157,6 +164,16 @@ class NetworkConfig(Checked):
         return self.grids * self.features
 
 
+SIZES = ("grids", "features", "grid_shape")
+"""The options of a network that say how large its grids are."""
+
+
+def gives_size(network: NetworkConfig) -> bool:
+    """Return whether a network's grids are of another size than the default."""
+    default = NetworkConfig()
+    return any(getattr(network, name) != getattr(default, name) for name in SIZES)
+
+
 @dataclass(frozen=True)
 class TrainingConfig(Checked):
     """How one network is fitted to its brick."""
@@ -191,8 +208,9 @@ class TrainingConfig(Checked):
     schedule: str = option(
         "cosine",
         "learning rate over time: held for half of the run and then lowered to zero along a "
-        "cosine, or constant as in the original code",
-        choices=("cosine", "constant"),
+        "cosine, constant as in the original code, or held, for a run that may end at any time and "
+        "makes the average of its weights",
+        choices=("cosine", "constant", "held"),
     )
     targets: str = option(
         "cubic",
@@ -274,6 +292,16 @@ class TrainingConfig(Checked):
         "", "write loss, PSNR, learning rate and grid motion to this folder for TensorBoard"
     )
 
+    @property
+    def averages(self) -> bool:
+        """Whether the average of the weights is kept."""
+        return self.averaging or self.schedule == "held"
+
+    @property
+    def makes_average(self) -> bool:
+        """Whether the training makes the average of the weights, where there is one."""
+        return self.schedule != "cosine"
+
     def substance(self) -> dict[str, Any]:
         """Return as JSON types what decides over the result.
 
@@ -289,13 +317,112 @@ class TrainingConfig(Checked):
         )
         # What came later is left out where nothing changes by it: runs of before go on.
         plain = {"sampling": ("auto", "uniform"), "averaging": (False,)}
-        if self.schedule != "constant":
+        if not self.makes_average:
             circumstances += ("averaging",)
         return {
             key: value
             for key, value in to_json(self).items()
             if key not in circumstances and value not in plain.get(key, ())
         }
+
+
+@dataclass(frozen=True)
+class GoalConfig(Checked):
+    """What a training is to reach; the sizes of networks and the length follow from it."""
+
+    target_psnr: float = option(
+        0.0,
+        "end the training when the model's PSNR over all voxels is so many dB; the network is as "
+        "small as that allows (0: no such target)",
+        minimum=0.0,
+        maximum=200.0,
+    )
+    target_size: str = option(
+        "",
+        "bytes of the model file, such as 500000, 500kB or 2MiB: as large as possible, but never "
+        "larger; of a series, for each of its time steps",
+    )
+    target_ratio: float = option(
+        0.0,
+        "the model file is so many times smaller than the data, which count as they are in their "
+        "file without compression (0: no such target)",
+        minimum=0.0,
+        maximum=1e9,
+    )
+    max_seconds: float = option(
+        0.0,
+        "end the training after so many seconds, reading the data and compressing the network not "
+        "counted; of a series, of each of its time steps (0: no such limit)",
+        minimum=0.0,
+        maximum=1e9,
+    )
+    network_size: str = option(
+        "auto",
+        "who says how large the feature grids are: the options of the network (given), or the goal "
+        "(chosen), which without any target is a tenth of the data's bytes, and no more than the "
+        "default size; auto is given where an option says how many grids, features or nodes there "
+        "are, else chosen",
+        choices=("auto", "given", "chosen"),
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.target_size, int) and not isinstance(self.target_size, bool):
+            object.__setattr__(self, "target_size", str(self.target_size))
+        super().__post_init__()
+        if self.target_size and self.target_bytes < 1:
+            raise ConfigurationError(
+                f"target-size must be bytes such as 500000, 500kB or 2MiB, not {self.target_size}."
+            )
+        if self.target_size and self.target_ratio:
+            raise ConfigurationError(
+                "Give either target-size or target-ratio: both say how large the model file is."
+            )
+
+    @property
+    def target_bytes(self) -> int:
+        """The target size in bytes; 0 where there is none, or no number of bytes."""
+        found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgt]?i?)b?\s*", self.target_size.lower())
+        if found is None or found[2] not in _UNITS:
+            return 0
+        return int(float(found[1]) * _UNITS[found[2]])
+
+    @property
+    def sizes_file(self) -> bool:
+        """Whether there is a target for the model's bytes."""
+        return bool(self.target_size or self.target_ratio)
+
+    @property
+    def is_target(self) -> bool:
+        """Whether anything was asked for."""
+        return self.sizes_file or self.target_psnr > 0.0 or self.max_seconds > 0.0
+
+    def for_network(self, network: NetworkConfig, is_given: bool) -> GoalConfig:
+        """Return the goal with a choice between "given" and "chosen" for `network_size`.
+
+        `is_given` says whether anybody chose the network's size; only adaptive grids get another.
+        """
+        size = self.network_size
+        if size == "auto":
+            size = "given" if is_given or network.encoder != "adaptive" else "chosen"
+        elif size == "chosen" and network.encoder != "adaptive":
+            raise ConfigurationError(
+                f"Only the size of adaptive grids can be chosen by a goal; give the sizes of the "
+                f"{network.encoder} encoder and network-size given."
+            )
+        return dataclasses.replace(self, network_size=size)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the size of networks follows from the goal, where that is decided."""
+        return self.network_size == "chosen"
+
+    def substance(self) -> dict[str, Any]:
+        """Return as JSON types what decides over the result; nothing where all is given."""
+        plain = to_json(GoalConfig())
+        found = {key: value for key, value in to_json(self).items() if value != plain[key]}
+        if not self.chooses:
+            found.pop("network_size", None)
+        return found
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +20,21 @@ from comparison_images import save_image
 from example_volume import VARIABLE, fetch_example
 
 from amgsrn_core.cli.doctor.machine import machine
-from amgsrn_core.config import NetworkConfig, TrainingConfig, to_json
+from amgsrn_core.config import to_json
 from amgsrn_core.errors import AmgsrnError
 from amgsrn_core.model import ModelIndex, read_index
 from amgsrn_core.model.replacement import guard
-from amgsrn_core.runs import train
 from amgsrn_core.system.output import replacing
 from amgsrn_core.system.run_folder import parts_folder
-from amgsrn_core.training import Command, Progress
 from amgsrn_core.volume import Volume, open_volume
 from amgsrn_core.volume.replacement import JSON, MODEL, PICTURE, VOLUME
 
 HERE = Path(__file__).resolve().parent
 AMGSRN = Path(sys.executable).with_name("amgsrn")
 
-# More steps are worth more than more points per step, as long as the time is the limit.
-BATCH = 16384
-TRAINING_SECONDS = 180
-ITERATIONS = (1000, 8000)  # at least, at most
-_PROBE_SECONDS = 10
-_PROBE_WINDOW = 2
-
-# The model gets about a tenth of the volume's bytes, but no more than the default size.
-COMPRESSION = 10
-STORED_TYPE, STORED_BYTES = "float16", 2
+TRAINING_SECONDS = 90
+# The model gets a tenth of the volume's bytes, or less where the seconds are not enough for that.
+STORED_TYPE = "float16"
 
 
 def main() -> int:
@@ -89,7 +79,7 @@ def quickstart(options: argparse.Namespace) -> int:
 
     choice = ["--variable", variable] if variable else []
     with times.measure("planning"):
-        plan, unfinished = plan_training(options, source, volume, model)
+        plan, unfinished = plan_training(options, source, model)
     # A model of another volume that an earlier quick start made in this folder is replaced.
     restart = ["--force"] if unfinished else ["--restart", "--force"]
     with times.measure("training"):
@@ -102,7 +92,7 @@ def quickstart(options: argparse.Namespace) -> int:
     metrics.unlink()
     index = read_index(model)
     with times.measure("picture"):
-        draw(volume, reconstruction, model, measured, picture)
+        draw(volume, source, reconstruction, model, measured, picture)
 
     report = summarise(index, source, model, measured, times.seconds)
     with replacing(report_file) as temporary:
@@ -111,9 +101,7 @@ def quickstart(options: argparse.Namespace) -> int:
     return 0
 
 
-def plan_training(
-    options: argparse.Namespace, source: Path, volume: Volume, model: Path
-) -> tuple[list[str], bool]:
+def plan_training(options: argparse.Namespace, source: Path, model: Path) -> tuple[list[str], bool]:
     """Return the options of the training, and whether unfinished work with them can go on."""
     folder = options.output
     state = source.stat()
@@ -128,57 +116,39 @@ def plan_training(
             return known["plan"], True
     for name in ("report.json", "comparison.png", "reconstruction.nc"):
         (folder / name).unlink(missing_ok=True)
-    network = affordable_network(volume)
-    iterations = options.iterations or affordable_iterations(volume, network, options.batch)
-    plan = ["--iterations", str(iterations), "--batch", str(options.batch)]
-    plan += ["--grid-shape", ",".join(map(str, network.grid_shape)), "--dtype", STORED_TYPE]
+    plan = ["--dtype", STORED_TYPE]
+    if options.iterations:
+        plan += ["--iterations", str(options.iterations)]
+    else:
+        plan += ["--max-seconds", str(TRAINING_SECONDS)]
+    if options.batch:
+        plan += ["--batch", str(options.batch)]
     record.write_text(json.dumps({"wanted": wanted, "plan": plan}), encoding="utf-8")
     return plan, False
 
 
-def affordable_network(volume: Volume) -> NetworkConfig:
-    """Return the default network, with grids as fine as the model's planned size allows."""
-    network = NetworkConfig()
-    numbers = volume.source_nbytes / COMPRESSION / STORED_BYTES
-    nodes = round((numbers / (network.grids * network.features)) ** (1 / 3))
-    nodes = min(max(nodes, 4), min(network.grid_shape))
-    return replace(network, grid_shape=(nodes, nodes, nodes))
-
-
-def affordable_iterations(volume: Volume, network: NetworkConfig, batch: int) -> int:
-    """Train for a moment, and return how many iterations this machine does in the planned time."""
-    print("Measuring how fast this machine trains ...", file=sys.stderr, flush=True)
-    seen: list[tuple[int, float]] = []
-
-    def observe(progress: Progress) -> Command:
-        if progress.phase == "training" and progress.iteration:
-            seen.append((progress.iteration, time.monotonic()))
-        over = len(seen) > 1 and seen[-1][1] - seen[0][1] > _PROBE_SECONDS
-        return Command.STOP if over else Command.CONTINUE
-
-    fewest, most = ITERATIONS
-    settings = TrainingConfig(iterations=most, batch=batch, checkpoint_seconds=0.0)
-    with tempfile.TemporaryDirectory() as folder:
-        train(volume, Path(folder, "probe.amgsrn"), network, settings, observer=observe)
-    # The best moment counts: a start is slow, and other programs come and go.
-    speed = 0.0
-    for last, end in seen:
-        first, start = next((i, t) for i, t in seen if end - t <= _PROBE_WINDOW)
-        if end - start > _PROBE_WINDOW / 2:
-            speed = max(speed, (last - first) / (end - start))
-    return int(min(max(TRAINING_SECONDS * speed, fewest), most)) // 100 * 100
-
-
 def draw(
-    volume: Volume, reconstruction: Path, model: Path, measured: dict[str, Any], target: Path
+    volume: Volume,
+    source: Path,
+    reconstruction: Path,
+    model: Path,
+    measured: dict[str, Any],
+    target: Path,
 ) -> None:
     """Let ParaView draw the original and the reconstruction side by side."""
     with tempfile.TemporaryDirectory() as name:
         left, right = Path(name, "original.npz"), Path(name, "network.npz")
-        look = save_image(volume, left, f"Original, {_bytes(volume.source_nbytes)}", None)
-        title = f"Network, {_bytes(model.stat().st_size)}, {measured['psnr']:.1f} dB"
+        look = save_image(volume, left, _original(volume, source), None)
+        size, file = model.stat().st_size, source.stat().st_size
+        ratios = f"{volume.source_nbytes / size:.3g} : 1 (file {file / size:.3g} : 1)"
+        title = f"Network, {_bytes(size)}, {measured['psnr']:.1f} dB, {ratios}"
         save_image(open_volume(reconstruction), right, title, look)
         _amgsrn("pvpython", HERE / "comparison_picture.py", left, right, target)
+
+
+def _original(volume: Volume, source: Path) -> str:
+    raw, file = _bytes(volume.source_nbytes), _bytes(source.stat().st_size)
+    return f"Original, {raw}, in a file of {file}"
 
 
 def summarise(
@@ -196,6 +166,7 @@ def summarise(
         "max_error": measured["max_error"],
         "bytes": size,
         "compression_ratio": index.source.bytes / size,
+        "file_ratio": source.stat().st_size / size,
         "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
         "volume": {
             "file": source.name,
@@ -249,9 +220,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--iterations",
         type=int,
-        help=f"training steps (default: what takes about {TRAINING_SECONDS} s here)",
+        help=f"training steps (default: what takes {TRAINING_SECONDS} s here)",
     )
-    parser.add_argument("--batch", type=int, default=BATCH, help="random points per step")
+    parser.add_argument("--batch", type=int, help="random points per step")
     return parser.parse_args()
 
 
@@ -283,7 +254,8 @@ def _say_result(report: dict[str, Any], folder: Path) -> None:
         f"\nPSNR {report['psnr']:.2f} dB, SSIM {report['ssim']:.4f}, "
         f"largest error {report['max_error']:.4g}; "
         f"{_bytes(report['volume']['bytes'])} -> {_bytes(report['bytes'])} "
-        f"({report['compression_ratio']:.1f} : 1) in {report['seconds']['total']:.0f} s.\n"
+        f"({report['compression_ratio']:.1f} : 1, against the file {report['file_ratio']:.1f} : 1) "
+        f"in {report['seconds']['total']:.0f} s.\n"
         f"{path}/comparison.png shows both, {path}/report.json has the figures.\n"
         f"Look at it yourself:  .venv/bin/amgsrn paraview {path}/model.amgsrn"
     )

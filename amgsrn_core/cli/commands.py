@@ -20,6 +20,7 @@ from amgsrn_core.config import (
     BrickConfig,
     DataConfig,
     DispatchConfig,
+    GoalConfig,
     ImportConfig,
     NetworkConfig,
     SeriesConfig,
@@ -79,8 +80,15 @@ def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
         help="folder of the unfinished work (default: MODEL.amgsrn.parts); finishes a run at "
         "another output, where its disk is full",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what would be trained, with an estimate of bytes, seconds, memory and PSNR "
+        "from short trials, and write nothing",
+    )
     parser.paths.reads.append("parts")
     for kind in (
+        GoalConfig,
         DataConfig,
         NetworkConfig,
         TrainingConfig,

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from typing import Any, TypeVar
 
-from amgsrn_core.config import options
+from amgsrn_core.config import SIZES, options
 from amgsrn_core.model import ModelIndex
 from amgsrn_core.volume.open import variable_names
 from amgsrn_core.volume.times import TimeStep, tell_first, time_dates
@@ -21,7 +21,15 @@ _METAVARS = {
     "scheduler": "ADDRESS|FILE",
     "log": "FILE",
     "tensorboard": "DIR",
+    "target_psnr": "DB",
+    "target_size": "BYTES",
+    "max_seconds": "S",
 }
+
+
+def gives_size(arguments: argparse.Namespace) -> bool:
+    """Return whether an option says how large the feature grids are."""
+    return any(hasattr(arguments, name) for name in SIZES)
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type, without: tuple[str, ...] = ()) -> None:
@@ -40,16 +48,18 @@ def add_option(group: Any, field: dataclasses.Field[Any]) -> None:
         help = field.metadata["help"]
         group.add_argument(f"--{field.name.replace('_', '-')}", action="store_true", help=help)
         return
+    # A size that nobody says is left out of what was parsed: it may follow from a goal.
     settings: dict[str, Any] = {
         "dest": field.name,
-        "default": default,
+        "default": argparse.SUPPRESS if field.name in SIZES else default,
         "help": _help(field),
         "choices": field.metadata.get("choices"),
     }
     if isinstance(default, tuple):
         settings.update(type=whole_numbers(len(default)), metavar=",".join(["N"] * len(default)))
     elif isinstance(default, (int, float)):
-        settings.update(type=type(default), metavar="N" if isinstance(default, int) else "X")
+        metavar = _METAVARS.get(field.name, "N" if isinstance(default, int) else "X")
+        settings.update(type=type(default), metavar=metavar)
     elif settings["choices"] is None:
         settings["metavar"] = _METAVARS.get(field.name, "NAME")
     group.add_argument(
@@ -62,8 +72,9 @@ def configuration(kind: type[T], arguments: argparse.Namespace, **more: Any) -> 
 
     `more` are fields that have no option, or another one.
     """
-    names = [field.name for field in options(kind) if field.name not in more]
-    return kind(**{name: getattr(arguments, name) for name in names}, **more)
+    fields = [field for field in options(kind) if field.name not in more]
+    values = {field.name: getattr(arguments, field.name, field.default) for field in fields}
+    return kind(**values, **more)
 
 
 def whole_numbers(count: int) -> Any:

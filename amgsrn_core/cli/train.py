@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from amgsrn_core.cli.failures import Interrupted
-from amgsrn_core.cli.options import configuration, variables
+from amgsrn_core.cli.options import configuration, gives_size, variables
 from amgsrn_core.cli.progress import Display, display
 from amgsrn_core.cli.report import decibels, duration, figure, print_rows, size
 from amgsrn_core.cli.signals import Stop, stoppable
@@ -17,6 +17,7 @@ from amgsrn_core.config import (
     BrickConfig,
     DataConfig,
     DispatchConfig,
+    GoalConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
@@ -34,6 +35,7 @@ from amgsrn_core.volume.times import names_several
 if TYPE_CHECKING:
     from amgsrn_core.runs import TrainingOutcome
     from amgsrn_core.training import Command, Progress
+    from amgsrn_core.volume.volume import Volume
 
 
 _NAMED_BRICKS = 5
@@ -44,15 +46,10 @@ _ALMOST = 0.99
 def run(arguments: argparse.Namespace) -> int:
     """Train, then say what came of it."""
     expect("torch", "Training")
-    network = configuration(NetworkConfig, arguments)
-    training = configuration(TrainingConfig, arguments)
-    storage = configuration(StorageConfig, arguments)
-    bricks = configuration(BrickConfig, arguments)
-    dispatch = configuration(DispatchConfig, arguments)
+    options = _options(arguments)
     output = arguments.output
     ensure_writable(output)
     usable_parts(output, arguments.parts)
-    series = configuration(SeriesConfig, arguments)
     data = configuration(DataConfig, arguments)
     chosen, time = variables(arguments.variable, arguments.volume), arguments.time
     several = names_several(time)
@@ -62,17 +59,14 @@ def run(arguments: argparse.Namespace) -> int:
         else [open_volume(arguments.volume, chosen, time)]
     )
     volumes = masked(volumes, data)
+    if arguments.dry_run:
+        return _foretell(volumes, options)
     fit = _fit(several)
     with stoppable() as stop, display("training") as shown:
         outcome = fit(
             volumes if several else volumes[0],
             output,
-            network=network,
-            training=training,
-            storage=storage,
-            bricks=bricks,
-            dispatch=dispatch,
-            series=series,
+            **options,
             start=arguments.start,
             restart=arguments.restart,
             force=arguments.force,
@@ -94,6 +88,44 @@ def run(arguments: argparse.Namespace) -> int:
     if outcome.was_complete:
         print(f"{output} is complete already; --restart trains anew.")
     print_rows(_rows(outcome))
+    return 0
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the configurations of a training by the names that the library gives them."""
+    kinds = {
+        "network": NetworkConfig,
+        "training": TrainingConfig,
+        "storage": StorageConfig,
+        "bricks": BrickConfig,
+        "dispatch": DispatchConfig,
+        "series": SeriesConfig,
+    }
+    options: dict[str, Any] = {name: configuration(kind, arguments) for name, kind in kinds.items()}
+    goal = configuration(GoalConfig, arguments)
+    options["goal"] = goal.for_network(options["network"], gives_size(arguments))
+    return options
+
+
+def _foretell(volumes: Sequence[Volume], options: dict[str, Any]) -> int:
+    """Print what would be trained."""
+    from amgsrn_core.runs.forecast import forecast
+    from amgsrn_core.runs.settings import Settings
+
+    found = forecast(volumes, Settings(**options))
+    network, training, raw = found.network, found.training, volumes[0].source_nbytes * found.steps
+    shape = " x ".join(map(str, network.grid_shape))
+    rows = [
+        ("network", f"{network.grids} grids of {shape} x {network.features}"),
+        *([("bricks", str(found.bricks))] if found.bricks > 1 else []),
+        *([("steps", str(found.steps))] if found.steps > 1 else []),
+        ("iterations", f"about {training.iterations} of {training.batch} points"),
+        ("size", f"about {size(int(found.bytes))}, {figure(raw / found.bytes, digits=3)} : 1"),
+        ("time", f"about {duration(found.seconds)}"),
+        ("memory", f"about {size(int(found.memory))} beside PyTorch's own"),
+        ("PSNR", f"about {decibels(found.psnr)}"),
+    ]
+    print_rows(rows)
     return 0
 
 
@@ -147,7 +179,8 @@ class _Observer:
         loss = psnr = ""
         if not math.isnan(progress.loss):
             loss = f"loss {figure(progress.loss, digits=3)}"
-            psnr = f"PSNR ~ {decibels(progress.psnr)}"
+        if not math.isnan(progress.psnr):
+            psnr = f"PSNR {decibels(progress.psnr)}"
         left = progress.eta_seconds
         end = "" if left is None else f"{duration(left)} left"
         return [place + done, loss, self._speed(progress), psnr, end]

@@ -150,8 +150,12 @@ def _unpack_cells(packed: np.ndarray, brick: StoredBrick, name: str) -> np.ndarr
 
 
 def _pack_history(rows: np.ndarray, brick: StoredBrick, name: str) -> np.ndarray:
+    return stored_history(rows, brick.index.storage.compress)
+
+
+def stored_history(rows: np.ndarray, compress: bool) -> np.ndarray:
     """Return a history as it is stored; beside compressed numbers all of it would be large."""
-    if not brick.index.storage.compress:
+    if not compress:
         return rows.astype("<f8")
     every = max(1, math.ceil(len(rows) / _COMPRESSED_ROWS))
     return rows[::-1][::every][::-1].astype("<f4")  # the last row is always there

@@ -25,12 +25,13 @@ from amgsrn_core.runs.events import EventLog
 from amgsrn_core.runs.finished_bricks import FinishedBricks, voxels
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
-from amgsrn_core.runs.plan import Plan
+from amgsrn_core.runs.plan import Plan, with_sizes_of
 from amgsrn_core.runs.retries import next_try
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import Room, checkpoint_bytes, exported_bytes, mask_bytes, model_bytes
 from amgsrn_core.runs.stop_file import StopFile, stop_file
 from amgsrn_core.system.run_folder import RunFolder, clear, workspace
+from amgsrn_core.training.aim import Aim
 from amgsrn_core.training.progress import (
     Asking,
     BrickProgress,
@@ -81,6 +82,7 @@ def train_bricks(
     reported : set, optional
         Which fill values were reported already, and, in the end, are.
     """
+    planned = with_sizes_of(planned, start)
     settings = planned.settings
     with workspace(output, parts_at) as folder, contextlib.ExitStack() as stack:
         parts = PartsFolder(folder)
@@ -93,9 +95,7 @@ def train_bricks(
             )
         each = planned_iterations(settings.training, settings.network, settings.storage, start)
         begin = Progress("reading", 0, each * len(planned.bricks))
-        records = _records(planned)
-        if start is not None:
-            start.check(settings.network, volume.n_components, records)
+        records = _records(planned, volume, start)
         run: _Run | None = None
         try:
             ask(observer, begin, pause=False)
@@ -108,6 +108,7 @@ def train_bricks(
             if done is not None:
                 return done
             run = _Run(volume, parts, records, settings, fingerprint, start)
+            run.aims = _aims(planned, settings, executor)
             run.reported = set() if reported is None else reported
             run.room = _room(volume, output, folder, records, settings, executor)
             run.room.require(is_new=not parts.has_work())
@@ -147,7 +148,7 @@ class _Run:
         )
         self._run = uuid.uuid4().hex
         self._started = time.monotonic()
-        self._finished = FinishedBricks(parts, bricks, volume.n_components)
+        self._finished = FinishedBricks(parts, bricks, settings.network, volume.n_components)
         self._missing: dict[int, str] = {}
         self._reached: dict[int, int] = {}  # iterations of bricks that are not finished
         self._first: tuple[float, int] | None = None  # when there was something new, and how much
@@ -160,6 +161,7 @@ class _Run:
         self._watched = self._started
         self._full: set[int] = set()  # tasks for whose results there was no room
         self.reported: ReportedFills = set()
+        self.aims: Sequence[Aim] = ()
 
     def look(self, observer: Observer) -> bool:
         """Look for bricks that are done already; return whether any is left.
@@ -288,7 +290,7 @@ class _Run:
             min(done, total),
             total,
             loss=loss,
-            psnr=psnr_of(loss),
+            psnr=psnr_of(self._finished.loss(running, measured=True)),
             seconds=now - self._started,
             eta_seconds=eta,
             bricks=BricksProgress(
@@ -377,6 +379,7 @@ class _Run:
                 self._settings, network=brick.network or self._settings.network
             ),
             start=self._start,
+            aim=self.aims[number] if self.aims else None,
             host=socket.gethostname(),
         )
 
@@ -415,18 +418,30 @@ class _Run:
             number = self._tasks[i].number
             status = self._parts.read_status(number)
             if status.get("run") == self._run:
-                loss = status.get("loss")
                 found.append(
                     BrickProgress(
                         number,
                         str(status.get("phase", "starting")),
                         int(status.get("iteration", 0)),
-                        math.nan if loss is None else float(loss),
+                        _known(status.get("loss")),
                         status.get("eta"),
                         tuple(status.get("span") or ()),
+                        psnr=_known(status.get("psnr")),
                     )
                 )
         return tuple(found)
+
+
+def _known(number: Any) -> float:
+    return math.nan if number is None else float(number)
+
+
+def _aims(planned: Plan, settings: Settings, executor: Executor) -> list[Aim]:
+    """Return the bricks' aims; the bricks that one worker does share the seconds."""
+    count = len(planned.bricks)
+    turns = -(-count // max(1, getattr(executor, "capacity", 1)))
+    aims = [planned.aim(number, settings) for number in range(count)]
+    return [dataclasses.replace(aim, seconds=aim.seconds / turns) for aim in aims]
 
 
 def _stopped(run: _Run | None, output: Path, stop: StopFile) -> TrainingOutcome:
@@ -485,11 +500,20 @@ def _fingerprint(
     return settings.fingerprint(data, start.identity() if start is not None else ())
 
 
-def _records(planned: Plan) -> list[BrickRecord]:
-    """Return the bricks' extents, with the networks of those that have others than the model's."""
+def _records(planned: Plan, volume: Volume, start: WarmStart | None) -> list[BrickRecord]:
+    """Return the bricks' extents, with the networks of those that have others than the model's.
+
+    Raises
+    ------
+    ConfigurationError
+        The networks to start from are not those of such bricks.
+    """
     records = [BrickRecord(brick.extent, brick.ghosted) for brick in planned.bricks]
     common = planned.settings.network
-    return [
+    records = [
         dataclasses.replace(record, network=None if own == common else own)
         for record, own in zip(records, planned.networks or [common] * len(records))
     ]
+    if start is not None:
+        start.check(common, volume.n_components, records)
+    return records

@@ -22,6 +22,7 @@ from amgsrn_core.model import BrickRecord, write_archive
 from amgsrn_core.runs.parts import PartsFolder
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.system.spare import keep_elsewhere
+from amgsrn_core.training.aim import Aim
 from amgsrn_core.training.progress import Command
 from amgsrn_core.training.warm_start import WarmStart
 from amgsrn_core.volume.source import open_source
@@ -55,6 +56,8 @@ class BrickTask:
         With the brick's own network.
     start : WarmStart, optional
         See :func:`amgsrn_core.training.brick.fit_brick`.
+    aim : Aim, optional
+        What the brick's training is for.
     host : str
         The computer that collects the bricks.
     """
@@ -67,6 +70,7 @@ class BrickTask:
     fingerprint: str
     settings: Settings
     start: WarmStart | None = None
+    aim: Aim | None = None
     host: str = ""
 
     @property
@@ -142,6 +146,7 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
             records=Records(
                 settings.training, model_of(parts.path), volume.geometry, task.record, task.number
             ),
+            aim=task.aim,
         )
     if not fitted.result.completed:
         return "stopped"
@@ -181,7 +186,8 @@ def _write(
     )
     if fills:
         about.config.update(fills=fills)
-    index = model_index(volume, low, high, settings.network, settings.storage)
+    network = fitted.network or settings.network
+    index = model_index(volume, low, high, network, settings.storage)
     index = index.replace(bricks=(record,), training=about)
     try:
         write_archive(parts.done(task.number), index, [fitted.state])
@@ -231,6 +237,7 @@ class _Reporter:
                     "phase": progress.phase,
                     "iteration": progress.iteration,
                     "loss": None if progress.loss != progress.loss else progress.loss,
+                    "psnr": None if progress.psnr != progress.psnr else progress.psnr,
                     "seconds": progress.seconds,
                     "eta": progress.eta_seconds,
                     "span": span,

@@ -6,13 +6,13 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from amgsrn_core.config import to_json
+from amgsrn_core.config import GoalConfig, NetworkConfig, to_json
 from amgsrn_core.errors import ArchiveError, ConfigurationError, ResumeError
 from amgsrn_core.model import ModelIndex, read_index
 from amgsrn_core.model.replacement import guard
@@ -67,15 +67,29 @@ def as_begun(
     restart : bool
         Whether what is there does not matter.
     """
-    training = formerly(settings.training)
-    former, fingerprint = dataclasses.replace(settings, training=training), identified(settings)
+    fingerprint = identified(settings)
     known = {parts.owner(), _maker(output)} - {""}
-    if restart or former == settings or not known or fingerprint in known:
+    if restart or not known or fingerprint in known:
         return settings, fingerprint
-    if (fingerprint_then := identified(former)) not in known:
-        return settings, fingerprint
-    _log.info("Of an earlier version: goes on with a batch of %d.", training.batch)
-    return former, fingerprint_then
+    for former in _formerly(settings):
+        if (fingerprint_then := identified(former)) in known:
+            _log.info("Of an earlier version: goes on as it was begun.")
+            return former, fingerprint_then
+    return settings, fingerprint
+
+
+def _formerly(settings: Settings) -> Iterator[Settings]:
+    """Yield what the same options meant to earlier versions, where that was anything else."""
+    goal, network = settings.goal, settings.network
+    if goal.is_target:
+        return
+    if goal.chooses:
+        network = dataclasses.replace(network, grid_shape=NetworkConfig().grid_shape)
+        goal = GoalConfig(network_size="given")
+    for training in (settings.training, formerly(settings.training)):
+        former = dataclasses.replace(settings, training=training, goal=goal, network=network)
+        if former != settings:
+            yield former
 
 
 def _maker(output: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
+    GoalConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
@@ -35,6 +36,7 @@ def train(
     bricks: BrickConfig | None = None,
     dispatch: DispatchConfig | None = None,
     series: SeriesConfig | None = None,
+    goal: GoalConfig | None = None,
     *,
     start: str | os.PathLike[str] | None = None,
     restart: bool = False,
@@ -63,6 +65,9 @@ def train(
         Where several bricks are trained.
     series : SeriesConfig, optional
         How the training goes on from `start`.
+    goal : GoalConfig, optional
+        What is to be reached. Without a `network` its size follows from it: from the targets, or,
+        where there are none, from the data's bytes.
     start : path, optional
         A model of the same kind and size of networks, whose networks this training starts from:
         of other data that are alike.
@@ -105,7 +110,7 @@ def train(
     output = Path(output)
     ensure_writable(output)
     refuse_output(output, volume.source, start, force)
-    settings = Settings.of(network, training, storage, bricks, dispatch, series)
+    settings = Settings.of(*(network, training, storage, bricks, dispatch, series, goal))
     planned = plan(settings, Cutter(volume))
     if restart or not output.exists():
         warn_of_size(volume, planned.settings.network, len(planned.bricks), settings.storage)
@@ -117,7 +122,7 @@ def train(
             return train_single(
                 volume,
                 output,
-                planned.settings,
+                planned,
                 start=warm,
                 restart=restart,
                 force=force,

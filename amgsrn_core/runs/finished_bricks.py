@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from amgsrn_core.config import TrainingConfig
+from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.model import BrickRecord, OnDemand, load_brick
 from amgsrn_core.runs.parts import Part, PartsFolder
 from amgsrn_core.training.history import COLUMNS
 from amgsrn_core.training.progress import BrickProgress
-from amgsrn_core.volume.psnr import psnr_of
+from amgsrn_core.volume.psnr import mean_square_of, psnr_of
 
 
 class FinishedBricks:
@@ -26,6 +26,8 @@ class FinishedBricks:
         Where they are.
     bricks : sequence of BrickRecord
         All bricks of the run.
+    network : NetworkConfig
+        Of the model; bricks may have others.
     components : int
         Of the volume.
 
@@ -35,7 +37,14 @@ class FinishedBricks:
         By the bricks' numbers.
     """
 
-    def __init__(self, parts: PartsFolder, bricks: Sequence[BrickRecord], components: int) -> None:
+    def __init__(
+        self,
+        parts: PartsFolder,
+        bricks: Sequence[BrickRecord],
+        network: NetworkConfig,
+        components: int,
+    ) -> None:
+        self._network = network
         self.done: dict[int, Part] = {}
         self._parts, self._bricks = parts, bricks
         self._squares, self._count = np.zeros(components), 0
@@ -67,16 +76,20 @@ class FinishedBricks:
         )
         return float((squares / self._span() ** 2).mean() / count) if count else math.nan
 
-    def loss(self, running: Sequence[BrickProgress]) -> float:
-        """Return the mean squared error so far, that of bricks in training estimated."""
+    def loss(self, running: Sequence[BrickProgress], *, measured: bool = False) -> float:
+        """Return the mean squared error so far, that of bricks in training estimated.
+
+        That is from their loss, or, if `measured`, from what was measured on voxels.
+        """
         span = self._span()
         total, weight = (self.error() * self._count, self._count) if self._count else (0.0, 0)
         for brick in running:
-            if brick.loss == brick.loss and len(brick.span) == len(span):
+            loss = mean_square_of(brick.psnr) if measured else brick.loss
+            if loss == loss and len(brick.span) == len(span):
                 # Before a brick is finished, its own range is the best that is known.
                 scale = np.array(brick.span) / (span if self._count else brick.span)
                 size = voxels(self._bricks[brick.number])
-                total += brick.loss * float(np.mean(scale**2)) * size
+                total += loss * float(np.mean(scale**2)) * size
                 weight += size
         return total / weight if weight else math.nan
 
@@ -88,7 +101,8 @@ class FinishedBricks:
             if part is None:
                 records.append(dataclasses.replace(brick, state="missing"))
                 continue
-            record = dataclasses.replace(part.record, network=brick.network)
+            own = None if part.network == self._network else part.network
+            record = dataclasses.replace(part.record, network=own)
             if part.count:
                 record = dataclasses.replace(record, psnr=psnr_of(self.error(part)))
             records.append(record)

@@ -47,6 +47,8 @@ class TrainingOutcome:
         The stop file that ended the run; empty where the observer did, or nothing.
     was_complete : bool
         Nothing was trained, because an earlier run of the same data and options had made the model.
+    shortfall : str
+        In a sentence, how far the model is from what it was to reach; empty where it is not.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class TrainingOutcome:
     missing: dict[int, str] = field(default_factory=dict)
     stopped_by: str = ""
     was_complete: bool = False
+    shortfall: str = ""
 
     def __repr__(self) -> str:
         """Return three lines: the model, its quality, the time that it took."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import AmgsrnError, NoRoomError
 from amgsrn_core.model import Archive, BrickRecord, TrainingRecord
 from amgsrn_core.system.files import read_json, replace_text
@@ -95,12 +96,15 @@ class Part:
         How many voxels these are.
     training : TrainingRecord
         How it came to be.
+    network : NetworkConfig
+        Its network.
     """
 
     record: BrickRecord
     squares: np.ndarray
     count: int
     training: TrainingRecord
+    network: NetworkConfig
 
 
 class PartsFolder(RunFolder):
@@ -141,7 +145,8 @@ class PartsFolder(RunFolder):
                 if verify:
                     archive.load_brick(0, verify=True)
                 squares = np.array(about["squares"], dtype=np.float64)
-                return Part(index.bricks[0], squares, int(about["count"]), index.training)
+                count = int(about["count"])
+                return Part(index.bricks[0], squares, count, index.training, index.network)
         except (AmgsrnError, KeyError, TypeError, ValueError):
             return None
 

@@ -15,6 +15,7 @@ import numpy as np
 from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
+    GoalConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
@@ -26,7 +27,7 @@ from amgsrn_core.model.codec import COMPRESSED, DIFFERENCES, pack_differences
 from amgsrn_core.runs.claim import as_begun, claim, refuse_output
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
-from amgsrn_core.runs.plan import Cutter, Plan, plan
+from amgsrn_core.runs.plan import Cutter, Plan, plan, with_sizes_of
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import Room, checkpoint_bytes, model_bytes, warn_of_size
 from amgsrn_core.runs.stop_file import stop_file
@@ -63,6 +64,7 @@ def train_series(
     bricks: BrickConfig | None = None,
     dispatch: DispatchConfig | None = None,
     series: SeriesConfig | None = None,
+    goal: GoalConfig | None = None,
     *,
     start: str | Path | None = None,
     restart: bool = False,
@@ -82,6 +84,8 @@ def train_series(
         The steps in their order: the same field on the same grid. Where they have no time, their
         numbers stand for it.
     series : SeriesConfig, optional
+    goal : GoalConfig, optional
+        Of each time step.
     start : path, optional
         A model whose networks the first step starts from.
 
@@ -104,16 +108,14 @@ def train_series(
     >>> train_series(steps, "ocean.amgsrn")  # doctest: +SKIP
     """
     expect("torch", "Training")
-    settings = Settings.of(network, training, storage, bricks, dispatch, series)
+    settings = Settings.of(*(network, training, storage, bricks, dispatch, series, goal))
     _refuse_plain_differences(settings)
     output = Path(output)
     ensure_writable(output)
     axis = time_axis(volumes)
     refuse_output(output, volumes[0].source, start, force)
-    planned = plan(settings, Cutter(volumes[0]))
-    if restart or not output.exists():
-        warn_of_size(volumes[0], planned.settings.network, len(planned.bricks), settings.storage)
     first = WarmStart.of(start, settings.series.warm_iterations)
+    planned = _planned(settings, volumes[0], first, is_new=restart or not output.exists())
     with workspace(output, parts) as folder, contextlib.ExitStack() as stack:
         begun = PartsFolder(folder)
         planned, fingerprint = _as_begun(planned, output, begun, volumes, first, restart=restart)
@@ -161,7 +163,8 @@ def _as_begun(
     """Return the plan that a run which is there was begun with, and its fingerprint."""
 
     def planned_as(settings: Settings) -> Plan:
-        return dataclasses.replace(planned, settings=settings)
+        aims = planned.aims if settings.goal == planned.settings.goal else ()
+        return dataclasses.replace(planned, settings=settings, aims=aims)
 
     settings, fingerprint = as_begun(
         *(planned.settings, output, parts),
@@ -169,6 +172,14 @@ def _as_begun(
         restart=restart,
     )
     return planned_as(settings), fingerprint
+
+
+def _planned(settings: Settings, volume: Volume, start: WarmStart | None, *, is_new: bool) -> Plan:
+    """Return the plan of every step, and warn of a new model that is larger than its data."""
+    planned = with_sizes_of(plan(settings, Cutter(volume)), start)
+    if is_new:
+        warn_of_size(volume, planned.settings.network, len(planned.bricks), settings.storage)
+    return planned
 
 
 def _refuse_plain_differences(settings: Settings) -> None:
@@ -254,7 +265,7 @@ class _Run:
             if not outcomes[-1].completed and not outcomes[-1].missing:
                 break
             # What follows a step without networks starts from the last one that had some.
-            if any(brick.state == "network" for brick in read_index(path).bricks):
+            if _has_network(read_index(path)):
                 start = WarmStart(str(path.absolute()), self._series.warm_iterations)
         return outcomes
 
@@ -332,7 +343,7 @@ def _trainer(planned: Plan, folder: Path, stack: contextlib.ExitStack) -> TrainS
             return train_single(
                 volume,
                 path,
-                settings,
+                planned,
                 start=start,
                 any_values=True,
                 restart=False,
@@ -402,9 +413,10 @@ def _assemble(
     iterations = sum(step.training.iterations_done for step in steps)
     about = training_record(planned.settings.training, fingerprint, seconds, iterations)
     about.config.update(psnr=psnr if known else None, steps=each)
-    index = model_index(volume, low, high, planned.settings.network, planned.settings.storage)
+    network = next((step.network for step in steps if _has_network(step)), planned.settings.network)
+    index = model_index(volume, low, high, network, planned.settings.storage)
     index = index.replace(
-        bricks=tuple(brick for step in steps for brick in _bricks(step)),
+        bricks=tuple(brick for step in steps for brick in _bricks(step, network)),
         time=axis,
         training=about,
         source=dataclasses.replace(index.source, bytes=index.source.bytes * len(steps)),
@@ -438,10 +450,19 @@ def _range(step: ModelIndex) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return step.value_minimum, step.value_maximum
 
 
-def _bricks(step: ModelIndex) -> list[BrickRecord]:
-    """Return a step's bricks with the ranges that they are scaled by, the step's included."""
+def _has_network(step: ModelIndex) -> bool:
+    return any(brick.state == "network" for brick in step.bricks)
+
+
+def _bricks(step: ModelIndex, network: NetworkConfig) -> list[BrickRecord]:
+    """Return a step's bricks with the ranges that they are scaled by, the step's included.
+
+    A network of another size than the series' is the brick's own.
+    """
     records = []
     for brick in step.bricks:
+        own = step.network_of(brick)
+        brick = dataclasses.replace(brick, network=None if own == network else own)
         if brick.state in ("network", "constant"):
             low, high = step.value_range(brick)
             brick = dataclasses.replace(brick, value_minimum=low, value_maximum=high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any, get_type_hints
 from amgsrn_core.config import (
     BrickConfig,
     DispatchConfig,
+    GoalConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
@@ -30,12 +32,18 @@ class Settings:
     bricks: BrickConfig = field(default_factory=BrickConfig)
     dispatch: DispatchConfig = field(default_factory=DispatchConfig)
     series: SeriesConfig = field(default_factory=SeriesConfig)
+    goal: GoalConfig = field(default_factory=GoalConfig)
 
     @classmethod
     def of(cls, *configurations: Any) -> Settings:
-        """Make an instance from configurations in the order of the fields; None is the default."""
+        """Make an instance from configurations in the order of the fields; None is the default.
+
+        A network that is None has a size that nobody chose, so that the goal may.
+        """
         named = zip((each.name for each in fields(cls)), configurations)
-        return cls(**{name: config for name, config in named if config is not None})
+        settings = cls(**{name: config for name, config in named if config is not None})
+        goal = settings.goal.for_network(settings.network, configurations[0] is not None)
+        return dataclasses.replace(settings, goal=goal)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -46,7 +54,11 @@ class Settings:
         """Make an instance from :meth:`to_json`'s result; other keys are not looked at."""
         kinds = get_type_hints(cls)
         return cls(
-            **{each.name: from_json(kinds[each.name], values[each.name]) for each in fields(cls)}
+            **{
+                each.name: from_json(kinds[each.name], values[each.name])
+                for each in fields(cls)
+                if each.name != "goal" or "goal" in values  # which earlier versions have not
+            }
         )
 
     def differences(self, before: Settings) -> list[str]:
@@ -89,8 +101,9 @@ class Settings:
         sizes = [to_json(network) for network in (self.network, *networks)]
         return _digest([*data, sizes, *self._substance(), to_json(self.series), start])
 
-    def _substance(self) -> tuple[Any, Any]:
-        return self.training.substance(), self.storage.to_json()
+    def _substance(self) -> list[Any]:
+        goal = self.goal.substance()
+        return [self.training.substance(), self.storage.to_json(), *([goal] if goal else [])]
 
 
 def _values(settings: Settings) -> dict[str, Any]:

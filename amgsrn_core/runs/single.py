@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import os
 import shutil
 import time
@@ -26,8 +27,10 @@ from amgsrn_core.execution.worker_slots import device_names
 from amgsrn_core.model import BrickRecord, ModelIndex, verify_archive, write_archive
 from amgsrn_core.networks.devices import select_device
 from amgsrn_core.runs.claim import as_begun, claim, finished
+from amgsrn_core.runs.goals import shortfall
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
+from amgsrn_core.runs.plan import Plan, with_sizes_of
 from amgsrn_core.runs.retries import changes, next_try
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import Room, checkpoint_bytes, mask_bytes, model_bytes, network_bytes
@@ -36,6 +39,7 @@ from amgsrn_core.system.memory import physical_memory
 from amgsrn_core.system.output import replacing
 from amgsrn_core.system.run_folder import workspace
 from amgsrn_core.system.spare import kept_elsewhere
+from amgsrn_core.training.aim import Aim
 from amgsrn_core.training.automatic import foreseen
 from amgsrn_core.training.brick import FittedBrick, fit_brick, memory_errors
 from amgsrn_core.training.checkpoint import CheckpointFile
@@ -58,7 +62,7 @@ _WAIT_SECONDS = 1.0
 def train_single(
     volume: Volume,
     output: Path,
-    settings: Settings,
+    planned: Plan,
     *,
     start: WarmStart | None = None,
     any_values: bool = False,
@@ -73,13 +77,14 @@ def train_single(
     With `any_values` a volume that is constant or has no value makes a model as well. `reported`
     are the fill values that were reported already, and, in the end, are.
     """
+    planned = with_sizes_of(planned, start)
     with workspace(output, parts_at) as folder, stop_file(folder) as stop:
         try:
             return _train(
                 volume,
                 output,
                 folder,
-                settings,
+                planned,
                 start,
                 any_values=any_values,
                 restart=restart,
@@ -96,7 +101,7 @@ def _train(
     volume: Volume,
     output: Path,
     folder: Path,
-    settings: Settings,
+    planned: Plan,
     start: WarmStart | None,
     *,
     any_values: bool,
@@ -106,6 +111,7 @@ def _train(
     observer: Observer,
     reported: ReportedFills,
 ) -> TrainingOutcome:
+    settings = planned.settings
     network, training, storage = settings.network, settings.training, settings.storage
     device = select_device(device_names(training.device)[0], training=True)
     begin = Progress("reading", 0, planned_iterations(training, network, storage, start))
@@ -141,6 +147,7 @@ def _train(
             output=output,
             parts=parts,
             settings=settings,
+            aim=planned.aim(0, settings),
             start=start,
             record=record,
             limits=(low, high),
@@ -159,6 +166,7 @@ class _Run:
     output: Path
     parts: PartsFolder
     settings: Settings
+    aim: Aim
     start: WarmStart | None
     record: BrickRecord
     limits: tuple[np.ndarray, np.ndarray]
@@ -185,14 +193,17 @@ class _Run:
                 checkpoints=checkpoints,
                 observer=self.observer,
                 records=Records(tried, self.output, self.volume.geometry, self.record),
+                aim=self.aim,
             )
 
         fitted, training = _fitted(fit, self.volume, block, self.settings, self.parts)
         result = fitted.result
         history = result.history.array()
         if not result.completed:
-            estimate, reason = psnr_of(result.history.last_loss), self.stop.reason
-            return TrainingOutcome.stopped(self.output, reason, estimate, result.seconds, history)
+            reason = self.stop.reason
+            return TrainingOutcome.stopped(
+                self.output, reason, result.psnr, result.seconds, history
+            )
         index, psnr = self._index(fitted)
         iterations = result.iterations_done
         about = training_record(training, self.fingerprint, result.seconds, iterations)
@@ -207,7 +218,15 @@ class _Run:
             *(is_complete, self.observer),
         )
         finish(self.parts.path)
-        return TrainingOutcome(self.output, True, psnr, result.seconds, history)
+        lacks = shortfall(self.settings, psnr, self._has_most(fitted))
+        if lacks:
+            _log.warning(lacks)
+        return TrainingOutcome(self.output, True, psnr, result.seconds, history, shortfall=lacks)
+
+    def _has_most(self, fitted: FittedBrick) -> bool:
+        """Return whether the network is as large as one that is chosen may be."""
+        network, most = fitted.network, self.aim.most_nodes
+        return network is not None and math.prod(network.grid_shape) >= most > 0
 
     def _room(self, is_masked: bool) -> Room:
         """Return the room that the run needs on its disks; raise if it surely is not there."""
@@ -233,7 +252,8 @@ class _Run:
         record = dataclasses.replace(fitted.record, psnr=psnr, max_error=largest)
         if self.start is None:  # the model's range is the network's own
             record = dataclasses.replace(record, value_minimum=(), value_maximum=())
-        index = model_index(self.volume, low, high, self.settings.network, self.settings.storage)
+        network = fitted.network or self.settings.network
+        index = model_index(self.volume, low, high, network, self.settings.storage)
         return index.replace(bricks=(record,)), psnr
 
 

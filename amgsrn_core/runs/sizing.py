@@ -71,19 +71,17 @@ def networks_for(
         raise ConfigurationError(
             "A hash grid has no nodes to share out; use --sizes equal, or another encoder."
         )
-    table = np.array(changes, dtype=np.float64)
-    whole = table.sum(axis=0)
-    weights = (table / np.where(whole > 0, whole, 1.0)).sum(axis=1) ** (1.0 / (1.0 + POWER))
+    weights = complexities(changes)
     active = weights > 0
     budget = int(active.sum()) * math.prod(network.grid_shape)
     if not active.any():
-        return (network,) * len(table)
+        return (network,) * len(weights)
 
     def shapes(scale: float) -> np.ndarray:
         edges = np.cbrt(scale * weights)[:, None] * np.array(network.grid_shape)
         return np.clip(np.floor(edges), _SMALLEST, _LARGEST).astype(np.int64)
 
-    low, high = 0.0, len(table) / weights[active].min()
+    low, high = 0.0, len(weights) / weights[active].min()
     for _ in range(60):
         middle = 0.5 * (low + high)
         if shapes(middle)[active].prod(axis=1).sum() <= budget:
@@ -93,6 +91,17 @@ def networks_for(
     return tuple(
         dataclasses.replace(network, grid_shape=(int(z), int(y), int(x))) for z, y, x in shapes(low)
     )
+
+
+def complexities(changes: Sequence[np.ndarray]) -> np.ndarray:
+    """Return what to share a number of nodes out by, float64 [bricks]: 0 for a constant brick.
+
+    `changes` [C] of each brick come from :func:`measure_brick`.
+    """
+    table = np.array(changes, dtype=np.float64)
+    whole = table.sum(axis=0)
+    shares: np.ndarray = (table / np.where(whole > 0, whole, 1.0)).sum(axis=1)
+    return shares ** (1.0 / (1.0 + POWER))
 
 
 def _samples(part: slice) -> list[slice]:

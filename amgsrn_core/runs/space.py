@@ -89,7 +89,7 @@ def checkpoint_bytes(
     """Return the bytes of a brick's checkpoints: of one, and of all with the one being written."""
     numbers = network_bytes(network, volume.n_components, StorageConfig())
     rows = _ROW_OF_TEXT * _rows(training, network)
-    fitted = (_CHECKPOINT + training.averaging) * numbers + _INDEX + 8 * MOST_BLOCKS + rows
+    fitted = (_CHECKPOINT + training.averages) * numbers + _INDEX + 8 * MOST_BLOCKS + rows
     most = 2 * fitted
     if storage.finetuning:
         most = fitted + 2 * (_FINETUNING * numbers + _INDEX)

@@ -41,10 +41,10 @@ class RunFolder:
         """Return the folder of a brick."""
         return self.path / f"brick-{number:04d}"
 
-    def checkpoints(self, brick: Path) -> tuple[Path, Path]:
-        """Return the files of a brick's checkpoints, of its training and its fine-tuning."""
+    def checkpoints(self, brick: Path) -> tuple[Path, ...]:
+        """Return the files of a brick's checkpoints: of its training, its fine-tuning, its size."""
         file = brick / "checkpoint.safetensors"
-        return file, finetuning_file(file)
+        return file, *(beside_checkpoint(file, kind) for kind in ("finetuning", "choice", "pilot"))
 
     def checkpoint(self, number: int) -> Path:
         """Return the file of a brick's checkpoint."""
@@ -106,9 +106,9 @@ class JobFolder:
         self.control_file, self.log_file = path / "control", path / "worker.log"
 
 
-def finetuning_file(checkpoint: Path) -> Path:
-    """Return the checkpoint of a fine-tuning, beside that of the training before it."""
-    return checkpoint.with_name(f"{checkpoint.name}.finetuning")
+def beside_checkpoint(checkpoint: Path, kind: str) -> Path:
+    """Return the file of another checkpoint beside that of a training."""
+    return checkpoint.with_name(f"{checkpoint.name}.{kind}")
 
 
 def lease_file(live: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,11 +25,13 @@ from amgsrn_core.field.macro_cells import network_cells
 from amgsrn_core.model import BrickRecord
 from amgsrn_core.model.cell_codes import coarser_cells
 from amgsrn_core.networks import SceneNetwork, initial_network, network_from_state
+from amgsrn_core.training.aim import Aim
 from amgsrn_core.training.automatic import formerly, resolved
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.compressing.compression import Packed, compressed
 from amgsrn_core.training.fit import FitResult, fit
 from amgsrn_core.training.history import History
+from amgsrn_core.training.pilots import Choice, Trial, chosen, grown
 from amgsrn_core.training.placement import place_grids
 from amgsrn_core.training.progress import (
     Asking,
@@ -43,13 +45,15 @@ from amgsrn_core.training.progress import (
 from amgsrn_core.training.quality import FitQuality, measure
 from amgsrn_core.training.records.records import Records
 from amgsrn_core.training.sampling import TrainingData, prepare
+from amgsrn_core.training.stored_size import fit_to_size, stored_bytes
+from amgsrn_core.training.voxel_sample import VoxelSample
 from amgsrn_core.training.warm_start import StartingNetwork, WarmStart
 from amgsrn_core.volume.block import Block
 from amgsrn_core.volume.geometry import Extent
 from amgsrn_core.volume.precision import is_moderate, refuse_spans
-from amgsrn_core.volume.psnr import psnr_of
 
 _SEEDS = 2**31
+_NOTHING = FitResult(True, 0, 0.0, History())
 # Iterations of fine-tuning between questions to the observer.
 _ASK_EVERY = 5
 
@@ -74,10 +78,13 @@ class FittedBrick:
     result : FitResult
         Of the fitting; `completed` is False when the observer stopped it, and then the rest is
         that of an unfinished brick.
+    network : NetworkConfig or None
+        Of the brick; None where it has none.
     """
 
     record: BrickRecord
     result: FitResult
+    network: NetworkConfig | None = None
     state: dict[str, np.ndarray] = field(default_factory=dict)
     squares: np.ndarray = field(default_factory=lambda: np.zeros(1))
     count: int = 0
@@ -98,6 +105,7 @@ def fit_brick(
     checkpoints: CheckpointFile | None = None,
     observer: Observer = unobserved,
     records: Records | None = None,
+    aim: Aim | None = None,
 ) -> FittedBrick:
     """Fit a network to a brick, unless the brick is constant or has no values of its own.
 
@@ -122,6 +130,8 @@ def fit_brick(
         Continued from if there is one.
     observer : callable, optional
     records : Records, optional
+    aim : Aim, optional
+        What the training is for, which may choose the size of the network and the length.
 
     Raises
     ------
@@ -135,95 +145,204 @@ def fit_brick(
     own = record.own_voxels if block.valid is None else int(block.valid[inner].sum())
     if not own or (low == high).all():
         return _without_network(record, block.valid, own, len(low))
-    storage = storage or StorageConfig()
     with memory_errors(training, device):
         seed = (training.seed + number) % _SEEDS
-        asked = dataclasses.replace(training, seed=seed)
-        training, tuning = resolved(asked, network, device.type), formerly(asked)
+        training = dataclasses.replace(training, seed=seed)
         known = None if start is None else start.network(number, network)
-        if start is not None and known is not None:
-            training, tuning = start.training(training), start.training(tuning)
+        if known is not None:
             low, high = known.range_for(low, high)
             record = _ranged(record, low, high)
-        model, data = _start(block, (low, high), network, training, device, known)
-        observer = _including(storage.finetuning, observer)
+        trial = trial_on(block, (low, high), record, training, device, aim=aim, known=known)
+        trial = dataclasses.replace(trial, checkpoints=checkpoints, observer=observer)
+        choice = chosen(trial, network, training, aim or Aim())
+        while choice is not None:
+            work = _Work(record, dims, choice, storage or StorageConfig(), start, known)
+            model = trial.begin(choice.network)
+            result = work.fit(model, trial, records)
+            if result.met or not (result.completed and choice.aim.grows):
+                return work.finished(result, model, trial)
+            choice = grown(choice, result, checkpoints)
+        return FittedBrick(record, dataclasses.replace(_NOTHING, completed=False))
+
+
+def trial_on(
+    block: Block,
+    bounds: tuple[np.ndarray, np.ndarray],
+    record: BrickRecord,
+    training: TrainingConfig,
+    device: torch.device,
+    *,
+    aim: Aim | None = None,
+    known: StartingNetwork | None = None,
+) -> Trial:
+    """Return what networks are trained on: a brick, whose values are overwritten.
+
+    Parameters
+    ----------
+    block, record, training, device, aim
+        As for :func:`fit_brick`.
+    bounds : two ndarray [C]
+        Range of the values.
+    known : StartingNetwork, optional
+    """
+    host = training.data_device == "cpu"
+    data = prepare(block, *bounds, torch.device("cpu") if host else device)
+    sample = VoxelSample(data, inner_voxels(record), _weights(bounds[1] - bounds[0], aim))
+
+    def begin(network: NetworkConfig) -> SceneNetwork:
+        return _begun(data, bounds, network, training, device, known)
+
+    return Trial(begin, data, sample, device.type)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be done with a brick whose network's size is known."""
+
+    record: BrickRecord
+    dims: tuple[int, int, int]
+    choice: Choice
+    storage: StorageConfig
+    start: WarmStart | None
+    known: StartingNetwork | None
+
+    def fit(
+        self,
+        model: SceneNetwork,
+        trial: Trial,
+        records: Records | None,
+    ) -> FitResult:
+        """Fit the network."""
+        choice = self.choice
+        training = resolved(choice.training, choice.network, model.minimum.device.type)
+        if self.start is not None and self.known is not None:
+            training = self.start.training(training)
         result = fit(
-            model, data, training, checkpoints=checkpoints, observer=observer, records=records
+            model,
+            trial.data,
+            training,
+            checkpoints=trial.checkpoints,
+            observer=_including(self.storage.finetuning, trial.observer),
+            records=records,
+            aim=choice.aim,
+            sample=trial.sample,
         )
+        return dataclasses.replace(result, seconds=result.seconds + choice.seconds)
+
+    def finished(
+        self,
+        result: FitResult,
+        model: SceneNetwork,
+        trial: Trial,
+    ) -> FittedBrick:
+        """Measure and pack the network."""
+        record, choice, storage, data = self.record, self.choice, self.storage, trial.data
+        sample, checkpoints = trial.sample, trial.checkpoints
         if not result.completed:
             return FittedBrick(record, result)
+        observer = _including(storage.finetuning, trial.observer)
+        tuning = formerly(choice.training)
+        if self.start is not None and self.known is not None:
+            tuning = self.start.training(tuning)
         after = _AfterFit(observer, tuning, result, model, data)
         try:
             after.ask("measuring")
-            quality = measure(model, data, inner, after.asking("measuring"))
+            quality = measure(model, data, sample.region, after.asking("measuring"))
             state = model.state_arrays()
             if storage.compress:
                 begun = time.monotonic()
-                reference = known.state if start and known and start.differences else None
-                state = _packed(after, storage, quality, inner, checkpoints, reference)
+                state = self._packed(after, sample, quality, checkpoints)
                 seconds = result.seconds + time.monotonic() - begun
                 result = dataclasses.replace(result, seconds=seconds)
-                quality = measure(model, data, inner, after.asking("compressing"))
+                quality = measure(model, data, sample.region, after.asking("compressing"))
             after.ask("saving")
         except Stopped:  # what it is continued from are the checkpoints
             return FittedBrick(record, dataclasses.replace(result, completed=False))
-        fitted = _fitted(record, result, state, data, quality, high - low)
-        cells = network_cells(TorchEvaluator(model), record, dims, data.valid)
-        fitted.state["macro_cells"] = coarser_cells(cells) if storage.compress else cells
+        low, high = model.value_range
+        fitted = _fitted(
+            *(record, result, choice.network, state),
+            data=data,
+            quality=quality,
+            span=high - low,
+        )
+        fitted.state["macro_cells"] = self._cells(model, data)
+        fit_to_size(fitted.state, choice.aim.size, storage, choice.aim.rows)
         return fitted
+
+    def _packed(
+        self,
+        after: _AfterFit,
+        sample: VoxelSample,
+        quality: FitQuality,
+        checkpoints: CheckpointFile | None,
+    ) -> Packed:
+        """Compress the network in place.
+
+        Raises
+        ------
+        Stopped
+            The observer stopped it.
+        """
+        after.ask("compressing")
+        storage, aim, start = self.storage, self.choice.aim, self.start
+        known = self.known
+
+        def go_on(iteration: int) -> bool:
+            after.finetuned = min(iteration, storage.compress_finetune)
+            return bool(iteration % _ASK_EVERY) or after.may_go_on("compressing")
+
+        def room() -> int:
+            state = {"macro_cells": self._cells(after.model, after.data)}
+            if not aim.rows:
+                state["history"] = after.history
+            if after.data.valid is not None:
+                state["mask"] = after.data.valid
+            return aim.size - stored_bytes(state, storage)
+
+        limit = quality.mean_square * 10.0 ** (storage.compress_loss / 10.0)
+        if aim.psnr and (wanted := sample.limit(aim.psnr)) > quality.mean_square:
+            limit = wanted
+        packed = compressed(
+            after.model,
+            after.data,
+            after.tuning,
+            storage,
+            error=lambda: measure(after.model, after.data, sample.region).mean_square,
+            before=quality.mean_square,
+            limit=limit,
+            go_on=go_on,
+            checkpoints=None if checkpoints is None else checkpoints.of_finetuning(),
+            reference=known.state if start and known and start.differences else None,
+            pause=after.asking("compressing"),
+            room=room if aim.size else None,
+        )
+        if packed is None:
+            raise Stopped
+        after.finetuned = storage.compress_finetune
+        return packed
+
+    def _cells(self, model: SceneNetwork, data: TrainingData) -> np.ndarray:
+        cells = network_cells(TorchEvaluator(model), self.record, self.dims, data.valid)
+        return coarser_cells(cells) if self.storage.compress else cells
+
+
+def _weights(span: np.ndarray, aim: Aim | None) -> list[float]:
+    """Return how the components' errors count relative to the whole volume's ranges."""
+    whole = np.array(aim.span if aim is not None and aim.span else span)
+    return ((span / np.where(whole > 0, whole, 1.0)) ** 2).tolist()
 
 
 def _without_network(
     record: BrickRecord, valid: np.ndarray | None, own: int, components: int
 ) -> FittedBrick:
     """Return a brick of which so many own voxels have a value, the same one, or none has."""
-    nothing, zeros = FitResult(True, 0, 0.0, History()), np.zeros(components)
+    nothing, zeros = dataclasses.replace(_NOTHING), np.zeros(components)
     if not own:
         empty = dataclasses.replace(record, state="empty", value_minimum=(), value_maximum=())
-        return FittedBrick(empty, nothing, {}, zeros, 0, zeros)
+        return FittedBrick(empty, nothing, squares=zeros, largest=zeros)
     constant = dataclasses.replace(record, state="constant")
     state = {} if valid is None else {"mask": valid}
-    return FittedBrick(constant, nothing, state, zeros, own, zeros)
-
-
-def _packed(
-    after: _AfterFit,
-    storage: StorageConfig,
-    quality: FitQuality,
-    inner: Extent,
-    checkpoints: CheckpointFile | None,
-    reference: Mapping[str, np.ndarray] | None,
-) -> Packed:
-    """Compress a network in place.
-
-    Raises
-    ------
-    Stopped
-        The observer stopped it.
-    """
-    after.ask("compressing")
-
-    def go_on(iteration: int) -> bool:
-        after.finetuned = min(iteration, storage.compress_finetune)
-        return bool(iteration % _ASK_EVERY) or after.may_go_on("compressing")
-
-    packed = compressed(
-        after.model,
-        after.data,
-        after.tuning,
-        storage,
-        error=lambda: measure(after.model, after.data, inner).mean_square,
-        before=quality.mean_square,
-        limit=quality.mean_square * 10.0 ** (storage.compress_loss / 10.0),
-        go_on=go_on,
-        checkpoints=None if checkpoints is None else checkpoints.of_finetuning(),
-        reference=reference,
-        pause=after.asking("compressing"),
-    )
-    if packed is None:
-        raise Stopped
-    after.finetuned = storage.compress_finetune
-    return packed
+    return FittedBrick(constant, nothing, None, state, squares=zeros, count=own, largest=zeros)
 
 
 @contextlib.contextmanager
@@ -247,18 +366,16 @@ def memory_errors(training: TrainingConfig, device: torch.device) -> Iterator[No
         ) from error
 
 
-def _start(
-    block: Block,
+def _begun(
+    data: TrainingData,
     bounds: tuple[np.ndarray, np.ndarray],
     network: NetworkConfig,
     training: TrainingConfig,
     device: torch.device,
     known: StartingNetwork | None,
-) -> tuple[SceneNetwork, TrainingData]:
-    """Prepare the data (in place) and a network whose grids are placed on it, or a known one."""
+) -> SceneNetwork:
+    """Return a network whose grids are placed on the data, or a known one."""
     low, high = bounds
-    host = training.data_device == "cpu"
-    data = prepare(block, low, high, torch.device("cpu") if host else device)
     outputs = low, high
     if not is_moderate([(low.tolist(), high.tolist())]):
         outputs = np.zeros_like(low), (high > low).astype(np.float64)
@@ -271,7 +388,7 @@ def _start(
         _rescale(model, known, high - low)
     model.value_range = low, high
     model.to(device).use_backend(training.backend)
-    return model, data
+    return model
 
 
 def _rescale(model: SceneNetwork, known: StartingNetwork, span: np.ndarray) -> None:
@@ -290,6 +407,7 @@ def _ranged(record: BrickRecord, low: np.ndarray, high: np.ndarray) -> BrickReco
 def _fitted(
     record: BrickRecord,
     result: FitResult,
+    network: NetworkConfig,
     parameters: dict[str, np.ndarray],
     data: TrainingData,
     quality: FitQuality,
@@ -298,8 +416,9 @@ def _fitted(
     state = {**parameters, "history": result.history.array()}
     if data.valid is not None:
         state["mask"] = data.valid
+    squares, largest = quality.squares * span**2, quality.largest * span
     return FittedBrick(
-        record, result, state, quality.squares * span**2, quality.count, quality.largest * span
+        record, result, network, state, squares=squares, count=quality.count, largest=largest
     )
 
 
@@ -318,6 +437,7 @@ class _AfterFit:
         self.tuning, self.model, self.data = tuning, model, data
         self._begun = time.monotonic()
         self.finetuned = 0
+        self.history = result.history.array()
 
     def ask(self, phase: str) -> None:
         """Report how far things are; wait for as long as the answer is to pause.
@@ -333,7 +453,7 @@ class _AfterFit:
             result.iterations_done + self.finetuned,
             result.iterations_done,
             loss,
-            psnr_of(loss),
+            result.psnr,
             seconds=result.seconds + time.monotonic() - self._begun,
             eta_seconds=0.0,
             network=self.model,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from amgsrn_core.errors import NoRoomError, OutputError
 from amgsrn_core.system.output import failure, replacing
-from amgsrn_core.system.run_folder import finetuning_file
+from amgsrn_core.system.run_folder import beside_checkpoint
 from amgsrn_core.system.spare import forget_elsewhere, keep_elsewhere, kept_elsewhere
 
 _log = logging.getLogger(__name__)
@@ -120,4 +120,15 @@ class CheckpointFile:
 
     def of_finetuning(self) -> CheckpointFile:
         """Return the place of the checkpoint of what follows the training."""
-        return CheckpointFile(finetuning_file(self.path), self._fingerprint, self._watch)
+        return self._beside("finetuning", self._fingerprint)
+
+    def of_choice(self) -> CheckpointFile:
+        """Return the place of what was chosen for the training."""
+        return self._beside("choice", self._fingerprint)
+
+    def of_pilot(self, side: int) -> CheckpointFile:
+        """Return the place of the checkpoint of a pilot with grids of so many nodes an axis."""
+        return self._beside("pilot", f"{self._fingerprint} {side}")
+
+    def _beside(self, kind: str, fingerprint: str) -> CheckpointFile:
+        return CheckpointFile(beside_checkpoint(self.path, kind), fingerprint, self._watch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ import torch
 from amgsrn_core.config import TrainingConfig
 from amgsrn_core.errors import DivergedError
 from amgsrn_core.networks import SceneNetwork
+from amgsrn_core.training.aim import Aim
 from amgsrn_core.training.automatic import resolved
 from amgsrn_core.training.average import Average
 from amgsrn_core.training.checkpoint import Checkpoint, CheckpointFile
+from amgsrn_core.training.ending import Ending
 from amgsrn_core.training.history import History, row_interval
 from amgsrn_core.training.progress import (
     Command,
@@ -24,9 +27,9 @@ from amgsrn_core.training.progress import (
 )
 from amgsrn_core.training.records.records import Records
 from amgsrn_core.training.sampling import TrainingData
-from amgsrn_core.training.schedule import rates
+from amgsrn_core.training.schedule import Rates, rates
 from amgsrn_core.training.step import make_step
-from amgsrn_core.volume.psnr import psnr_of
+from amgsrn_core.training.voxel_sample import VoxelSample
 
 # An observer is asked at least this often, so that stopping feels immediate.
 _PATIENCE_SECONDS = 0.25
@@ -34,12 +37,18 @@ _PATIENCE_SECONDS = 0.25
 
 @dataclass
 class FitResult:
-    """Outcome of :func:`fit`; `completed` is False when the observer stopped it."""
+    """Outcome of :func:`fit`; `completed` is False when the observer stopped it.
+
+    `psnr` was measured last, on a sample of voxels; NaN where nothing was. `met` says whether that
+    was what the training aimed at.
+    """
 
     completed: bool
     iterations_done: int
     seconds: float
     history: History
+    psnr: float = math.nan
+    met: bool = True
 
 
 def fit(
@@ -50,6 +59,8 @@ def fit(
     checkpoints: CheckpointFile | None = None,
     observer: Observer = unobserved,
     records: Records | None = None,
+    aim: Aim | None = None,
+    sample: VoxelSample | None = None,
 ) -> FitResult:
     """Train a network in place until the planned iterations are done or the observer stops it.
 
@@ -65,6 +76,10 @@ def fit(
         Asked a few times per second.
     records : Records, optional
         Told of every iteration and row of the history.
+    aim : Aim, optional
+        What ends the training beside its iterations.
+    sample : VoxelSample, optional
+        What it is measured on; default: all of the data count.
 
     Raises
     ------
@@ -73,7 +88,9 @@ def fit(
     """
     config = resolved(config, network.config, network.minimum.device.type)
     run = _Run(network, data, config)
-    if checkpoints is not None and (saved := checkpoints.load()) is not None:
+    run.ending = Ending(config.iterations, sample or VoxelSample(data), aim)
+    saved = None if checkpoints is None else checkpoints.load()
+    if saved is not None and run.is_alike(saved):
         run.restore(saved)
     loop = _Loop(run, config, checkpoints, observer, records)
     if records is None:
@@ -104,17 +121,18 @@ class _Loop:
         self._earlier_seconds = run.seconds
 
     def go(self) -> FitResult:
-        run, total = self._run, self._config.iterations
-        interval = row_interval(total)
-        while run.iteration < total:
+        run, interval = self._run, row_interval(self._config.iterations)
+        while not self._is_over():
             if self._is_due() and not self._may_continue():
                 self._save()
                 return self._result(completed=False)
             run.step()
+            if run.ending.is_due(run.iteration):
+                run.measure()
+            last = self._is_over()
             if self._records is not None:
-                last = run.iteration == total
                 self._records.step(run.iteration, run.network.transforms, run.start, last=last)
-            if run.iteration % interval == 0 or run.iteration == total:
+            if run.iteration % interval == 0 or last:
                 run.record()
                 if self._records is not None:
                     self._records.row(run.history.rows[-1])
@@ -129,6 +147,12 @@ class _Loop:
             self._save()
         return self._result(completed)
 
+    def _is_over(self) -> bool:
+        return self._run.ending.is_over(self._run.iteration, self._seconds())
+
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.monotonic() - self._resumed
+
     def _is_due(self) -> bool:
         return time.monotonic() - self._asked >= _PATIENCE_SECONDS
 
@@ -142,11 +166,16 @@ class _Loop:
         return command is not Command.STOP
 
     def _ask(self, phase: str) -> Command:
-        run, total = self._run, self._config.iterations
+        run, ending = self._run, self._run.ending
         if phase != "paused":
-            run.seconds = self._earlier_seconds + time.monotonic() - self._resumed
+            run.seconds = self._seconds()
         done = run.iteration - self._first_iteration
         elapsed = run.seconds - self._earlier_seconds
+        if done:
+            ending.keep_time(run.iteration, run.seconds, elapsed / done)
+        total = max(ending.total, run.iteration)
+        if ending.may_show(run.iteration):
+            run.measure()
         loss = run.history.last_loss
         run.publish()
         command = self._observer(
@@ -155,8 +184,8 @@ class _Loop:
                 run.iteration,
                 total,
                 loss=loss,
-                psnr=psnr_of(loss),
-                learning_rate=rates(self._config, run.iteration).features,
+                psnr=ending.psnr,
+                learning_rate=run.rates(run.iteration).features,
                 seconds=run.seconds,
                 eta_seconds=elapsed / done * (total - run.iteration) if done else None,
                 network=run.shown,
@@ -183,12 +212,14 @@ class _Loop:
         self._saved = time.monotonic()
 
     def _checkpoint(self) -> Checkpoint:
-        self._run.seconds = self._earlier_seconds + time.monotonic() - self._resumed
+        self._run.seconds = self._seconds()
         return self._run.checkpoint()
 
     def _result(self, completed: bool) -> FitResult:
         run = self._run
-        return FitResult(completed, run.iteration, run.seconds, run.history)
+        ending = run.ending
+        met = ending.is_met or not ending.aims_at_psnr
+        return FitResult(completed, run.iteration, run.seconds, run.history, ending.psnr, met)
 
 
 class _Run:
@@ -197,7 +228,8 @@ class _Run:
     def __init__(self, network: SceneNetwork, data: TrainingData, config: TrainingConfig) -> None:
         self.network, self.valid, self._config = network, data.valid, config
         self._device = network.minimum.device
-        self._average = Average(network) if config.averaging else None
+        self._average = Average(network) if config.averages else None
+        self.ending: Ending
         self._step = make_step(network, data, config)
         self.start = network.transforms.detach().clone()
         self._loss_sum = torch.zeros((), device=self._device)
@@ -208,12 +240,23 @@ class _Run:
 
     def step(self) -> None:
         """Do one iteration."""
-        self._loss_sum += self._step.descend(self.iteration, rates(self._config, self.iteration))
+        self._loss_sum += self._step.descend(self.iteration, self.rates(self.iteration))
         self._loss_count += 1
         self.iteration += 1
         if self._average is not None and self._average.is_due(self.iteration):
             self.publish()
             self._average.follow(self.network, self.iteration)
+
+    def rates(self, iteration: int) -> Rates:
+        """Return the learning rates of an iteration of a run as long as it is planned now."""
+        if self._config.iterations != self.ending.total:
+            self._config = dataclasses.replace(self._config, iterations=self.ending.total)
+        return rates(self._config, iteration)
+
+    def measure(self) -> None:
+        """Measure on voxels how far the training is."""
+        self.publish()
+        self.ending.measure(self.iteration, self.shown)
 
     @property
     def shown(self) -> SceneNetwork:
@@ -222,7 +265,7 @@ class _Run:
 
     def finish(self) -> None:
         """Make the network what the training was for."""
-        if self._average is not None and self._config.schedule == "constant":
+        if self._average is not None and self._config.makes_average:
             self.network.load_state_dict(self._average.network.state_dict())
 
     def publish(self) -> None:
@@ -241,7 +284,7 @@ class _Run:
             )
         with torch.no_grad():
             motion = (self.network.transforms - self.start).square().mean().sqrt().item()
-        rate = rates(self._config, self.iteration - 1).features
+        rate = self.rates(self.iteration - 1).features
         self.history.add(self.iteration, loss, rate, motion)
         self._loss_sum.zero_()
         self._loss_count = 0
@@ -261,8 +304,13 @@ class _Run:
                 "loss_sum": float(self._loss_sum),
                 "loss_count": self._loss_count,
                 "history": [list(row) for row in self.history.rows],
+                "ending": self.ending.state(),
             },
         )
+
+    def is_alike(self, saved: Checkpoint) -> bool:
+        """Return whether a checkpoint is of a network of this size."""
+        return saved.tensors["network.feature_grids"].shape == self.network.feature_grids.shape
 
     def restore(self, saved: Checkpoint) -> None:
         """Continue from :meth:`checkpoint`'s result."""
@@ -278,3 +326,5 @@ class _Run:
         self.iteration = int(saved.numbers["iteration"])
         self.seconds = float(saved.numbers["seconds"])
         self.history = History(saved.numbers["history"])
+        if (known := saved.numbers.get("ending")) is not None:  # earlier versions have none
+            self.ending.restore(known)

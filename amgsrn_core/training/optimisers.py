@@ -19,7 +19,7 @@ def betas(schedule: str) -> tuple[float, float]:
     Fast forgetting suits features that a batch touches rarely; the original code's suits its
     constant learning rate.
     """
-    return {"cosine": (0.9, 0.95), "constant": (0.9, 0.99)}[schedule]
+    return {"constant": (0.9, 0.99)}.get(schedule, (0.9, 0.95))
 
 
 class Adam:

@@ -58,6 +58,8 @@ class BrickProgress:
     eta_seconds : float or None
     span : tuple of float
         The brick's own range of each component; empty while unknown.
+    psnr : float
+        In dB, measured on its voxels, relative to its own range; NaN before.
     """
 
     number: int
@@ -66,6 +68,7 @@ class BrickProgress:
     loss: float
     eta_seconds: float | None
     span: tuple[float, ...] = ()
+    psnr: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Progress:
     loss : float
         Recent mean squared error of the normalised values; NaN before the first.
     psnr : float
-        Estimate in dB from that loss.
+        In dB, measured on some of the voxels a while ago; NaN before the first time.
     learning_rate : float
     seconds : float
         Time spent training, earlier runs that this one continues included.

@@ -36,6 +36,8 @@ def _shape(config: TrainingConfig, iteration: int) -> float:
     total = config.iterations
     warm_up = min(_WARM_UP, max(1, total // 20))
     rise = min(1.0, (iteration + 1) / warm_up)
+    if config.schedule == "held":
+        return rise
     done = iteration / total
     return rise * (1.0 if done < 0.5 else 0.5 * (1.0 + math.cos(math.pi * (2.0 * done - 1.0))))
 

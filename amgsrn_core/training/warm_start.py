@@ -84,6 +84,13 @@ class WarmStart:
             identity = str(fingerprint or archive.checksum)
         return [identity, self.iterations, *(["differences"] if self.differences else [])]
 
+    def sizes(self) -> tuple[NetworkConfig, tuple[NetworkConfig, ...]]:
+        """Return the model's network, and those of its bricks; () where all have the same."""
+        whole = read_index(self.path)
+        index = whole.at(whole.steps - 1)
+        networks = tuple(index.network_of(brick) for brick in index.bricks)
+        return index.network, networks if set(networks) != {index.network} else ()
+
     def check(self, network: NetworkConfig, components: int, bricks: list[BrickRecord]) -> None:
         """Raise unless the model's networks can stand for those of these bricks.
 

@@ -14,6 +14,7 @@ from amgsrn_core.config import (
     BrickConfig,
     DataConfig,
     DispatchConfig,
+    GoalConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
@@ -24,6 +25,7 @@ from amgsrn_core.config import (
 T = TypeVar("T")
 
 KINDS = (
+    GoalConfig,
     NetworkConfig,
     TrainingConfig,
     StorageConfig,

@@ -22,10 +22,12 @@ from amgsrn_core.config import (
     BrickConfig,
     DataConfig,
     DispatchConfig,
+    GoalConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
     TrainingConfig,
+    gives_size,
     to_json,
 )
 from amgsrn_core.errors import AmgsrnError, OutputError, TrainingError
@@ -92,6 +94,7 @@ class Request:
     dispatch: DispatchConfig
     series: SeriesConfig
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    goal: GoalConfig = dataclasses.field(default_factory=GoalConfig)
     steps: Steps | None = None
 
     @property
@@ -104,6 +107,7 @@ class Request:
             bricks=self.bricks,
             dispatch=self.dispatch,
             series=self.series,
+            goal=self.goal.for_network(self.network, gives_size(self.network)),
         )
 
     @property
@@ -141,6 +145,7 @@ class Request:
             self.bricks,
             self.dispatch,
             self.data,
+            self.goal,
             self.times and (self.times, self.series),
         )
 
@@ -491,6 +496,7 @@ def own_output(name: str, digest: int, request: Request) -> str:
         to_json(request.bricks),
         *([request.times, to_json(request.series)] if request.times else []),
         *([to_json(request.data)] if request.data != DataConfig() else []),
+        *([to_json(request.goal)] if request.goal != GoalConfig() else []),
     ]
     crc = zlib.crc32(repr(options).encode())
     name = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:60]

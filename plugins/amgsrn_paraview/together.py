@@ -31,6 +31,7 @@ from amgsrn_core.model import Archive
 from amgsrn_core.runs.brick_run import train_bricks
 from amgsrn_core.runs.brick_task import BrickTask, train_brick
 from amgsrn_core.runs.claim import refuse_output
+from amgsrn_core.runs.goals import Look
 from amgsrn_core.runs.plan import Cutter, Plan, plan
 from amgsrn_core.system.extras import require
 from amgsrn_core.system.output import ensure_writable
@@ -399,6 +400,10 @@ class _Cutter(Cutter):
     def measure(self, bricks: Sequence[Brick]) -> list[np.ndarray]:
         mine = [brick for owner, brick in zip(self.owners, bricks) if owner == rank()]
         return list(itertools.chain(*_agree(lambda: super(_Cutter, self).measure(mine))))
+
+    def look(self, bricks: Sequence[Brick]) -> list[Look]:
+        mine = [brick for owner, brick in zip(self.owners, bricks) if owner == rank()]
+        return list(itertools.chain(*_agree(lambda: super(_Cutter, self).look(mine))))
 
     def agreed(self, check: Callable[[], T]) -> T:
         """Check together, because a package may be missing on one computer."""

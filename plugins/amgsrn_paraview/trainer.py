@@ -19,6 +19,7 @@ from amgsrn_core.config import (
     BrickConfig,
     DataConfig,
     DispatchConfig,
+    GoalConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
@@ -250,6 +251,7 @@ class AMGSRNTrainer(Algorithm):
             dispatch=self.configurations.of(DispatchConfig),
             series=self.configurations.of(SeriesConfig),
             data=self.configurations.of(DataConfig),
+            goal=self.configurations.of(GoalConfig),
         )
 
     def _is_shared(self) -> bool:

@@ -66,6 +66,13 @@ def test_a_model_is_never_replaced_unasked(trained):
     assert results["fine"] == [0, 25, 0, 29, 0, 33]
 
 
+def test_a_goal_chooses_the_size(trained):
+    _, results, folder = trained
+    assert results["goal"]["state"] == "done" and results["goal"]["message"] == ""
+    assert 0.97 * 60_000 <= (folder / "goal.amgsrn").stat().st_size <= 60_000
+    assert read_index(folder / "goal.amgsrn").network.grid_shape != (32, 32, 32)
+
+
 def test_uneven_axes_missing_values_and_several_arrays(trained):
     _, results, folder = trained
     assert results["both"]["state"] == "done"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from amgsrn_core.config import StorageConfig, TrainingConfig
 from amgsrn_core.errors import TrainingError
-from amgsrn_core.model.codec import pack, rounded
+from amgsrn_core.model.codec import COMPRESSED, pack, rounded
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.networks.reference import transform_points
 from amgsrn_core.training.checkpoint import CheckpointFile
@@ -31,6 +31,9 @@ _ROUNDS = 10
 _ENOUGH = 0.85
 # A feature that hardly matters still gets a step, within this factor of the most important one's.
 _SMALLEST = 1e-6
+# Steps that make a network fit into its room are looked for within so many doublings, until this
+# share of the room is used; its macro-cells change with it, which takes some rounds.
+_DOUBLINGS, _HALVINGS, _FULL, _FITS = 8, 16, 0.995, 6
 Packed = dict[str, np.ndarray]
 
 
@@ -46,6 +49,7 @@ def compressed(
     checkpoints: CheckpointFile | None = None,
     reference: Mapping[str, np.ndarray] | None = None,
     pause: Callable[[], None] = lambda: None,
+    room: Callable[[], int] | None = None,
 ) -> Packed | None:
     """Round a network's parameters as coarsely as its error may grow, in place; return them packed.
 
@@ -71,6 +75,9 @@ def compressed(
         Parameters of the time step before, from which fine-tuning is to differ by little.
     pause : callable, optional
         Called before each measurement after fine-tuning; what it raises ends the search.
+    room : callable, optional
+        Returns the bytes that there are for the network as it is now. They decide then, and not the
+        limit, how coarsely the parameters are rounded.
 
     Returns
     -------
@@ -88,6 +95,7 @@ def compressed(
         return rounded_error(candidate)
 
     found: Candidate | None = None
+    others: list[Candidate] = []
     if storage.compress_finetune:
         tuning = Finetuning(
             network,
@@ -103,12 +111,16 @@ def compressed(
         if not _finetuned(tuning, go_on, checkpoints, config.checkpoint_seconds):
             return None
         found = tuning.settled
+        others += [each for each in (found, tuning.shrunk) if each is not None]
         if found is None and (shrunk := tuning.shrunk) is not None:
             set_parameters(network, shrunk.parameters)
             found = _searched(shrunk.parameters, shrunk.scale, searched_error, error(), limit)
+    scale = math.sqrt(max(limit - before, 0.01 * limit))
     if found is None:
-        scale = math.sqrt(max(limit - before, 0.01 * limit))
         found = _searched(trained, scale, searched_error, before, limit)
+    if room is not None:
+        plain = Candidate(trained, scale, scale)
+        found = _of_size([*others, plain], unit, room, searched_error)
     if found is None:
         raise TrainingError(
             f"The network cannot be compressed at a loss of {storage.compress_loss:g} dB; allow a "
@@ -166,6 +178,58 @@ def _searched(
         guess = scale * min(max(math.sqrt(max(growth, 0.0)), 0.4), 1.5)
         scale = guess if low < guess < high else 0.5 * (low + high)
     return Candidate(exact, best, best) if best else None
+
+
+def _of_size(
+    candidates: list[Candidate],
+    unit: Steps,
+    room: Callable[[], int],
+    rounded_error: Callable[[Candidate], float],
+) -> Candidate:
+    """Return the best of some parameters, with steps by which they just fit into the room.
+
+    Raises
+    ------
+    TrainingError
+        No steps make them so small.
+    """
+    budget = room()
+    for _ in range(_FITS):
+        fitting = [_with_bytes(each, unit, budget) for each in candidates]
+        found = min(fitting, key=rounded_error)
+        rounded_error(found)  # which leaves the network like that
+        excess = len(_packed(found, unit)) - room()
+        if excess <= 0:
+            return found
+        budget -= excess
+    raise TrainingError(
+        "The network cannot be compressed to the size that is asked for; give a larger target-size."
+    )
+
+
+def _with_bytes(candidate: Candidate, unit: Steps, budget: int) -> Candidate:
+    """Return a candidate with the smallest steps with which it has no more than so many bytes."""
+
+    def scaled(factor: float) -> Candidate:
+        return Candidate(
+            candidate.parameters, candidate.scale * factor, candidate.decoder_scale * factor
+        )
+
+    fine, coarse = 2.0**-_DOUBLINGS, 2.0**_DOUBLINGS
+    for _ in range(_HALVINGS):
+        middle = math.sqrt(fine * coarse)
+        size = len(_packed(scaled(middle), unit))
+        if size > budget:
+            fine = middle
+        else:
+            coarse = middle
+            if size > _FULL * budget:
+                break
+    return scaled(coarse)
+
+
+def _packed(candidate: Candidate, unit: Steps) -> np.ndarray:
+    return pack(candidate.parameters, candidate.steps(unit))[COMPRESSED]
 
 
 def set_parameters(network: SceneNetwork, values: dict[str, np.ndarray]) -> None:

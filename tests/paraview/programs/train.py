@@ -124,6 +124,11 @@ def main():
     flat = names.AMGSRNTrainer(Input=source, Array=["POINTS", "flat"], **SMALL)
     flat.UpdatePipeline()
     results["flat"] = state_of(flat)
+
+    goal = names.AMGSRNTrainer(Input=wavelet, OutputFile=str(folder / "goal.amgsrn"))
+    goal.Iterations, goal.Batch, goal.Width, goal.TargetSize = 60, 2048, 16, "60kB"
+    goal.UpdatePipeline()
+    results["goal"] = state_of(goal)
     session.save(**results)
 
 

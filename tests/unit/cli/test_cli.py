@@ -19,7 +19,13 @@ from amgsrn_core.cli import main, options, parser
 from amgsrn_core.cli.failures import UsageError
 from amgsrn_core.cli.progress import Lines
 from amgsrn_core.cli.reconstruct import grid
-from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
+from amgsrn_core.config import (
+    SIZES,
+    GoalConfig,
+    NetworkConfig,
+    StorageConfig,
+    TrainingConfig,
+)
 from amgsrn_core.config import options as option_fields
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.model import SourceRecord, write_archive
@@ -33,7 +39,7 @@ from amgsrn_core.volume import (
 )
 from amgsrn_core.volume.times import Nearest
 
-CONFIGURATIONS = (NetworkConfig, TrainingConfig, StorageConfig)
+CONFIGURATIONS = (GoalConfig, NetworkConfig, TrainingConfig, StorageConfig)
 FIELDS = [field for kind in CONFIGURATIONS for field in option_fields(kind)]
 
 
@@ -83,10 +89,23 @@ def run_json(capsys, *arguments: object) -> dict:
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
 def test_every_configuration_field_is_an_option_of_train(field):
     arguments = parser.parse(["train", "v.nc", "-o", "m.amgsrn"])
-    assert getattr(arguments, field.name) == field.default
+    is_size = field.name in SIZES  # which nobody has given
+    assert hasattr(arguments, field.name) is not is_size
+    kind = next(kind for kind in CONFIGURATIONS if field in option_fields(kind))
+    assert getattr(options.configuration(kind, arguments), field.name) == field.default
     text = parser.build_parser()._subparsers._group_actions[0].choices["train"].format_help()
     assert f"--{field.name.replace('_', '-')}" in text
     assert " ".join(field.metadata["help"].split()[:3]) in " ".join(text.split())
+
+
+def test_a_size_that_is_typed_is_given_though_it_is_the_default():
+    for words, given in (
+        ([], False),
+        (["--width", "32"], False),
+        (["--grid-shape", "32,32,32"], True),
+    ):
+        arguments = parser.parse(["train", "v.nc", "-o", "m.amgsrn", *words])
+        assert options.gives_size(arguments) is given
 
 
 def test_options_become_configurations():
@@ -441,6 +460,41 @@ def blob(tmp_path):
     values = np.exp(-2 * (x**2 + y**2 + z**2)).astype("f4")
     write_volume(path, values, GridGeometry.uniform(values.shape), name="blob", units="K")
     return path
+
+
+def test_a_plan_is_printed_and_nothing_is_written(capsys, tmp_path, blob):
+    before = sorted(tmp_path.iterdir())
+    path = tmp_path / "blob.amgsrn"
+    brief = ["--iterations", "80", "--batch", "256", "--dry-run"]
+    assert main(["train", str(blob), "-o", str(path), *brief]) == 0
+    rows = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    assert "16 grids of 4 x 4 x 4 x 2" in rows["network"] and "80 of 256" in rows["iterations"]
+    assert set(rows) == {"network", "iterations", "size", "time", "memory", "PSNR"}
+    # 9 x 10 x 11 float32 are 3960 bytes, and the smallest decoder takes more.
+    assert "kB" in rows["size"] and "0." in rows["size"]
+    goal = ["--target-psnr", "20", "--width", "8", "--grid-shape", "4,4,4"]
+    assert main(["train", str(blob), "-o", str(path), *brief, *goal]) == 0
+    assert "20.00 dB" in capsys.readouterr().out
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("goal", "words"),
+    [
+        ("--target-size 1MB --target-ratio 10", "either target-size or target-ratio"),
+        ("--target-size 100", "too small"),
+        ("--target-size many", "such as 500000, 500kB or 2MiB"),
+        ("--target-psnr nan", "must be a number"),
+        ("--target-psnr -3", "at least 0"),
+        ("--max-seconds nan", "must be a number"),
+        ("--target-psnr 30 --encoder hash --network-size chosen", "adaptive grids"),
+    ],
+)
+def test_a_goal_that_cannot_be_is_one_sentence(capsys, tmp_path, blob, goal, words):
+    path = tmp_path / "blob.amgsrn"
+    assert main(["train", str(blob), "-o", str(path), *goal.split()]) != 0
+    error = capsys.readouterr().err
+    assert words in error and "Traceback" not in error and not path.exists()
 
 
 def test_train_then_test_then_reconstruct(capsys, tmp_path, blob):

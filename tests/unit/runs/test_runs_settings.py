@@ -10,6 +10,7 @@ import numpy as np
 from amgsrn_core import volume_from_array
 from amgsrn_core.config import (
     BrickConfig,
+    GoalConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
@@ -52,5 +53,8 @@ def test_settings_survive_json():
 
 
 def test_what_is_not_given_is_the_default():
-    assert Settings.of(None, None, None) == Settings()
+    chosen = dataclasses.replace(Settings(), goal=GoalConfig(network_size="chosen"))
+    assert Settings.of(None, None, None) == chosen
+    given = dataclasses.replace(Settings(), goal=GoalConfig(network_size="given"))
+    assert Settings.of(NetworkConfig(), None, None) == given
     assert Settings.of(SETTINGS.network).network == SETTINGS.network

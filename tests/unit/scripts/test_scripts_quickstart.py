@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from support.paths import ROOT
 
-from amgsrn_core.config import NetworkConfig
-from amgsrn_core.volume import open_volume, write_volume
+from amgsrn_core.volume import write_volume
 
 SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
@@ -46,15 +45,15 @@ def options(folder, **changed):
 
 def plan(folder, source, **changed):
     chosen = options(folder, **changed)
-    return quickstart.plan_training(chosen, source, open_volume(source), folder / "model.amgsrn")
+    return quickstart.plan_training(chosen, source, folder / "model.amgsrn")
 
 
 def test_an_interrupted_run_goes_on_with_its_own_plan(tmp_path, source, monkeypatch):
-    monkeypatch.setattr(quickstart, "affordable_iterations", lambda *_: 1234)
+    monkeypatch.setattr(quickstart, "TRAINING_SECONDS", 12)
     first, unfinished = plan(tmp_path / "out", source, iterations=None)
     assert not unfinished
     (tmp_path / "out" / "model.amgsrn.parts").mkdir()
-    monkeypatch.setattr(quickstart, "affordable_iterations", lambda *_: 9999)
+    monkeypatch.setattr(quickstart, "TRAINING_SECONDS", 99)
     assert plan(tmp_path / "out", source, iterations=None) == (first, True)
 
 
@@ -72,27 +71,16 @@ def test_a_finished_run_is_done_again(tmp_path, source):
     assert plan(tmp_path / "out", source)[1] is False
 
 
-def test_the_model_gets_a_tenth_of_the_bytes_but_never_more_than_the_default():
-    class Sized:
-        def __init__(self, source_nbytes):
-            self.source_nbytes = source_nbytes
-
-    chosen = quickstart.affordable_network(Sized(8_675_289))
-    assert 2 * 32 * chosen.grid_shape[0] ** 3 == pytest.approx(867_529, rel=0.1)
-    assert quickstart.affordable_network(Sized(1 << 40)) == NetworkConfig()
-    assert min(quickstart.affordable_network(Sized(100)).grid_shape) >= 2
-
-
-def test_the_speed_of_this_machine_decides_how_many_steps(source, monkeypatch):
-    volume = open_volume(source)
-    network = NetworkConfig(grids=2, grid_shape=(4, 4, 4), width=8)
-    monkeypatch.setattr(quickstart, "_PROBE_SECONDS", 0.6)
-    monkeypatch.setattr(quickstart, "_PROBE_WINDOW", 0.5)
-    fewest, most = quickstart.ITERATIONS
-    monkeypatch.setattr(quickstart, "TRAINING_SECONDS", 1e9)
-    assert quickstart.affordable_iterations(volume, network, 64) == most
-    monkeypatch.setattr(quickstart, "TRAINING_SECONDS", 1e-9)
-    assert quickstart.affordable_iterations(volume, network, 64) == fewest
+def test_seconds_are_the_goal_unless_steps_are_given(tmp_path, source):
+    timed, _ = plan(tmp_path / "a", source, iterations=None, batch=None)
+    assert timed == ["--dtype", "float16", "--max-seconds", str(quickstart.TRAINING_SECONDS)]
+    counted, _ = plan(tmp_path / "b", source)
+    assert "--max-seconds" not in counted and counted[-4:] == [
+        "--iterations",
+        "30",
+        "--batch",
+        "512",
+    ]
 
 
 def test_a_step_that_fails_ends_it_with_that_step_s_status(tmp_path):
@@ -122,6 +110,7 @@ def test_the_figures_of_the_report_are_those_of_the_test(tmp_path, source):
     }
     assert report["compression_ratio"] == pytest.approx(measured["ratio"])
     assert report["bytes"] == model.stat().st_size
+    assert report["file_ratio"] == source.stat().st_size / model.stat().st_size
     assert report["seconds"]["total"] == 2.5
     assert report["volume"]["dims"] == [20, 22, 24]
     json.dumps(report)

@@ -13,9 +13,9 @@ from amgsrn_core.config import (
     StorageConfig,
     TrainingConfig,
 )
-from amgsrn_core.runs.claim import refuse_output
 from amgsrn_core.runs.outcome import TrainingOutcome
 from amgsrn_core.runs.plan import Cutter, plan
+from amgsrn_core.runs.resuming import refuse_output
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import ensure_writable

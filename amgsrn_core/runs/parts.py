@@ -162,7 +162,7 @@ class PartsFolder(RunFolder):
         values = read_json(self.run_file)
         return "" if values is None else str(values.get("fingerprint", ""))
 
-    def claim(self, fingerprint: str, restart: bool) -> None:
+    def assign(self, fingerprint: str, restart: bool) -> None:
         """Make the folder this run's, without other work."""
         if restart or self.owner() != fingerprint:
             forget_spares(self.path)

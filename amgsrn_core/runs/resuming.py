@@ -60,7 +60,7 @@ def as_begun(
     ----------
     settings : Settings
     output, parts
-        As for :func:`claim`.
+        As for :func:`resume_or_begin`.
     identified : callable
         Identifies what a run with such options computes.
     restart : bool
@@ -85,7 +85,7 @@ def _maker(output: Path) -> str:
         return ""
 
 
-def claim(
+def resume_or_begin(
     output: Path,
     parts: PartsFolder,
     fingerprint: str,
@@ -144,7 +144,7 @@ def claim(
             )
     if training.log_grids and (restart or not is_ours):
         forget_series(output)
-    parts.claim(fingerprint, restart)
+    parts.assign(fingerprint, restart)
     return None
 
 

@@ -14,8 +14,8 @@ from types import FrameType
 from typing import IO
 
 from amgsrn_core.errors import DeviceError, DeviceLostError, TrainingError
-from amgsrn_core.execution.leaving import leaving
 from amgsrn_core.execution.local import ERROR, LAST, RESULT, UNUSABLE, receive, send
+from amgsrn_core.execution.termination import termination
 
 _END_SECONDS = 30.0
 
@@ -25,7 +25,7 @@ def main() -> int:
     calls: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        leaving.set()
+        termination.set()
         calls.put(None)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -33,7 +33,7 @@ def main() -> int:
     incoming, results = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not end up between the results
     threading.Thread(target=_listen, args=(incoming, calls), daemon=True).start()
-    while (message := calls.get()) is not None and not leaving.is_set():
+    while (message := calls.get()) is not None and not termination.is_set():
         kind, answer = _answer(message)
         try:
             send(results, answer)
@@ -63,7 +63,7 @@ def _answer(message: bytes) -> tuple[str, bytes]:
 def _listen(pipe: IO[bytes], calls: queue.SimpleQueue[bytes | None]) -> None:
     while (message := receive(pipe)) is not None:
         calls.put(message)
-    leaving.set()
+    termination.set()
     calls.put(None)
     # The call on stops where it can be continued; one that cannot must not outlive the program.
     time.sleep(_END_SECONDS)

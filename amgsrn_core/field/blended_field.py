@@ -195,14 +195,14 @@ class BlendedField:
             values[chosen] = evaluate(points, brick.box.local(points))
             return values
         parts = self.blend.parts(points)
-        there = points[parts.points]
+        repeated = points[parts.points]  # once for each of its bricks
         bricks, starts = parts.starts()
         repeats = np.diff(starts)
-        local = there - np.repeat(self._boxes.first[bricks], repeats, axis=0)
+        local = repeated - np.repeat(self._boxes.first[bricks], repeats, axis=0)
         local *= np.repeat(self._scales[bricks], repeats, axis=0)
         local -= 1.0
-        result = np.empty((len(there), columns), dtype=dtype)
-        self._fill(result, there, local.astype(np.float32), (bricks, starts), density=density)
+        result = np.empty((len(repeated), columns), dtype=dtype)
+        self._fill(result, repeated, local.astype(np.float32), (bricks, starts), density=density)
         for column in range(columns):
             weighted = parts.weights * result[:, column]
             values[chosen, column] = np.bincount(parts.points, weighted, len(points))
@@ -214,8 +214,8 @@ class BlendedField:
     def _blended_on_device(self, index: np.ndarray, columns: int, density: bool) -> np.ndarray:
         import torch
 
-        there = torch.from_numpy(np.ascontiguousarray(index, dtype=np.float64))
-        result = self.tensor(there.to(self._device), columns, density=density)
+        points = torch.from_numpy(np.ascontiguousarray(index, dtype=np.float64))
+        result = self.tensor(points.to(self._device), columns, density=density)
         return np.asarray(result.cpu().numpy())
 
     def _differentiated(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -134,13 +134,15 @@ class DeviceField:
             values = self._of_brick(0, points, self._local(points, 0), evaluate, batches)
             return values + missing
         parts = self._router.parts(points)
-        there = points[parts.points]
-        local = self._local(there, parts.bricks)
+        repeated = points[parts.points]
+        local = self._local(repeated, parts.bricks)
         results, start = [], 0
         for place, count in enumerate(parts.counts):
             if count:
                 rows = slice(start, start + count)
-                results.append(self._of_brick(place, there[rows], local[rows], evaluate, batches))
+                results.append(
+                    self._of_brick(place, repeated[rows], local[rows], evaluate, batches)
+                )
                 start += count
         total = points.new_zeros((len(points), columns))
         if results:

@@ -161,8 +161,8 @@ class TorchEvaluator:
         """Return values [N, C] and their gradients [N, C, 3] by the points."""
         import torch
 
-        there = torch.from_numpy(points).to(self.network.minimum.device)
-        values, gradients = self.network.with_gradient(there)
+        on_device = torch.from_numpy(points).to(self.network.minimum.device)
+        values, gradients = self.network.with_gradient(on_device)
         return values.cpu().numpy(), gradients.cpu().numpy()
 
     def density(self, points: np.ndarray) -> np.ndarray:
@@ -181,8 +181,8 @@ class TorchEvaluator:
         import torch
 
         with torch.inference_mode():
-            there = torch.from_numpy(points).to(self.network.minimum.device)
-            return np.asarray(getattr(self.network, method)(there).cpu().numpy())
+            on_device = torch.from_numpy(points).to(self.network.minimum.device)
+            return np.asarray(getattr(self.network, method)(on_device).cpu().numpy())
 
 
 def make_evaluator(

@@ -554,9 +554,9 @@ class NeuralVolume:
 
             from amgsrn_core.field.device_field import DeviceGridPoints
 
-            there = DeviceGridPoints(grid, self.device)
+            grid_points = DeviceGridPoints(grid, self.device)
             for part in parts:
-                batch = self._field.tensor(there.index(part), columns, density=density)
+                batch = self._field.tensor(grid_points.index(part), columns, density=density)
                 torch.from_numpy(values[:, part]).copy_(batch.t())
         else:
             evaluate = self._field.density if density else self._field.values

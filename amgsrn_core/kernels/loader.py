@@ -156,12 +156,12 @@ class Volume(Struct):
         ("brick_count", _count),
         *[(name, ctypes.c_void_p) for name in ("starts", "members")],
         *[(name, _count) for name in ("most_members", "components")],
-        ("turn", ctypes.c_double * 9),
+        ("to_world", ctypes.c_double * 9),
     ]
 
 
-class Look(Struct):
-    """AmgsrnLook of src/abi.h."""
+class Appearance(Struct):
+    """AmgsrnAppearance of src/abi.h."""
 
     _fields_ = [
         *[(name, ctypes.c_void_p) for name in ("empty", "maxima")],
@@ -189,7 +189,7 @@ class Rays(Struct):
     ]
 
 
-_STRUCTS = (Network, Data, Blocks, Draws, Gradients, Adam, Brick, Axis, Volume, Look, Rays)
+_STRUCTS = (Network, Data, Blocks, Draws, Gradients, Adam, Brick, Axis, Volume, Appearance, Rays)
 
 
 def layout() -> str:
@@ -239,7 +239,7 @@ _FUNCTIONS = {
     "amgsrn_pack_decoder": (ctypes.POINTER(Network), _floats),
     "amgsrn_march": (
         ctypes.POINTER(Volume),
-        ctypes.POINTER(Look),
+        ctypes.POINTER(Appearance),
         ctypes.POINTER(Rays),
         _floats,
         ctypes.c_int,
@@ -379,8 +379,8 @@ class KernelLibrary:
 def _difference(theirs: str) -> str:
     """Return the first line of a library's layout that is another than here."""
     pairs = itertools.zip_longest(theirs.splitlines(), layout().splitlines(), fillvalue="nothing")
-    there, here = next((a, b) for a, b in pairs if a != b)
-    return f"{there} instead of {here}"
+    found, expected = next((a, b) for a, b in pairs if a != b)
+    return f"{found} instead of {expected}"
 
 
 @functools.cache

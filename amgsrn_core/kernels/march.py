@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from amgsrn_core.kernels.inference import KernelNetwork
-from amgsrn_core.kernels.loader import Axis, Brick, KernelLibrary, Look, Rays, Volume
+from amgsrn_core.kernels.loader import Appearance, Axis, Brick, KernelLibrary, Rays, Volume
 from amgsrn_core.kernels.threads import thread_count
 
 BLENDS = {"composite": 0, "maximum": 1, "isosurface": 2}
@@ -83,7 +83,7 @@ class VolumeKernel:
         At least one. A point that none reaches is empty.
     blend : MarchBlend
         Of these bricks.
-    turn : float64 array [3, 3]
+    to_world : float64 array [3, 3]
         A gradient by axis coordinates times this is one in the world.
     """
 
@@ -94,7 +94,7 @@ class VolumeKernel:
         borders: Sequence[np.ndarray],
         bricks: Sequence[MarchBrick],
         blend: MarchBlend,
-        turn: np.ndarray,
+        to_world: np.ndarray,
     ) -> None:
         self._library = library
         self._kept: list[object] = []  # what the C structs point to
@@ -112,16 +112,16 @@ class VolumeKernel:
             members=self._address(cells.bricks, np.int32),
             most_members=most,
             components=len(bricks[0].minimum),
-            turn=(ctypes.c_double * 9)(*np.asarray(turn, dtype=np.float64).ravel()),
+            to_world=(ctypes.c_double * 9)(*np.asarray(to_world, dtype=np.float64).ravel()),
         )
 
-    def march(self, look: Look, rays: Rays) -> np.ndarray:
+    def march(self, appearance: Appearance, rays: Rays) -> np.ndarray:
         """Return the colours of rays, float32 [N, 4], multiplied with the opacity."""
         image = np.zeros((rays.count, 4), dtype=np.float32)
         self._library.call(
             "amgsrn_march",
             ctypes.byref(self._volume),
-            ctypes.byref(look),
+            ctypes.byref(appearance),
             ctypes.byref(rays),
             image.ctypes.data,
             thread_count(),

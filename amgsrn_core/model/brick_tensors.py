@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from amgsrn_core.errors import ArchiveError
-from amgsrn_core.model.cell_codes import cell_shape, pack_cells, unpack_cells
+from amgsrn_core.model.cell_codes import cell_shape
 from amgsrn_core.model.codec import COMPRESSED, DIFFERENCES
+from amgsrn_core.model.deflate import deflated, inflated
 from amgsrn_core.model.index import BrickRecord, ModelIndex
 from amgsrn_core.model.mask import pack_mask, unpack_mask
 from amgsrn_core.model.shapes import parameter_shapes
@@ -145,8 +146,13 @@ def _pack_cells(codes: np.ndarray, brick: StoredBrick, name: str) -> np.ndarray:
     return pack_cells(codes)
 
 
+def pack_cells(codes: np.ndarray) -> np.ndarray:
+    """Return macro-cells as they are stored."""
+    return deflated(codes)
+
+
 def _unpack_cells(packed: np.ndarray, brick: StoredBrick, name: str) -> np.ndarray:
-    return unpack_cells(packed, brick.cells)
+    return inflated(packed, math.prod(brick.cells), "macro-cells").reshape(brick.cells)
 
 
 def _pack_history(rows: np.ndarray, brick: StoredBrick, name: str) -> np.ndarray:

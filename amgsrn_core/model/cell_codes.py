@@ -9,11 +9,9 @@ any value has the minimum 255 and the maximum 0.
 from __future__ import annotations
 
 import math
-import zlib
 
 import numpy as np
 
-from amgsrn_core.errors import ArchiveError
 from amgsrn_core.model.index import BrickRecord
 
 # Cells along the longest axis, at most: more skip little more, and would make small models large.
@@ -101,27 +99,3 @@ def decode_table() -> np.ndarray:
     table[0, [0, 255]] = -np.inf, np.inf
     table[1, [0, 255]] = -np.inf, np.inf
     return table
-
-
-def pack_cells(codes: np.ndarray) -> np.ndarray:
-    """Compress codes uint8 [2, C, z, y, x] into uint8 [n]."""
-    return np.frombuffer(zlib.compress(np.ascontiguousarray(codes).tobytes(), 6), dtype=np.uint8)
-
-
-def unpack_cells(packed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the codes that :func:`pack_cells` compressed.
-
-    Raises
-    ------
-    ArchiveError
-        When the bytes do not hold codes of that shape.
-    """
-    size = math.prod(shape)
-    stream = zlib.decompressobj()
-    try:
-        data = stream.decompress(packed.tobytes(), size + 1)
-    except zlib.error as error:
-        raise ArchiveError(f"a brick's macro-cells cannot be unpacked ({error})") from error
-    if len(data) != size or not stream.eof:
-        raise ArchiveError("a brick has the wrong number of macro-cells")
-    return np.frombuffer(data, dtype=np.uint8).reshape(shape)

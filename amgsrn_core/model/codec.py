@@ -35,7 +35,7 @@ Steps = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Numbers:
+class Quantised:
     """What packed parameters consist of.
 
     Attributes
@@ -44,25 +44,29 @@ class Numbers:
         Parameters float32 that are kept as they are.
     steps : dict of ndarray
         float32, see :func:`rounded`.
-    whole : dict of ndarray
+    coefficients : dict of ndarray
         Whole numbers int64 in the shapes of the parameters that have steps.
     """
 
     exact: dict[str, np.ndarray]
     steps: dict[str, np.ndarray]
-    whole: dict[str, np.ndarray]
+    coefficients: dict[str, np.ndarray]
 
     def restored(self) -> dict[str, np.ndarray]:
         """Return the parameters float32."""
-        return {**self.exact, **{k: _restore(n, self.steps[k]) for k, n in self.whole.items()}}
+        return {
+            **self.exact,
+            **{k: _restore(n, self.steps[k]) for k, n in self.coefficients.items()},
+        }
 
-    def seen_with(self, steps: Steps) -> dict[str, np.ndarray]:
+    def requantised(self, steps: Steps) -> dict[str, np.ndarray]:
         """Return the whole numbers int64 next to these where steps are other ones.
 
         They are the same on every machine: there is no sum in them whose order could matter.
         """
         return {
-            name: _with_steps(n, self.steps[name], steps[name]) for name, n in self.whole.items()
+            name: _with_steps(n, self.steps[name], steps[name])
+            for name, n in self.coefficients.items()
         }
 
 
@@ -91,14 +95,14 @@ def pack(parameters: Mapping[str, np.ndarray], steps: Steps) -> dict[str, np.nda
     Returns
     -------
     dict
-        :data:`COMPRESSED`, for :func:`unpack_numbers`.
+        :data:`COMPRESSED`, for :func:`unpack_quantised`.
     """
     numbers = {n: _quantise(parameters[n], steps[n]) for n in parameters if n not in _EXACT}
     data = _head(parameters, steps) + encode(_grouped_all(numbers))
     return {COMPRESSED: np.frombuffer(data, dtype=np.uint8)}
 
 
-def pack_differences(numbers: Numbers, before: Numbers) -> dict[str, np.ndarray]:
+def pack_differences(quantised: Quantised, before: Quantised) -> dict[str, np.ndarray]:
     """Compress a network's numbers as differences from another one's of the same shapes.
 
     Groups of numbers that are smaller than their differences are kept as they are.
@@ -108,18 +112,18 @@ def pack_differences(numbers: Numbers, before: Numbers) -> dict[str, np.ndarray]
     dict
         :data:`DIFFERENCES`, for :func:`unpack_differences`.
     """
-    own = _grouped_all(numbers.whole)
-    expected = _grouped_all(before.seen_with(numbers.steps))
+    own = _grouped_all(quantised.coefficients)
+    expected = _grouped_all(before.requantised(quantised.steps))
     groups = [number - guess for number, guess in zip(own, expected)]
     flags = np.array([bits(d) < bits(n) for d, n in zip(groups, own)], dtype=bool)
     groups = [d if flag else n for d, n, flag in zip(groups, own, flags)]
-    data = _head(numbers.exact, numbers.steps) + np.packbits(flags).tobytes() + encode(groups)
+    data = _head(quantised.exact, quantised.steps) + np.packbits(flags).tobytes() + encode(groups)
     return {DIFFERENCES: np.frombuffer(data, dtype=np.uint8)}
 
 
-def unpack_numbers(
+def unpack_quantised(
     tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
-) -> Numbers:
+) -> Quantised:
     """Return the numbers that :func:`pack` compressed; they restore what :func:`rounded` returns.
 
     Parameters
@@ -137,12 +141,12 @@ def unpack_numbers(
     data = tensors[COMPRESSED].tobytes()
     exact, steps, position = _read_head(data, shapes)
     groups = decode(data[position:], _all_counts(shapes))
-    return Numbers(exact, steps, _ungrouped_all(groups, shapes))
+    return Quantised(exact, steps, _ungrouped_all(groups, shapes))
 
 
 def unpack_differences(
-    tensors: Mapping[str, np.ndarray], before: Numbers, shapes: Mapping[str, tuple[int, ...]]
-) -> Numbers:
+    tensors: Mapping[str, np.ndarray], before: Quantised, shapes: Mapping[str, tuple[int, ...]]
+) -> Quantised:
     """Return the numbers that :func:`pack_differences` compressed.
 
     Raises
@@ -156,9 +160,9 @@ def unpack_differences(
     stop = position + math.ceil(len(counts) / 8)
     flags = np.unpackbits(np.frombuffer(data[position:stop], dtype=np.uint8))
     groups = decode(data[stop:], counts)
-    expected = _grouped_all(before.seen_with(steps))
+    expected = _grouped_all(before.requantised(steps))
     groups = [g + guess if flag else g for g, guess, flag in zip(groups, expected, flags)]
-    return Numbers(exact, steps, _ungrouped_all(groups, shapes))
+    return Quantised(exact, steps, _ungrouped_all(groups, shapes))
 
 
 def rounded(parameters: Mapping[str, np.ndarray], steps: Steps) -> dict[str, np.ndarray]:

@@ -17,7 +17,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Integral
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ChecksumError
 from amgsrn_core.model.brick_tensors import PACKED, StoredBrick
-from amgsrn_core.model.codec import COMPRESSED, Numbers, unpack_differences, unpack_numbers
+from amgsrn_core.model.codec import COMPRESSED, Quantised, unpack_differences, unpack_quantised
 from amgsrn_core.model.index import ModelIndex
 from amgsrn_core.model.tensor_file import TensorFile
 from amgsrn_core.system.files import file_version
@@ -200,12 +199,7 @@ class Archive:
     def __enter__(self) -> Archive:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -247,7 +241,7 @@ class Archive:
             usable = StoredBrick(self.index, number).unpack(stored)
             packed = [usable.pop(name) for name in PACKED if decode and name in stored]
             if packed:
-                usable.update(self._numbers(number, stored, verify).restored())
+                usable.update(self._quantised(number, stored, verify).restored())
             return usable
 
     def verify(self) -> None:
@@ -268,12 +262,12 @@ class Archive:
                     self._read_brick(number, verify=True)
             self._verified = True
 
-    def load_numbers(self, number: int) -> Numbers | None:
+    def load_quantised(self, number: int) -> Quantised | None:
         """Return what the compressed parameters of a brick consist of; None if it has none."""
         with self._complaints():
             stored = self._read_brick(number)
             packed = any(name in stored for name in PACKED)
-            return self._numbers(number, stored, verify=False) if packed else None
+            return self._quantised(number, stored, verify=False) if packed else None
 
     def check_header(self) -> None:
         """Raise :class:`ChecksumError` unless the header is as the format prescribes.
@@ -286,7 +280,7 @@ class Archive:
             if not file.read(size).rstrip(b" ").endswith(b"}"):
                 raise ChecksumError("its header was changed; copy the file again")
 
-    def _numbers(self, number: int, stored: Mapping[str, np.ndarray], verify: bool) -> Numbers:
+    def _quantised(self, number: int, stored: Mapping[str, np.ndarray], verify: bool) -> Quantised:
         """Return the numbers of a brick, which may be differences from the step before's."""
         network = self.index.network_of(self.index.bricks[number])
         shapes = StoredBrick(self.index, number).parameters
@@ -298,7 +292,7 @@ class Archive:
             if not same or not any(name in before for name in PACKED):
                 raise ArchiveError("it lacks the network that another one's differences are from")
             chain.append(before)
-        numbers = unpack_numbers(chain.pop(), shapes)
+        numbers = unpack_quantised(chain.pop(), shapes)
         for differences in reversed(chain):
             numbers = unpack_differences(differences, numbers, shapes)
         return numbers

@@ -10,7 +10,7 @@ from amgsrn_core.field.point_batches import PointBatches
 from amgsrn_core.rendering.camera import Rays
 from amgsrn_core.rendering.field import Field, is_even
 from amgsrn_core.rendering.occupancy import MacroCells
-from amgsrn_core.rendering.reference import Look, cut_steps
+from amgsrn_core.rendering.reference import Appearance, cut_steps
 from amgsrn_core.rendering.samples import Samples, axis_rays
 from amgsrn_core.rendering.settings import RenderSettings
 from amgsrn_core.rendering.transfer import TransferFunction
@@ -47,9 +47,9 @@ class BlockMarcher:
     ) -> None:
         self.device = str(field.device)
         self._field, self._settings = field, settings
-        self._look = Look(field, transfer, settings)
+        self._appearance = Appearance(field, transfer, settings)
         occupied = cells.occupied(transfer, settings.component)
-        self._is_empty = self._look.is_empty or not occupied.any()
+        self._is_empty = self._appearance.is_empty or not occupied.any()
         most = _CPU_RAYS if field.device.type == "cpu" else _GPU_RAYS
         self._batches = PointBatches(most, field.device)
         self._prepare(occupied, cells.edge)
@@ -93,15 +93,15 @@ class BlockMarcher:
         starts, moves = bundle.starts[numbers], bundle.step * bundle.directions[numbers]
         if self._is_even:
             # The index is a straight line along the ray, too.
-            begin = self._look.index(starts)
-            slope = self._look.index(starts + moves) - begin
+            begin = self._appearance.index(starts)
+            slope = self._appearance.index(starts + moves) - begin
             index = [
                 torch.addcmul(c[:, None], steps + 0.5, m[:, None])
                 for c, m in zip(begin.unbind(1), slope.unbind(1))
             ]
         else:
             middles = starts[:, None] + (steps[:, None] + 0.5) * moves[:, None]
-            flat = self._look.index(middles.flatten(0, 1))
+            flat = self._appearance.index(middles.flatten(0, 1))
             index = [column.view(len(numbers), STEPS) for column in flat.unbind(1)]
         x, y, z = (
             (column * (1.0 / self._edge)).long().clamp_(0, size - 1)
@@ -132,12 +132,12 @@ class BlockMarcher:
         if not len(rays):
             return opacity.new_zeros((len(numbers), 4))
         points, share = bundle.points(numbers[rays], first + columns)
-        colours, alphas = self._look.colours(self._look.values(points))
+        colours, alphas = self._appearance.colours(self._appearance.values(points))
         alphas = 1.0 - (1.0 - alphas) ** share
         if self._settings.shade:
             (seen,) = (alphas > 0).nonzero(as_tuple=True)
             directions = bundle.world_directions[numbers[rays[seen]]]
-            colours[seen] = self._look.lit(colours[seen], points[seen], directions)
+            colours[seen] = self._appearance.lit(colours[seen], points[seen], directions)
         # Dense, because a sum per ray by index would add in another order at every call on a GPU.
         dense = opacity.new_zeros((*shape, 4))
         dense[rays, columns] = torch.cat([colours, torch.ones_like(alphas)[:, None]], dim=1)

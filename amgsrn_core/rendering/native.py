@@ -8,7 +8,7 @@ import numpy as np
 
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.kernels import KernelLibrary
-from amgsrn_core.kernels.loader import Look
+from amgsrn_core.kernels.loader import Appearance
 from amgsrn_core.kernels.loader import Rays as KernelRays
 from amgsrn_core.kernels.march import BLENDS, VolumeKernel
 from amgsrn_core.rendering.camera import Rays
@@ -49,22 +49,22 @@ class NativeMarcher:
         self._geometry = volume.geometry
         self._settings = settings
         self._kept: list[np.ndarray] = []
-        self._look: Look | None = None
+        self._appearance: Appearance | None = None
         nothing = settings.blend == "isosurface" and not settings.isovalues
         if volume.has_values and not (nothing or transfer.is_empty):
             self._model = volume.derived(_Model, lambda: _Model(library, volume))
-            self._look = self._make_look(transfer)
+            self._appearance = self._make_appearance(transfer)
 
     def march(self, rays: Rays) -> np.ndarray:
         """Return colours float32 [N, 4], multiplied with the opacity; see Marcher."""
         image = np.zeros((len(rays), 4), dtype=np.float32)
-        if self._look is not None:
+        if self._appearance is not None:
             for start in range(0, len(rays), _RAYS):
                 part = slice(start, start + _RAYS)
-                image[part] = self._march(self._look, rays[part])
+                image[part] = self._march(self._appearance, rays[part])
         return image
 
-    def _march(self, look: Look, rays: Rays) -> np.ndarray:
+    def _march(self, appearance: Appearance, rays: Rays) -> np.ndarray:
         samples = Samples.on_rays(rays, self._geometry, self._settings)
         origins, directions = axis_rays(rays, self._geometry)
         doubles = {
@@ -81,9 +81,9 @@ class NativeMarcher:
             **{name: np.ascontiguousarray(a, dtype=np.int64) for name, a in counts.items()},
         }
         addresses = {name: array.ctypes.data for name, array in arrays.items()}
-        return self._model.kernel.march(look, KernelRays(count=len(rays), **addresses))
+        return self._model.kernel.march(appearance, KernelRays(count=len(rays), **addresses))
 
-    def _make_look(self, transfer: TransferFunction) -> Look:
+    def _make_appearance(self, transfer: TransferFunction) -> Appearance:
         settings = self._settings
         seen = transfer
         if settings.blend == "composite":
@@ -93,7 +93,7 @@ class NativeMarcher:
             low, high = math.log10(low), math.log10(high)
         component = -1 if settings.component == "magnitude" else int(settings.component)
         empty, maxima = self._model.emptiness(transfer, settings)
-        return Look(
+        return Appearance(
             empty=self._address(empty, np.uint8),
             maxima=None if maxima is None else self._address(maxima, np.float32),
             step=settings.step(self._geometry),

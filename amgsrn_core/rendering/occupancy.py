@@ -79,13 +79,14 @@ def _assembled(volume: NeuralVolume) -> MacroCells:
         )
         span = np.where(high > low, high - low, 1.0)
         ratio = cell_edge(record) // edge
-        there, here = [], []
+        fine_cells, own_cells = [], []
         for (start, stop), size in zip(cell_numbers(record, index.dims), shape):
             fine = np.arange(start * ratio, min(stop * ratio, size))
-            there.append(slice(fine[0], fine[-1] + 1))
-            here.append(fine // ratio - start)
-        part = codes[:, :, here[0][:, None, None], here[1][:, None], here[2]]
-        place = (slice(None), *there)
+            fine_cells.append(slice(fine[0], fine[-1] + 1))
+            own_cells.append(fine // ratio - start)
+        z, y, x = own_cells
+        part = codes[:, :, z[:, None, None], y[:, None], x]
+        place = (slice(None), *fine_cells)
         minima[place] = np.minimum(minima[place], _outwards(table[0][part[0]] * span + low, -1))
         maxima[place] = np.maximum(maxima[place], _outwards(table[1][part[1]] * span + low, 1))
     return MacroCells.of_components(edge, minima, maxima)

@@ -36,12 +36,12 @@ class TorchMarcher:
         self._field = field
         self._settings = settings
         self._transfer = transfer
-        self._look = Look(field, transfer, settings)
+        self._appearance = Appearance(field, transfer, settings)
 
     def march(self, rays: Rays) -> np.ndarray:
         """Return colours float32 [N, 4], multiplied with the opacity; see Marcher."""
         image = np.zeros((len(rays), 4), dtype=np.float32)
-        if self._look.is_empty:
+        if self._appearance.is_empty:
             return image
         samples = Samples.on_rays(rays, self._field.geometry, self._settings)
         with torch.no_grad():
@@ -52,20 +52,20 @@ class TorchMarcher:
 
     def _blended(self, bundle: _Bundle) -> Tensor:
         is_whole = self._settings.blend == "isosurface"
-        values = bundle.gathered(self._look.values(bundle.points(is_whole)))
+        values = bundle.gathered(self._appearance.values(bundle.points(is_whole)))
         if self._settings.blend == "maximum":
-            return self._look.maximum(values.nan_to_num(-torch.inf).amax(dim=1))
+            return self._appearance.maximum(values.nan_to_num(-torch.inf).amax(dim=1))
         if self._settings.blend == "isosurface":
             colours, alphas = self._surfaces(bundle, values)
         else:
-            colours, alphas = self._look.colours(values)
+            colours, alphas = self._appearance.colours(values)
             seen = alphas > 0
             rays, steps = seen.nonzero(as_tuple=True)
             distance, share = bundle.cut(rays, steps)
             alphas[seen] = 1.0 - (1.0 - alphas[seen]) ** share
             if self._settings.shade:
                 points, directions = bundle.at(rays, distance)
-                colours[seen] = self._look.lit(colours[seen], points, directions)
+                colours[seen] = self._appearance.lit(colours[seen], points, directions)
         weights, transmittance = render_weight_from_alpha(alphas)
         weights = torch.where(transmittance > 1.0 - self._settings.opacity_limit, weights, 0.0)
         rgb = accumulate_along_rays(weights, values=colours)
@@ -84,9 +84,9 @@ class TorchMarcher:
         inside = bundle.is_visible(rays, distance)
         rays, steps, places, distance = (t[inside] for t in (rays, steps, places, distance))
         surface = isovalues[order[rays, steps, places]]
-        colour, alpha = self._look.surface(surface)
+        colour, alpha = self._appearance.surface(surface)
         if self._settings.shade:
-            colour = self._look.lit(colour, *bundle.at(rays, distance))
+            colour = self._appearance.lit(colour, *bundle.at(rays, distance))
         alphas = part.new_zeros(part.shape)
         colours = part.new_zeros((*part.shape, 3))
         alphas[rays, steps, places] = alpha
@@ -94,7 +94,7 @@ class TorchMarcher:
         return colours.flatten(1, 2), alphas.flatten(1)
 
 
-class Look:
+class Appearance:
     """What a sample looks like: the field, the transfer function and the light, on a device."""
 
     def __init__(self, field: Field, transfer: TransferFunction, settings: RenderSettings) -> None:

@@ -20,12 +20,12 @@ from amgsrn_core.execution.runner import Policy, Runner
 from amgsrn_core.execution.worker_slots import executor_for
 from amgsrn_core.model import BrickRecord, ModelIndex, write_archive
 from amgsrn_core.runs.brick_task import BrickTask, train_brick
-from amgsrn_core.runs.claim import as_begun, claim
 from amgsrn_core.runs.events import EventLog
 from amgsrn_core.runs.finished_bricks import FinishedBricks, voxels
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
 from amgsrn_core.runs.plan import Plan, with_sizes_of
+from amgsrn_core.runs.resuming import as_begun, resume_or_begin
 from amgsrn_core.runs.retries import next_try
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import Room, checkpoint_bytes, exported_bytes, mask_bytes, model_bytes
@@ -104,7 +104,9 @@ def train_bricks(
                 lambda options: _fingerprint(volume, records, options, start),
                 restart=restart,
             )
-            done = claim(output, parts, fingerprint, settings, restart=restart, force=force)
+            done = resume_or_begin(
+                output, parts, fingerprint, settings, restart=restart, force=force
+            )
             if done is not None:
                 return done
             run = _Run(volume, parts, records, settings, fingerprint, start)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from amgsrn_core.config import TrainingConfig
 from amgsrn_core.errors import NoRoomError, VolumeError
-from amgsrn_core.execution.leaving import leaving
 from amgsrn_core.execution.local import DEVICE_VARIABLE
+from amgsrn_core.execution.termination import termination
 from amgsrn_core.model import BrickRecord, write_archive
 from amgsrn_core.runs.parts import PartsFolder
 from amgsrn_core.runs.settings import Settings
@@ -102,7 +102,7 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
     parts = task.parts
     if parts.finished(task.number, task.fingerprint, verify=True) is not None:
         return "done"
-    if parts.commanded(task.run) is Command.STOP or leaving.is_set():
+    if parts.commanded(task.run) is Command.STOP or termination.is_set():
         return "stopped"
     parts.make_brick(task.number)
     reporter = _Reporter(task)
@@ -247,7 +247,7 @@ class _Reporter:
 
     def answer(self) -> Command:
         """Return what this process, or the run's workers, are told to do."""
-        if leaving.is_set():
+        if termination.is_set():
             return Command.STOP
         return self._parts.commanded(self._task.run)
 

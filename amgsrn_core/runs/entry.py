@@ -14,9 +14,9 @@ from amgsrn_core.config import (
     StorageConfig,
     TrainingConfig,
 )
-from amgsrn_core.runs.claim import refuse_output
 from amgsrn_core.runs.outcome import TrainingOutcome
 from amgsrn_core.runs.plan import Cutter, plan
+from amgsrn_core.runs.resuming import refuse_output
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import warn_of_size
 from amgsrn_core.system.extras import expect

@@ -172,7 +172,7 @@ class PartsFolder(RunFolder):
         options = (read_json(self.run_file) or {}).get("options")
         return options if isinstance(options, dict) else None
 
-    def claim(self, fingerprint: str, restart: bool, options: dict[str, Any]) -> None:
+    def assign(self, fingerprint: str, restart: bool, options: dict[str, Any]) -> None:
         """Make the folder this run's, without other work, with options for those who ask."""
         if restart or self.owner() != fingerprint:
             forget_spares(self.path)

@@ -24,10 +24,10 @@ from amgsrn_core.config import (
 from amgsrn_core.errors import ConfigurationError, TrainingError, VolumeError
 from amgsrn_core.model import Archive, BrickRecord, ModelIndex, OnDemand, read_index, write_archive
 from amgsrn_core.model.codec import COMPRESSED, DIFFERENCES, pack_differences
-from amgsrn_core.runs.claim import as_begun, claim, refuse_output
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
 from amgsrn_core.runs.plan import Cutter, Plan, plan, with_sizes_of
+from amgsrn_core.runs.resuming import as_begun, refuse_output, resume_or_begin
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import Room, checkpoint_bytes, model_bytes, warn_of_size
 from amgsrn_core.runs.stop_file import stop_file
@@ -119,7 +119,9 @@ def train_series(
     with workspace(output, parts) as folder, contextlib.ExitStack() as stack:
         begun = PartsFolder(folder)
         planned, fingerprint = _as_begun(planned, output, begun, volumes, first, restart=restart)
-        done = claim(output, begun, fingerprint, planned.settings, restart=restart, force=force)
+        done = resume_or_begin(
+            output, begun, fingerprint, planned.settings, restart=restart, force=force
+        )
         if done is not None:
             return done
         stop = stack.enter_context(stop_file(folder))
@@ -435,7 +437,7 @@ def _assemble(
 
 def _differences(step: Archive, before: Archive, brick: int) -> np.ndarray | None:
     """Return a brick packed as differences from the one of another step; None without one."""
-    numbers, known = step.load_numbers(brick), before.load_numbers(brick)
+    numbers, known = step.load_quantised(brick), before.load_quantised(brick)
     a, b = (file.index.network_of(file.index.bricks[brick]) for file in (step, before))
     if numbers is None or known is None or a != b:
         return None

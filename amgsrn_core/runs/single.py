@@ -26,11 +26,11 @@ from amgsrn_core.errors import (
 from amgsrn_core.execution.worker_slots import device_names
 from amgsrn_core.model import BrickRecord, ModelIndex, verify_archive, write_archive
 from amgsrn_core.networks.devices import select_device
-from amgsrn_core.runs.claim import as_begun, claim, finished
 from amgsrn_core.runs.goals import shortfall
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
 from amgsrn_core.runs.plan import Plan, with_sizes_of
+from amgsrn_core.runs.resuming import as_begun, finished, resume_or_begin
 from amgsrn_core.runs.retries import changes, next_try
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import Room, checkpoint_bytes, mask_bytes, model_bytes, network_bytes
@@ -134,7 +134,7 @@ def _train(
             lambda options: _fingerprint(volume, block, options, start),
             restart=restart,
         )
-        done = claim(output, parts, fingerprint, settings, restart=restart, force=force)
+        done = resume_or_begin(output, parts, fingerprint, settings, restart=restart, force=force)
         if done is not None:
             return done
         if (done := _kept(parts, output, fingerprint, settings)) is not None:

@@ -84,13 +84,13 @@ class HostBatches:
         self._next = number + 1, self._thread.submit(self._on_host, number + 1)
         points, targets = drawn.result()
         # From pinned memory: the host does not wait for the copy, which keeps that memory.
-        there = (
+        on_device = (
             points.to(self._device, non_blocking=True),
             targets.to(self._device, non_blocking=True),
         )
         if self._device.type == "cuda":
             self._wait_for_an_earlier_one()
-        return there
+        return on_device
 
     def _wait_for_an_earlier_one(self) -> None:
         """Keep the lead over the GPU within `_LEAD` batches, so that it always has some to do."""

@@ -77,8 +77,8 @@ def measure(
             corners = torch.meshgrid(z[slab], y, x, indexing="ij")
             points = torch.stack(corners[::-1], -1).view(-1, 3)
             values = torch.cat([network.normalised(part) for part in points.split(_POINTS)])
-            there = data.values[:, slab, ry, rx].reshape(components, -1).to(device)
-            errors = (values.t() - there).abs()
+            wanted = data.values[:, slab, ry, rx].reshape(components, -1).to(device)
+            errors = (values.t() - wanted).abs()
             if data.valid is not None:
                 known = np.ascontiguousarray(data.valid[slab, ry, rx]).reshape(-1)
                 errors = errors[:, torch.from_numpy(known).to(device)]

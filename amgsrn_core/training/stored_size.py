@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from amgsrn_core.config import StorageConfig
-from amgsrn_core.model.brick_tensors import stored_history
-from amgsrn_core.model.cell_codes import coarser_cells, pack_cells
+from amgsrn_core.model.brick_tensors import pack_cells, stored_history
+from amgsrn_core.model.cell_codes import coarser_cells
 from amgsrn_core.model.codec import COMPRESSED
 from amgsrn_core.model.mask import pack_mask
 

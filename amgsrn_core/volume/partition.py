@@ -92,11 +92,11 @@ def partition_piece(own: Extent, held: Extent, counts: Counts, ghost: int) -> tu
         As for :func:`partition`.
     """
     ranges = []
-    for part, there, count in zip(own, held, counts):
+    for part, learned, count in zip(own, held, counts):
         cuts = [(part.start + a, part.start + b) for a, b in _cuts(part.stop - part.start, count)]
         ranges.append(
             [
-                (slice(a, b), slice(max(there.start, a - ghost), min(there.stop, b + ghost)))
+                (slice(a, b), slice(max(learned.start, a - ghost), min(learned.stop, b + ghost)))
                 for a, b in cuts
             ]
         )

@@ -98,14 +98,14 @@ def refuse_other(
 ) -> None:
     """Refuse a file that somebody else made; `is_own` tells whether a model is the command's."""
     target = Path(os.path.realpath(path))
-    there = what_is(target)
-    if force or (there is None and (target.suffix or _looks_like(target, kind))):
+    existing = what_is(target)
+    if force or (existing is None and (target.suffix or _looks_like(target, kind))):
         return
-    if there is kind:
+    if existing is kind:
         made = maker_of(target).split(" ")[0] == by if kind is VOLUME else is_own(target)
         if made:
             return
-    name = "a file" if there is None else there.name
+    name = "a file" if existing is None else existing.name
     maker = "an earlier output" if by == "library" else f"an earlier output of this {by}"
     # ParaView's trainer has no such option, and the same sentence.
     way = "force replaces it" if by == "library" else "in the shell --force replaces it"

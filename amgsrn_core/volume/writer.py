@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Union
 
 import numpy as np
@@ -207,13 +206,8 @@ class VolumeWriter:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, traceback)
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
     def write(self, extent: PartialExtent, block: Block | np.ndarray, step: int = 0) -> None:
         """Write the values of one extent.
@@ -259,12 +253,7 @@ class VolumeWriter:
                 f"and the disk has {free / 1e9:.3g} GB left."
             )
 
-    def _finish(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _finish(self, kind: type[BaseException] | None, *more: object) -> None:
         """Close the file; with an error under way, only let go of it."""
         output, self._output = self._output, None
         if output is None:

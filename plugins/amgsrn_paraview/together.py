@@ -30,9 +30,9 @@ from amgsrn_core.jobs import PREVIEW_POINTS, JobStatus, LiveResult
 from amgsrn_core.model import Archive
 from amgsrn_core.runs.brick_run import train_bricks
 from amgsrn_core.runs.brick_task import BrickTask, train_brick
-from amgsrn_core.runs.claim import refuse_output
 from amgsrn_core.runs.goals import Look
 from amgsrn_core.runs.plan import Cutter, Plan, plan
+from amgsrn_core.runs.resuming import refuse_output
 from amgsrn_core.system.extras import require
 from amgsrn_core.system.output import ensure_writable
 from amgsrn_core.training.progress import Command, Progress

@@ -271,7 +271,7 @@ def test_a_mask_that_unpacks_to_too_much_is_refused(tmp_path):
     bomb = np.frombuffer(zlib.compress(b"\0" * 10_000_000), np.uint8)
     tensors = {**small_brick(small_index()), "mask": bomb}
     rewrite(path, set_in("bricks", 0, "masked", value=True), tensors=tensors)
-    with pytest.raises(ArchiveError, match="wrong number of voxels"):
+    with pytest.raises(ArchiveError, match="wrong number of voxels in its mask"):
         load_brick(path, 0)
 
 

@@ -26,7 +26,7 @@ from amgsrn_core.config import NetworkConfig, StorageConfig
 from amgsrn_core.errors import AmgsrnError
 from amgsrn_core.field.macro_cells import macro_cells
 from amgsrn_core.model import BrickRecord, parameter_shapes, write_archive
-from amgsrn_core.model.codec import Numbers, pack, pack_differences, rounded
+from amgsrn_core.model.codec import Quantised, pack, pack_differences, rounded
 from amgsrn_core.model.codec import _quantise as quantised
 from amgsrn_core.model.store import _checksum, _sha256_of_text
 from amgsrn_core.volume.volume import TimeAxis
@@ -126,10 +126,10 @@ def _steps_of(values: dict[str, np.ndarray], size: float = 0.05) -> dict[str, np
     }
 
 
-def _numbers_of(values: dict[str, np.ndarray]) -> Numbers:
+def _numbers_of(values: dict[str, np.ndarray]) -> Quantised:
     steps = _steps_of(values)
     whole = {name: quantised(values[name], steps[name]) for name in steps}
-    return Numbers({"transforms": values["transforms"]}, steps, whole)
+    return Quantised({"transforms": values["transforms"]}, steps, whole)
 
 
 def _compressed(path: Path) -> None:
@@ -151,7 +151,7 @@ def _series(path: Path, compress: bool) -> None:
     time = TimeAxis((0.0, 1.0, 2.5, 4.0), "s", "", 0, "t", steps=(0, 1, 3))
     index = index.replace(bricks=bricks * 3, time=time)
     states = [small_brick(index, seed % 2) for seed in range(6)]
-    numbers: list[Numbers] = []
+    numbers: list[Quantised] = []
     if compress:
         index = index.replace(storage=StorageConfig(compress=True))
         for number, state in enumerate(states):

@@ -103,11 +103,11 @@ struct AmgsrnVolume {
   const int32_t* members;      // numbers of the bricks that reach into each block
   int64_t most_members;        // of one block
   int64_t components;
-  double turn[3][3];           // gradient in the world = gradient by axis coordinates * turn
+  double to_world[3][3];  // gradient in the world = gradient by axis coordinates * to_world
 };
 
 // What a volume looks like.
-struct AmgsrnLook {
+struct AmgsrnAppearance {
   // [z][y][x] macro-cells: 0 where something may be seen; n: not in this cell, nor in any that is
   // less than n cells away.
   const uint8_t* empty;

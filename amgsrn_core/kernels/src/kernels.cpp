@@ -297,7 +297,7 @@ size_t march_scratch_size(const AmgsrnVolume& volume) {
   return static_cast<size_t>(carve_march(volume, nullptr, s));
 }
 
-void march(const AmgsrnVolume& volume, const AmgsrnLook& look, const AmgsrnRays& rays,
+void march(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance, const AmgsrnRays& rays,
            std::atomic<int64_t>& next, float* rgba, void* scratch) {
   MarchScratch s;
   carve_march(volume, scratch, s);
@@ -313,7 +313,7 @@ void march(const AmgsrnVolume& volume, const AmgsrnLook& look, const AmgsrnRays&
     evaluate_gradient(*brick.network, brick.decoder, points, count, 0, tiles, to, gradients_to,
                       memory);
   };
-  March<decltype(values), decltype(gradients)>(volume, look, rays, rgba, s, values, gradients)
+  March<decltype(values), decltype(gradients)>(volume, appearance, rays, rgba, s, values, gradients)
       .run(next);
 }
 

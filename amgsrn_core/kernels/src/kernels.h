@@ -70,7 +70,7 @@ struct Kernels {
                             float* gradients, void* scratch);
   // Colours [rays][4], multiplied with the opacity, of stretches of rays, as long as there are any.
   size_t (*march_scratch_size)(const AmgsrnVolume&);
-  void (*march)(const AmgsrnVolume&, const AmgsrnLook&, const AmgsrnRays&,
+  void (*march)(const AmgsrnVolume&, const AmgsrnAppearance&, const AmgsrnRays&,
                 std::atomic<int64_t>& next, float* rgba, void* scratch);
 };
 

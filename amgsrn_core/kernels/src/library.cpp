@@ -206,7 +206,7 @@ AMGSRN_API int amgsrn_pack_decoder(const AmgsrnNetwork* network, float* zeros) {
 // depends on nothing but the ray. Where bricks overlap, each has the weight r / (sum of all r): r is
 // the product over the six sides of s(clamp(distance * slope + 1/2, 0, 1)), with the distance from
 // the side's end, inwards, in index space, and s(t) = t^2 (3 - 2 t).
-AMGSRN_API int amgsrn_march(const AmgsrnVolume* volume, const AmgsrnLook* look,
+AMGSRN_API int amgsrn_march(const AmgsrnVolume* volume, const AmgsrnAppearance* appearance,
                             const AmgsrnRays* rays, float* rgba, int threads) {
   const Kernels& k = kernels();
   const int parts = useful_parts(threads, rays->count / 64);
@@ -215,7 +215,7 @@ AMGSRN_API int amgsrn_march(const AmgsrnVolume* volume, const AmgsrnLook* look,
   if (!scratch) return kOutOfMemory;
   std::atomic<int64_t> next{0};
   auto run = [&](int part) {
-    k.march(*volume, *look, *rays, next, rgba,
+    k.march(*volume, *appearance, *rays, next, rgba,
             static_cast<char*>(scratch.get()) + static_cast<size_t>(part) * scratch_size);
   };
   for_parts(parts, run);

@@ -77,17 +77,17 @@ struct MarchScratch {
 template <class Evaluate, class Gradient>
 class March {
  public:
-  March(const AmgsrnVolume& volume, const AmgsrnLook& look, const AmgsrnRays& rays, float* rgba,
+  March(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance, const AmgsrnRays& rays, float* rgba,
         MarchScratch& scratch, Evaluate evaluate, Gradient gradient)
       : volume_(volume),
-        look_(look),
+        appearance_(appearance),
         input_(rays),
         rgba_(rgba),
         s_(scratch),
         evaluate_(evaluate),
         gradient_(gradient),
-        per_step_(1.0 / look.step),
-        position_scale_(static_cast<double>(look.entries - 1) / (look.high - look.low)) {}
+        per_step_(1.0 / appearance.step),
+        position_scale_(static_cast<double>(appearance.entries - 1) / (appearance.high - appearance.low)) {}
 
   // Marches stretches of rays until `next`, which the parts share, is behind the last.
   void run(std::atomic<int64_t>& next) {
@@ -139,15 +139,15 @@ class March {
     ++active_;
   }
 
-  double distance(const Ray& ray, double k) const { return (k + ray.offset) * look_.step; }
+  double distance(const Ray& ray, double k) const { return (k + ray.offset) * appearance_.step; }
 
   // Where sample k is. One whose step the visible range cuts is in the middle of what is left, and
   // counts for as much as that; isosurfaces are sought between whole samples.
   double position(const Ray& ray, int64_t k, float* share) const {
-    const double t = distance(ray, static_cast<double>(k)), half = 0.5 * look_.step;
+    const double t = distance(ray, static_cast<double>(k)), half = 0.5 * appearance_.step;
     double low = t - half, high = t + half;
     *share = 1.0f;
-    if (look_.blend == kIsosurface || (low >= ray.near && high <= ray.far)) return t;
+    if (appearance_.blend == kIsosurface || (low >= ray.near && high <= ray.far)) return t;
     low = low > ray.near ? low : ray.near;
     high = high < ray.far ? high : ray.far;
     *share = static_cast<float>((high - low) * per_step_);
@@ -280,8 +280,8 @@ class March {
       for (int a = 0; a < 3; ++a) cell[a] = axes[a].cells[half[a]];
       const int64_t at =
           (cell[2] * axes[1].cell_count + cell[1]) * axes[0].cell_count + cell[0];
-      int64_t empty = look_.empty[at];
-      if (look_.maxima && look_.maxima[at] <= ray.best && !empty) empty = 1;
+      int64_t empty = appearance_.empty[at];
+      if (appearance_.maxima && appearance_.maxima[at] <= ray.best && !empty) empty = 1;
       if (empty) {
         ray.next = behind_cells(ray, cell, empty);
         continue;
@@ -370,7 +370,7 @@ class March {
 
   // What is seen of the values at a point.
   float seen(const Batch& batch, int point) const {
-    if (look_.component >= 0) return value(batch, point, look_.component);
+    if (appearance_.component >= 0) return value(batch, point, appearance_.component);
     float squares = 0.0f;
     for (int64_t c = 0; c < volume_.components; ++c) {
       const float v = value(batch, point, c);
@@ -382,12 +382,12 @@ class March {
   Quad looked_up(float value) const {
     if (value != value) return Quad{};
     double v = static_cast<double>(value);
-    if (look_.logarithmic) v = v > 0.0 ? __builtin_log10(v) : look_.low;
-    v = v < look_.low ? look_.low : v > look_.high ? look_.high : v;
-    const double position = (v - look_.low) * position_scale_;
+    if (appearance_.logarithmic) v = v > 0.0 ? __builtin_log10(v) : appearance_.low;
+    v = v < appearance_.low ? appearance_.low : v > appearance_.high ? appearance_.high : v;
+    const double position = (v - appearance_.low) * position_scale_;
     int64_t entry = static_cast<int64_t>(position);
-    entry = entry > look_.entries - 2 ? look_.entries - 2 : entry;
-    const float* row = look_.table + 4 * entry;
+    entry = entry > appearance_.entries - 2 ? appearance_.entries - 2 : entry;
+    const float* row = appearance_.table + 4 * entry;
     return lerp(load<Quad>(row), load<Quad>(row + 4),
                 static_cast<float>(position - static_cast<double>(entry)));
   }
@@ -396,21 +396,21 @@ class March {
   int blend(int r, int sample) {
     Ray& ray = s_.rays[r];
     const int end = sample + ray.samples;
-    for (int i = sample; i < end && ray.transmittance > look_.transmittance_limit; ++i) {
+    for (int i = sample; i < end && ray.transmittance > appearance_.transmittance_limit; ++i) {
       const float v = seen(s_.samples, i);
-      if (look_.blend == kComposite) {
+      if (appearance_.blend == kComposite) {
         const Batch& batch = s_.samples;
         const int first = batch.starts[i];
         Quad colour = looked_up(v);
         if (s_.shares[i] < 1.0f) colour[3] = 1.0f - __builtin_powf(1.0f - colour[3], s_.shares[i]);
         composite(r, colour, batch.parts + first, batch.starts[i + 1] - first);
-      } else if (look_.blend == kMaximum) {
+      } else if (appearance_.blend == kMaximum) {
         ray.best = v > ray.best ? v : ray.best;
       } else {
         cross(r, s_.steps[i], v);
       }
     }
-    if (ray.transmittance <= look_.transmittance_limit) ray.next = ray.end;
+    if (ray.transmittance <= appearance_.transmittance_limit) ray.next = ray.end;
     return end;
   }
 
@@ -421,7 +421,7 @@ class March {
     const float weight = colour[3] * ray.transmittance;
     ray.transmittance *= 1.0f - colour[3];
     colour[3] = 1.0f;
-    if (!look_.shade) {
+    if (!appearance_.shade) {
       ray.colour += weight * colour;
       return;
     }
@@ -447,25 +447,25 @@ class March {
       // The nearest one behind those that are done.
       float part = 2.0f;
       int64_t surface = 0;
-      for (int64_t i = 0; i < look_.isovalue_count; ++i) {
-        const float a = before - look_.isovalues[i], b = v - look_.isovalues[i];
+      for (int64_t i = 0; i < appearance_.isovalue_count; ++i) {
+        const float a = before - appearance_.isovalues[i], b = v - appearance_.isovalues[i];
         if ((a < 0.0f) == (b < 0.0f) || !(__builtin_fabsf(a - b) < kInfinity)) continue;
         const float at = a / (a - b);
         const bool waits = at > done || (at == done && i > done_surface);
         if (waits && at < part) part = at, surface = i;
       }
-      if (part > 1.0f || ray.transmittance <= look_.transmittance_limit) return;
+      if (part > 1.0f || ray.transmittance <= appearance_.transmittance_limit) return;
       done = part, done_surface = surface;
       const double t = distance(ray, static_cast<double>(k - 1) + static_cast<double>(part));
       if (!(t >= ray.near && t < ray.far)) continue;
       double index[3];
       int64_t half[3];
       int parts = 0;
-      if (look_.shade && index_at(ray, t, index)) {
+      if (appearance_.shade && index_at(ray, t, index)) {
         half_voxels(index, half);
         parts = parts_at(index, half, s_.crossing);
       }
-      composite(r, looked_up(look_.isovalues[surface]), s_.crossing, parts);
+      composite(r, looked_up(appearance_.isovalues[surface]), s_.crossing, parts);
     }
   }
 
@@ -487,22 +487,22 @@ class March {
   // A point's colour under the lights, seen along a direction.
   Quad lit(Quad colour, const Batch& batch, int point, const double* seen_along) const {
     double normal[3];
-    if (!find_normal(batch, point, normal)) return colour * look_.ambient;
+    if (!find_normal(batch, point, normal)) return colour * appearance_.ambient;
     const auto cosine = [&](const double* direction) {
       const double c = normal[0] * direction[0] + normal[1] * direction[1] +
                        normal[2] * direction[2];
       return __builtin_fabsf(static_cast<float>(c < -1.0 ? -1.0 : c > 1.0 ? 1.0 : c));
     };
     const auto shine = [&](float facing) {
-      return facing > 0.0f ? look_.specular * __builtin_powf(facing, look_.specular_power) : 0.0f;
+      return facing > 0.0f ? appearance_.specular * __builtin_powf(facing, appearance_.specular_power) : 0.0f;
     };
-    if (!look_.light_count) {
+    if (!appearance_.light_count) {
       const float facing = cosine(seen_along);
-      return colour * (look_.ambient + look_.diffuse * facing) + shine(facing);
+      return colour * (appearance_.ambient + appearance_.diffuse * facing) + shine(facing);
     }
-    Quad reflected = Quad{} + look_.ambient, highlight = {};
-    for (int64_t i = 0; i < look_.light_count; ++i) {
-      const float* light = look_.lights + 6 * i;
+    Quad reflected = Quad{} + appearance_.ambient, highlight = {};
+    for (int64_t i = 0; i < appearance_.light_count; ++i) {
+      const float* light = appearance_.lights + 6 * i;
       const Quad tint = {light[3], light[4], light[5], 0.0f};
       double towards[3], halfway[3], squares = 0.0;
       for (int a = 0; a < 3; ++a) {
@@ -510,7 +510,7 @@ class March {
         halfway[a] = towards[a] - seen_along[a];
         squares += halfway[a] * halfway[a];
       }
-      reflected += tint * (look_.diffuse * cosine(towards));
+      reflected += tint * (appearance_.diffuse * cosine(towards));
       if (!(squares > 1e-12)) continue;  // opposite to the camera
       for (double& part : halfway) part /= __builtin_sqrt(squares);
       highlight += tint * shine(cosine(halfway));
@@ -525,10 +525,10 @@ class March {
     const int64_t components = volume_.components;
     double by_axes[3] = {};
     for (int64_t c = 0; c < components; ++c) {
-      if (look_.component >= 0 && c != look_.component) continue;
+      if (appearance_.component >= 0 && c != appearance_.component) continue;
       // That of the magnitude, but for a factor.
       const double factor =
-          look_.component >= 0 ? 1.0 : static_cast<double>(value(batch, point, c));
+          appearance_.component >= 0 ? 1.0 : static_cast<double>(value(batch, point, c));
       for (int i = first; i < last; ++i) {
         const Part& part = batch.parts[i];
         const AmgsrnBrick& brick = volume_.bricks[part.brick];
@@ -549,8 +549,8 @@ class March {
     }
     double squares = 0.0;
     for (int a = 0; a < 3; ++a) {
-      normal[a] = by_axes[0] * volume_.turn[0][a] + by_axes[1] * volume_.turn[1][a] +
-                  by_axes[2] * volume_.turn[2][a];
+      normal[a] = by_axes[0] * volume_.to_world[0][a] + by_axes[1] * volume_.to_world[1][a] +
+                  by_axes[2] * volume_.to_world[2][a];
       squares += normal[a] * normal[a];
     }
     if (!(squares > 0.0)) return false;
@@ -584,7 +584,7 @@ class March {
 
   void finish(const Ray& ray) {
     Quad colour = ray.colour;
-    if (look_.blend == kMaximum && ray.best > -kInfinity) {
+    if (appearance_.blend == kMaximum && ray.best > -kInfinity) {
       colour = looked_up(ray.best);
       const float alpha = colour[3];
       colour *= alpha;
@@ -595,7 +595,7 @@ class March {
   }
 
   const AmgsrnVolume& volume_;
-  const AmgsrnLook& look_;
+  const AmgsrnAppearance& appearance_;
   const AmgsrnRays& input_;
   float* rgba_;
   MarchScratch& s_;

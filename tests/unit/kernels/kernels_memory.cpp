@@ -18,7 +18,7 @@ int amgsrn_evaluate(const AmgsrnNetwork*, const float*, int64_t, float*, int);
 int amgsrn_evaluate_gradient(const AmgsrnNetwork*, const float*, int64_t, float*, float*, int);
 int64_t amgsrn_decoder_size(const AmgsrnNetwork*);
 int amgsrn_pack_decoder(const AmgsrnNetwork*, float*);
-int amgsrn_march(const AmgsrnVolume*, const AmgsrnLook*, const AmgsrnRays*, float*, int);
+int amgsrn_march(const AmgsrnVolume*, const AmgsrnAppearance*, const AmgsrnRays*, float*, int);
 int amgsrn_draw(const AmgsrnData*, const float*, int64_t, float*, float*, int);
 int amgsrn_draw_blocks(const AmgsrnData*, const AmgsrnBlocks*, const AmgsrnDraws*, int);
 int amgsrn_train(const AmgsrnNetwork*, const float*, const float*, int64_t, AmgsrnGradients*, int);
@@ -95,13 +95,13 @@ void march(const AmgsrnNetwork& network, int64_t count) {
     for (const int shade : {0, 1}) {
       volume.axes[0].coordinates = shade ? coordinates.data() : nullptr;
       const std::vector<float> light = {0.0f, 0.6f, 0.8f, 1.0f, 0.9f, 0.8f};
-      const AmgsrnLook look = {shade ? half.data() : empty.data(),
+      const AmgsrnAppearance appearance = {shade ? half.data() : empty.data(),
                                blend == 1 ? maxima.data() : nullptr,
                                0.25, table.data(), 5, -1.0, 1.0, 0, blend, shade - 1, shade,
                                isovalues.data(), 3, 0.1f, 0.5f, 0.3f, 10.0f, 0.01f,
                                light.data(), blend == 2 ? 1 : 0};
       auto image = numbers(4 * count);
-      amgsrn_march(&volume, &look, &rays, image.get(), 3);
+      amgsrn_march(&volume, &appearance, &rays, image.get(), 3);
     }
 }
 

@@ -90,11 +90,12 @@ def test_another_version_of_the_interface_is_refused(monkeypatch):
 @needs_kernels
 def test_fields_in_another_order_than_the_library_has_them_are_refused(monkeypatch):
     swapped = {"low": "high", "high": "low"}
-    fields = [(swapped.get(name, name), kind) for name, kind in loader.Look._fields_]
-    Look = type("Look", (loader.Struct,), {"_fields_": fields})
-    structs = [Look if struct is loader.Look else struct for struct in loader._STRUCTS]
+    fields = [(swapped.get(name, name), kind) for name, kind in loader.Appearance._fields_]
+    Appearance = type("Appearance", (loader.Struct,), {"_fields_": fields})
+    structs = [Appearance if struct is loader.Appearance else struct for struct in loader._STRUCTS]
     monkeypatch.setattr(loader, "_STRUCTS", structs)
-    with pytest.raises(OSError, match=r"AmgsrnLook\.low 40 8 f instead of AmgsrnLook\.high 40 8 f"):
+    swap = r"AmgsrnAppearance\.low 40 8 f instead of AmgsrnAppearance\.high 40 8 f"
+    with pytest.raises(OSError, match=swap):
         KernelLibrary(load().path)
 
 

@@ -18,17 +18,18 @@ from amgsrn_core.config import BrickConfig, NetworkConfig, StorageConfig, Traini
 from amgsrn_core.errors import ArchiveError, ConfigurationError
 from amgsrn_core.field.macro_cells import network_cells
 from amgsrn_core.model import Archive, load_brick, parameter_shapes, read_index, write_archive
-from amgsrn_core.model.cell_codes import coarser_cells, decode_table, pack_cells
+from amgsrn_core.model.cell_codes import coarser_cells, decode_table
 from amgsrn_core.model.codec import (
     COMPRESSED,
     DIFFERENCES,
-    Numbers,
+    Quantised,
     pack,
     pack_differences,
     rounded,
     unpack_differences,
-    unpack_numbers,
+    unpack_quantised,
 )
+from amgsrn_core.model.deflate import deflated
 from amgsrn_core.networks import initial_network
 from amgsrn_core.training import Command, Progress
 from amgsrn_core.training.compressing import finetune
@@ -67,7 +68,7 @@ def steps(size: float, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def test_packed_parameters_come_back_rounded(size):
     values = parameters()
     packed = pack(values, steps(size, values))
-    found = unpack_numbers(packed, parameter_shapes(SIZE, 1)).restored()
+    found = unpack_quantised(packed, parameter_shapes(SIZE, 1)).restored()
     expected = rounded(values, steps(size, values))
     assert found.keys() == values.keys()
     for name, value in found.items():
@@ -89,8 +90,8 @@ def test_rounding_errors_are_those_of_the_steps():
     assert 0.01 < error.std() * np.sqrt(12) < 0.01 * np.sqrt(27)
 
 
-def numbers(values: dict[str, np.ndarray], size: float) -> Numbers:
-    return unpack_numbers(pack(values, steps(size, values)), parameter_shapes(SIZE, 1))
+def numbers(values: dict[str, np.ndarray], size: float) -> Quantised:
+    return unpack_quantised(pack(values, steps(size, values)), parameter_shapes(SIZE, 1))
 
 
 @pytest.mark.parametrize("size", [1e-9, 0.004, 0.01, 0.013, 100.0])
@@ -125,9 +126,9 @@ def test_any_damage_to_packed_parameters_is_told_in_a_sentence():
     random = np.random.default_rng(0)
     for length in (0, 3, 200, len(intact) // 2, len(intact) - 1):
         with pytest.raises(ArchiveError):
-            unpack_numbers({COMPRESSED: intact[:length]}, shapes).restored()
+            unpack_quantised({COMPRESSED: intact[:length]}, shapes).restored()
     with pytest.raises(ArchiveError):
-        unpack_numbers({COMPRESSED: intact}, parameter_shapes(NetworkConfig(), 1)).restored()
+        unpack_quantised({COMPRESSED: intact}, parameter_shapes(NetworkConfig(), 1)).restored()
     before = numbers(parameters(seed=1), 0.1)
     differences = pack_differences(numbers(values, 0.05), before)[DIFFERENCES]
     for length in (0, 3, 200, len(differences) - 1):
@@ -140,7 +141,7 @@ def test_any_damage_to_packed_parameters_is_told_in_a_sentence():
             damaged[position] ^= 1 << random.integers(0, 8)
             try:
                 if name == COMPRESSED:
-                    found = unpack_numbers({name: damaged}, shapes).restored()
+                    found = unpack_quantised({name: damaged}, shapes).restored()
                 else:
                     found = unpack_differences({name: damaged}, before, shapes).restored()
             except ArchiveError:
@@ -224,7 +225,7 @@ def test_coarser_macro_cells_are_still_bounds():
     np.testing.assert_array_equal(wider[:, :, :6], codes[:, :, :6])
     known = (codes[0] > 0) & (codes[0] < 255)
     assert (table[0][codes[0]][known] - table[0][wider[0]][known]).max() < 0.08
-    assert len(pack_cells(wider)) < 0.7 * len(pack_cells(codes))
+    assert len(deflated(wider)) < 0.7 * len(deflated(codes))
 
 
 def test_bricks_are_compressed_each_for_itself(tmp_path):
@@ -288,7 +289,7 @@ def test_fine_tuning_towards_another_network_makes_the_differences_small():
         fit(network, data, FAST)
         if factor == 1.0:
             coarse = {name: step * 3e-3 for name, step in unit_steps(network).items()}
-            before = unpack_numbers(pack(network.state_arrays(), coarse), shapes)
+            before = unpack_quantised(pack(network.state_arrays(), coarse), shapes)
     trained = network.state_arrays()
     for reference in (None, before.restored()):
         set_parameters(network, trained)
@@ -305,9 +306,9 @@ def test_fine_tuning_towards_another_network_makes_the_differences_small():
         )
         while not tuning.is_done:
             tuning.step()
-        now = unpack_numbers(pack(tuning.shrunk.parameters, coarse), shapes)
-        expected = before.seen_with(now.steps)
-        sizes.append({k: np.abs(n - expected[k]).mean() for k, n in now.whole.items()})
+        now = unpack_quantised(pack(tuning.shrunk.parameters, coarse), shapes)
+        expected = before.requantised(now.steps)
+        sizes.append({k: np.abs(n - expected[k]).mean() for k, n in now.coefficients.items()})
     for name, size in sizes[1].items():
         assert size < 0.9 * sizes[0][name], (name, size, sizes[0][name])
 

@@ -61,7 +61,7 @@ def as_begun(
     ----------
     settings : Settings
     output, parts
-        As for :func:`claim`.
+        As for :func:`resume_or_begin`.
     identified : callable
         Identifies what a run with such options computes.
     restart : bool
@@ -100,7 +100,7 @@ def _maker(output: Path) -> str:
         return ""
 
 
-def claim(
+def resume_or_begin(
     output: Path,
     parts: PartsFolder,
     fingerprint: str,
@@ -160,7 +160,7 @@ def claim(
             )
     if settings.training.log_grids and (restart or not is_ours):
         forget_series(output)
-    parts.claim(fingerprint, restart, settings.to_json())
+    parts.assign(fingerprint, restart, settings.to_json())
     return None
 
 

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 import threading
 
-leaving = threading.Event()
+termination = threading.Event()
 """Set once, by whatever asks the process to end."""

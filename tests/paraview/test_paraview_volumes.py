@@ -107,3 +107,15 @@ def test_a_file_without_a_volume_is_left_to_others(paraview, tmp_path):
     run = paraview.run("pvpython", "read_volume.py", words, check=False)
     assert "Variables" in run.stderr  # another reader's proxy, which has none
     assert "NetCDF volume (AMGSRN)" not in run.stderr
+
+
+@pytest.mark.mpi
+def test_ranks_read_their_own_extents_and_know_the_file(paraview, ocean, tmp_path):
+    model = tmp_path / "ranks.amgsrn"
+    words = json.dumps([str(ocean), str(model)])
+    run = paraview.run("pvbatch", "volume_ranks.py", words, ranks=2, timeout=300)
+    assert (run.results["state"], run.results["message"]) == ("done", "")
+    index = read_index(model)
+    assert index.units == ("degC",)
+    assert index.geometry == open_volume(ocean, "warm", 0).geometry
+    assert index.attributes.components[0]["long_name"] == "warmth"

@@ -119,3 +119,22 @@ def test_ranks_read_their_own_extents_and_know_the_file(paraview, ocean, tmp_pat
     assert index.units == ("degC",)
     assert index.geometry == open_volume(ocean, "warm", 0).geometry
     assert index.attributes.components[0]["long_name"] == "warmth"
+
+
+def test_the_traps_of_paraviews_own_reader_are_named(paraview, tmp_path):
+    values = ramp(4, 6, 8)
+    values[0, 0, :4] = 1e20
+    path = write_netcdf(
+        tmp_path / "a.nc",
+        {
+            "depth": coordinate("depth", [0, 10, 30, 80], units="m", positive="down"),
+            "lat": coordinate("lat", [0, 10, 20, 30, 40, 50], units="degrees_north"),
+            "lon": coordinate("lon", np.arange(8) * 2.0, units="degrees_east"),
+            "salt": (("depth", "lat", "lon"), values, {"_FillValue": np.float32(1e20)}),
+        },
+    )
+    words = json.dumps([str(path), str(tmp_path / "a.amgsrn")])
+    (sphere, filled) = paraview.run("pvpython", "traps.py", words).results["messages"]
+    assert "untick Spherical Coordinates" in sphere[1]
+    assert filled[0] == "done"
+    assert "Replace Fill Value With Nan" in filled[1]

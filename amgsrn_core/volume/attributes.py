@@ -98,7 +98,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
         return list(value) if sum(map(len, value)) <= LONGEST else None
     array = np.asarray(value)
-    if array.dtype.kind not in "iuf" or array.ndim > 1 or array.size > LONGEST:
+    if array.dtype.kind not in "iuf" or array.ndim > 1 or not 0 < array.size <= LONGEST:
         return None
     return array.tolist()
 

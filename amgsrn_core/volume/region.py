@@ -98,7 +98,9 @@ def index_box(geometry: GridGeometry, box: Sequence[float]) -> tuple[np.ndarray,
     index = geometry.world_to_index(np.array(list(itertools.product(x, y, z))))[:, ::-1]
     last = np.array(geometry.dims) - 1.0
     lows, highs = index.min(axis=0), index.max(axis=0)
-    for number in np.flatnonzero((highs < -1e-6) | (lows > last + 1e-6)):
+    touching = (highs < 1e-6) | (lows > last - 1e-6)
+    beyond = (highs < -1e-6) | (lows > last + 1e-6) | (touching & (highs - lows > 1e-6))
+    for number in np.flatnonzero(beyond):
         _refuse_outside(geometry, box, int(number))
     cut = [
         describe_axis(geometry.axes[number], "zyx"[number])

@@ -14,9 +14,11 @@ from vtkmodules.vtkCommonDataModel import vtkImageData
 
 from amgsrn_core.errors import ConfigurationError, VolumeError
 from amgsrn_core.volume import Extent, FieldSummary, GridGeometry, Volume, volume_from_vtk
+from amgsrn_core.volume.description import Description
 from amgsrn_core.volume.pieces import PieceVolume
 from amgsrn_core.volume.precision import refuse_spans
 from amgsrn_core.volume.vtk.data import DUPLICATE, MISSING, ghost_marks, grid_geometry
+from amgsrn_core.volume.vtk.known import description_of, take_description
 from amgsrn_paraview.datasets import VTKExtent
 from amgsrn_paraview.handover import overview
 
@@ -40,6 +42,10 @@ class Piece:
         Of the whole; of a rectilinear grid, only of what the rank has.
     is_whole : bool
         Whether `geometry` is that of the whole.
+    units : tuple of str
+        Of each component.
+    known : Description or None
+        What the data set says of the field.
     """
 
     own: Extent
@@ -51,6 +57,8 @@ class Piece:
     digest: int
     geometry: GridGeometry
     is_whole: bool
+    units: tuple[str, ...]
+    known: Description | None
 
     @property
     def name(self) -> str:
@@ -115,6 +123,8 @@ def take(
         digest=found.digest,
         geometry=geometry,
         is_whole=is_whole,
+        units=volume.units,
+        known=description_of(dataset),
     )
 
 
@@ -161,7 +171,7 @@ def join(
         )
     refuse_spans(first.components, low, high)
     nothing = (slice(0, 0),) * 3
-    return PieceVolume(
+    whole = PieceVolume(
         volume,
         nothing if mine is None else mine.held,
         [*(p.digest for p in pieces), *fill_values],
@@ -169,10 +179,12 @@ def join(
         geometry=geometry,
         name=first.name,
         components=first.components,
-        units="",
+        units=first.units,
         source_dtype=first.dtype,
         missing=MISSING.with_values(fill_values),
     )
+    take_description(whole, first.known)
+    return whole
 
 
 def summary_of(pieces: Sequence[Piece]) -> FieldSummary:

@@ -107,3 +107,34 @@ def test_a_file_without_a_volume_is_left_to_others(paraview, tmp_path):
     run = paraview.run("pvpython", "read_volume.py", words, check=False)
     assert "Variables" in run.stderr  # another reader's proxy, which has none
     assert "NetCDF volume (AMGSRN)" not in run.stderr
+
+
+@pytest.mark.mpi
+def test_ranks_read_their_own_extents_and_know_the_file(paraview, ocean, tmp_path):
+    model = tmp_path / "ranks.amgsrn"
+    words = json.dumps([str(ocean), str(model)])
+    run = paraview.run("pvbatch", "volume_ranks.py", words, ranks=2, timeout=300)
+    assert (run.results["state"], run.results["message"]) == ("done", "")
+    index = read_index(model)
+    assert index.units == ("degC",)
+    assert index.geometry == open_volume(ocean, "warm", 0).geometry
+    assert index.attributes.components[0]["long_name"] == "warmth"
+
+
+def test_the_traps_of_paraviews_own_reader_are_named(paraview, tmp_path):
+    values = ramp(4, 6, 8)
+    values[0, 0, :4] = 1e20
+    path = write_netcdf(
+        tmp_path / "a.nc",
+        {
+            "depth": coordinate("depth", [0, 10, 30, 80], units="m", positive="down"),
+            "lat": coordinate("lat", [0, 10, 20, 30, 40, 50], units="degrees_north"),
+            "lon": coordinate("lon", np.arange(8) * 2.0, units="degrees_east"),
+            "salt": (("depth", "lat", "lon"), values, {"_FillValue": np.float32(1e20)}),
+        },
+    )
+    words = json.dumps([str(path), str(tmp_path / "a.amgsrn")])
+    (sphere, filled) = paraview.run("pvpython", "traps.py", words).results["messages"]
+    assert "untick Spherical Coordinates" in sphere[1]
+    assert filled[0] == "done"
+    assert "Replace Fill Value With Nan" in filled[1]

@@ -217,7 +217,10 @@ def _set(owner: Any, attributes: Mapped) -> None:
             short = np.iinfo(np.int32)
             if array.size and short.min <= array.min() and array.max() <= short.max:
                 value = array.astype(np.int32)
-        owner.setncattr(name, value)
+        try:
+            owner.setncattr(name, value)
+        except (AttributeError, TypeError, ValueError) as error:
+            logger.warning("The attribute %s is left out: %s.", name, reason(error))
 
 
 def _legal(name: str, taken: set[str]) -> str:

@@ -168,3 +168,16 @@ def test_as_many_as_components_are_needed(tmp_path: Path) -> None:
         VolumeWriter(
             tmp_path / "b.nc", volume.geometry, components=("a", "b"), attributes=volume.attributes
         )
+
+
+def test_what_netcdf_refuses_is_left_out_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    volume = open_volume(source(tmp_path / "a.nc"), "t")
+    assert volume.attributes is not None
+    odd = {"a/b": "slash", "": "none", "mixed": ["a", 1], "good": "é", "empty": ""}
+    volume.attributes = Attributes(odd, ({},), volume.attributes.axes)
+    found = attributes_of(copy_of(volume, tmp_path / "b.nc"))[""]
+    assert found["good"] == "é"
+    assert found["empty"] == ""
+    assert "a/b is left out" in caplog.text

@@ -59,6 +59,7 @@ def test_the_seam_is_explained() -> None:
 @pytest.mark.parametrize(
     ("box", "words"),
     [
+        ((30, 60, 0, 10, 0, 50), r"along z, 0 to 50 \(its depths are positive by name and"),
         ((30, 60, 0, 10, 10, 50), r"along z, 10 to 50 \(its depths are positive by name and"),
         ((-60, -30, 0, 10, -50, -10), r"along x, -60 to -30 \(.*360 degrees more or less\)"),
         ((30, 60, 95, 99, -50, -10), r"along y, 95 to 99: the volume spans x 20 to 370"),

@@ -93,6 +93,8 @@ class Probe:
             )
         except OSError as error:
             self._failure = f"{pvpython} does not run ({error})"
+        except AmgsrnError as error:
+            self._failure = str(error)  # there is no plugin to look for
 
     def seen(self) -> Seen:
         """Wait, and return what there was to be seen.

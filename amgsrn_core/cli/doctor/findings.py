@@ -34,6 +34,12 @@ class Finding:
     remedy: str = ""
 
 
+def in_checkout() -> bool:
+    """Tell whether the suite is a checkout, which its own script sets up."""
+    root = Path(amgsrn_core.__file__).resolve().parents[1]
+    return (root / "scripts" / "setup").is_file()
+
+
 def set_up(python: str = "") -> str:
     """Return the command that sets the suite up again, in a checkout or with pip.
 
@@ -42,8 +48,8 @@ def set_up(python: str = "") -> str:
     python : str, optional
         The interpreter to make another environment from.
     """
-    root = Path(amgsrn_core.__file__).resolve().parents[1]
-    if (root / "scripts" / "setup").is_file():
+    if in_checkout():
+        root = Path(amgsrn_core.__file__).resolve().parents[1]
         return f"rm -rf {root}/.venv && {root}/scripts/setup" if python else f"{root}/scripts/setup"
     wheel = "pip install 'amgsrn[train]'"
     return f"{python} -m venv amgsrn && amgsrn/bin/{wheel}" if python else wheel

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 from amgsrn_core.cli import paraview_launcher
-from amgsrn_core.cli.doctor.findings import NOTE, OK, PROBLEM, Finding, set_up
+from amgsrn_core.cli.doctor.findings import NOTE, OK, PROBLEM, Finding, in_checkout, set_up
 from amgsrn_core.cli.doctor.machine import paraview_version
 from amgsrn_core.cli.paraview_probe import Probe, Seen
 from amgsrn_core.cli.x_server import find_server, is_reachable
@@ -80,20 +80,22 @@ def _judge_python(seen: Seen) -> Finding:
 
 def _judge_neural_volume(seen: Seen, probe: Probe) -> Finding:
     name, compiled = "neural volume", paraview_launcher.neural_volume()
+    build = "amgsrn paraview-setup --build"
+    if in_checkout():
+        build = set_up() if compiled is None else f"rm -r build && {set_up()}"
     if compiled is None:
         return Finding(
             name,
             NOTE,
             "not built: ParaView shows previews and reconstructions of models only",
-            "Build it with ParaView's development files (Debian, Ubuntu: paraview-dev), in a "
-            "checkout: scripts/setup",
+            f"Build it with ParaView's development files (Debian, Ubuntu: paraview-dev): {build}",
         )
     if not seen.has_neural_volume:
         return Finding(
             name,
             NOTE,
             f"{compiled} was built for another ParaView than {probe.pvpython}",
-            "Build it for this one, in the checkout: rm -r build && scripts/setup",
+            f"Build it for this one: {build}",
         )
     return Finding(name, OK, str(compiled))
 

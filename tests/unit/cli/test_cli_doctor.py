@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from amgsrn_core.cli import main, paraview_launcher
-from amgsrn_core.cli.doctor import command, devices, packages
+from amgsrn_core.cli.doctor import command, devices, packages, paraview
 from amgsrn_core.cli.doctor.command import examine
 from amgsrn_core.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 
@@ -134,6 +134,18 @@ def test_no_finding_that_is_not_well_lacks_a_remedy():
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Finding":
                 states = {ast.unparse(argument) for argument in node.args}
                 assert len(node.args) == 4 or not states & {"NOTE", "PROBLEM"}, ast.unparse(node)
+
+
+def test_a_suite_without_its_plugin_file_is_a_problem(fake_pvpython, monkeypatch, tmp_path):
+    fake_pvpython(**facts())
+    (tmp_path / "half").mkdir()
+    monkeypatch.setattr(
+        paraview_launcher.amgsrn_core, "__file__", str(tmp_path / "half/amgsrn_core/__init__.py")
+    )
+    found = by_name(paraview.check_paraview(paraview.begin_probe()))
+    assert found["paraview"].state == OK
+    assert found["plugin"].state == PROBLEM
+    assert "AMGSRN.xml was not found" in found["plugin"].detail
 
 
 @pytest.mark.parametrize(("state", "status"), [(OK, 0), (NOTE, 0), (PROBLEM, 1)])

@@ -42,7 +42,8 @@ LONG = r"amgsrn (script|bench)"
 # Of a command without such an option, what makes it short.
 SHORT = (
     (r"amgsrn train ", "--iterations", "60"),
-    (r"amgsrn (train .*--compress|compress .*--against)", "--compress-finetune", "20"),
+    (r"amgsrn train .*--compress", "--compress-finetune", "0"),
+    (r"amgsrn compress .*--against", "--compress-finetune", "20"),
     (r"amgsrn render ", "--hw", "48,64"),
 )
 
@@ -58,7 +59,7 @@ def runnable(page: Path) -> list[Piece]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600 if WHOLE else 600)
+@pytest.mark.timeout(3600 if WHOLE else 1800)
 @pytest.mark.parametrize("page", [p for p in PAGES if runnable(p)], ids=lambda page: page.stem)
 def test_a_page_runs_from_an_empty_folder(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

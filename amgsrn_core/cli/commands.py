@@ -8,6 +8,7 @@ import dataclasses
 from amgsrn_core.cli.arguments import (
     Parser,
     add_device,
+    add_force,
     add_json,
     add_output,
     add_selection,
@@ -30,6 +31,7 @@ from amgsrn_core.config import (
 from amgsrn_core.evaluation.measures import DEFAULT_TESTS, TESTS
 from amgsrn_core.rendering.marcher import BACKENDS as MARCHERS
 from amgsrn_core.rendering.settings import RenderSettings
+from amgsrn_core.volume.examples import EXAMPLES
 from amgsrn_core.volume.replacement import EVENTS, FOLDER, MODEL, PICTURE, TABLE, VOLUME
 
 
@@ -47,6 +49,7 @@ def add_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     _add_bench(commands)
     _add_doctor(commands)
     _add_paraview_setup(commands)
+    _add_example(commands)
     _add_completion(commands)
 
 
@@ -296,7 +299,13 @@ def _add_export(commands: argparse._SubParsersAction[Parser]) -> None:
 def _add_jobs(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = command(commands, "jobs", "run a job file of the original code")
     parser.add_argument(
-        "settings", metavar="SETTINGS.json", help="list of trainings and tests, as in the original"
+        "settings",
+        metavar="SETTINGS.json",
+        nargs="?",
+        help="list of trainings and tests, as in the original",
+    )
+    parser.add_argument(
+        "--schema", action="store_true", help="print what may stand in a job file (JSON Schema)"
     )
     parser.add_argument(
         "--devices",
@@ -397,6 +406,26 @@ def _add_paraview_setup(commands: argparse._SubParsersAction[Parser]) -> None:
         "ParaView's development files)",
     )
     parser.add_argument("--remove", action="store_true", help="undo it for every ParaView")
+
+
+def _add_example(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(commands, "example", "write example files, made by formulas")
+    parser.add_argument(
+        "kinds",
+        metavar="NAME",
+        nargs="+",
+        choices=(*EXAMPLES, "jobs", "colormap"),
+        help=f"any of {', '.join(EXAMPLES)} (volumes), jobs (a job file for the turbulence) and "
+        "colormap (a preset of ParaView)",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", default=".", help="folder (default: the current one)"
+    )
+    parser.add_argument(
+        "--format", choices=("nc", "vti", "vtr"), default="nc", help="of the volumes (default: nc)"
+    )
+    parser.paths.writes["output"] = FOLDER
+    add_force(parser)
 
 
 def _add_completion(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from amgsrn_core.cli.failures import Interrupted
+from amgsrn_core.cli.failures import Interrupted, UsageError
 from amgsrn_core.cli.report import duration, print_rows
 from amgsrn_core.cli.signals import Stop, stoppable
 from amgsrn_core.cli.virtual_display import ends_with_parent
 from amgsrn_core.errors import AmgsrnError, ConfigurationError, OutputError
 from amgsrn_core.model.replacement import guard
-from amgsrn_core.original.jobs import Folders, Job, read_jobs
+from amgsrn_core.original.jobs import Folders, Job, job_schema, read_jobs
 from amgsrn_core.system.devices import can_have_gpu
 from amgsrn_core.system.extras import expect
-from amgsrn_core.system.output import reason
+from amgsrn_core.system.output import json_text, reason
 from amgsrn_core.volume.replacement import TEXT
 
 _POLL_SECONDS = 0.2
@@ -35,6 +35,11 @@ class JobsFailed(AmgsrnError):
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the jobs, or print the plan."""
+    if arguments.schema:
+        print(json_text(job_schema(), indent=2))
+        return 0
+    if arguments.settings is None:
+        raise UsageError("Name a job file; `amgsrn example jobs` writes one.")
     folders = Folders(Path(arguments.data), Path(arguments.models), Path(arguments.output_dir))
     data_device = "cpu" if arguments.data_devices == "cpu" else "auto"
     jobs = read_jobs(arguments.settings, folders, data_device)

@@ -24,6 +24,8 @@ _PARAVIEW = {
     "paraview": "ParaView itself",
 }
 
+_SCRIPT = "script"
+
 # A module cannot be called like a word of Python, and some commands are folders of modules.
 _MODULES = {
     "import": "import_model",
@@ -36,7 +38,7 @@ _MODULES = {
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse a command line; :class:`~amgsrn_core.cli.failures.UsageError` when it is wrong."""
     words = [word for word in arguments if word != "--debug"]
-    if words and words[0] in _PARAVIEW:
+    if words and words[0] in (*_PARAVIEW, _SCRIPT):
         # Everything after the program's name is the program's, --help and --debug included.
         rest = list(arguments[arguments.index(words[0]) + 1 :])
         return argparse.Namespace(command=words[0], arguments=rest)
@@ -54,6 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
         from amgsrn_core.cli.paraview_launcher import run_paraview
 
         return run_paraview(arguments.command, arguments.arguments)
+    if arguments.command == _SCRIPT:
+        from amgsrn_core.cli.script import run_script
+
+        return run_script(arguments.arguments)
     refuse_outputs(arguments)
     name = _MODULES.get(arguments.command, arguments.command)
     module = importlib.import_module(f"amgsrn_core.cli.{name}")
@@ -111,10 +117,12 @@ def build_parser() -> Parser:
         dest="command", metavar="COMMAND", required=True
     )
     add_commands(commands)
-    for program, words in _PARAVIEW.items():
-        started = command(
-            commands, program, f"start {words} with this suite on its paths", add_help=False
-        )
+    others = {
+        name: f"start {text} with this suite on its paths" for name, text in _PARAVIEW.items()
+    }
+    others[_SCRIPT] = "run a program of the checkout by its name, or list them"
+    for program, words in others.items():
+        started = command(commands, program, words, add_help=False)
         started.add_argument("arguments", nargs="*", help="the program's own")  # see parse
     for each in commands.choices.values():
         if set(each.paths.writes.values()) - {FOLDER}:

@@ -175,7 +175,7 @@ class _Observer:
                 done += f"  {progress.bricks.failed} FAILED"
         if progress.phase != "training":
             counted = progress.phase == "compressing" and progress.bricks is None
-            return [f"{place}{done}  " if counted else place, progress.phase]
+            return [(place + done if counted else place).strip(), progress.phase]
         loss = psnr = ""
         if not math.isnan(progress.loss):
             loss = f"loss {figure(progress.loss, digits=3)}"

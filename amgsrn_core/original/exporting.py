@@ -56,6 +56,7 @@ def export_model(
         raise OutputError(f"Cannot write {folder}: it is there already; name another folder.")
     temporary = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex[:12]}")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with Archive(path) as archive:
             _write_model(archive, temporary, target.name, step)
         os.replace(temporary, target)

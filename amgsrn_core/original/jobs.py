@@ -44,14 +44,22 @@ _TRAINING = {
     "log_features_every": ("log_grids", 0),
 }
 _OTHERS = {
-    "save_name",
-    "data",
-    "model",
-    "lr",
-    "variable",
-    "ensemble",
-    "ensemble_grid",
-    "ensemble_ghost_cells",
+    "save_name": "name of the model",
+    "data": "file of the volume: in the folder Data, beside the job file, or in the working folder",
+    "model": "kind of network",
+    "lr": "--lr: peak learning rate of the features",
+    "variable": "--variable: the variable to use where the file holds several",
+    "ensemble": "whether the volume is cut into bricks",
+    "ensemble_grid": "--bricks: numbers of bricks along z, y and x",
+    "ensemble_ghost_cells": "--ghost, one less: voxels that a brick shares with its neighbours",
+}
+_OF_TESTS = {
+    "load_from": "name of a model, or all",
+    "tests": "what to measure, with commas: psnr, error_volume, histogram, throughput, "
+    "feature_locations, feature_density, scale_distribution, reconstruction",
+    "tests_to_run": "the same",
+    "device": "has no meaning here",
+    "data_device": "has no meaning here",
 }
 
 OBSOLETE = frozenset(
@@ -114,6 +122,25 @@ _TESTS = {
     "feature_density": "feature-density",
     "scale_distribution": "feature-locations",
 }
+
+
+# A training of the example `turbulence` and its test, which take seconds.
+EXAMPLE_JOBS: list[tuple[str, dict[str, Any]]] = [
+    (
+        "train.py",
+        {
+            "save_name": "turbulence",
+            "data": "turbulence.nc",
+            "model": "AMGSRN",
+            "n_grids": 8,
+            "feature_grid_shape": "8,8,8",
+            "nodes_per_layer": 32,
+            "iterations": 300,
+            "points_per_iteration": 4096,
+        },
+    ),
+    ("test.py", {"load_from": "turbulence", "tests": "psnr,error_volume"}),
+]
 
 
 @dataclass(frozen=True)
@@ -195,6 +222,44 @@ def read_jobs(
             with _Complaints(path, number):
                 jobs += _tests(options, folders, here, trainings)
     return jobs
+
+
+def job_schema() -> dict[str, Any]:
+    """Return the JSON Schema of job files: every option with what it becomes and its default."""
+    fields = {f.name: f for kind in (NetworkConfig, TrainingConfig) for f in declared(kind)}
+    options: dict[str, Any] = {name: {"description": text} for name, text in _OTHERS.items()}
+    for name, (ours, default) in {**_NETWORK, **_TRAINING}.items():
+        text = f"--{ours.replace('_', '-')}: {fields[ours].metadata['help']}"
+        options[name] = {"description": text, "default": default}
+    options["model"]["enum"] = sorted(_ENCODERS)
+    options.update({name: {"const": only} for name, only in _SUPPORTED.items()})
+    options.update({name: {"description": "has no meaning here"} for name in sorted(OBSOLETE)})
+    tests = {name: {"description": text} for name, text in _OF_TESTS.items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Job file of the original code: trainings and tests",
+        "type": "array",
+        "minItems": 1,
+        "items": {
+            "oneOf": [
+                _entry_schema("train", options, ["save_name", "data"]),
+                _entry_schema("test", tests, ["load_from"]),
+            ]
+        },
+    }
+
+
+def _entry_schema(script: str, options: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    named = {"type": "object", "properties": options, "required": required}
+    return {
+        "type": "array",
+        "prefixItems": [
+            {"type": "string", "pattern": rf"(^|[/\\]){script}\.py$"},
+            {**named, "additionalProperties": False},
+        ],
+        "minItems": 2,
+        "maxItems": 2,
+    }
 
 
 def _entries(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -287,7 +352,7 @@ def _tests(
     places: list[Path],
     trainings: dict[str, tuple[Job, Path]],
 ) -> list[Job]:
-    _refuse_unknown(options, {"load_from", "tests", "tests_to_run", "device", "data_device"})
+    _refuse_unknown(options, set(_OF_TESTS))
     wanted = str(options.get("tests", options.get("tests_to_run", "psnr"))).split(",")
     wanted = list(dict.fromkeys(name.strip() for name in wanted))
     known = sorted([*_TESTS, "reconstruction"])

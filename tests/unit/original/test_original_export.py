@@ -153,8 +153,14 @@ def test_nothing_is_overwritten(tmp_path):
     with pytest.raises(OutputError, match="there already"):
         export_model(tmp_path / "m.amgsrn", tmp_path / "m")
     with pytest.raises(OutputError):
-        export_model(tmp_path / "m.amgsrn", tmp_path / "none" / "m")
+        export_model(tmp_path / "m.amgsrn", tmp_path / "m" / "mine" / "under a file")
     assert (tmp_path / "m" / "mine").read_text() == "1"
+
+
+def test_the_folder_is_made_with_those_above_it(tmp_path):
+    write_small_model(tmp_path / "m.amgsrn")
+    export_model(tmp_path / "m.amgsrn", tmp_path / "new" / "er" / "m")
+    assert (tmp_path / "new" / "er" / "m" / "options.json").is_file()
 
 
 def test_what_is_stored_is_what_is_exported(tmp_path):

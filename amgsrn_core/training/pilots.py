@@ -112,6 +112,8 @@ def chosen(
     Returns None when the observer stopped it; what was tried is kept then.
     """
     device = trial.device
+    if aim.pays:  # what is measured meanwhile is not to be the noise of a rate that is held
+        training = dataclasses.replace(training, averaging=True)
     if not aim.most_nodes:
         return Choice(network, *open_ended(training, network, aim, device))
     file = None if trial.checkpoints is None else trial.checkpoints.of_choice()

@@ -214,7 +214,18 @@ def test_bricks_have_the_psnr_together(tmp_path: Path) -> None:
         dispatch=DispatchConfig(workers=2),
         goal=psnr_goal(),
     )
-    assert outcome.psnr >= 33.0
+    assert outcome.psnr >= 33.0 and outcome.shortfall == ""
+
+
+def test_bricks_that_have_it_not_say_so(tmp_path: Path) -> None:
+    outcome = train(
+        *(volume(), tmp_path / "m.amgsrn", dataclasses.replace(SMALL, grid_shape=(4, 4, 4))),
+        training=dataclasses.replace(TRIED, iterations=20),
+        bricks=BrickConfig(bricks=(1, 1, 2)),
+        dispatch=DispatchConfig(workers=2),
+        goal=GoalConfig(target_psnr=90.0),
+    )
+    assert outcome.completed and "90 dB is not met" in outcome.shortfall
 
 
 def test_a_series_keeps_the_psnr_and_the_size_of_its_first_step(tmp_path: Path) -> None:

@@ -94,10 +94,13 @@ class Choice:
 def open_ended(
     training: TrainingConfig, network: NetworkConfig, aim: Aim, device: str
 ) -> tuple[TrainingConfig, Aim]:
-    """Return how to train towards a PSNR, of which nobody knows when it is reached."""
-    if not aim.psnr:
-        return training, aim
+    """Return how to train towards a PSNR, of which nobody knows when it is reached.
+
+    Iterations that are given are the most that there will be, also where seconds are the aim.
+    """
     planned = training.iterations
+    if not aim.psnr:
+        return training, dataclasses.replace(aim, most=planned) if aim.seconds else aim
     iterations = planned or max(1, POINTS // resolved(training, network, device).batch)
     most = planned or (0 if aim.seconds else _LONGEST * iterations)
     training = dataclasses.replace(training, iterations=iterations, schedule="held")

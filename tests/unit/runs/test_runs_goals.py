@@ -277,7 +277,7 @@ def test_a_run_of_an_earlier_version_with_its_default_size_is_known(tmp_path: Pa
 @pytest.mark.parametrize(
     ("network", "options", "words"),
     [
-        (SMALL, {"target_size": "9kB"}, "too small: the smallest model"),
+        (SMALL, {"target_size": "5kB"}, "too small: the smallest model"),
         (NetworkConfig(encoder="hash"), {"target_psnr": 40.0}, "adaptive grids"),
     ],
 )

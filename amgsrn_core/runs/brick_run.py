@@ -22,6 +22,7 @@ from amgsrn_core.model import BrickRecord, ModelIndex, write_archive
 from amgsrn_core.runs.brick_task import BrickTask, train_brick
 from amgsrn_core.runs.events import EventLog
 from amgsrn_core.runs.finished_bricks import FinishedBricks, voxels
+from amgsrn_core.runs.goals import shortfall
 from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
 from amgsrn_core.runs.plan import Plan, with_sizes_of
@@ -356,9 +357,10 @@ class _Run:
         changes = self._finished.changes(self._settings.training)
         about.config.update(psnr=psnr if math.isfinite(psnr) else None, **changes)
         write_archive(output, self._index().replace(training=about), tensors)
-        return TrainingOutcome(
-            output, not self._missing, psnr, seconds, history, missing=dict(self._missing)
-        )
+        if lacks := shortfall(self._settings, psnr, has_most=False):
+            _log.warning(lacks)
+        outcome = TrainingOutcome(output, not self._missing, psnr, seconds, history)
+        return dataclasses.replace(outcome, missing=dict(self._missing), shortfall=lacks)
 
     # --- Helpers ---------------------------------------------------------------------------------
 

@@ -107,6 +107,8 @@ class Ending:
         if self._aim.seconds and not self._aim.psnr:
             left = max(0.0, self._aim.seconds - seconds)
             self.total = iteration + max(1, round(left / each))
+            if self._aim.most:
+                self.total = min(self.total, self._aim.most)
 
     def state(self) -> dict[str, Any]:
         """Return plain JSON types that continue this."""

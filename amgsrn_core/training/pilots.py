@@ -94,10 +94,13 @@ class Choice:
 def open_ended(
     training: TrainingConfig, network: NetworkConfig, aim: Aim, device: str
 ) -> tuple[TrainingConfig, Aim]:
-    """Return how to train towards a PSNR, of which nobody knows when it is reached."""
-    if not aim.psnr:
-        return training, aim
+    """Return how to train towards a PSNR, of which nobody knows when it is reached.
+
+    Iterations that are given are the most that there will be, also where seconds are the aim.
+    """
     planned = training.iterations
+    if not aim.psnr:
+        return training, dataclasses.replace(aim, most=planned) if aim.seconds else aim
     iterations = planned or max(1, POINTS // resolved(training, network, device).batch)
     most = planned or (0 if aim.seconds else _LONGEST * iterations)
     training = dataclasses.replace(training, iterations=iterations, schedule="held")
@@ -112,6 +115,8 @@ def chosen(
     Returns None when the observer stopped it; what was tried is kept then.
     """
     device = trial.device
+    if aim.pays:  # what is measured meanwhile is not to be the noise of a rate that is held
+        training = dataclasses.replace(training, averaging=True)
     if not aim.most_nodes:
         return Choice(network, *open_ended(training, network, aim, device))
     file = None if trial.checkpoints is None else trial.checkpoints.of_choice()

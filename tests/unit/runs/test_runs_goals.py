@@ -22,7 +22,7 @@ from amgsrn_core.config import (
 )
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.model import load_brick, read_index
-from amgsrn_core.runs import train, train_series
+from amgsrn_core.runs import TrainingOutcome, train, train_series
 from amgsrn_core.runs.plan import Cutter, plan
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.training import Command, Progress
@@ -136,29 +136,48 @@ def test_a_psnr_is_met_by_a_network_that_is_chosen(tmp_path: Path) -> None:
     assert index.training.iterations_done < 320  # it ended when it was met
 
 
-@pytest.mark.parametrize("after", [10, 60, 100])
-def test_a_run_towards_a_psnr_goes_on_as_it_was(
-    tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("after", [10, 60])
+def test_a_run_that_was_stopped_in_a_pilot_ends_like_another(
+    tmp_path: Path, after: int, every_iteration: None
 ) -> None:
-    """Stopped within a pilot or after the size was chosen, it ends like one that was not."""
-    whole = train(volume(), tmp_path / "whole.amgsrn", SMALL, TRIED, goal=psnr_goal())
-    monkeypatch.setattr(FIT, "_PATIENCE_SECONDS", 0.0)
     stopper, output = Stopper(after), tmp_path / "m.amgsrn"
     first = train(volume(), output, SMALL, TRIED, goal=psnr_goal(), observer=stopper)
     assert not first.completed
-    chosen = CheckpointFile(tmp_path / "m.amgsrn.parts/brick-0000/checkpoint.safetensors", "")
-    file = chosen.of_choice().path
-    before = file.read_bytes() if file.exists() else None
-    seen = list[bytes]()
+    assert_like_one_that_was_not(tmp_path, train(volume(), output, SMALL, TRIED, goal=psnr_goal()))
+
+
+def test_a_size_that_was_chosen_is_not_chosen_again(tmp_path: Path, every_iteration: None) -> None:
+    output, after = tmp_path / "m.amgsrn", list[Progress]()
+    checkpoint = CheckpointFile(tmp_path / "m.amgsrn.parts/brick-0000/checkpoint.safetensors", "")
+    choice = checkpoint.of_choice().path
+
+    def stop(progress: Progress) -> Command:
+        after.extend([progress] if choice.exists() else [])
+        return Command.STOP if len(after) > 3 else Command.CONTINUE
+
+    assert not train(volume(), output, SMALL, TRIED, goal=psnr_goal(), observer=stop).completed
+    written, seen = choice.read_bytes(), set[bytes]()
 
     def watch(progress: Progress) -> Command:
-        seen.extend([file.read_bytes()] if file.exists() else [])
+        seen.update([choice.read_bytes()] if progress.phase == "training" else [])
         return Command.CONTINUE
 
     again = train(volume(), output, SMALL, TRIED, goal=psnr_goal(), observer=watch)
-    assert again.completed and (before is None or seen[0] == before)
-    ours, theirs = load_brick(again.path, 0), load_brick(whole.path, 0)
+    assert seen == {written}
+    assert_like_one_that_was_not(tmp_path, again)
+
+
+def assert_like_one_that_was_not(tmp_path: Path, outcome: TrainingOutcome) -> None:
+    whole = train(volume(), tmp_path / "whole.amgsrn", SMALL, TRIED, goal=psnr_goal())
+    ours, theirs = load_brick(outcome.path, 0), load_brick(whole.path, 0)
+    assert outcome.completed
     assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.fixture
+def every_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask the observer before every iteration."""
+    monkeypatch.setattr(FIT, "_PATIENCE_SECONDS", 0.0)
 
 
 def test_a_psnr_that_is_not_met_keeps_the_model_and_says_so(
@@ -195,7 +214,18 @@ def test_bricks_have_the_psnr_together(tmp_path: Path) -> None:
         dispatch=DispatchConfig(workers=2),
         goal=psnr_goal(),
     )
-    assert outcome.psnr >= 33.0
+    assert outcome.psnr >= 33.0 and outcome.shortfall == ""
+
+
+def test_bricks_that_have_it_not_say_so(tmp_path: Path) -> None:
+    outcome = train(
+        *(volume(), tmp_path / "m.amgsrn", dataclasses.replace(SMALL, grid_shape=(4, 4, 4))),
+        training=dataclasses.replace(TRIED, iterations=20),
+        bricks=BrickConfig(bricks=(1, 1, 2)),
+        dispatch=DispatchConfig(workers=2),
+        goal=GoalConfig(target_psnr=90.0),
+    )
+    assert outcome.completed and "90 dB is not met" in outcome.shortfall
 
 
 def test_a_series_keeps_the_psnr_and_the_size_of_its_first_step(tmp_path: Path) -> None:
@@ -247,7 +277,7 @@ def test_a_run_of_an_earlier_version_with_its_default_size_is_known(tmp_path: Pa
 @pytest.mark.parametrize(
     ("network", "options", "words"),
     [
-        (SMALL, {"target_size": "9kB"}, "too small: the smallest model"),
+        (SMALL, {"target_size": "5kB"}, "too small: the smallest model"),
         (NetworkConfig(encoder="hash"), {"target_psnr": 40.0}, "adaptive grids"),
     ],
 )

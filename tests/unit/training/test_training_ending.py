@@ -116,6 +116,9 @@ def test_seconds_end_it_and_the_plan_follows_the_pace() -> None:
     ending = Ending(1000, Told(), Aim(seconds=20.0))
     ending.keep_time(100, 5.0, 0.05)
     assert ending.total == 400 and not ending.is_over(400, 19.9) and ending.is_over(10, 20.0)
+    ending = Ending(300, Told(), Aim(seconds=20.0, most=300))
+    ending.keep_time(100, 5.0, 0.05)
+    assert ending.total == 300 and ending.is_over(300, 15.0)
 
 
 def test_it_goes_on_from_its_state() -> None:

@@ -23,6 +23,7 @@ from amgsrn_core.model.records import (
     FORMAT_NAME,
     FORMAT_VERSION,
     BrickRecord,
+    LookRecord,
     SourceRecord,
     TrainingRecord,
     configured,
@@ -64,6 +65,8 @@ class ModelIndex:
         What a missing voxel means; None when the volume has no notion of it.
     time : TimeAxis, optional
         The time steps of the file, and which of them was trained, or which were (`steps`).
+    looks : tuple of LookRecord
+        How to show each component and, of several, their magnitude; empty where nobody found out.
     """
 
     name: str
@@ -80,12 +83,15 @@ class ModelIndex:
     training: TrainingRecord = field(default_factory=TrainingRecord)
     storage: StorageConfig = field(default_factory=StorageConfig)
     history_columns: tuple[str, ...] = ()
+    looks: tuple[LookRecord, ...] = ()
     version: tuple[int, int] = FORMAT_VERSION
 
     def __post_init__(self) -> None:
         count = len(self.components)
         if not count:
             raise ArchiveError("'components' is empty")
+        if self.looks and len(self.looks) != count + (count > 1):
+            raise ArchiveError("'looks' does not have one entry for each component")
         for name in ("units", "value_minimum", "value_maximum"):
             if len(getattr(self, name)) != count:
                 raise ArchiveError(f"'{name}' does not have one entry for each component")
@@ -265,6 +271,7 @@ class ModelIndex:
             value_minimum=rescaled(self.value_minimum),
             value_maximum=rescaled(self.value_maximum),
             bricks=tuple(bricks),
+            looks=(),
         )
 
     def network_of(self, brick: BrickRecord) -> NetworkConfig:
@@ -304,6 +311,7 @@ class ModelIndex:
             "training": self.training.to_json(),
             "storage": self.storage.to_json(),
             "history_columns": list(self.history_columns),
+            **({"looks": [look.to_json() for look in self.looks]} if self.looks else {}),
         }
 
     @classmethod
@@ -338,6 +346,9 @@ class ModelIndex:
             training=TrainingRecord.from_json(fields.child("training")),
             storage=configured(StorageConfig, "storage", fields, version),
             history_columns=fields.texts("history_columns"),
+            looks=tuple(map(LookRecord.from_json, fields.children("looks")))
+            if "looks" in fields
+            else (),
         )
 
 

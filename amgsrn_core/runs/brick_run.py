@@ -25,7 +25,12 @@ from amgsrn_core.runs.claim import as_begun, claim
 from amgsrn_core.runs.easing import eased
 from amgsrn_core.runs.events import EventLog
 from amgsrn_core.runs.finished_bricks import FinishedBricks, voxels
-from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
+from amgsrn_core.runs.outcome import (
+    TrainingOutcome,
+    model_index,
+    training_record,
+    with_looks,
+)
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
 from amgsrn_core.runs.plan import Plan
 from amgsrn_core.runs.settings import Settings
@@ -351,7 +356,7 @@ class _Run:
         about = training_record(self._settings.training, self._fingerprint, seconds, iterations)
         changes = self._finished.changes(self._settings.training)
         about.config.update(psnr=psnr if math.isfinite(psnr) else None, **changes)
-        write_archive(output, self._index().replace(training=about), tensors)
+        write_archive(output, with_looks(self._index().replace(training=about), tensors), tensors)
         return TrainingOutcome(
             output, not self._missing, psnr, seconds, history, missing=dict(self._missing)
         )

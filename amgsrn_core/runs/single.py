@@ -27,7 +27,7 @@ from amgsrn_core.model import BrickRecord, ModelIndex, verify_archive, write_arc
 from amgsrn_core.networks.devices import select_device
 from amgsrn_core.runs.claim import as_begun, claim, finished
 from amgsrn_core.runs.easing import changes, eased
-from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
+from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record, with_looks
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import Room, checkpoint_bytes, mask_bytes, model_bytes, network_bytes
@@ -197,14 +197,14 @@ class _Run:
         index, psnr = self._index(fitted)
         iterations = result.iterations_done
         about = training_record(training, self.fingerprint, result.seconds, iterations)
-        index = index.replace(training=about)
+        shown = with_looks(index.replace(training=about), [fitted.state])
 
         def is_complete() -> bool:
             saved = checkpoints.load()
             return saved is not None and saved.numbers["iteration"] == iterations
 
         _write(
-            *(self.parts, self.output, lambda at: write_archive(at, index, [fitted.state])),
+            *(self.parts, self.output, lambda at: write_archive(at, shown, [fitted.state])),
             *(is_complete, self.observer),
         )
         finish(self.parts.path)

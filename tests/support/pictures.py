@@ -10,7 +10,7 @@ import numpy as np
 
 
 def read_png(path: Path) -> np.ndarray:
-    """Decode an 8-bit RGB file without filters, checking its checksums."""
+    """Decode an 8-bit RGB or RGBA file without filters, checking its checksums."""
     data, image, at = path.read_bytes(), b"", 8
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     while at < len(data):
@@ -21,9 +21,12 @@ def read_png(path: Path) -> np.ndarray:
         )
         if kind == b"IHDR":
             width, height, bits, colour = struct.unpack(">IIBB", content[:10])
-            assert (bits, colour) == (8, 2)
+            assert (bits, colour) in ((8, 2), (8, 6))
+            channels = 4 if colour == 6 else 3
         image += content if kind == b"IDAT" else b""
         at += 12 + size
-    rows = np.frombuffer(zlib.decompress(image), dtype=np.uint8).reshape(height, 1 + 3 * width)
+    rows = np.frombuffer(zlib.decompress(image), dtype=np.uint8).reshape(
+        height, 1 + channels * width
+    )
     assert not rows[:, 0].any()
-    return rows[:, 1:].reshape(height, width, 3)
+    return rows[:, 1:].reshape(height, width, channels)

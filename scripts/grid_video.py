@@ -65,9 +65,8 @@ def main() -> int:
         scale = display_scale(volume.geometry, arguments.scale)
         if arguments.scale == "auto" and scale != (1.0, 1.0, 1.0):
             print(told(volume.geometry, scale), file=sys.stderr)
-        view = scene(str(series), volume, arguments.color, scale)
-        view.ViewSize = [width, height]
-        pv.ResetCamera(view)
+        view = new_view([width, height])
+        scene(view, str(series), volume, arguments.color, scale)
     except (AmgsrnError, ValueError) as error:
         print(f"{error}", file=sys.stderr)
         return 1
@@ -89,11 +88,17 @@ def save(view: Any, target: Path, rate: int) -> bool:
     return bool(pv.SaveAnimation(str(target / "grids.png"), view, FrameRate=rate))
 
 
-def scene(series: str, volume: Any, color: str, scale: Sequence[float]) -> Any:
-    """Return a view of the volume and the boxes, whose times are those of the series."""
+def new_view(size: list[int]) -> Any:
+    """Return an empty view on white."""
+    pv._DisableFirstRenderCameraReset()
     view = pv.CreateView("RenderView")
-    view.Background, view.UseColorPaletteForBackground = [1, 1, 1], 0
+    view.ViewSize, view.Background, view.UseColorPaletteForBackground = size, [1, 1, 1], 0
     view.OrientationAxesVisibility = 0
+    return view
+
+
+def scene(view: Any, series: str, volume: Any, color: str, scale: Sequence[float]) -> None:
+    """Show the volume and the boxes in a view, whose times then are those of the series."""
     dataset = datasets.new_dataset(volume.geometry)
     datasets.set_geometry(dataset, volume.geometry, datasets.whole_extent(volume.geometry))
     block = volume.read()
@@ -103,7 +108,8 @@ def scene(series: str, volume: Any, color: str, scale: Sequence[float]) -> Any:
     data.UpdatePipeline()
     values = block.values[0] if block.valid is None else block.values[0][block.valid]
     look = suggested(values, float(values.min()), float(values.max()))
-    show_volume(data, view, look, scale)
+    outline = pv.Show(pv.Outline(Input=data), view)
+    outline.DiffuseColor, outline.Scale = [0.3, 0.3, 0.3], list(scale)
     boxes = pv.PVDReader(FileName=series)
     boxes.UpdatePipeline()
     shown = pv.Show(boxes, view)
@@ -117,15 +123,14 @@ def scene(series: str, volume: Any, color: str, scale: Sequence[float]) -> Any:
     pv.ResetCamera(view)
     camera.Azimuth(30)
     camera.Elevation(25)
+    pv.ResetCamera(view)
+    show_volume(data, view, look, scale)  # last: ParaView takes its box as if it had no scale
     pv.GetAnimationScene().UpdateAnimationUsingDataTimeSteps()
-    return view
 
 
 def show_volume(data: Any, view: Any, look: LookRecord, scale: Sequence[float]) -> None:
-    """Show a slice of the volume, its edges, and the volume itself where ParaView can."""
+    """Show the volume itself where ParaView can, else a slice of it."""
     name = data.PointData.keys()[0]
-    outline = pv.Show(pv.Outline(Input=data), view)
-    outline.DiffuseColor, outline.Scale = [0.3, 0.3, 0.3], list(scale)
     shown = pv.Show(data, view)
     kinds = shown.GetProperty("RepresentationTypesInfo").GetData()
     if "Volume" not in kinds:

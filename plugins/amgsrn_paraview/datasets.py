@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from vtkmodules.util.numpy_support import numpy_to_vtk
-from vtkmodules.vtkCommonCore import vtkStringArray
+from vtkmodules.vtkCommonCore import (
+    vtkAbstractArray,
+    vtkDataArray,
+    vtkInformationVector,
+    vtkStringArray,
+)
 from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkImageData, vtkRectilinearGrid
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
 
+from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL, suggestion, value_range
+from amgsrn_core.rendering.proportions import display_scale, displayed_diagonal
 from amgsrn_core.volume import Block, Extent, GridGeometry
+from amgsrn_paraview import ranks
+
+if TYPE_CHECKING:
+    from amgsrn_core.field.neural_volume import NeuralVolume
+    from amgsrn_core.model import ModelIndex
 
 MODEL = "amgsrn_model"
 STATE = "amgsrn_state"
+
+# How to show a model, for the plugin NeuralVolume on the client. A client knows no values of
+# a field array, but the range of each component: of one tuple these are its values.
+SCALE = "amgsrn_scale"
+UNIT_DISTANCE = "amgsrn_unit_distance"
+LOOK = "amgsrn_look:"
 
 VTKExtent = tuple[int, int, int, int, int, int]
 """First and last sample (inclusive) along x, y, z."""
@@ -93,6 +112,60 @@ def get_model(dataset: Any) -> tuple[str, str, int] | None:
     return array.GetValue(0), array.GetValue(1), step
 
 
+def set_look(dataset: Any, volume: NeuralVolume, *, is_preview: bool) -> None:
+    """Note in a data set's field data how to show a model at first.
+
+    A preview is stretched where its box is uneven, and has the model's ranges.
+
+    For each array there are the control points of its opacity, and its unit as the first
+    component's name. Where they do not stand in the model's file, several ranks go without: to find
+    them out, each would need all bricks.
+    """
+    geometry = volume.geometry
+    # ParaView's own volumes keep their unstretched box, to which it would move the camera.
+    scale = display_scale(geometry) if is_preview else (1.0, 1.0, 1.0)
+    _add_tuple(dataset, SCALE, scale)
+    unit_distance = displayed_diagonal(geometry, scale) / UNITS_PER_DIAGONAL
+    _add_tuple(dataset, UNIT_DISTANCE, [unit_distance])
+    is_known = bool(volume.index.looks) or ranks.ranks() == 1
+    points = dataset.GetPointData()
+    for number in range(points.GetNumberOfArrays()):
+        array = points.GetArray(number)
+        is_vector = array.GetNumberOfComponents() > 1
+        seen: int | str = "magnitude" if is_vector else number
+        if is_preview and not is_vector:
+            _declare_range(array, value_range(volume.index, seen))
+        if is_known:
+            pairs = suggestion(volume, seen).opacities
+            flat = [number for pair in pairs for number in pair]
+            added = _add_tuple(dataset, LOOK + array.GetName(), flat)
+            added.SetComponentName(0, volume.units[0 if is_vector else number] or "1")
+
+
+def _declare_range(array: Any, limits: tuple[float, float]) -> None:
+    """Make VTK take a range for that of a one-component array, which it would else look up.
+
+    The preview is coarse, so that it may lack the model's lowest and highest values.
+    """
+    for key in (vtkAbstractArray.PER_COMPONENT(), vtkAbstractArray.PER_FINITE_COMPONENT()):
+        about = vtkInformationVector()
+        about.SetNumberOfInformationObjects(1)
+        about.GetInformationObject(0).Set(vtkDataArray.COMPONENT_RANGE(), limits, 2)
+        array.GetInformation().Set(key, about)
+
+
+def clamped(block: Block, index: ModelIndex) -> Block:
+    """Return a block with values [C, z, y, x] within the model's own range.
+
+    Networks leave it a little, which is nothing that the data have.
+    """
+    low, high = (
+        np.array(bound, dtype=block.values.dtype)[:, None, None, None]
+        for bound in (index.value_minimum, index.value_maximum)
+    )
+    return dataclasses.replace(block, values=np.clip(block.values, low, high))
+
+
 def set_state(dataset: Any, state: str) -> None:
     """Note in a data set's field data how far the training is that it shows."""
     array = vtkStringArray()
@@ -126,6 +199,12 @@ def to_slices(extent: Sequence[int]) -> Extent:
 def is_empty(extent: Sequence[int]) -> bool:
     """Tell whether a rank has nothing to do for this extent."""
     return any(extent[2 * i] > extent[2 * i + 1] for i in range(3))
+
+
+def _add_tuple(dataset: Any, name: str, values: Sequence[float]) -> Any:
+    array = _array(np.array([values], dtype=np.float64), name)
+    dataset.GetFieldData().AddArray(array)
+    return array
 
 
 def _array(values: np.ndarray, name: str) -> Any:

@@ -66,12 +66,27 @@ class ModelFile:
         wanted = Pipeline.UPDATE_TIME_STEP()
         return self.index.step_near(info.Get(wanted)) if info.Has(wanted) else 0
 
-    def fill(self, dataset: Any, geometry: GridGeometry, extent: VTKExtent, step: int) -> None:
-        """Give a data set a step's values on a part of a grid, its time, and the model's name."""
+    def fill(
+        self,
+        dataset: Any,
+        geometry: GridGeometry,
+        extent: VTKExtent,
+        step: int,
+        *,
+        is_preview: bool = False,
+    ) -> None:
+        """Give a data set a step's values on a part of a grid, its time, and the model's name.
+
+        A preview keeps within the model's range and has it for its own. All tell how to show the
+        model.
+        """
         datasets.set_geometry(dataset, geometry, extent)
         if not datasets.is_empty(extent):
             block = self.network().at(step).reconstruct_block(geometry, datasets.to_slices(extent))
+            if is_preview:
+                block = datasets.clamped(block, self.index)
             datasets.set_arrays(dataset, block, self.index.name, self.index.components)
+            datasets.set_look(dataset, self.network().at(step), is_preview=is_preview)
         datasets.set_model(dataset, self.path, self.checksum, step)
         if self.index.times:
             time = self.index.times[step]

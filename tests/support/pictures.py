@@ -30,3 +30,13 @@ def read_png(path: Path) -> np.ndarray:
     )
     assert not rows[:, 0].any()
     return rows[:, 1:].reshape(height, width, channels)
+
+
+def content(pixels: np.ndarray) -> tuple[float, int]:
+    """Return the share of a picture that differs from its first pixel, and its colours' number.
+
+    An empty picture has (0, 1); colours that are nearly the same are one.
+    """
+    rgb = pixels[..., :3].reshape(-1, 3).astype(int)
+    differs = np.abs(rgb - rgb[0]).max(axis=1) > 8
+    return float(differs.mean()), len(np.unique(rgb // 8, axis=0))

@@ -36,6 +36,12 @@ public:
   ///@}
 
   /**
+   * Take the opacities that the data suggest, or those that ParaView starts with. Does nothing but
+   * on the client.
+   */
+  void SetOpacities(bool suggested);
+
+  /**
    * Render again soon. Does nothing but on the client.
    */
   void RequestPass();

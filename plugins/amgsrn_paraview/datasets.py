@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +18,14 @@ from vtkmodules.vtkCommonCore import (
 from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkImageData, vtkRectilinearGrid
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
 
-from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL, suggestion, value_range
+from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL, suggestion
 from amgsrn_core.rendering.proportions import display_scale, displayed_diagonal
 from amgsrn_core.volume import Block, Extent, GridGeometry
 from amgsrn_paraview import ranks
 
 if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume
-    from amgsrn_core.model import ModelIndex
+    from amgsrn_core.model import LookRecord
 
 MODEL = "amgsrn_model"
 STATE = "amgsrn_state"
@@ -112,34 +113,59 @@ def get_model(dataset: Any) -> tuple[str, str, int] | None:
     return array.GetValue(0), array.GetValue(1), step
 
 
-def set_look(dataset: Any, volume: NeuralVolume, *, is_preview: bool) -> None:
+@dataclass(frozen=True)
+class Looks:
+    """How to show a model, or one that is going to be.
+
+    Attributes
+    ----------
+    looks : tuple of LookRecord
+        Of each component and, where there are several, of the magnitude; empty where nobody knows.
+    units : tuple of str
+    ranges : tuple of (low, high)
+        Of each component.
+    """
+
+    looks: tuple[LookRecord, ...]
+    units: tuple[str, ...]
+    ranges: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def of_model(cls, volume: NeuralVolume) -> Looks:
+        """Return what a model suggests.
+
+        Where it does not stand in the model's file, several ranks go without: to find it out, each
+        would need all bricks.
+        """
+        index, count = volume.index, len(volume.components)
+        seen = [*range(count), *(["magnitude"] if count > 1 else [])]
+        known = bool(index.looks) or ranks.ranks() == 1
+        looks = tuple(suggestion(volume, what) for what in seen) if known else ()
+        return cls(looks, volume.units, tuple(zip(index.value_minimum, index.value_maximum)))
+
+
+def set_look(dataset: Any, geometry: GridGeometry, looks: Looks, *, is_preview: bool) -> None:
     """Note in a data set's field data how to show a model at first.
 
-    A preview is stretched where its box is uneven, and has the model's ranges.
-
-    For each array there are the control points of its opacity, and its unit as the first
-    component's name. Where they do not stand in the model's file, several ranks go without: to find
-    them out, each would need all bricks.
+    A preview is stretched where its box is uneven, and has the model's ranges. For each array there
+    are the control points of its opacity, and its unit as the first component's name.
     """
-    geometry = volume.geometry
     # ParaView's own volumes keep their unstretched box, to which it would move the camera.
     scale = display_scale(geometry) if is_preview else (1.0, 1.0, 1.0)
     _add_tuple(dataset, SCALE, scale)
     unit_distance = displayed_diagonal(geometry, scale) / UNITS_PER_DIAGONAL
     _add_tuple(dataset, UNIT_DISTANCE, [unit_distance])
-    is_known = bool(volume.index.looks) or ranks.ranks() == 1
     points = dataset.GetPointData()
     for number in range(points.GetNumberOfArrays()):
         array = points.GetArray(number)
         is_vector = array.GetNumberOfComponents() > 1
-        seen: int | str = "magnitude" if is_vector else number
         if is_preview and not is_vector:
-            _declare_range(array, value_range(volume.index, seen))
-        if is_known:
-            pairs = suggestion(volume, seen).opacities
+            _declare_range(array, looks.ranges[number])
+        if looks.looks:
+            pairs = looks.looks[-1 if is_vector else number].opacities
             flat = [number for pair in pairs for number in pair]
             added = _add_tuple(dataset, LOOK + array.GetName(), flat)
-            added.SetComponentName(0, volume.units[0 if is_vector else number] or "1")
+            added.SetComponentName(0, looks.units[0 if is_vector else number] or "1")
 
 
 def _declare_range(array: Any, limits: tuple[float, float]) -> None:
@@ -154,14 +180,13 @@ def _declare_range(array: Any, limits: tuple[float, float]) -> None:
         array.GetInformation().Set(key, about)
 
 
-def clamped(block: Block, index: ModelIndex) -> Block:
-    """Return a block with values [C, z, y, x] within the model's own range.
+def clamped(block: Block, limits: Sequence[tuple[float, float]]) -> Block:
+    """Return a block with values [C, z, y, x] within the range of each component.
 
     Networks leave it a little, which is nothing that the data have.
     """
     low, high = (
-        np.array(bound, dtype=block.values.dtype)[:, None, None, None]
-        for bound in (index.value_minimum, index.value_maximum)
+        np.array(bound, dtype=block.values.dtype)[:, None, None, None] for bound in zip(*limits)
     )
     return dataclasses.replace(block, values=np.clip(block.values, low, high))
 

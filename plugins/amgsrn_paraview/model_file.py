@@ -84,9 +84,11 @@ class ModelFile:
         if not datasets.is_empty(extent):
             block = self.network().at(step).reconstruct_block(geometry, datasets.to_slices(extent))
             if is_preview:
-                block = datasets.clamped(block, self.index)
+                limits = zip(self.index.value_minimum, self.index.value_maximum)
+                block = datasets.clamped(block, list(limits))
             datasets.set_arrays(dataset, block, self.index.name, self.index.components)
-            datasets.set_look(dataset, self.network().at(step), is_preview=is_preview)
+            looks = datasets.Looks.of_model(self.network().at(step))
+            datasets.set_look(dataset, self.index.geometry, looks, is_preview=is_preview)
         datasets.set_model(dataset, self.path, self.checksum, step)
         if self.index.times:
             time = self.index.times[step]

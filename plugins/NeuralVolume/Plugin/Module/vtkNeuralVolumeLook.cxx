@@ -33,6 +33,9 @@ const std::string LOOK = "amgsrn_look:";
 const char* const EXPOSED_UNIT_DISTANCE = "NeuralUnitDistance";
 const char* const OWN_PROPERTY = "UnitDistance";
 
+// Of the trainer: a line that tells how far it is.
+const char* const PROGRESS = "Progress";
+
 // Of a control point: value, opacity, midpoint and sharpness.
 const unsigned int NUMBERS = 4;
 
@@ -230,6 +233,15 @@ void vtkNeuralVolumeLook::ChooseArray(vtkSMPVRepresentationProxy* display)
       display->RescaleTransferFunctionToDataRange(true);
       return;
     }
+  }
+}
+
+void vtkNeuralVolumeLook::RefreshTraining(vtkSMProxy* display)
+{
+  vtkSMProxy* source = vtkSMPropertyHelper(display, "Input", true).GetAsProxy();
+  if (source && source->GetProperty(PROGRESS) && source->GetProperty(PROGRESS)->GetInformationOnly())
+  {
+    source->UpdatePropertyInformation();
   }
 }
 

@@ -26,6 +26,12 @@ void Watch();
 void ChooseArray(vtkSMPVRepresentationProxy* display);
 
 /**
+ * Fetch what a display's source tells in its panel, if that is a training: the window would ask for
+ * it at the next Apply only.
+ */
+void RefreshTraining(vtkSMProxy* display);
+
+/**
  * Give the display whose part `representation` is the opacities that its data suggest, or those
  * that ParaView starts with, which rise evenly over the range of the colours.
  */

@@ -122,6 +122,7 @@ void vtkNeuralVolumeRefinement::ChooseArray()
   auto* display = FindProxy<vtkSMPVRepresentationProxy>(this->ViewProxy->GetSession(),
     [&](vtkSMProxy* proxy) { return proxy->GetProperty(EXPOSED_PROPERTY) == property; });
   this->HasChosenArray = display != nullptr;
+  this->Display = display;
   if (display)
   {
     vtkNeuralVolumeLook::ChooseArray(display);
@@ -201,6 +202,10 @@ void vtkNeuralVolumeRefinement::OnRenderStart()
       this->ChooseArray();
     }
     const int wanted = this->FindInteractor();
+    if (wanted && this->Display)
+    {
+      vtkNeuralVolumeLook::RefreshTraining(this->Display);
+    }
     vtkSMPropertyHelper refined(this->RepresentationProxy, REFINED);
     if (refined.GetAsInt() != wanted)
     {

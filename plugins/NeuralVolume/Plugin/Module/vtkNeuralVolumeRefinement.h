@@ -70,6 +70,7 @@ private:
   vtkNeuralVolumeRepresentation* Representation = nullptr; // owns this
   vtkWeakPointer<vtkSMRenderViewProxy> ViewProxy;
   vtkWeakPointer<vtkSMProxy> RepresentationProxy;
+  vtkWeakPointer<vtkSMProxy> Display; // of which that is a part
   vtkWeakPointer<vtkRenderWindowInteractor> Interactor;
   unsigned long ViewTag = 0;
   unsigned long InteractorTags[3] = { 0, 0, 0 };

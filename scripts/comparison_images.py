@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from amgsrn_core.model.replacement import guard
+from amgsrn_core.rendering.looks import otsu
 from amgsrn_core.volume import Axis, GridGeometry, Volume
 from amgsrn_core.volume.replacement import Kind
 
@@ -78,21 +79,6 @@ def choose_look(values: np.ndarray) -> dict[str, Any]:
     full = float(np.quantile(shown, 0.25 if solid else 0.98))
     points = [(low, 0.0), (threshold, 0.0), (full, 0.9), (high, 0.9)]
     return {"range": (low, high), "opacities": points}
-
-
-def otsu(values: np.ndarray) -> float:
-    """Return the threshold that parts `values` best into low and high (Otsu, IEEE SMC 9(1), 1979).
-
-    It maximises the variance between the two classes; `values` must not all be equal.
-    """
-    counts, edges = np.histogram(values, bins=128)
-    centres = 0.5 * (edges[:-1] + edges[1:])
-    below = np.cumsum(counts)[:-1]
-    above = values.size - below
-    sums = np.cumsum(counts * centres)
-    mean_below = sums[:-1] / below
-    mean_above = (sums[-1] - sums[:-1]) / above
-    return float(edges[1:-1][np.argmax(below * above * (mean_below - mean_above) ** 2.0)])
 
 
 def box(geometry: GridGeometry) -> tuple[float, float, float]:

@@ -17,11 +17,11 @@ import numpy as np
 
 from amgsrn_core import TrainingConfig, open_volume, train
 from amgsrn_core.cli.parser import parse
-from amgsrn_core.cli.render import BACKGROUND, scene
+from amgsrn_core.cli.render import finished, scene
 from amgsrn_core.errors import AmgsrnError
 from amgsrn_core.model.replacement import guard
 from amgsrn_core.rendering import ProgressiveImage
-from amgsrn_core.rendering.png import on_background, write_png
+from amgsrn_core.rendering.png import write_png
 from amgsrn_core.volume.replacement import PICTURE
 
 TRAINING = TrainingConfig(iterations=1500, batch=32768)
@@ -53,10 +53,11 @@ def main() -> int:
 
 def rendered(path: Path, options: list[str]) -> np.ndarray:
     """Return the picture uint8 [height, width, 3] that `amgsrn render` makes of a file."""
-    marcher, camera = scene(parse(["render", str(path), "-o", "unused", *options]))
-    image = ProgressiveImage(marcher, camera)
+    arguments = parse(["render", str(path), "-o", "unused", *options])
+    seen = scene(arguments)
+    image = ProgressiveImage(seen.marcher, seen.camera)
     image.advance()
-    return on_background(image.rgba, BACKGROUND)
+    return finished(image.rgba, seen, arguments)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import paraview.simple as pv
 from amgsrn_paraview import datasets
 
+from amgsrn_core.cli.options import scale_factors
 from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.model import LookRecord
 from amgsrn_core.model.replacement import guard
+from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL, suggested
+from amgsrn_core.rendering.proportions import display_scale, told
 from amgsrn_core.training.records.grid_series import series_path
 from amgsrn_core.volume import open_volume
 from amgsrn_core.volume.replacement import FILM, FOLDER
@@ -31,6 +37,13 @@ def main() -> int:
     parser.add_argument("-o", "--output", metavar="FOLDER|FILE.avi", type=Path, required=True)
     parser.add_argument("--variable", metavar="NAME", help="where the file holds several")
     parser.add_argument("--color", choices=("grid", "brick", "density", "motion"), default="grid")
+    parser.add_argument(
+        "--scale",
+        metavar="X,Y,Z|auto",
+        type=scale_factors,
+        default="auto",
+        help="factors that stretch the box along x, y, z",
+    )
     parser.add_argument("--size", metavar="W,H", default="960,720")
     parser.add_argument("--rate", metavar="N", type=int, default=10, help="pictures per second")
     arguments = parser.parse_args()
@@ -49,7 +62,11 @@ def main() -> int:
         guard(arguments.output, kind, by="grid_video", inputs=[series, arguments.volume])
         volume = open_volume(arguments.volume, arguments.variable)
         width, height = (int(text) for text in arguments.size.split(","))
-        view = scene(str(series), volume, arguments.color, [width, height])
+        scale = display_scale(volume.geometry, arguments.scale)
+        if arguments.scale == "auto" and scale != (1.0, 1.0, 1.0):
+            print(told(volume.geometry, scale), file=sys.stderr)
+        view = new_view([width, height])
+        scene(view, str(series), volume, arguments.color, scale)
     except (AmgsrnError, ValueError) as error:
         print(f"{error}", file=sys.stderr)
         return 1
@@ -71,23 +88,33 @@ def save(view: Any, target: Path, rate: int) -> bool:
     return bool(pv.SaveAnimation(str(target / "grids.png"), view, FrameRate=rate))
 
 
-def scene(series: str, volume: Any, color: str, size: list[int]) -> Any:
-    """Return a view of the volume and the boxes, whose times are those of the series."""
+def new_view(size: list[int]) -> Any:
+    """Return an empty view on white."""
+    pv._DisableFirstRenderCameraReset()
     view = pv.CreateView("RenderView")
     view.ViewSize, view.Background, view.UseColorPaletteForBackground = size, [1, 1, 1], 0
     view.OrientationAxesVisibility = 0
+    return view
+
+
+def scene(view: Any, series: str, volume: Any, color: str, scale: Sequence[float]) -> None:
+    """Show the volume and the boxes in a view, whose times then are those of the series."""
     dataset = datasets.new_dataset(volume.geometry)
     datasets.set_geometry(dataset, volume.geometry, datasets.whole_extent(volume.geometry))
-    datasets.set_arrays(dataset, volume.read(), volume.name, volume.components)
+    block = volume.read()
+    datasets.set_arrays(dataset, block, volume.name, volume.components)
     data = pv.TrivialProducer(registrationName="volume")
     data.GetClientSideObject().SetOutput(dataset)
     data.UpdatePipeline()
-    show_volume(data, view)
+    values = block.values[0] if block.valid is None else block.values[0][block.valid]
+    look = suggested(values, float(values.min()), float(values.max()))
+    outline = pv.Show(pv.Outline(Input=data), view)
+    outline.DiffuseColor, outline.Scale = [0.3, 0.3, 0.3], list(scale)
     boxes = pv.PVDReader(FileName=series)
     boxes.UpdatePipeline()
     shown = pv.Show(boxes, view)
     shown.SetRepresentationType("Wireframe")
-    shown.LineWidth = 2.0
+    shown.LineWidth, shown.Scale = 2.0, list(scale)
     pv.ColorBy(shown, ("CELLS", color))
     shown.RescaleTransferFunctionToDataRangeOverTime()
     times = pv.AnnotateTimeFilter(Input=boxes, Format="iteration {time:.0f}")
@@ -97,15 +124,13 @@ def scene(series: str, volume: Any, color: str, size: list[int]) -> Any:
     camera.Azimuth(30)
     camera.Elevation(25)
     pv.ResetCamera(view)
+    show_volume(data, view, look, scale)  # last: ParaView takes its box as if it had no scale
     pv.GetAnimationScene().UpdateAnimationUsingDataTimeSteps()
-    return view
 
 
-def show_volume(data: Any, view: Any) -> None:
-    """Show a slice of the volume, its edges, and the volume itself where ParaView can."""
+def show_volume(data: Any, view: Any, look: LookRecord, scale: Sequence[float]) -> None:
+    """Show the volume itself where ParaView can, else a slice of it."""
     name = data.PointData.keys()[0]
-    low, high = data.PointData[name].GetRange()
-    pv.Show(pv.Outline(Input=data), view).DiffuseColor = [0.3, 0.3, 0.3]
     shown = pv.Show(data, view)
     kinds = shown.GetProperty("RepresentationTypesInfo").GetData()
     if "Volume" not in kinds:
@@ -113,13 +138,14 @@ def show_volume(data: Any, view: Any) -> None:
         shown = pv.Show(pv.Slice(Input=data), view)
     else:
         shown.SetRepresentationType("Volume")
+        sides = np.ptp(np.reshape(data.GetDataInformation().GetBounds(), (3, 2)), axis=1)
+        shown.ScalarOpacityUnitDistance = np.linalg.norm(sides * scale) / UNITS_PER_DIAGONAL
+    shown.Scale = list(scale)
     pv.ColorBy(shown, ("POINTS", name))
-    pv.GetColorTransferFunction(name).RescaleTransferFunction(low, high)
-    middle = low + 0.3 * (high - low)
+    pv.GetColorTransferFunction(name).RescaleTransferFunction(look.low, look.high)
+    # Half of it: the boxes are to be seen through the volume.
     pv.GetOpacityTransferFunction(name).Points = [
-        *(low, 0.0, 0.5, 0.0),
-        *(middle, 0.0, 0.5, 0.0),
-        *(max(high, middle + 1e-12), 0.5, 0.5, 0.0),
+        number for value, opacity in look.opacities for number in (value, 0.5 * opacity, 0.5, 0.0)
     ]
 
 

@@ -16,7 +16,16 @@ from amgsrn_core.cli.arguments import (
     add_variable,
     command,
 )
-from amgsrn_core.cli.options import add_option, add_options, any_numbers, region, whole_numbers
+from amgsrn_core.cli.options import (
+    add_option,
+    add_options,
+    any_numbers,
+    colour,
+    numbers,
+    region,
+    scale_factors,
+    whole_numbers,
+)
 from amgsrn_core.config import (
     BrickConfig,
     DataConfig,
@@ -188,25 +197,10 @@ def _add_render(commands: argparse._SubParsersAction[Parser]) -> None:
         "--spp",
         metavar="N",
         type=int,
-        default=256,
-        help="samples along the volume's diagonal (default: 256)",
+        help="samples along the volume's diagonal (default: one for each voxel, 256 to 1024)",
     )
     _add_camera(parser)
-    parser.add_argument(
-        "--colormap",
-        metavar="JSON",
-        help="colours and opacities: a preset that ParaView exported, stretched over the values",
-    )
-    parser.add_argument(
-        "--unit-distance",
-        metavar="X",
-        type=float,
-        help="world distance over which the colour map's opacities apply (default: 1/256 of the "
-        "volume's diagonal)",
-    )
-    parser.add_argument(
-        "--isovalues", metavar="V,...", type=any_numbers, default=(), help="for --blend isosurface"
-    )
+    _add_look(parser)
     parser.add_argument(
         "--component",
         metavar="N",
@@ -220,10 +214,56 @@ def _add_render(commands: argparse._SubParsersAction[Parser]) -> None:
     add_json(parser)
 
 
+def _add_look(parser: Parser) -> None:
+    parser.add_argument(
+        "--colormap",
+        metavar="JSON",
+        help="colours and opacities: a preset that ParaView exported, stretched over the values "
+        "(default: opacities by how often each value occurs)",
+    )
+    parser.add_argument(
+        "--range",
+        metavar="LO,HI",
+        type=numbers(2),
+        help="values of the first and the last colour (default: the model's own range)",
+    )
+    parser.add_argument(
+        "--background",
+        metavar="COLOUR",
+        type=colour,
+        default="white",
+        help="white, black, grey, transparent, or red,green,blue from 0 to 1 (default: white)",
+    )
+    parser.add_argument(
+        "--no-colour-bar",
+        dest="colour_bar",
+        action="store_false",
+        help="leave out the bar of the colours, with the name and the unit of what is shown",
+    )
+    parser.add_argument(
+        "--unit-distance",
+        metavar="X",
+        type=float,
+        help="distance over which the colour map's opacities apply (default: 1/256 of the diagonal "
+        "of the box as it is shown)",
+    )
+    parser.add_argument(
+        "--isovalues",
+        metavar="V,...",
+        type=any_numbers,
+        default=(),
+        help="for --blend isosurface (default: the middle of the range)",
+    )
+
+
 def _add_camera(parser: Parser) -> None:
     for name, default, words in (
-        ("azimuth", 0.0, "degrees round the y axis, 0 from positive z, 90 from positive x"),
-        ("polar", 90.0, "degrees from the positive y axis"),
+        (
+            "azimuth",
+            30.0,
+            "degrees round the axis that is up; 90 from positive x",
+        ),
+        ("polar", 60.0, "degrees from the axis that is up"),
     ):
         parser.add_argument(
             f"--{name}",
@@ -236,8 +276,19 @@ def _add_camera(parser: Parser) -> None:
         "--distance",
         metavar="R",
         type=float,
-        help="from the volume's centre to the camera, in world units (default: 1.8 times the "
-        "volume's longest edge)",
+        help="from the volume's centre to the camera, in world units as they are shown (default: "
+        "so that the volume fills the picture)",
+    )
+    parser.add_argument(
+        "--scale",
+        metavar="X,Y,Z|auto",
+        type=scale_factors,
+        default="auto",
+        help="factors that stretch the box along x, y, z (default: auto, 1,1,1 unless its edges "
+        "differ by more than 20 : 1)",
+    )
+    parser.add_argument(
+        "--up", choices=("z", "y"), default="z", help="axis that is up in the picture (default: z)"
     )
 
 

@@ -136,6 +136,25 @@ def any_numbers(text: str) -> tuple[float, ...]:
     return values
 
 
+def scale_factors(text: str) -> str | tuple[float, ...]:
+    """Return an argparse value for three factors, or the word auto."""
+    factors: tuple[float, ...] = numbers(3)(text) if text != "auto" else ()
+    return factors or text
+
+
+_COLOURS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5)}
+
+
+def colour(text: str) -> tuple[float, ...] | None:
+    """Return an argparse value for a colour: red, green, blue from 0 to 1; None for transparent."""
+    if text == "transparent":
+        return None
+    shades: tuple[float, ...] = _COLOURS.get(text) or numbers(3)(text)
+    if not all(0 <= shade <= 1 for shade in shades):
+        raise argparse.ArgumentTypeError(f"{text!r} has numbers that are not between 0 and 1")
+    return shades
+
+
 def model_step(index: ModelIndex, wanted: TimeStep) -> int:
     """Return the step of a model that `--time` names; without it the first, which is told."""
     if wanted is None and index.time is not None and index.time.steps:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from amgsrn_core.cli.film import each_step
 from amgsrn_core.cli.options import configuration, model_step, variables
@@ -15,26 +19,49 @@ from amgsrn_core.cli.progress import Remaining, display
 from amgsrn_core.cli.report import figure, prepare_report, write_report
 from amgsrn_core.errors import ConfigurationError, VolumeNotFoundError
 from amgsrn_core.field.open_models import open_model
-from amgsrn_core.model import ModelIndex, open_archive, read_index
+from amgsrn_core.model import LookRecord, ModelIndex, open_archive, read_index
 from amgsrn_core.rendering import Camera, ProgressiveImage, RenderSettings, TransferFunction
-from amgsrn_core.rendering.colormap import default_transfer, load_colormap
+from amgsrn_core.rendering.colormap import distinct, load_colormap, look_transfer
+from amgsrn_core.rendering.colour_bar import bar_height, draw_bar, quantity
+from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL, outline, suggestion, value_range
 from amgsrn_core.rendering.png import on_background, write_png
-from amgsrn_core.rendering.settings import mean_spacing
+from amgsrn_core.rendering.proportions import display_scale, displayed_diagonal, told
+from amgsrn_core.rendering.settings import chosen_isovalues
 from amgsrn_core.system.output import ensure_writable
 from amgsrn_core.system.spare import write_or_keep
-from amgsrn_core.volume import GridGeometry, Volume, open_volume
+from amgsrn_core.volume import Volume, open_volume
 from amgsrn_core.volume.replacement import maker_of
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from amgsrn_core.field.neural_volume import NeuralVolume
     from amgsrn_core.rendering import Marcher
 
-# The original's samples along the diagonal: its opacities are per sample, ours per distance.
-_SAMPLES = 256
+# Samples along the diagonal, where nobody says how many: at least the original's.
+_FEWEST_SAMPLES, _MOST_SAMPLES = 256, 1024
 
-BACKGROUND = (1.0, 1.0, 1.0)
 _PASS_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is seen, from where, and what its colours mean.
+
+    Attributes
+    ----------
+    marcher : Marcher
+    camera : Camera
+    transfer : TransferFunction
+    title : str
+        The quantity and its unit.
+    samples : int
+        Along the volume's diagonal.
+    """
+
+    marcher: Marcher
+    camera: Camera
+    transfer: TransferFunction
+    title: str
+    samples: int
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,11 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.time == "all":
         return each_step(arguments, run)
     height, width = arguments.hw
-    if min(height, width, arguments.spp, arguments.frames) < 1:
+    if min(height, width, arguments.frames) < 1 or (arguments.spp or 1) < 1:
         raise ConfigurationError("--hw, --spp and --frames must be at least 1.")
     prepare_report(arguments.json)
     ensure_writable(arguments.output)
-    marcher, camera = scene(arguments)
+    shown_scene = scene(arguments)
+    marcher, camera = shown_scene.marcher, shown_scene.camera
     seconds = []
     with display("rendering") as shown:
         remaining = Remaining()
@@ -57,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         for number in range(arguments.frames if arguments.frames > 1 else 0):
             seconds.append(_frame(marcher, camera)[1])
             shown.update(1.0, [f"frame {number + 1} of {arguments.frames}"])
-    picture = on_background(rgba, BACKGROUND)
+    picture = finished(rgba, shown_scene, arguments)
     write_or_keep(
         arguments.output,
         lambda at: write_png(at, picture, force=arguments.force),
@@ -69,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         "picture": os.fspath(arguments.output),
         "height": height,
         "width": width,
-        "samples": arguments.spp,
+        "samples": shown_scene.samples,
         "backend": marcher.backend,
         "frames": len(seconds),
         "seconds_per_frame": {"mean": mean, "min": min(seconds), "max": max(seconds)},
@@ -88,49 +116,73 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def scene(arguments: argparse.Namespace) -> tuple[Marcher, Camera]:
-    """Return what renders the file that is named, and where it is seen from."""
+def scene(arguments: argparse.Namespace) -> Scene:
+    """Return the file that is named as a scene; what was decided unasked is said."""
+    model = _model(arguments)
+    index = model.index
+    component = _component(arguments.component, len(index.components))
+    look = suggestion(model, component)
+    if arguments.raw and _is_model(arguments):  # the pictures can be laid on each other
+        look = suggestion(_trained(arguments), component)
+    scale = display_scale(index.geometry, arguments.scale)
+    if arguments.scale == "auto" and scale != (1.0, 1.0, 1.0):
+        _say(told(index.geometry, scale))
+    # What other opacities show, and surfaces, may be anywhere in the box.
+    is_suggested = arguments.colormap is None and arguments.blend != "isosurface"
     height, width = arguments.hw
-    is_model = arguments.model.endswith(".amgsrn")
-    if is_model and not arguments.raw:
-        geometry, marcher = _of_model(arguments)
-    else:
-        geometry, marcher = _of_data(arguments, _data(arguments) if is_model else arguments.model)
+    height -= _bar_height(arguments)
     camera = Camera.orbit(
-        geometry.bounds,
+        index.geometry.bounds,
         width=width,
         height=height,
         azimuth=arguments.azimuth,
         polar=arguments.polar,
         distance=arguments.distance,
+        scale=scale,
+        up=arguments.up,
+        outline=outline(index.geometry, look) if is_suggested else None,
     )
-    return marcher, camera
-
-
-def _of_model(arguments: argparse.Namespace) -> tuple[GridGeometry, Marcher]:
-    archive = open_archive(arguments.model)
-    series = archive.index
-    step = model_step(series, arguments.time)
-    index = series.at(step)
-    settings = _settings(arguments, index.geometry, len(index.components))
-    transfer = _transfer(arguments, settings, index)
+    transfer = _transfer(arguments, look, value_range(index, component))
+    settings = _settings(arguments, camera, component, index)
 
     from amgsrn_core.rendering import make_marcher
+    from amgsrn_core.rendering.image import displayed
 
-    model = open_model(archive, arguments.device, backend=_networks(arguments)).at(step)
-    return index.geometry, make_marcher(model, transfer, settings, arguments.backend)
+    shown, camera, settings = displayed(model, camera, settings)
+    marcher = make_marcher(shown, transfer, settings, arguments.backend)
+    return Scene(marcher, camera, transfer, _title(index, component), _samples(arguments, index))
 
 
-def _of_data(arguments: argparse.Namespace, path: str) -> tuple[GridGeometry, Marcher]:
-    volume = _volume(arguments, path)
-    settings = _settings(arguments, volume.geometry, volume.n_components)
+def finished(rgba: np.ndarray, seen: Scene, arguments: argparse.Namespace) -> np.ndarray:
+    """Return a rendered image as a picture, uint8 [height, width, 3 or 4], with its colour bar."""
+    rows = _bar_height(arguments)
+    space = np.zeros((rows, *rgba.shape[1:]), dtype=rgba.dtype)
+    picture = on_background(np.concatenate([space, rgba]), arguments.background)
+    if rows:
+        draw_bar(picture, rows, seen.transfer, seen.title)
+    return picture
 
-    from amgsrn_core.rendering import make_marcher
+
+def _model(arguments: argparse.Namespace) -> NeuralVolume:
+    """Return the field of a time step: a model's, or that of data."""
+    is_model = _is_model(arguments)
+    if is_model and not arguments.raw:
+        return _trained(arguments)
+    volume = _volume(arguments, _data(arguments) if is_model else arguments.model)
+
     from amgsrn_core.rendering.data import model_of_data
 
-    model = model_of_data(volume, arguments.device, backend=_networks(arguments))
-    transfer = _transfer(arguments, settings, model.index)
-    return volume.geometry, make_marcher(model, transfer, settings, arguments.backend)
+    return model_of_data(volume, arguments.device, backend=_networks(arguments))
+
+
+def _trained(arguments: argparse.Namespace) -> NeuralVolume:
+    archive = open_archive(arguments.model)
+    step = model_step(archive.index, arguments.time)
+    return open_model(archive, arguments.device, backend=_networks(arguments)).at(step)
+
+
+def _is_model(arguments: argparse.Namespace) -> bool:
+    return str(arguments.model).endswith(".amgsrn")
 
 
 def _networks(arguments: argparse.Namespace) -> str:
@@ -153,7 +205,7 @@ def _data(arguments: argparse.Namespace) -> str:
 
 def _volume(arguments: argparse.Namespace, path: str) -> Volume:
     chosen, step = variables(arguments.variable, path), arguments.time
-    if arguments.model.endswith(".amgsrn"):
+    if _is_model(arguments):
         index = read_index(arguments.model)
         chosen = chosen or index.source.variables or None
         index = index.at(model_step(index, step))
@@ -162,19 +214,40 @@ def _volume(arguments: argparse.Namespace, path: str) -> Volume:
 
 
 def _settings(
-    arguments: argparse.Namespace, geometry: GridGeometry, components: int
+    arguments: argparse.Namespace, camera: Camera, component: int | str, index: ModelIndex
 ) -> RenderSettings:
-    x0, x1, y0, y1, z0, z1 = geometry.bounds
-    diagonal = math.dist((x0, y0, z0), (x1, y1, z1))
-    unit_distance = arguments.unit_distance
+    unit_distance, isovalues = arguments.unit_distance, arguments.isovalues
+    if unit_distance is None:
+        diagonal = displayed_diagonal(index.geometry, camera.scale)
+        unit_distance = diagonal / UNITS_PER_DIAGONAL
+    if arguments.blend == "isosurface":
+        low, high = value_range(index, component)
+        isovalues = chosen_isovalues(isovalues, low, high, index.name)
+        if not arguments.isovalues:
+            _say(
+                f"The surface is at {isovalues[0]:g}, the middle of the range {low:g} to {high:g}; "
+                "--isovalues V,... chooses others."
+            )
     return configuration(
         RenderSettings,
         arguments,
-        samples_per_voxel=mean_spacing(geometry) * arguments.spp / diagonal,
-        unit_distance=diagonal / _SAMPLES if unit_distance is None else unit_distance,
-        isovalues=arguments.isovalues,
-        component=_component(arguments.component, components),
+        samples_per_voxel=_samples(arguments, index) / _voxels_along_diagonal(index),
+        unit_distance=unit_distance,
+        isovalues=isovalues,
+        component=component,
     )
+
+
+def _samples(arguments: argparse.Namespace, index: ModelIndex) -> int:
+    """Return the samples along the diagonal: unless told otherwise one for each voxel."""
+    if arguments.spp is not None:
+        return int(arguments.spp)
+    wanted = math.ceil(_voxels_along_diagonal(index))
+    return min(max(wanted, _FEWEST_SAMPLES), _MOST_SAMPLES)
+
+
+def _voxels_along_diagonal(index: ModelIndex) -> float:
+    return math.hypot(*(size - 1 for size in index.dims))
 
 
 def _component(text: str | None, count: int) -> int | str:
@@ -190,21 +263,40 @@ def _component(text: str | None, count: int) -> int | str:
 
 
 def _transfer(
-    arguments: argparse.Namespace, settings: RenderSettings, index: ModelIndex
+    arguments: argparse.Namespace, look: LookRecord, own: tuple[float, float]
 ) -> TransferFunction:
-    """Return the colour map over the values that are seen."""
-    minimum, maximum = index.value_minimum, index.value_maximum
-    if settings.component == "magnitude":
-        largest = [max(abs(low), abs(high)) for low, high in zip(minimum, maximum)]
-        low, high = 0.0, math.hypot(*largest)
-    else:
-        number = int(settings.component)
-        low, high = float(minimum[number]), float(maximum[number])
-    if not low < high:
-        high = low + (abs(low) or 1.0)  # a constant: its colour is the map's first
-    if arguments.colormap is None:
-        return default_transfer(low, high)
-    return load_colormap(arguments.colormap, low, high)
+    """Return the colour map over the values that are seen, whose range is `own`."""
+    wanted = arguments.range
+    if wanted is not None and not -math.inf < wanted[0] < wanted[1] < math.inf:
+        raise ConfigurationError("--range must be two numbers, the lower one first.")
+    if arguments.colormap is not None:
+        return load_colormap(arguments.colormap, *distinct(wanted or own))
+    if wanted is None and (look.low, look.high) != own:
+        _say(
+            f"The colours range from {look.low:.4g} to {look.high:.4g}, without the outliers of "
+            f"{own[0]:.4g} to {own[1]:.4g}; --range LO,HI chooses."
+        )
+    transfer = look_transfer(look, wanted)
+    # A surface is there or not; how often its value occurs does not matter.
+    return transfer.opaque() if arguments.blend == "isosurface" else transfer
+
+
+def _title(index: ModelIndex, component: int | str) -> str:
+    """Return what the colours show, with its unit."""
+    if component == "magnitude":
+        return quantity(f"|{index.name}|", index.units[0])
+    number = int(component)
+    name = index.name if len(index.components) == 1 else index.components[number]
+    return quantity(name, index.units[number])
+
+
+def _bar_height(arguments: argparse.Namespace) -> int:
+    height, width = arguments.hw
+    return bar_height(width, height) if arguments.colour_bar else 0
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
 
 
 def _frame(marcher: Marcher, camera: Camera, report: object = None) -> tuple[np.ndarray, float]:

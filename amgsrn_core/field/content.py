@@ -141,6 +141,14 @@ class Part:
         key = np.stack([offset, factor]).tobytes()
         return self.derived(key, lambda: self._in_units(offset, factor))
 
+    def scaled(self, factors: tuple[float, ...]) -> Part:
+        """Return this field in a world that is stretched along x, y, z, always the same one."""
+        return self.derived(("scaled", factors), lambda: self._scaled(factors))
+
+    def _scaled(self, factors: tuple[float, ...]) -> Part:
+        index = self.index.replace(geometry=self.index.geometry.scaled(factors))
+        return Part(index, self.bricks, self.field, self._kernels, self._device)
+
     def _in_units(self, offset: np.ndarray, factor: np.ndarray) -> Part:
         index = self.index.in_units(offset, factor)
         bricks = RescaledBricks(self.bricks, index)

@@ -18,7 +18,7 @@ from amgsrn_core.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
 
-ABI = 6
+ABI = 7
 """Version of the C interface that this module speaks; :func:`layout` tells of its structs."""
 
 LIBRARY_VARIABLE = "AMGSRN_KERNELS"
@@ -185,7 +185,8 @@ class Rays(Struct):
     _fields_ = [
         ("count", _count),
         *[(name, ctypes.c_void_p) for name in ("origins", "directions", "towards")],
-        *[(name, ctypes.c_void_p) for name in ("near", "far", "offset", "first", "samples")],
+        *[(name, ctypes.c_void_p) for name in ("near", "far", "offset")],
+        *[(name, ctypes.c_void_p) for name in ("exponents", "first", "samples")],
     ]
 
 

@@ -8,6 +8,7 @@ from amgsrn_core.model.records import (
     BRICK_STATES,
     FORMAT_VERSION,
     BrickRecord,
+    LookRecord,
     SourceRecord,
     TrainingRecord,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "FORMAT_VERSION",
     "Archive",
     "BrickRecord",
+    "LookRecord",
     "ModelIndex",
     "OnDemand",
     "SourceRecord",

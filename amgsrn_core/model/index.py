@@ -24,6 +24,7 @@ from amgsrn_core.model.records import (
     FORMAT_NAME,
     FORMAT_VERSION,
     BrickRecord,
+    LookRecord,
     SourceRecord,
     TrainingRecord,
     configured,
@@ -69,6 +70,8 @@ class ModelIndex:
         The time steps of the file, and which of them was trained, or which were (`steps`).
     attributes : Attributes, optional
         What the data's file says in other attributes; None where that is not known.
+    looks : tuple of LookRecord
+        How to show each component and, of several, their magnitude; empty where nobody found out.
     """
 
     name: str
@@ -85,6 +88,7 @@ class ModelIndex:
     training: TrainingRecord = field(default_factory=TrainingRecord)
     storage: StorageConfig = field(default_factory=StorageConfig)
     history_columns: tuple[str, ...] = ()
+    looks: tuple[LookRecord, ...] = ()
     version: tuple[int, int] = FORMAT_VERSION
     attributes: Attributes | None = None
 
@@ -92,6 +96,8 @@ class ModelIndex:
         count = len(self.components)
         if not count:
             raise ArchiveError("'components' is empty")
+        if self.looks and len(self.looks) != count + (count > 1):
+            raise ArchiveError("'looks' does not have one entry for each component")
         for name in ("units", "value_minimum", "value_maximum"):
             if len(getattr(self, name)) != count:
                 raise ArchiveError(f"'{name}' does not have one entry for each component")
@@ -304,6 +310,7 @@ class ModelIndex:
             value_minimum=rescaled(self.value_minimum),
             value_maximum=rescaled(self.value_maximum),
             bricks=tuple(bricks),
+            looks=(),
         )
 
     def network_of(self, brick: BrickRecord) -> NetworkConfig:
@@ -344,6 +351,7 @@ class ModelIndex:
             "storage": self.storage.to_json(),
             "history_columns": list(self.history_columns),
             **({} if self.attributes is None else {"attributes": self.attributes.to_json()}),
+            **({"looks": [look.to_json() for look in self.looks]} if self.looks else {}),
         }
 
     @classmethod
@@ -380,6 +388,9 @@ class ModelIndex:
             storage=configured(StorageConfig, "storage", fields, version),
             history_columns=fields.texts("history_columns"),
             attributes=None if attributes is None else Attributes.from_json(attributes),
+            looks=tuple(map(LookRecord.from_json, fields.children("looks")))
+            if "looks" in fields
+            else (),
         )
 
 

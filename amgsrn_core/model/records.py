@@ -89,6 +89,56 @@ class TrainingRecord:
 
 
 @dataclass(frozen=True)
+class LookRecord:
+    """How to show a component of a model, where nobody says how.
+
+    Parameters
+    ----------
+    low, high : float
+        Range of the colours: the component's own, but for outliers.
+    opacities : tuple of (value, opacity)
+        Control points in ascending order, from `low` to `high`. Opacities from 0 to 1 hold for
+        1/256 of the diagonal of the box as it is shown.
+    outline : tuple of (x, y, z)
+        Points round what can be seen then, as parts 0 to 1 of the volume's axes; empty where
+        nothing can.
+    """
+
+    low: float
+    high: float
+    opacities: tuple[tuple[float, float], ...]
+    outline: tuple[tuple[float, float, float], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain JSON types."""
+        flat, points = (
+            [number for point in pairs for number in point]
+            for pairs in (self.opacities, self.outline)
+        )
+        return {"low": self.low, "high": self.high, "opacities": flat, "outline": points}
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> LookRecord:
+        """Read :meth:`to_json`'s result and check it."""
+        low, high, flat = fields.number("low"), fields.number("high"), fields.numbers("opacities")
+        values, opacities = flat[::2], flat[1::2]
+        if (
+            not math.isfinite(high - low)
+            or len(values) != len(opacities)
+            or len(values) < 2
+            or list(values) != sorted(values)
+            or (values[0], values[-1]) != (low, high)
+            or not all(0 <= opacity <= 1 for opacity in opacities)
+        ):
+            raise ArchiveError("the opacities of a 'look' are not points of its range")
+        points = fields.numbers("outline")
+        if len(points) % 3 or not all(0 <= part <= 1 for part in points):
+            raise ArchiveError("the outline of a 'look' is not made of points of the volume")
+        outline = tuple(zip(points[::3], points[1::3], points[2::3]))
+        return cls(low, high, tuple(zip(values, opacities)), outline)
+
+
+@dataclass(frozen=True)
 class BrickRecord:
     """One brick of a model.
 

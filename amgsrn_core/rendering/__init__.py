@@ -16,8 +16,11 @@ _EXPORTS = {
     "Rays": "amgsrn_core.rendering.camera",
     "RenderSettings": "amgsrn_core.rendering.settings",
     "TransferFunction": "amgsrn_core.rendering.transfer",
+    "display_scale": "amgsrn_core.rendering.proportions",
+    "look_transfer": "amgsrn_core.rendering.colormap",
     "make_marcher": "amgsrn_core.rendering.marcher",
     "render": "amgsrn_core.rendering.image",
+    "suggestion": "amgsrn_core.rendering.looks",
 }
 __all__ = sorted(_EXPORTS)
 

@@ -90,7 +90,7 @@ class BlockMarcher:
             First step of the block.
         """
         steps = torch.arange(first, first + STEPS, device=numbers.device)
-        starts, moves = bundle.starts[numbers], bundle.step * bundle.directions[numbers]
+        starts, moves = bundle.starts[numbers], bundle.moves[numbers]
         if self._is_even:
             # The index is a straight line along the ray, too.
             begin = self._appearance.index(starts)
@@ -157,10 +157,10 @@ class Bundle:
     ----------
     counts : Tensor of int64 [n]
         Samples of each ray.
-    step : float
-        Distance between samples along a ray, in world units.
-    starts, directions : Tensor of float64 [n, 3]
-        Where half a step before the first sample is, and where the ray goes.
+    starts, moves : Tensor of float64 [n, 3]
+        Where half a step before the first sample is, and how far the ray goes in a step.
+    exponent : Tensor of float32 [n]
+        See :class:`~amgsrn_core.rendering.samples.Samples`.
     world_directions : Tensor of float32 [n, 3]
     """
 
@@ -169,18 +169,26 @@ class Bundle:
             return torch.tensor(array, dtype=dtype, device=field.device)
 
         origins, directions = axis_rays(rays[chosen], field.geometry)
-        begin = (samples.first[chosen] + samples.offset[chosen] - 0.5) * samples.step
-        self.step = samples.step
+        step = samples.step[chosen]
+        begin = (samples.first[chosen] + samples.offset[chosen] - 0.5) * step
+        self._step = on_device(step, torch.float64)
+        self.exponent = on_device(samples.exponent[chosen], torch.float32)
         self.counts = on_device(samples.count[chosen], torch.int64)
         self.starts = on_device(origins + begin[:, None] * directions, torch.float64)
-        self.directions = on_device(directions, torch.float64)
+        self._directions = on_device(directions, torch.float64)
+        self.moves = self._step[:, None] * self._directions
         self.world_directions = on_device(rays.directions[chosen], torch.float32)
         self._near, self._far = (
             on_device(limit[chosen] - begin, torch.float64) for limit in (samples.near, samples.far)
         )
 
     def points(self, rays: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """Return samples, float64 [N, 3] in axis coordinates, and what of their steps is seen."""
-        distance = (steps + 0.5).double() * self.step
-        distance, share = cut_steps(distance, self.step, self._near[rays], self._far[rays])
-        return self.starts[rays] + distance[:, None] * self.directions[rays], share
+        """Return samples, float64 [N, 3] in axis coordinates, and how much of each is seen.
+
+        That is in the table's steps, float32 [N].
+        """
+        step = self._step[rays]
+        distance = (steps + 0.5).double() * step
+        distance, share = cut_steps(distance, step, self._near[rays], self._far[rays])
+        points = self.starts[rays] + distance[:, None] * self._directions[rays]
+        return points, share * self.exponent[rays]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,17 @@ from amgsrn_core.errors import ConfigurationError
 # projection is parallel, and the matrix says so up to rounding.
 _INFINITELY_FAR = 1e9
 
-# The original renderer's view angle, and its distance in units of the volume's largest edge.
-ORBIT_ANGLE, ORBIT_DISTANCE = 60.0, 1.8
+# The original renderer's view angle, and that of VTK, under which things look less bent.
+ORBIT_ANGLE, FILLING_ANGLE = 60.0, 30.0
+
+# Of the picture's width and height, what a volume that fills it takes.
+_FILLED = 0.97
+
+# Where the poles of an orbit and its azimuth of 0 are, and where 90 is.
+_POLES = {
+    "y": ((0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)),
+    "z": ((0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (1.0, 0.0, 0.0)),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +74,9 @@ class Camera:
     world_to_clip : float64 array [4, 4]
         Applied to columns (x, y, z, 1); visible is -w <= x, y, z <= w. Perspective and parallel
         projections alike, also those of a tile of a larger image.
+    scale : three floats, default: 1, 1, 1
+        By how much the matrix stretches the world along x, y, z before it looks at it. Opacities
+        and light are those of the stretched world; see :func:`amgsrn_core.rendering.render`.
 
     Raises
     ------
@@ -74,6 +87,7 @@ class Camera:
     width: int
     height: int
     world_to_clip: np.ndarray
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
         if self.width < 0 or self.height < 0:
@@ -105,7 +119,8 @@ class Camera:
         Parameters
         ----------
         position, focal_point, up : three numbers each
-            World coordinates; `up` need not be perpendicular to the view.
+            World coordinates; `up` need not be perpendicular to the view. Where it is along the
+            view, another direction takes its place, as in VTK.
         width, height : int
             Pixels.
         view_angle : float, default: 30
@@ -119,17 +134,16 @@ class Camera:
         Raises
         ------
         ConfigurationError
-            The position is the focal point, or `up` is along the view.
+            Position or focal point is not finite.
         """
         eye, focus = np.array(position, dtype=np.float64), np.array(focal_point, dtype=np.float64)
         distance = float(np.linalg.norm(eye - focus))
-        if not distance:
-            raise ConfigurationError("A camera's position and focal point must differ.")
-        backward = (eye - focus) / distance
-        right = np.cross(np.array(up, dtype=np.float64), backward)
-        if np.linalg.norm(right) < 1e-12 * np.linalg.norm(up):
-            raise ConfigurationError("A camera's up direction must not be along its view.")
-        right /= np.linalg.norm(right)
+        if not np.isfinite(distance):
+            raise ConfigurationError("A camera's position and focal point must be finite.")
+        # Who stands where he looks at looks along -z, as VTK's camera does at first.
+        backward = (eye - focus) / distance if distance else np.array([0.0, 0.0, 1.0])
+        distance = distance or 1.0
+        right = _across(np.array(up, dtype=np.float64), backward)
         view = np.eye(4)
         view[:3, :3] = right, np.cross(backward, right), backward
         view[:3, 3] = -view[:3, :3] @ eye
@@ -158,41 +172,73 @@ class Camera:
         azimuth: float = 0.0,
         polar: float = 90.0,
         distance: float | None = None,
+        scale: Sequence[float] = (1.0, 1.0, 1.0),
+        up: str = "y",
+        outline: np.ndarray | None = None,
     ) -> Camera:
         """Return a camera on a sphere round a volume, with the original renderer's angles.
+
+        See :func:`amgsrn_core.rendering.display_scale` for the scale of an uneven box.
 
         Parameters
         ----------
         bounds : six numbers
             World box x0, x1, y0, y1, z0, z1; the camera looks at its centre.
         azimuth : float, default: 0
-            Degrees round the y axis; 0 looks from positive z, 90 from positive x.
+            Degrees round the axis that is up; 0 looks from positive z where that is y, and from
+            negative y where it is z, 90 from positive x.
         polar : float, default: 90
-            Degrees from the positive y axis; 180 looks from below.
+            Degrees from that axis; 180 looks from below.
         distance : float, optional
-            World units from the centre; default: 1.8 times the box's longest edge.
+            World units, stretched, from the centre, at a view angle of 60 degrees; default: so that
+            the box fills the picture, at 30 degrees.
+        scale : three floats, default: 1, 1, 1
+            By how much the world is stretched along x, y, z.
+        up : {"y", "z"}, default: "y"
+        outline : array [N, 3], optional
+            World points that fill the picture in place of the box, where no distance is given.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such axis, or the distance is not a number.
         """
-        low, high = np.array(bounds[0::2], dtype=np.float64), np.array(bounds[1::2], np.float64)
+        if up not in _POLES:
+            raise ConfigurationError(f"up must be y or z, not {up!r}.")
+        stretch = np.array(scale, dtype=np.float64)
+        low, high = (np.array(bounds[i::2], dtype=np.float64) * stretch for i in (0, 1))
         centre = (low + high) / 2.0
-        longest = float((high - low).max())
-        distance = ORBIT_DISTANCE * longest if distance is None else distance
         a, p = np.radians(azimuth), np.radians(polar)
-        away = np.array([np.sin(a) * np.sin(p), np.cos(p), np.cos(a) * np.sin(p)])
-        # Seen from a pole, y cannot be up; what was up just before becomes it.
-        steep = abs(np.sin(p)) < 1e-6
-        side = -np.cos(p) * np.array([np.sin(a), 0.0, np.cos(a)])
-        up = side.tolist() if steep else [0.0, 1.0, 0.0]
+        pole, front, side = map(np.array, _POLES[up])
+        level = np.sin(a) * side + np.cos(a) * front
+        away = np.sin(p) * level + np.cos(p) * pole
+        # Seen from a pole, that axis cannot be up; what was up just before becomes it.
+        upwards = -np.cos(p) * level if abs(np.sin(p)) < 1e-6 else pole
+        angle = ORBIT_ANGLE
+        if distance is None:
+            angle = FILLING_ANGLE
+            corners = np.array(list(itertools.product(*zip(low, high))))
+            points = corners if outline is None else np.asarray(outline) * stretch
+            centre, distance = _filling(points, away, upwards, width, height)
         reach = abs(distance) + float(np.linalg.norm(high - low))
-        return cls.look_at(
+        camera = cls.look_at(
             (centre + distance * away).tolist(),
             centre.tolist(),
-            up,
+            upwards.tolist(),
             width=width,
             height=height,
-            view_angle=ORBIT_ANGLE,
+            view_angle=angle,
             near=1e-4 * reach,
             far=reach,
         )
+        matrix = camera.world_to_clip @ np.diag([*stretch, 1.0])
+        x, y, z = stretch.tolist()
+        return cls(width, height, matrix, (x, y, z))
+
+    def displayed(self) -> Camera:
+        """Return the camera that sees the stretched world as this one sees the world."""
+        matrix = self.world_to_clip @ np.diag([*(1.0 / np.array(self.scale)), 1.0])
+        return Camera(self.width, self.height, matrix)
 
     def rays(self, pixels: np.ndarray | None = None, depth: np.ndarray | None = None) -> Rays:
         """Return the rays through the centres of pixels.
@@ -235,6 +281,41 @@ class Camera:
             _dot(far - origins, directions),
             pixels,
         )
+
+
+def _across(up: np.ndarray, backward: np.ndarray) -> np.ndarray:
+    """Return the unit vector to the right of a view; see :meth:`Camera.look_at`."""
+    length = np.linalg.norm(up)
+    right = np.cross(up, backward)
+    if not np.linalg.norm(right) > 1e-12 * length:  # also where up is 0 or no number
+        # As VTK's renderers do it.
+        x, y, z = up if 0 < length < np.inf else backward
+        up = np.array([-z, x, y])
+        right = np.cross(up, backward)
+    if not np.linalg.norm(right) > 1e-12 * np.linalg.norm(up):
+        right = np.cross(np.eye(3)[np.abs(backward).argmin()], backward)
+    return right / np.linalg.norm(right)
+
+
+def _filling(
+    points: np.ndarray, away: np.ndarray, up: np.ndarray, width: int, height: int
+) -> tuple[np.ndarray, float]:
+    """Return where to look, and from how far away, for points [N, 3] to fill the picture."""
+    right = _across(up, away)
+    reach = _FILLED * np.tan(np.radians(FILLING_ANGLE) / 2.0)
+    aspect = width / height if width and height else 1.0
+    towards = points @ away
+    eye = np.zeros(3)
+    distance = -np.inf
+    # From both edges a line of sight just misses the points; the eye is where these lines meet.
+    for across, slope in ((right, aspect * reach), (np.cross(away, right), reach)):
+        beside = points @ across
+        left = (beside - slope * towards).min()
+        last = (beside + slope * towards).max()
+        eye += 0.5 * (left + last) * across
+        distance = max(distance, float(last - left) / (2.0 * slope))
+    middle = 0.5 * float(towards.min() + towards.max())
+    return eye + middle * away, (distance - middle) or 1.0  # points without any size
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:

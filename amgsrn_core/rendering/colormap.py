@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.model import LookRecord
 from amgsrn_core.rendering.transfer import TransferFunction
 
 _ENTRIES = 1024
@@ -22,6 +23,22 @@ _RAMP = ((0.0, 0.0), (1.0, 1.0))
 def default_transfer(low: float, high: float) -> TransferFunction:
     """Return a transfer function for a range of values: transparent at its lower end."""
     return _transfer(low, high, np.array(_COLOURS), np.array(_OPACITIES))
+
+
+def look_transfer(look: LookRecord, colours: tuple[float, float] | None = None) -> TransferFunction:
+    """Return the transfer function of a look, with colours over its range or another one."""
+    low, high = distinct(colours or (look.low, look.high))
+    transfer = default_transfer(low, high)
+    table = transfer.table.copy()
+    values, opacities = (np.array(column) for column in zip(*look.opacities))
+    table[:, 3] = np.interp(np.linspace(low, high, _ENTRIES), values, opacities)
+    return TransferFunction(low, high, table)
+
+
+def distinct(values: tuple[float, float]) -> tuple[float, float]:
+    """Return a range of values; of a constant one that begins with it."""
+    low, high = values
+    return (low, high) if low < high else (low, low + (abs(low) or 1.0))
 
 
 def load_colormap(path: str | os.PathLike[str], low: float, high: float) -> TransferFunction:

@@ -67,9 +67,22 @@ def render(
     ...     volume, camera, TransferFunction(0, 255, ramp), RenderSettings()
     ... )  # doctest: +SKIP
     """
+    volume, camera, settings = displayed(volume, camera, settings)
     image = ProgressiveImage(make_marcher(volume, transfer, settings, backend), camera, depth)
     image.advance()
     return image.rgba
+
+
+def displayed(
+    volume: NeuralVolume, camera: Camera, settings: RenderSettings
+) -> tuple[NeuralVolume, Camera, RenderSettings]:
+    """Return model, camera and settings in the world as a camera stretches it.
+
+    Lengths, opacities and light are meant there; the crop box and the clip planes move with it.
+    """
+    if camera.scale == (1.0, 1.0, 1.0):
+        return volume, camera, settings
+    return volume.scaled(camera.scale), camera.displayed(), settings.scaled(camera.scale)
 
 
 class ProgressiveImage:

@@ -67,18 +67,21 @@ class NativeMarcher:
     def _march(self, appearance: Appearance, rays: Rays) -> np.ndarray:
         samples = Samples.on_rays(rays, self._geometry, self._settings)
         origins, directions = axis_rays(rays, self._geometry)
+        step = samples.step
+        # The kernels' t counts the rays' own steps.
         doubles = {
             "origins": origins,
-            "directions": directions,
+            "directions": directions * step[:, None],
             "towards": rays.directions,
-            "near": samples.near,
-            "far": samples.far,
+            "near": samples.near / step,
+            "far": samples.far / step,
             "offset": samples.offset,
         }
         counts = {"first": samples.first, "samples": samples.count}
         arrays = {
             **{name: np.ascontiguousarray(a, dtype=np.float64) for name, a in doubles.items()},
             **{name: np.ascontiguousarray(a, dtype=np.int64) for name, a in counts.items()},
+            "exponents": samples.exponent,
         }
         addresses = {name: array.ctypes.data for name, array in arrays.items()}
         return self._model.kernel.march(appearance, KernelRays(count=len(rays), **addresses))
@@ -96,7 +99,7 @@ class NativeMarcher:
         return Appearance(
             empty=self._address(empty, np.uint8),
             maxima=None if maxima is None else self._address(maxima, np.float32),
-            step=settings.step(self._geometry),
+            step=1.0,
             table=self._address(seen.table, np.float32),
             entries=len(seen.table),
             low=low,
@@ -133,10 +136,9 @@ class _Model:
         bricks = list(volume.bricks())
         self.kernel = VolumeKernel(library, coordinates, borders, bricks, volume.blend, inverse)
         sizes = [np.diff(np.interp(b, np.arange(len(c)), c)) for b, c in zip(borders, coordinates)]
-        # A step moves at most this far in axis coordinates.
-        self._stretch = float(np.linalg.norm(inverse, 2))
-        self._smallest = min(float(size.min()) for size in sizes)
-        self._geometry = geometry
+        # Macro-cells that a step of one voxel may cross; a step is that far along one axis at most.
+        spacing = geometry.spacing
+        self._crossed = max(float(h / size.min()) for h, size in zip(spacing, sizes))
 
     def emptiness(
         self, transfer: TransferFunction, settings: RenderSettings
@@ -148,8 +150,8 @@ class _Model:
             return _distances(low <= high), high
         if settings.blend == "isosurface":
             # A surface lies between two samples: what matters are the values of both cells.
-            step = settings.step(self._geometry) * self._stretch
-            reach = min(math.ceil(step / self._smallest), max(low.shape))
+            reach = math.ceil(self._crossed / settings.samples_per_voxel)
+            reach = min(reach, max(low.shape))
             low, high = -_spread(-low, reach), _spread(high, reach)
             crossed = [(low <= value) & (high >= value) for value in settings.isovalues]
             return _distances(np.any(crossed, axis=0)), None

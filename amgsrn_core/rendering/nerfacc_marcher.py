@@ -42,7 +42,7 @@ class NerfaccMarcher(BlockMarcher):
         begin = torch.full_like(last, first, dtype=torch.float32)
         _, samples, _ = traverse_grids(
             ((bundle.starts[numbers] - self._centre) / self._step).float(),
-            bundle.directions[numbers].float(),
+            (bundle.moves[numbers] / self._step).float(),
             self._boxes,
             self._bounds,
             near_planes=begin,

@@ -62,6 +62,7 @@ class TorchMarcher:
             seen = alphas > 0
             rays, steps = seen.nonzero(as_tuple=True)
             distance, share = bundle.cut(rays, steps)
+            share = share * bundle.exponent[rays]
             alphas[seen] = 1.0 - (1.0 - alphas[seen]) ** share
             if self._settings.shade:
                 points, directions = bundle.at(rays, distance)
@@ -197,7 +198,8 @@ class _Bundle:
         self._world_directions = on_device(rays.directions).float()
         self._near, self._far = on_device(samples.near), on_device(samples.far)
         self._start = on_device(samples.first + samples.offset)
-        self._step = samples.step
+        self._step = on_device(samples.step)
+        self.exponent = on_device(samples.exponent)
         count = on_device(samples.count)
         self._used = torch.arange(int(count.max()), device=field.device) < count[:, None]
 
@@ -215,11 +217,12 @@ class _Bundle:
 
     def distance(self, rays: Tensor, steps: Tensor) -> Tensor:
         """Return t of samples given by ray and (fractional) step."""
-        return (self._start[rays] + steps) * self._step
+        return (self._start[rays] + steps) * self._step[rays]
 
     def cut(self, rays: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
         """Return t of samples, float64, and how much of their steps is visible, float32."""
-        return cut_steps(self.distance(rays, steps), self._step, self._near[rays], self._far[rays])
+        limits = self._near[rays], self._far[rays]
+        return cut_steps(self.distance(rays, steps), self._step[rays], *limits)
 
     def at(self, rays: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
         """Return points in axis coordinates and the rays' directions in the world, [N, 3]."""
@@ -231,8 +234,8 @@ class _Bundle:
         return (distance >= self._near[rays]) & (distance < self._far[rays])
 
 
-def cut_steps(distance: Tensor, step: float, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
-    """Move samples at t, float64 [N], to the middle of what of their steps is visible.
+def cut_steps(distance: Tensor, step: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
+    """Move samples at t, float64 [N], to the middle of what of their steps [N] is visible.
 
     Returns that t, and how much of a step is left, float32 [N].
     """

@@ -1,4 +1,4 @@
-"""Where samples lie on rays: on a grid of fixed world step that no brick and no rank disturbs."""
+"""Where samples lie on rays: on a grid of fixed step that no brick and no rank disturbs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ from amgsrn_core.volume.geometry import GridGeometry
 # Along the longest axis that a volume may have that is more than one a voxel.
 _MOST_SAMPLES = 1 << 24
 
+# Steps that differ by less are equal but for rounding.
+_SAME = 1e-6
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
     """The samples of each ray: t = (k + offset) * step for first <= k < first + count.
+
+    A ray's step is as long as a voxel along it: all rays take equally many samples per voxel, also
+    where voxels are much longer along one axis than along another.
 
     Parameters
     ----------
@@ -32,8 +38,11 @@ class Samples:
         whoever's range it is in.
     offset : float64 array [N]
         0.5, or a random number from 0 to 1 for each ray.
-    step : float
+    step : float64 array [N]
         World units.
+    exponent : float32 array [N]
+        How many of the settings' step, which tables of opacities are for, are in the ray's; 1 on
+        voxels with edges of one length.
     """
 
     near: np.ndarray
@@ -41,7 +50,8 @@ class Samples:
     first: np.ndarray
     count: np.ndarray
     offset: np.ndarray
-    step: float
+    step: np.ndarray
+    exponent: np.ndarray
 
     @classmethod
     def on_rays(cls, rays: Rays, geometry: GridGeometry, settings: RenderSettings) -> Samples:
@@ -52,7 +62,9 @@ class Samples:
         ConfigurationError
             A ray would have more than 2^24 samples, which no picture needs.
         """
-        step = settings.step(geometry)
+        step = ray_steps(rays, geometry, settings)
+        exponent = (step / settings.step(geometry)).astype(np.float32)
+        exponent[np.abs(exponent - 1) < _SAME] = 1
         near, far = visible_range(rays, geometry, settings)
         if settings.jitter:
             offset = random_offsets(rays.pixels, settings.seed)
@@ -71,7 +83,21 @@ class Samples:
                 f"A ray through the volume would have {most:.3g} samples; use fewer samples per "
                 "voxel, or check where the volume's axes lie."
             )
-        return cls(near, far, first.astype(np.int64), count.astype(np.int64), offset, step)
+        return cls(
+            *(near, far, first.astype(np.int64), count.astype(np.int64)),
+            *(offset, step, exponent),
+        )
+
+
+def ray_steps(rays: Rays, geometry: GridGeometry, settings: RenderSettings) -> np.ndarray:
+    """Return the world distance between the samples of each ray, float64 [N].
+
+    It is an index step, in the Euclidean length, divided by the samples per voxel.
+    """
+    _, directions = axis_rays(rays, geometry)
+    spacing = np.array(geometry.spacing)
+    cells = np.linalg.norm(directions / spacing, axis=1)
+    return 1.0 / (settings.samples_per_voxel * cells)
 
 
 def visible_range(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -93,8 +93,21 @@ class RenderSettings(Checked):
         lights[:, :3] /= np.linalg.norm(lights[:, :3], axis=1, keepdims=True)
         return lights
 
+    def scaled(self, factors: tuple[float, float, float]) -> RenderSettings:
+        """Return the settings in a world that is stretched along x, y, z.
+
+        The unit distance and the lights are those of the stretched world already.
+        """
+        x, y, z = factors
+        crop = self.crop
+        if crop is not None:
+            x0, x1, y0, y1, z0, z1 = crop
+            crop = x0 * x, x1 * x, y0 * y, y1 * y, z0 * z, z1 * z
+        planes = tuple((a / x, b / y, c / z, d) for a, b, c, d in self.clip_planes)
+        return replace(self, crop=crop, clip_planes=planes)
+
     def step(self, geometry: GridGeometry) -> float:
-        """Return the world distance between samples: one for a whole volume."""
+        """Return the mean world distance between samples: one for a whole volume."""
         return mean_spacing(geometry) / self.samples_per_voxel
 
     def opacity_ratio(self, geometry: GridGeometry) -> float:
@@ -105,6 +118,25 @@ class RenderSettings(Checked):
 def mean_spacing(geometry: GridGeometry) -> float:
     """Return the mean of the mean distances between samples along x, y, z, in world units."""
     return sum(geometry.spacing) / 3.0
+
+
+def chosen_isovalues(
+    isovalues: tuple[float, ...], low: float, high: float, name: str
+) -> tuple[float, ...]:
+    """Return the values of surfaces to show: those that are wanted, or the middle of the range.
+
+    Raises
+    ------
+    ConfigurationError
+        One is outside the range `low` to `high` of the array `name`.
+    """
+    for value in isovalues:
+        if not low <= value <= high:
+            raise ConfigurationError(
+                f"There is no surface at the isovalue {value:g}: {name} has the range {low:g} to "
+                f"{high:g}; choose a value in it."
+            )
+    return isovalues or (low + 0.5 * (high - low),)
 
 
 def _numbers(name: str, values: object, count: int | None = None) -> tuple[float, ...]:

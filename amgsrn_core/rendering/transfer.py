@@ -59,6 +59,12 @@ class TransferFunction:
         table.flags.writeable = False
         object.__setattr__(self, "table", table)
 
+    def opaque(self) -> TransferFunction:
+        """Return the function with its colours alone: nothing is transparent."""
+        table = self.table.copy()
+        table[:, 3] = 1.0
+        return TransferFunction(self.low, self.high, table, self.logarithmic)
+
     @property
     def is_empty(self) -> bool:
         """Whether everything is transparent."""

@@ -23,7 +23,12 @@ from amgsrn_core.runs.brick_task import BrickTask, train_brick
 from amgsrn_core.runs.events import EventLog
 from amgsrn_core.runs.finished_bricks import FinishedBricks, voxels
 from amgsrn_core.runs.goals import shortfall
-from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
+from amgsrn_core.runs.outcome import (
+    TrainingOutcome,
+    model_index,
+    training_record,
+    with_looks,
+)
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
 from amgsrn_core.runs.plan import Plan, with_sizes_of
 from amgsrn_core.runs.resuming import as_begun, resume_or_begin
@@ -356,7 +361,7 @@ class _Run:
         about = training_record(self._settings.training, self._fingerprint, seconds, iterations)
         changes = self._finished.changes(self._settings.training)
         about.config.update(psnr=psnr if math.isfinite(psnr) else None, **changes)
-        write_archive(output, self._index().replace(training=about), tensors)
+        write_archive(output, with_looks(self._index().replace(training=about), tensors), tensors)
         if lacks := shortfall(self._settings, psnr, has_most=False):
             _log.warning(lacks)
         outcome = TrainingOutcome(output, not self._missing, psnr, seconds, history)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,9 @@ import numpy as np
 from amgsrn_core import __version__
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
 from amgsrn_core.errors import AmgsrnError, TrainingError
+from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.model import ModelIndex, TrainingRecord, read_index
+from amgsrn_core.rendering.looks import suggestions
 from amgsrn_core.system.output import size
 from amgsrn_core.system.words import decibels, duration, figure
 from amgsrn_core.training.history import COLUMNS
@@ -118,6 +121,23 @@ def model_index(
         network,
         storage=storage,
         history_columns=COLUMNS,
+    )
+
+
+def with_looks(index: ModelIndex, bricks: Sequence[Mapping[str, np.ndarray]]) -> ModelIndex:
+    """Return the index with how to show the model, as its values suggest.
+
+    Parameters
+    ----------
+    index : ModelIndex
+    bricks : sequence of dict
+        As :func:`amgsrn_core.model.write_archive` takes them. Of compressed ones it is found out
+        when somebody looks at the model.
+    """
+    if index.storage.compress:
+        return index
+    return index.replace(
+        looks=suggestions(NeuralVolume(index, lambda number: dict(bricks[number])))
     )
 
 

@@ -24,7 +24,12 @@ from amgsrn_core.config import (
 from amgsrn_core.errors import ConfigurationError, TrainingError, VolumeError
 from amgsrn_core.model import Archive, BrickRecord, ModelIndex, OnDemand, read_index, write_archive
 from amgsrn_core.model.codec import COMPRESSED, DIFFERENCES, pack_differences
-from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
+from amgsrn_core.runs.outcome import (
+    TrainingOutcome,
+    model_index,
+    training_record,
+    with_looks,
+)
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
 from amgsrn_core.runs.plan import Cutter, Plan, plan, with_sizes_of
 from amgsrn_core.runs.resuming import as_begun, refuse_output, resume_or_begin
@@ -425,7 +430,7 @@ def _assemble(
     )
     count = len(steps[0].bricks)
 
-    write_archive(output, index, bricks)
+    write_archive(output, with_looks(index, bricks), bricks)
     missing = {
         number + step * count: why
         for step, outcome in enumerate(outcomes)

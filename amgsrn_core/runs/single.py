@@ -27,7 +27,7 @@ from amgsrn_core.execution.worker_slots import device_names
 from amgsrn_core.model import BrickRecord, ModelIndex, verify_archive, write_archive
 from amgsrn_core.networks.devices import select_device
 from amgsrn_core.runs.goals import shortfall
-from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record
+from amgsrn_core.runs.outcome import TrainingOutcome, model_index, training_record, with_looks
 from amgsrn_core.runs.parts import PartsFolder, finish, saving
 from amgsrn_core.runs.plan import Plan, with_sizes_of
 from amgsrn_core.runs.resuming import as_begun, finished, resume_or_begin
@@ -207,14 +207,14 @@ class _Run:
         index, psnr = self._index(fitted)
         iterations = result.iterations_done
         about = training_record(training, self.fingerprint, result.seconds, iterations)
-        index = index.replace(training=about)
+        shown = with_looks(index.replace(training=about), [fitted.state])
 
         def is_complete() -> bool:
             saved = checkpoints.load()
             return saved is not None and saved.numbers["iteration"] == iterations
 
         _write(
-            *(self.parts, self.output, lambda at: write_archive(at, index, [fitted.state])),
+            *(self.parts, self.output, lambda at: write_archive(at, shown, [fitted.state])),
             *(is_complete, self.observer),
         )
         finish(self.parts.path)

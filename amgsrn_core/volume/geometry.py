@@ -8,6 +8,7 @@ Points are rows (x, y, z); arrays are [z, y, x].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
@@ -196,6 +197,20 @@ class GridGeometry:
             for axis, first, last, n in zip(self.axes, low, high, dims)
         )
         return self._on((z, y, x))
+
+    def scaled(self, factors: Sequence[float]) -> GridGeometry:
+        """Return the geometry with the world stretched by positive factors (x, y, z)."""
+        stretch = np.array(factors, dtype=np.float64)
+        if self.is_aligned:
+            z, y, x = (
+                replace(axis, coordinates=axis.coordinates * factor, wrap=None)
+                for axis, factor in zip(self.axes, stretch[::-1])
+            )
+            return GridGeometry((z, y, x))
+        # The axes stay as they are; they begin elsewhere, and the direction stretches, too.
+        moves = (stretch - 1.0) * np.array(self.origin)
+        z, y, x = (axis.shifted(float(move)) for axis, move in zip(self.axes, moves[::-1]))
+        return GridGeometry((z, y, x), stretch[:, None] * self.direction)
 
     def window(self, extent: Extent) -> GridGeometry:
         """Return the geometry of a sub-extent (index ranges along z, y, x)."""

@@ -10,13 +10,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from amgsrn_core.config import DataConfig
 from amgsrn_core.errors import OutputError
+from amgsrn_core.model import LookRecord
+from amgsrn_core.rendering.looks import suggested
 from amgsrn_core.runs.series import refuse_other_field
 from amgsrn_core.system.output import reason
 from amgsrn_core.system.run_folder import RunFolder
 from amgsrn_core.volume import Block, FieldSummary, Volume, export_volume
 from amgsrn_core.volume.masking import resolved
+from amgsrn_paraview.datasets import Looks
 
 FILL_VALUES = "Fill Values = {}"
 
@@ -24,6 +29,9 @@ _OTHER_READER = (
     "(If they are of a NetCDF file: NetCDF volume (AMGSRN) knows its fill values, ParaView's own "
     "reader with Replace Fill Value With Nan.)"
 )
+
+# Voxels of each block of values that tell how to show the model.
+_SAMPLE = 32768
 
 
 class Overview:
@@ -48,6 +56,7 @@ class Overview:
 
     def __init__(self) -> None:
         self.digest = self._steps = 0
+        self._sample: list[np.ndarray] = []
         self.fill_values: tuple[float, ...] = ()
         self.notes: list[str] = []
 
@@ -71,6 +80,7 @@ class Overview:
         """Take note of the next block of values."""
         self.digest = block.checksum(self.digest)
         self.summary = self.summary.merged(block.summary())
+        self._sample.append(_thinned(block))
 
     def settle(self, data: DataConfig) -> None:
         """Decide, when everything was seen, which values stand for none."""
@@ -80,6 +90,34 @@ class Overview:
         if self.notes:
             self.notes.append(_OTHER_READER)
         self.summary = self.summary.without(self.fill_values)
+
+    def shown(self) -> Looks:
+        """Return how to show the model to come."""
+        low, high = self.summary.minimum.tolist(), self.summary.maximum.tolist()
+        return Looks(self._looks(), self.first.units, tuple(zip(low, high)))
+
+    def _looks(self) -> tuple[LookRecord, ...]:
+        """Return how to show each component and, where there are several, the magnitude."""
+        values = np.concatenate(self._sample, axis=1)
+        low, high = self.summary.minimum, self.summary.maximum
+        with np.errstate(invalid="ignore"):  # what stands for no value is outside the range
+            known = ((values >= low[:, None]) & (values <= high[:, None])).all(axis=0)
+        values = values[:, known]
+        limits = list(zip(low.tolist(), high.tolist()))
+        if len(values) > 1:
+            values = np.concatenate([values, np.linalg.norm(values, axis=0)[None]])
+            limits.append((0.0, float(np.linalg.norm(np.maximum(np.abs(low), np.abs(high))))))
+        return tuple(suggested(row, *limit) for row, limit in zip(values, limits))
+
+
+def _thinned(block: Block) -> np.ndarray:
+    """Return some of a block's values, float64 [C, n], NaN where one is missing."""
+    every = max(1, round((block.values[0].size / _SAMPLE) ** (1 / 3)))
+    thin = (slice(None, None, every),) * 3
+    values = block.values[(slice(None), *thin)].astype(np.float64)
+    if block.valid is not None:
+        values[:, ~block.valid[thin]] = np.nan
+    return values.reshape(len(values), -1)
 
 
 def overview(volumes: Iterable[Volume]) -> Overview:

@@ -66,13 +66,29 @@ class ModelFile:
         wanted = Pipeline.UPDATE_TIME_STEP()
         return self.index.step_near(info.Get(wanted)) if info.Has(wanted) else 0
 
-    def fill(self, dataset: Any, geometry: GridGeometry, extent: VTKExtent, step: int) -> None:
-        """Give a data set a step's values on a part of a grid, its time, and the model's name."""
+    def fill(
+        self,
+        dataset: Any,
+        geometry: GridGeometry,
+        extent: VTKExtent,
+        step: int,
+        *,
+        is_preview: bool = False,
+    ) -> None:
+        """Give a data set a step's values on a part of a grid, its time, and the model's name.
+
+        A preview keeps within the model's range and has it for its own. All tell how to show the
+        model.
+        """
         datasets.set_geometry(dataset, geometry, extent)
         if not datasets.is_empty(extent):
             block = self.network().at(step).reconstruct_block(geometry, datasets.to_slices(extent))
             index = self.index
+            if is_preview:
+                block = datasets.clamped(block, list(zip(index.value_minimum, index.value_maximum)))
             datasets.set_arrays(dataset, block, index.name, index.components, index.units)
+            looks = datasets.Looks.of_model(self.network().at(step))
+            datasets.set_look(dataset, index.geometry, looks, is_preview=is_preview)
         datasets.set_description(dataset, self.index.at(step))
         datasets.set_model(dataset, self.path, self.checksum, step)
         if self.index.times:

@@ -6,6 +6,7 @@ as its picture needs refinement, and :func:`release` when the mapper is gone.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 import traceback
@@ -30,6 +31,7 @@ depth                bytes: float32, window depth 0 to 1 of what is opaque, the 
                      empty where nothing is
 size                 width and height of the picture in pixels
 world_to_clip        4 x 4 matrix, row by row: from the volume to OpenGL's clip space
+scale                factors by which x, y, z are stretched in the world; missing where none are
 bounds               x0, x1, y0, y1, z0, z1 of the piece of the data set that is here
 index_to_world       of image data: 4 x 4 matrix, row by row, from indices to the volume
 extent               of image data: first and last index along x, y, z of the piece
@@ -134,6 +136,10 @@ class _Painter:
     def paint(
         self, generation: int, interactive: bool, budget: float | None, request: Request
     ) -> tuple[float, int, int, np.ndarray, str]:
+        width, height = _size(request)
+        if not _is_view(request):  # nothing is seen, by ParaView's own renderers either
+            empty = np.zeros((height, width, 4), dtype=np.float32)
+            return 1.0, width, height, empty, "the camera sees nothing"
         if generation != self._generation:
             self._rough = self._sharp = None
             self._generation = generation
@@ -212,15 +218,17 @@ class _Picture:
         cost: CallCost | None = None,
     ) -> None:
         from amgsrn_core.rendering import Camera, ProgressiveImage, make_marcher
+        from amgsrn_core.rendering.image import displayed
 
         start = time.perf_counter()
         self._volume = volume
-        self._settings = _settings(request, self._volume.index, density)
-        self._marcher = make_marcher(
-            self._volume, _transfer(request), self._settings, request["backend"]
+        settings, transfer = _surfaces(
+            _settings(request, volume.index, density), _transfer(request), volume.index
         )
         width, height = (math.ceil(size / pixels) for size in _size(request))
-        camera = Camera(width, height, np.array(request["world_to_clip"]).reshape(4, 4))
+        camera = Camera(width, height, _matrix(request), _scale(request))
+        shown, camera, self._settings = displayed(volume, camera, settings)
+        self._marcher = make_marcher(shown, transfer, self._settings, request["backend"])
         depth = _depth(request, width, height)
         self.image = ProgressiveImage(self._marcher, camera, depth, cost)
         self.seconds = time.perf_counter() - start
@@ -232,8 +240,10 @@ class _Picture:
 
     def describe(self) -> str:
         height, width = self.image.rgba.shape[:2]
+        surfaces = ", ".join(f"{value:g}" for value in self._settings.isovalues)
+        what = f"surface at {surfaces}, " if self._settings.blend == "isosurface" else ""
         return (
-            f"{self._marcher.backend} on {self._volume.device}, {width} x {height} rays, "
+            f"{what}{self._marcher.backend} on {self._volume.device}, {width} x {height} rays, "
             f"{self._settings.samples_per_voxel:g} samples per voxel, {self.seconds:.2f} s"
         )
 
@@ -269,6 +279,47 @@ def _settings(request: Request, index: ModelIndex, density: float) -> RenderSett
         lights=tuple(_rows(request.get("lights", ()), 6)),
         **numbers,
     )
+
+
+def _surfaces(
+    settings: RenderSettings, transfer: TransferFunction, index: ModelIndex
+) -> tuple[RenderSettings, TransferFunction]:
+    """Return settings and transfer function with surfaces that can be seen, where they are wanted.
+
+    Without a value there is one, in the middle of the range; where the opacities leave nothing of
+    all surfaces, they are opaque.
+
+    Raises
+    ------
+    ConfigurationError
+        A value is outside the range.
+    """
+    from amgsrn_core.rendering.looks import value_range
+    from amgsrn_core.rendering.settings import chosen_isovalues
+
+    if settings.blend != "isosurface":
+        return settings, transfer
+    low, high = value_range(index, settings.component)
+    isovalues = chosen_isovalues(settings.isovalues, low, high, index.name)
+    if not transfer(np.array(isovalues))[:, 3].any():
+        transfer = transfer.opaque()
+    return dataclasses.replace(settings, isovalues=isovalues), transfer
+
+
+def _matrix(request: Request) -> np.ndarray:
+    return np.array(request["world_to_clip"]).reshape(4, 4)
+
+
+def _is_view(request: Request) -> bool:
+    """Return whether a camera sees anything: not so if it looks along its own up direction."""
+    matrix = _matrix(request)
+    return bool(np.isfinite(matrix).all() and np.linalg.det(matrix))
+
+
+def _scale(request: Request) -> tuple[float, float, float]:
+    """Return the factors along x, y, z, rounded: they come out of a product of matrices."""
+    x, y, z = (float(f"{factor:.9g}") for factor in request.get("scale", (1.0, 1.0, 1.0)))
+    return x, y, z
 
 
 def _component(array: str, component: int, index: ModelIndex) -> int | str:

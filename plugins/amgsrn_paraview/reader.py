@@ -76,7 +76,7 @@ class AMGSRNReader(Algorithm):
         info = outInfo.GetInformationObject(0)
         output = vtkImageData.GetData(info)
         extent, step = info.Get(Pipeline.UPDATE_EXTENT()), self._model.step(info)
-        self._model.fill(output, self._preview_geometry(), extent, step)
+        self._model.fill(output, self._preview_geometry(), extent, step, is_preview=True)
         self.forget_complaint()
         if may_return_early(False) and lacks("representations", "NeuralVolumeRepresentation"):
             _tell_of_neural_volume()

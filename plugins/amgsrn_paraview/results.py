@@ -25,7 +25,9 @@ _HEXAHEDRON = [0, 1, 3, 2, 4, 5, 7, 6]
 def fill_preview(output: vtkImageData, shown: Shown) -> None:
     """Show the decoded values; the finished model travels along in the field data."""
     datasets.set_geometry(output, shown.geometry, datasets.whole_extent(shown.geometry))
-    datasets.set_arrays(output, shown.preview, shown.name, shown.components)
+    preview = datasets.clamped(shown.preview, shown.looks.ranges)
+    datasets.set_arrays(output, preview, shown.name, shown.components)
+    datasets.set_look(output, shown.geometry, shown.looks, is_preview=True)
     datasets.set_state(output, shown.status.state)
     if shown.model is not None:
         datasets.set_model(output, *shown.model)

@@ -33,7 +33,7 @@ from amgsrn_core.config import (
 from amgsrn_core.errors import AmgsrnError, OutputError, TrainingError
 from amgsrn_core.jobs import PREVIEW_POINTS, JobStatus, LiveResult, TrainingJob
 from amgsrn_core.jobs.status import LEASE_SECONDS
-from amgsrn_core.model import Archive
+from amgsrn_core.model import Archive, read_index
 from amgsrn_core.runs.outcome import stopped_text
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.stop_file import stopped_since
@@ -44,6 +44,7 @@ from amgsrn_core.volume.precision import type_of_ranges
 from amgsrn_core.volume.preview import preview_geometry
 from amgsrn_core.volume.volume import TimeAxis
 from amgsrn_core.volume.vtk.data import ASSOCIATIONS, GHOSTS, attributes
+from amgsrn_paraview.datasets import Looks
 from amgsrn_paraview.handover import Handover, overview
 
 SUFFIX = ".amgsrn"
@@ -176,6 +177,7 @@ class Shown:
     components: tuple[str, ...]
     geometry: GridGeometry
     preview: Block
+    looks: Looks
     live: LiveResult | None
     model: tuple[str, str, int] | None
 
@@ -360,6 +362,7 @@ class _Run:
         volume = handover.found.first
         self._name, self._components = volume.name, volume.components
         self._summary, self.notes = handover.found.summary, handover.found.notes
+        self._looks = handover.found.shown()
         self._watched = 0.0
         self.has_lapsed = False
         self.step = 0  # of a series, the one that is shown
@@ -435,6 +438,7 @@ class _Run:
             components=self._components,
             geometry=self._preview_geometry,
             preview=live.preview if live is not None else self._untrained(),
+            looks=self._looks,
             live=live,
             model=model,
         )
@@ -467,8 +471,10 @@ def _end(job: TrainingJob, handover: Handover, live: Path) -> None:
     job.clean()
 
 
-def describe(status: JobStatus) -> str:
-    """Say in a few words how far a training is."""
+def describe(status: JobStatus, model: str = "") -> str:
+    """Say in a few words how far a training is, or how large its model is and how good."""
+    if status.state == "done" and model:
+        return _result(model)
     where = f"Time step {status.step + 1} of {status.steps}: " if status.steps > 1 else ""
     if status.state != "training":
         return where + {"starting": "Reading", "finishing": "Measuring and saving"}.get(
@@ -480,6 +486,15 @@ def describe(status: JobStatus) -> str:
     if status.eta_seconds == status.eta_seconds:
         text += f", {status.eta_seconds:.0f} s left"
     return text
+
+
+def _result(model: str) -> str:
+    try:
+        index, size = read_index(model), os.path.getsize(model)
+    except (AmgsrnError, OSError):
+        return "Complete, but the model file is gone"
+    quality = "" if index.psnr is None else f", {index.psnr:.1f} dB"
+    return f"Complete: {size / 1000:.4g} kB, {index.source.bytes / size:.3g} : 1{quality}"
 
 
 def output_of(name: str) -> str:

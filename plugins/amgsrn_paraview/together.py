@@ -41,7 +41,7 @@ from amgsrn_core.volume.masking import resolved
 from amgsrn_core.volume.partition import Brick, brick_counts, counts_for, partition_piece
 from amgsrn_core.volume.pieces import PieceVolume
 from amgsrn_core.volume.preview import preview_geometry
-from amgsrn_paraview.datasets import VTKExtent
+from amgsrn_paraview.datasets import Looks, VTKExtent
 from amgsrn_paraview.explanation import explain
 from amgsrn_paraview.handover import FILL_VALUES
 from amgsrn_paraview.pieces import Piece, join, summary_of, take
@@ -208,6 +208,7 @@ class SharedTraining:
             components=volume.components,
             geometry=geometry,
             preview=untrained(geometry, low, high) if live is None else live.preview,
+            looks=Looks((), volume.units, tuple(zip(low.tolist(), high.tolist()))),
             live=live,
             model=model,
         )

@@ -36,7 +36,7 @@ from amgsrn_paraview.datasets import VTKExtent
 from amgsrn_paraview.execution import may_return_early
 from amgsrn_paraview.options import Configurations, sets_options
 from amgsrn_paraview.ranks import listen, rank, ranks, tell
-from amgsrn_paraview.session import ReadingAborted, Request, Session, Shown, Steps
+from amgsrn_paraview.session import ReadingAborted, Request, Session, Shown, Steps, describe
 from amgsrn_paraview.timed_input import TimedInput, step_near, times_of
 from amgsrn_paraview.together import RankProgress, SharedTraining
 
@@ -147,6 +147,11 @@ class AMGSRNTrainer(Algorithm):
         status = self._status()
         return 0 if status is None else status.iteration
 
+    def GetProgressText(self) -> str:
+        """Return in a line how far the training is, or what came of it."""
+        status = self._status()
+        return "Press Apply to train." if status is None else describe(status, self.GetModelFile())
+
     def GetModelFile(self) -> str:
         """Return the model file that is written, or an empty string before the first update."""
         return self._shared.output if self._is_shared() else self._session.output
@@ -209,6 +214,9 @@ class AMGSRNTrainer(Algorithm):
             if shown.model is not None:
                 datasets.set_model(preview, *shown.model)
             return 1
+        # ParaView's window shows it in its status bar.
+        self.SetProgressText(describe(shown.status, self.GetModelFile()))
+        self.UpdateProgress(shown.status.fraction)
         results.fill_preview(preview, shown)
         results.fill_history(vtkTable.GetData(outInfo, 1), shown)
         results.fill_feature_grids(vtkMultiBlockDataSet.GetData(outInfo, 2), shown)

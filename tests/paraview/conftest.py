@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 from support.paths import ROOT
+from support.pictures import content
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkIOImage import vtkPNGReader
 
 from amgsrn_core.cli.paraview_launcher import find_program, paraview_environment
 from amgsrn_core.cli.x_server import find_server, virtual_display
@@ -125,6 +128,15 @@ class ParaView:
             errors="replace",
             start_new_session=True,
         )
+
+
+def covered(path):
+    """Return the share of a picture that differs from its corner, and how many colours it has."""
+    reader = vtkPNGReader()
+    reader.SetFileName(str(path))
+    reader.Update()
+    pixels = vtk_to_numpy(reader.GetOutput().GetPointData().GetScalars())
+    return content(pixels[None, ::-1])
 
 
 def finish(process: Any, timeout: float) -> Run:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import executable
+from conftest import covered, executable
 from support.paths import ROOT
 
 
@@ -18,5 +18,6 @@ def test_the_scene_is_drawn(tmp_path):
     command = [sys.executable, "-m", "amgsrn_core.cli", "pvpython", str(example), str(picture)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    # An empty picture compresses to next to nothing.
-    assert picture.stat().st_size > 20_000
+    share, colours = covered(picture)
+    assert 0.05 < share < 0.95
+    assert colours > 20

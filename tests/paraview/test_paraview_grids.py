@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import executable, finish
+from conftest import covered, executable, finish
 from support.paths import ROOT
 
 from amgsrn_core import NeuralVolume, open_volume, train
@@ -59,3 +59,6 @@ def test_frames_are_drawn_for_each_time(paraview, trained, tmp_path):
     ]
     first, last = ((frames / f"grids.{i:04d}.png").read_bytes() for i in (0, 2))
     assert first != last
+    share, colours = covered(frames / "grids.0002.png")
+    assert 0.1 < share < 0.95
+    assert colours > 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
 
@@ -62,8 +63,14 @@ def test_training_is_live_and_can_be_steered(window, tmp_path):
     assert seen["points_after_apply"] == 25**3
     # The network sharpened in view while the event loop went on beating.
     assert len(seen["updates"]) >= 4
-    ranges = [tuple(update["range"]) for update in seen["updates"]]
-    assert len(set(ranges)) == len(ranges)
+    values = [update["values"] for update in seen["updates"]]
+    assert len(set(values)) == len(values)
+    # It is shown at once, in colours, without the boxes of the grids; a line tells how far it is.
+    assert seen["shown_as"] == "Neural Volume"
+    assert seen["coloured_by"] == ["POINTS", "RTData"]
+    assert not seen["grids_shown"]
+    assert re.search(r"Training \d+/200000.*, \d+ s left", seen["progress"])
+    assert re.search(r"Complete: [\d.]+ kB, [\d.]+ : 1, [\d.]+ dB", seen["completed"])
     assert all(update["boxes"] == 4 for update in seen["updates"])
     assert seen["updates"][-1]["rows"] >= 1
     assert seen["beats_while_training"] > 50

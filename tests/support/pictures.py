@@ -10,7 +10,7 @@ import numpy as np
 
 
 def read_png(path: Path) -> np.ndarray:
-    """Decode an 8-bit RGB file without filters, checking its checksums."""
+    """Decode an 8-bit RGB or RGBA file without filters, checking its checksums."""
     data, image, at = path.read_bytes(), b"", 8
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     while at < len(data):
@@ -21,9 +21,22 @@ def read_png(path: Path) -> np.ndarray:
         )
         if kind == b"IHDR":
             width, height, bits, colour = struct.unpack(">IIBB", content[:10])
-            assert (bits, colour) == (8, 2)
+            assert (bits, colour) in ((8, 2), (8, 6))
+            channels = 4 if colour == 6 else 3
         image += content if kind == b"IDAT" else b""
         at += 12 + size
-    rows = np.frombuffer(zlib.decompress(image), dtype=np.uint8).reshape(height, 1 + 3 * width)
+    rows = np.frombuffer(zlib.decompress(image), dtype=np.uint8).reshape(
+        height, 1 + channels * width
+    )
     assert not rows[:, 0].any()
-    return rows[:, 1:].reshape(height, width, 3)
+    return rows[:, 1:].reshape(height, width, channels)
+
+
+def content(pixels: np.ndarray) -> tuple[float, int]:
+    """Return the share of a picture that differs from its first pixel, and its colours' number.
+
+    An empty picture has (0, 1); colours that are nearly the same are one.
+    """
+    rgb = pixels[..., :3].reshape(-1, 3).astype(int)
+    differs = np.abs(rgb - rgb[0]).max(axis=1) > 8
+    return float(differs.mean()), len(np.unique(rgb // 8, axis=0))

@@ -81,22 +81,25 @@ def looped_image(
 ) -> np.ndarray:
     """March every ray by itself, sample after sample, as VTK's shader does; [N, 4].
 
-    Samples along each ray lie at (k + offset) * step from its origin.
+    Samples along each ray lie at (k + offset) * step from its origin; a step is as long as a
+    voxel along the ray, or as a part of one.
     """
     geometry = volume.geometry
     spacing = sum(geometry.spacing) / 3
-    step = spacing / settings.samples_per_voxel
     rays = camera.rays()
+    in_voxels = rays.directions @ np.linalg.inv(geometry.direction).T / geometry.spacing
+    lengths = 1 / np.linalg.norm(in_voxels, axis=1) / settings.samples_per_voxel
     image = np.zeros((len(rays), 4))
     near, far = visible_range(rays, geometry, settings)
     offsets = random_offsets(rays.pixels, settings.seed) if settings.jitter else [0.5] * len(rays)
-    steps = [np.arange(int(a / step) - 2, int(b / step) + 2) for a, b in zip(rays.near, rays.far)]
-    distances = [(k + offset) * step for k, offset in zip(steps, offsets)]
+    limits = zip(rays.near, rays.far, lengths)
+    steps = [np.arange(int(a / step) - 2, int(b / step) + 2) for a, b, step in limits]
+    distances = [(k + offset) * step for k, offset, step in zip(steps, offsets, lengths)]
     lines = [o + t[:, None] * d for o, t, d in zip(rays.origins, distances, rays.directions)]
     ends = np.cumsum([len(line) for line in lines])[:-1]
     everything = np.split(_values(volume, np.concatenate(lines), settings), ends)
     for i, (origin, direction) in enumerate(zip(rays.origins, rays.directions)):
-        t, points, values = distances[i], lines[i], everything[i]
+        t, points, values, step = distances[i], lines[i], everything[i], lengths[i]
         if settings.blend == "isosurface":
             image[i] = _surfaces(volume, transfer, settings, origin, direction, t, values)
             continue
@@ -112,7 +115,9 @@ def looped_image(
                 image[i] = r * a, g * a, b * a, a
             continue
         known = ~np.isnan(values)
-        ratio = step / (settings.unit_distance or spacing)
+        # Tables are corrected for a mean voxel; the rest of a step counts as a cut one does.
+        mean = spacing / settings.samples_per_voxel
+        ratio, shares = mean / (settings.unit_distance or spacing), shares * (step / mean)
         looked_up = _look_up(transfer, values[known], ratio)
         for point, rgba, share in zip(points[known], looked_up, shares[known]):
             *colour, opacity = rgba

@@ -135,6 +135,7 @@ struct AmgsrnRays {
   const double* towards;               // [count][3] directions in the world, unit vectors
   const double *near, *far;            // [count] visible range of t
   const double* offset;                // [count]
+  const float* exponents;              // [count] steps of the table's opacities in one of the ray's
   const int64_t *first, *samples;      // [count] the first k, and how many
 };
 }

@@ -150,6 +150,7 @@ inline std::string layout() {
   AMGSRN_FIELD(AmgsrnRays, near);
   AMGSRN_FIELD(AmgsrnRays, far);
   AMGSRN_FIELD(AmgsrnRays, offset);
+  AMGSRN_FIELD(AmgsrnRays, exponents);
   AMGSRN_FIELD(AmgsrnRays, first);
   AMGSRN_FIELD(AmgsrnRays, samples);
 

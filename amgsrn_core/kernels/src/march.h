@@ -51,6 +51,7 @@ struct Ray {
   int64_t next, end;       // k of the next sample, and of the one behind the last
   int samples;             // of this round
   float transmittance;
+  float exponent;          // steps of the table's opacities in one of its own
   float best;              // maximum so far
   float before;            // value of sample `before_k`, for isosurfaces
   int64_t before_k;
@@ -67,7 +68,7 @@ struct Visible {
 struct MarchScratch {
   Ray* rays;         // [kRays]
   int64_t* steps;    // [kSamples] k of the samples
-  float* shares;     // [kSamples] how much of their steps is visible
+  float* shares;     // [kSamples] how many of the table's steps of theirs are visible
   Batch samples, shaded;
   Visible* visible;  // [kSamples], beside `shaded`
   Part* crossing;    // [most members] parts of a point on an isosurface
@@ -124,6 +125,7 @@ class March {
     ray.near = input_.near[number];
     ray.far = input_.far[number];
     ray.offset = input_.offset[number];
+    ray.exponent = input_.exponents[number];
     ray.next = input_.first[number];
     ray.end = ray.next + input_.samples[number];
     ray.transmittance = 1.0f;
@@ -142,15 +144,16 @@ class March {
   double distance(const Ray& ray, double k) const { return (k + ray.offset) * appearance_.step; }
 
   // Where sample k is. One whose step the visible range cuts is in the middle of what is left, and
-  // counts for as much as that; isosurfaces are sought between whole samples.
+  // counts for as much as that; isosurfaces are sought between whole samples. Opacities of the
+  // table hold for one length, and a ray's steps may have another: its exponent.
   double position(const Ray& ray, int64_t k, float* share) const {
     const double t = distance(ray, static_cast<double>(k)), half = 0.5 * appearance_.step;
     double low = t - half, high = t + half;
-    *share = 1.0f;
+    *share = ray.exponent;
     if (appearance_.blend == kIsosurface || (low >= ray.near && high <= ray.far)) return t;
     low = low > ray.near ? low : ray.near;
     high = high < ray.far ? high : ray.far;
-    *share = static_cast<float>((high - low) * per_step_);
+    *share = ray.exponent * static_cast<float>((high - low) * per_step_);
     return 0.5 * (low + high);
   }
 
@@ -402,7 +405,7 @@ class March {
         const Batch& batch = s_.samples;
         const int first = batch.starts[i];
         Quad colour = looked_up(v);
-        if (s_.shares[i] < 1.0f) colour[3] = 1.0f - __builtin_powf(1.0f - colour[3], s_.shares[i]);
+        if (s_.shares[i] != 1.0f) colour[3] = 1.0f - __builtin_powf(1.0f - colour[3], s_.shares[i]);
         composite(r, colour, batch.parts + first, batch.starts[i + 1] - first);
       } else if (appearance_.blend == kMaximum) {
         ray.best = v > ray.best ? v : ray.best;

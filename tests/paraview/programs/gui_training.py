@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import paraview.simple as pv
+from vtkmodules.util.numpy_support import vtk_to_numpy
 from window import Heart, Window
 
 results_file = Path(os.environ["AMGSRN_TEST_RESULTS"])
@@ -44,7 +45,7 @@ def ask_for(iterations, name):
 def update_seen():
     """Note every new preview that the pipeline shows; return how many there were."""
     update = {
-        "range": output(0).GetPointData().GetArray(0).GetRange(),
+        "values": float(vtk_to_numpy(output(0).GetPointData().GetArray(0)).std()),
         "rows": output(1).GetNumberOfRows(),
         "boxes": output(2).GetNumberOfBlocks(),
     }
@@ -72,13 +73,16 @@ def scenario():
     heart.phase = "training"
     yield lambda: state() == "training"
     preview = pv.GetRepresentation(trainer, view)
-    preview.SetRepresentationType("Surface")
-    pv.ColorBy(preview, ("POINTS", "RTData"))
-    pv.Show(trainer[2], view)
+    seen["shown_as"] = str(preview.Representation).strip("'")
+    seen["coloured_by"] = list(preview.ColorArrayName)
+    shown = [r for r in view.Representations if r.Visibility and hasattr(r, "Input")]
+    seen["grids_shown"] = any(r.Input.Port == 2 for r in shown)
     pv.Hide(wavelet, view)
     yield lambda: update_seen() >= 4 and seen["updates"][-1]["rows"]
     seen["beats_while_training"] = sum(phase == "training" for phase, _ in heart.gaps)
     window.photograph("gui-training")
+    trainer.UpdatePropertyInformation()
+    seen["progress"] = str(trainer.GetProperty("Progress"))
     seen["more_arrays"] = list(trainer.MoreArrays)
 
     heart.phase = "pause"
@@ -111,6 +115,7 @@ def scenario():
     yield lambda: state() == "done" and output(0).GetFieldData().GetAbstractArray("amgsrn_model")
     seen["model"] = output(0).GetFieldData().GetAbstractArray("amgsrn_model").GetValue(0)
     yield 0.5
+    seen["completed"] = algorithm().GetProgressText()
     window.photograph("gui-done")
     heart.phase = "reconstruction"
     window.choose("Filters", "AMGSRNReconstruction")

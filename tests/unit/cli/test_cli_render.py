@@ -14,8 +14,14 @@ from amgsrn_core.cli import main
 from amgsrn_core.cli.bench.render import measure_render
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.model import SourceRecord, write_archive
-from amgsrn_core.rendering import Camera, RenderSettings, TransferFunction, render
-from amgsrn_core.rendering.colormap import default_transfer, load_colormap
+from amgsrn_core.rendering import (
+    Camera,
+    RenderSettings,
+    TransferFunction,
+    render,
+    suggestion,
+)
+from amgsrn_core.rendering.colormap import load_colormap, look_transfer
 from amgsrn_core.volume import GridGeometry, write_volume
 
 
@@ -66,19 +72,20 @@ def test_a_model_and_its_data_look_alike(capsys, tmp_path, model):
 
 def test_the_picture_is_what_the_library_renders(tmp_path, model):
     path = model
-    view = "--hw 30,20 --azimuth -30 --polar 20 --distance 50 --spp 40 --shade"
+    view = "--hw 30,20 --azimuth -30 --polar 20 --distance 50 --up y --spp 40 --shade"
     assert main(["render", str(path), "-o", str(tmp_path / "a.png"), *view.split()]) == 0
     volume = NeuralVolume.open(path, "cpu")
-    diagonal = float(np.sqrt(11**2 + 11**2 + 23**2))
+    voxels = diagonal = float(np.sqrt(11**2 + 11**2 + 23**2))
     centre, polar = np.array([11.5, 5.5, 5.5]), np.radians(20)
     away = np.array([-0.5 * np.sin(polar), np.cos(polar), 0.75**0.5 * np.sin(polar)])
     camera = Camera.look_at(
         centre + 50 * away, centre, (0, 1, 0), width=20, height=30, view_angle=60
     )
     settings = RenderSettings(
-        shade=True, samples_per_voxel=40 / diagonal, unit_distance=diagonal / 256
+        shade=True, samples_per_voxel=40 / voxels, unit_distance=diagonal / 256
     )
-    image = render(volume, camera, default_transfer(0, 10), settings)[::-1]
+    transfer = look_transfer(suggestion(volume))
+    image = render(volume, camera, transfer, settings)[::-1]
     expected = 255 * (image[..., :3] + 1 - image[..., 3:])
     assert np.abs(read_png(tmp_path / "a.png") - expected).max() < 1.5
 
@@ -132,7 +139,7 @@ def test_the_orbit_is_the_originals():
         (0, 0, (0, 1, 0)),
         (77, 180, (0, -1, 0)),
     ):
-        camera = Camera.orbit(box, width=3, height=3, azimuth=azimuth, polar=polar)
+        camera = Camera.orbit(box, width=3, height=3, azimuth=azimuth, polar=polar, distance=10.8)
         middle = camera.rays(np.array([4]))
         assert np.allclose(middle.directions, -np.array([direction]), atol=1e-9)
         # 1.8 times the longest edge from the centre.
@@ -188,7 +195,11 @@ def test_volumes_with_uneven_axes_and_missing_voxels_show_their_data(capsys, tmp
     volume = volume_from_array(values, geometry=geometry, name="a")
     slabs = [(geometry.resolve(), volume.read())]
     write_volume(tmp_path / "v.nc", slabs, geometry, name="a", missing=volume.missing)
-    view = ["--hw", "60,60", "--azimuth", "90", "--unit-distance", "0.1"]
+    view = ["--hw", "60,60", "--azimuth", "90", "--polar", "90", "--up", "y"]
+    colours = tmp_path / "c.json"
+    preset = {"RGBPoints": [0, 0, 0, 1, 1, 1, 0, 0], "Points": [0, 0, 0.5, 0, 1, 0.9, 0.5, 0]}
+    colours.write_text(json.dumps([preset]))
+    view += ["--unit-distance", "0.1", "--colormap", colours, "--distance", "12"]
     run_json(capsys, "render", tmp_path / "v.nc", "-o", tmp_path / "v.png", *view)
     picture = read_png(tmp_path / "v.png")
     seen = (picture < 250).any(axis=2)

@@ -136,7 +136,7 @@ def test_neural_volume_s_properties_are_documented_and_served(name):
     headers = [*PLUGIN.rglob("*.h")]
     inherited = {"SetBlendMode", "SetIsosurfaceValue"}  # of vtkImageVolumeRepresentation
     method = re.sub("^[SG]et", "", element.get("command"))
-    declared = rf"\b[SG]et{method}\(|Macro\({method},"
+    declared = rf"\b[SG]et{method}\(|Macro\({method},|\bvoid {method}\("
     assert element.get("command") in inherited or any(
         re.search(declared, header.read_text()) for header in headers
     )

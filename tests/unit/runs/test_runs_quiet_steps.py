@@ -72,7 +72,7 @@ def test_a_quiet_step_is_rendered(series, tmp_path, step, backend):
 
 
 def seen(model: NeuralVolume, backend: str, **options) -> np.ndarray:
-    camera = Camera.orbit(model.geometry.bounds, width=9, height=7)
+    camera = Camera.orbit(model.geometry.bounds, width=9, height=7, distance=12.6)
     transfer = TransferFunction(0.0, 10.0, np.full((4, 4), 0.5))
     marcher = make_marcher(model, transfer, RenderSettings(**options), backend)
     return marcher.march(camera.rays(np.arange(63)))
@@ -161,7 +161,7 @@ def test_bricks_without_networks(monkeypatch, first, second):
     transfer = TransferFunction(0.0, 10.0, np.full((4, 4), 0.5))
     cells = MacroCells.of_volume(model)
     marcher = NerfaccMarcher(NeuralField(model), cells, transfer, RenderSettings(shade=True))
-    camera = Camera.orbit(model.geometry.bounds, width=9, height=7)
+    camera = Camera.orbit(model.geometry.bounds, width=9, height=7, distance=12.6)
     ours = marcher.march(camera.rays(np.arange(63)))
     np.testing.assert_allclose(ours, seen(model, "torch", shade=True), atol=1e-3)
 

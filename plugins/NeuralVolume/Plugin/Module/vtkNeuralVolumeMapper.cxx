@@ -203,6 +203,22 @@ void AddLights(vtkNeuralVolumeRequest& request, vtkRenderer* renderer, vtkVolume
   }
 }
 
+// Factors by which the volume's coordinates are stretched in the world.
+std::vector<double> Scale(vtkVolume* volume)
+{
+  std::vector<double> scale;
+  for (int i = 0; i < 3; ++i)
+  {
+    double column[3];
+    for (int j = 0; j < 3; ++j)
+    {
+      column[j] = volume->GetMatrix()->GetElement(j, i);
+    }
+    scale.push_back(vtkMath::Norm(column));
+  }
+  return scale;
+}
+
 void AddIsovalues(vtkNeuralVolumeRequest& request, vtkVolumeProperty* property)
 {
   vtkContourValues* contours = property->GetIsoSurfaceValues();
@@ -323,6 +339,7 @@ bool vtkNeuralVolumeMapper::UpdatePicture(
   }
   numbers["size"] = { double(view.Width), double(view.Height) };
   numbers["world_to_clip"] = WorldToClip(renderer, volume);
+  numbers["scale"] = Scale(volume);
   numbers["bounds"].assign(input->GetBounds(), input->GetBounds() + 6);
   if (auto* image = vtkImageData::SafeDownCast(input))
   {

@@ -3,14 +3,13 @@
 #include "vtkClientServerStream.h"
 #include "vtkCollection.h"
 #include "vtkCommand.h"
-#include "vtkDataObject.h"
+#include "vtkNeuralVolumeLook.h"
 #include "vtkNeuralVolumeRepresentation.h"
 #include "vtkNew.h"
 #include "vtkObjectFactory.h"
 #include "vtkPVRenderView.h"
 #include "vtkPVSession.h"
 #include "vtkRenderWindowInteractor.h"
-#include "vtkSMArrayListDomain.h"
 #include "vtkSMPVRepresentationProxy.h"
 #include "vtkSMProperty.h"
 #include "vtkSMPropertyHelper.h"
@@ -123,19 +122,18 @@ void vtkNeuralVolumeRefinement::ChooseArray()
   auto* display = FindProxy<vtkSMPVRepresentationProxy>(this->ViewProxy->GetSession(),
     [&](vtkSMProxy* proxy) { return proxy->GetProperty(EXPOSED_PROPERTY) == property; });
   this->HasChosenArray = display != nullptr;
-  if (!display || display->GetUsingScalarColoring())
+  this->Display = display;
+  if (display)
   {
-    return;
+    vtkNeuralVolumeLook::ChooseArray(display);
   }
-  auto* arrays = display->GetProperty("ColorArrayName")->FindDomain<vtkSMArrayListDomain>();
-  for (unsigned int i = 0; arrays && i < arrays->GetNumberOfStrings(); ++i)
+}
+
+void vtkNeuralVolumeRefinement::SetOpacities(bool suggested)
+{
+  if (this->FindViewProxy() && this->FindRepresentationProxy())
   {
-    if (arrays->GetFieldAssociation(i) == vtkDataObject::POINT)
-    {
-      display->SetScalarColoring(arrays->GetString(i), vtkDataObject::POINT);
-      display->RescaleTransferFunctionToDataRange(true);
-      return;
-    }
+    vtkNeuralVolumeLook::SetOpacities(this->RepresentationProxy, suggested);
   }
 }
 
@@ -204,6 +202,10 @@ void vtkNeuralVolumeRefinement::OnRenderStart()
       this->ChooseArray();
     }
     const int wanted = this->FindInteractor();
+    if (wanted && this->Display)
+    {
+      vtkNeuralVolumeLook::RefreshTraining(this->Display);
+    }
     vtkSMPropertyHelper refined(this->RepresentationProxy, REFINED);
     if (refined.GetAsInt() != wanted)
     {

@@ -36,6 +36,12 @@ public:
   ///@}
 
   /**
+   * Take the opacities that the data suggest, or those that ParaView starts with. Does nothing but
+   * on the client.
+   */
+  void SetOpacities(bool suggested);
+
+  /**
    * Render again soon. Does nothing but on the client.
    */
   void RequestPass();
@@ -64,6 +70,7 @@ private:
   vtkNeuralVolumeRepresentation* Representation = nullptr; // owns this
   vtkWeakPointer<vtkSMRenderViewProxy> ViewProxy;
   vtkWeakPointer<vtkSMProxy> RepresentationProxy;
+  vtkWeakPointer<vtkSMProxy> Display; // of which that is a part
   vtkWeakPointer<vtkRenderWindowInteractor> Interactor;
   unsigned long ViewTag = 0;
   unsigned long InteractorTags[3] = { 0, 0, 0 };

@@ -4,9 +4,11 @@
 #include "vtkCommunicator.h"
 #include "vtkImageData.h"
 #include "vtkMultiProcessController.h"
+#include "vtkNeuralVolumeLook.h"
 #include "vtkNeuralVolumeMapper.h"
 #include "vtkNeuralVolumeRefinement.h"
 #include "vtkObjectFactory.h"
+#include "vtkPVLODVolume.h"
 #include "vtkPVRenderView.h"
 #include "vtkRenderWindow.h"
 #include "vtkRenderer.h"
@@ -37,6 +39,7 @@ struct ScreenshotAccess : vtkPVView
 vtkNeuralVolumeRepresentation::vtkNeuralVolumeRepresentation()
 {
   this->VolumeMapper.TakeReference(vtkNeuralVolumeMapper::New());
+  vtkNeuralVolumeLook::Watch();
 }
 
 vtkNeuralVolumeRepresentation::~vtkNeuralVolumeRepresentation()
@@ -63,6 +66,16 @@ void vtkNeuralVolumeRepresentation::SetUnitDistance(double distance)
 void vtkNeuralVolumeRepresentation::SetJitter(bool jitter)
 {
   this->GetMapper()->SetJitter(jitter);
+}
+
+void vtkNeuralVolumeRepresentation::SuggestOpacities()
+{
+  this->Refinement->SetOpacities(true);
+}
+
+void vtkNeuralVolumeRepresentation::ResetOpacities()
+{
+  this->Refinement->SetOpacities(false);
 }
 
 void vtkNeuralVolumeRepresentation::SetImageReduction(int pixels)
@@ -138,6 +151,12 @@ int vtkNeuralVolumeRepresentation::ProcessViewRequest(
   if (!this->Superclass::ProcessViewRequest(request, inInfo, outInfo))
   {
     return 0;
+  }
+  if (request == vtkPVView::REQUEST_UPDATE())
+  {
+    // The superclass gives the box of the data, wherever the volume's scale and place put it.
+    this->Actor->ComputeMatrix();
+    vtkPVRenderView::SetGeometryBounds(inInfo, this, this->DataBounds, this->Actor->GetMatrix());
   }
   auto* view = vtkPVRenderView::SafeDownCast(this->GetView());
   if (view && request == vtkPVView::REQUEST_RENDER())

@@ -48,6 +48,14 @@ public:
   void SetDevice(const char* name);
   ///@}
 
+  ///@{
+  /**
+   * Take the opacities that the model suggests, or those that ParaView starts with.
+   */
+  void SuggestOpacities();
+  void ResetOpacities();
+  ///@}
+
   /**
    * Set whether the client is going to ask for the passes to come. Off on every process, as by
    * default, each render makes the whole picture.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +20,11 @@ from amgsrn_core.cli.report import (
     size,
     write_report,
 )
-from amgsrn_core.errors import ConfigurationError, NoRoomError, OutputError
+from amgsrn_core.errors import BoundError, ConfigurationError, NoRoomError, OutputError
 from amgsrn_core.evaluation.measures import DEFAULT_TESTS, TESTS, Measures, output_files
 from amgsrn_core.evaluation.metrics import Metrics
 from amgsrn_core.field.open_models import open_model
-from amgsrn_core.model import open_archive
+from amgsrn_core.model import ModelIndex, open_archive
 from amgsrn_core.model.replacement import guard, mark_of
 from amgsrn_core.system.json_fields import number_to_json
 from amgsrn_core.system.output import ensure_writable, reason
@@ -63,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         metrics = measures.compare(arguments.anyway)
         extra, failure = _extra(measures)
+    kept = _bounds(index, metrics, volume)
     compressed = os.path.getsize(arguments.model)
     results = {
         "model": os.fspath(arguments.model),
@@ -72,12 +74,46 @@ def run(arguments: argparse.Namespace) -> int:
         **metrics.to_json(),
         "compressed_bytes": compressed,
         "ratio": index.source.bytes / compressed,
+        "bound": kept,
         **extra,
     }
     write_report(results, _rows(results, metrics, volume), arguments.json)
     if failure is not None:
         raise failure  # after what was measured, which is not lost with a table
+    if kept is not None and not kept["kept"]:
+        raise BoundError(
+            f"The model breaks its bound: errors are to be at most {_all(kept['limits'])}, and "
+            f"are up to {_all(kept['errors'])}"
+            + (
+                f"; {metrics.missing_voxels:,} voxels lack a value."
+                if metrics.missing_voxels
+                else "."
+            )
+        )
     return 0
+
+
+def _bounds(index: ModelIndex, metrics: Metrics, volume: Volume) -> dict[str, Any] | None:
+    """Return what the model promises of each component's errors, and whether that is kept.
+
+    It promises something at the voxels of its own data only.
+    """
+    storage = index.storage
+    if not storage.is_bounded or volume.dims != index.dims or not metrics.voxels:
+        return None
+    limits = []
+    for part in metrics.per_component:
+        limit = storage.max_error or math.inf
+        if storage.max_relative_error and part.maximum > part.minimum:
+            limit = min(limit, storage.max_relative_error * (part.maximum - part.minimum))
+        limits.append(limit)
+    errors = [part.max_error for part in metrics.per_component]
+    kept = not metrics.missing_voxels and all(e <= limit for e, limit in zip(errors, limits))
+    return {"limits": [number_to_json(limit) for limit in limits], "errors": errors, "kept": kept}
+
+
+def _all(values: list[float]) -> str:
+    return ", ".join(figure(float(value)) for value in values)
 
 
 def _extra(measures: Measures) -> tuple[dict[str, Any], NoRoomError | None]:
@@ -131,6 +167,9 @@ def _rows(results: dict[str, Any], metrics: Metrics, volume: Volume) -> Iterator
     unit = volume.units[0] if volume.n_components == 1 else ""
     yield "RMSE", figure(metrics.rmse, unit)
     yield "max error", figure(metrics.max_error, unit)
+    if results["bound"] is not None:
+        word = "kept" if results["bound"]["kept"] else "BROKEN"
+        yield "error bound", f"{_all(results['bound']['limits'])}: {word}"
     yield "NRMSE", figure(metrics.nrmse)
     yield "value range", figure(metrics.value_range, unit)
     if volume.n_components > 1:

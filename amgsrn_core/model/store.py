@@ -31,6 +31,8 @@ from amgsrn_core.model.codec import (
     unpack_differences,
     unpack_numbers,
 )
+from amgsrn_core.model.correction_codes import CORRECTIONS
+from amgsrn_core.model.error_codes import ERRORS
 from amgsrn_core.model.index import ModelIndex
 from amgsrn_core.model.mask import pack_mask, unpack_mask
 from amgsrn_core.model.shapes import parameter_shapes
@@ -47,6 +49,8 @@ _COMPRESSED_ROWS = 50
 # Tensors that are kept while a file is written, so that few models are read twice.
 _KEPT_BYTES = 256 << 20
 _PACKED = (COMPRESSED, DIFFERENCES)
+# What is kept as it is, for who wants it.
+_BYTES = (ERRORS, CORRECTIONS)
 # What all numbers beyond double precision have.
 _LONG_NUMBER = re.compile(r"[eE]\+?\d{3}|\d{300}")
 
@@ -72,7 +76,9 @@ def write_archive(
         :func:`amgsrn_core.model.codec.pack` made of them; `mask` (bool [z, y, x] over the
         ghosted extent, True where there is a value; leave it out when nothing is missing),
         `macro_cells` (uint8 [2, C, z, y, x], see :mod:`amgsrn_core.model.cell_codes`) and `history`
-        (float64 [rows, columns], one column for each of the index's `history_columns`).
+        (float64 [rows, columns], one column for each of the index's `history_columns`);
+        `error_cells` and `corrections` (uint8 [n]) as :mod:`amgsrn_core.model.error_codes` and
+        :mod:`amgsrn_core.model.correction_codes` pack them.
 
     Returns
     -------
@@ -243,7 +249,8 @@ class Archive:
         dict
             The network's parameters as float32 (none unless the brick's state is "network"), `mask`
             (bool [z, y, x] over the ghosted extent) where voxels are missing, and `macro_cells`
-            (uint8 [2, C, z, y, x]) and `history` (float64 [rows, columns]) where the file has them.
+            (uint8 [2, C, z, y, x]), `history` (float64 [rows, columns]), `error_cells` and
+            `corrections` (uint8 [n]) where the file has them.
 
         Raises
         ------
@@ -422,7 +429,7 @@ def _stored_tensors(
             tensor = pack_cells(tensor)
         elif name == "history":
             tensor = _stored_history(tensor, index.storage.compress)
-        elif name in _PACKED:
+        elif name in (*_PACKED, *_BYTES):
             pass
         else:
             tensor = _stored_parameter(name, tensor, index.storage.dtype)
@@ -440,6 +447,11 @@ def _stored_history(rows: np.ndarray, compress: bool) -> np.ndarray:
         return rows.astype("<f8")
     every = max(1, math.ceil(len(rows) / _COMPRESSED_ROWS))
     return rows[::-1][::every][::-1].astype("<f4")  # the last row is always there
+
+
+def as_stored(state: Mapping[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
+    """Return parameters float32 as they come back from a file with numbers of a type."""
+    return {k: _stored_parameter(k, value, dtype).astype(np.float32) for k, value in state.items()}
 
 
 def _stored_parameter(name: str, tensor: np.ndarray, dtype: str) -> np.ndarray:
@@ -466,6 +478,8 @@ def _usable_tensors(
             usable[name] = unpack_cells(tensor, _cells_shape(index, number))
         elif name == "history":
             usable[name] = tensor.astype(np.float64)
+        elif name in _BYTES:
+            usable[name] = tensor
         else:
             usable[name] = tensor.astype(np.float32)
             if not np.isfinite(usable[name]).all():
@@ -491,7 +505,7 @@ def _check_shapes(index: ModelIndex, number: int, shapes: Mapping[str, tuple[int
     history = shapes.get("history")
     if history is not None and (len(history) != 2 or history[1] != len(index.history_columns)):
         raise ArchiveError(f"the history of brick {number} does not fit 'history_columns'")
-    for name in ("mask", "macro_cells", *_PACKED):
+    for name in ("mask", "macro_cells", *_PACKED, *_BYTES):
         if len(shapes.get(name, (0,))) != 1:
             raise ArchiveError(f"'{name}' of brick {number} is not a list of bytes")
 

@@ -32,6 +32,7 @@ from amgsrn_core.runs.settings import Settings
 from amgsrn_core.runs.space import Room, checkpoint_bytes, exported_bytes, mask_bytes, model_bytes
 from amgsrn_core.runs.stop_file import StopFile, stop_file
 from amgsrn_core.system.run_folder import RunFolder, clear, workspace
+from amgsrn_core.training.bound import Bound
 from amgsrn_core.training.progress import (
     Asking,
     BrickProgress,
@@ -111,6 +112,7 @@ def train_bricks(
             if done is not None:
                 return done
             run = _Run(volume, parts, records, settings, fingerprint, start)
+            run.bound = _bound(volume, settings)
             run.reported = set() if reported is None else reported
             run.room = _room(volume, output, folder, records, settings, executor)
             run.room.require(is_new=not parts.has_work())
@@ -163,6 +165,7 @@ class _Run:
         self._watched = self._started
         self._full: set[int] = set()  # tasks for whose results there was no room
         self.reported: ReportedFills = set()
+        self.bound: Bound | None = None
 
     def look(self, observer: Observer) -> bool:
         """Look for bricks that are done already; return whether any is left.
@@ -377,6 +380,7 @@ class _Run:
                 self._settings, network=brick.network or self._settings.network
             ),
             start=self._start,
+            bound=self.bound,
             host=socket.gethostname(),
         )
 
@@ -442,6 +446,13 @@ def _stopped(run: _Run | None, output: Path, stop: StopFile) -> TrainingOutcome:
     """Return the outcome of a run that was stopped, perhaps before it began."""
     psnr, seconds = (math.nan, 0.0) if run is None else run.so_far()
     return TrainingOutcome.stopped(output, stop.reason, psnr, seconds)
+
+
+def _bound(volume: Volume, settings: Settings) -> Bound | None:
+    """Return the bound of errors that was asked for; a share of the range takes a look at all."""
+    if not settings.storage.is_bounded:
+        return None
+    return Bound.of(volume, settings.storage, volume.survey())
 
 
 def _room(

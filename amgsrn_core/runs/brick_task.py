@@ -22,6 +22,7 @@ from amgsrn_core.model import BrickRecord, write_archive
 from amgsrn_core.runs.parts import PartsFolder
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.system.spare import keep_elsewhere
+from amgsrn_core.training.bound import Bound
 from amgsrn_core.training.progress import Command
 from amgsrn_core.training.warm_start import WarmStart
 from amgsrn_core.volume.source import open_source
@@ -55,6 +56,8 @@ class BrickTask:
         With the brick's own network.
     start : WarmStart, optional
         See :func:`amgsrn_core.training.brick.fit_brick`.
+    bound : Bound, optional
+        How large errors may be.
     host : str
         The computer that collects the bricks.
     """
@@ -67,6 +70,7 @@ class BrickTask:
     fingerprint: str
     settings: Settings
     start: WarmStart | None = None
+    bound: Bound | None = None
     host: str = ""
 
     @property
@@ -135,6 +139,7 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
             settings.training,
             device,
             storage=settings.storage,
+            bound=task.bound,
             number=task.number,
             start=task.start,
             checkpoints=CheckpointFile(parts.checkpoint(task.number), task.fingerprint),

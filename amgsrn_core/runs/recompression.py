@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from amgsrn_core.model.replacement import guard
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.networks.devices import select_device
 from amgsrn_core.system.spare import write_or_keep
+from amgsrn_core.training.assessment import assessed
+from amgsrn_core.training.bound import Bound
 from amgsrn_core.training.brick import inner_voxels, memory_errors
 from amgsrn_core.training.compressing.compression import compressed
 from amgsrn_core.training.quality import FitQuality, measure
@@ -88,6 +91,10 @@ def compress_model(
         `output` cannot be written, or is a model that is kept.
     """
     guard(output, MODEL, by="compress", inputs=[path], force=force)
+    if reference is None and storage.is_bounded:
+        raise ConfigurationError(
+            "Errors can be bounded only against the data; name them with --against."
+        )
     if reference is None:
         storage = dataclasses.replace(storage, compress_finetune=0)
     with Archive(path) as archive:
@@ -98,11 +105,13 @@ def compress_model(
         place = select_device(device)
         training = _training(index, str(place), backend)
         records, states, errors = [], [], _Errors()
+        bounds = _bounds(reference, storage)
         with memory_errors(training, place):
             for number, record in enumerate(index.bricks):
                 state = archive.load_brick(number)
                 if record.state == "network":
                     brick = _Brick(index, number, state, place, training, reference)
+                    brick.bound = bounds(number // (len(index.bricks) // index.steps))
 
                     def go_on(iteration: int, done: int = number) -> bool:
                         share = min(1.0, iteration / max(1, storage.compress_finetune))
@@ -132,6 +141,19 @@ def compress_model(
     return write_or_keep(
         output, lambda at: write_archive(at, index, states), "The compressed model"
     )
+
+
+def _bounds(reference: Reference | None, storage: StorageConfig) -> Callable[[int], Bound | None]:
+    """Return what finds the bound of errors of a time step."""
+
+    @functools.lru_cache(maxsize=1)
+    def bound(step: int) -> Bound | None:
+        if reference is None or not storage.is_bounded:
+            return None
+        volume = reference(step)
+        return Bound.of(volume, storage, volume.survey())
+
+    return bound
 
 
 def _check(index: ModelIndex, path: str, alone: bool) -> None:
@@ -191,7 +213,7 @@ class _Brick:
         record = index.bricks[number]
         low, high = (np.array(v, dtype=np.float64) for v in index.value_range(record))
         span = np.array(index.value_maximum) - np.array(index.value_minimum)
-        self._span = high - low
+        self._low, self._span = low, high - low
         # Errors are relative to the range of the brick, PSNR to that of the model.
         self._weights = (self._span / np.where(span > 0.0, span, 1.0)) ** 2
         self._index, self._record, self._state = index, record, state
@@ -207,6 +229,7 @@ class _Brick:
             self._count_common(block.valid, state.get("mask"))
             self._data = prepare(block, low, high, device)
         self.error, self.count = 0.0, 0
+        self.bound: Bound | None = None
 
     def compressed(
         self, storage: StorageConfig, go_on: Callable[[int], bool]
@@ -235,8 +258,24 @@ class _Brick:
             go_on=go_on,
         )
         assert packed is not None
-        self.error, quality = self._measured()
-        self.count = quality.count
+        kept = {k: v for k, v in self._state.items() if k in ("mask", "history")}
+        if self._has_data:
+            ranged = dataclasses.replace(
+                record,
+                value_minimum=tuple(self._low.tolist()),
+                value_maximum=tuple((self._low + self._span).tolist()),
+            )
+            found = assessed(
+                *(network, self._data, ranged, self._index.dims),
+                {**packed, **kept},
+                storage,
+                bound=self.bound,
+            )
+            quality, error = found.quality, self._relative(found.quality)
+            kept.update(found.tensors)
+        else:
+            error, quality = self._measured()
+        self.error, self.count = error, quality.count
         largest: float | None = float((quality.largest * self._span).max())
         psnr = psnr_of(self.error)
         if not self._has_data:
@@ -244,7 +283,6 @@ class _Brick:
             psnr = psnr_of(mean_square_of(record.psnr) + self.error)
             largest = None if record.max_error is None else record.max_error + largest
         record = dataclasses.replace(record, psnr=psnr, max_error=largest)
-        kept = {k: v for k, v in self._state.items() if k in ("mask", "history")}
         cells = network_cells(
             TorchEvaluator(network), record, self._index.dims, self._state.get("mask")
         )
@@ -259,7 +297,10 @@ class _Brick:
 
     def _measured(self) -> tuple[float, FitQuality]:
         quality = measure(self._network, self._data, inner_voxels(self._record))
-        return float((quality.squares * self._weights).mean() / quality.count), quality
+        return self._relative(quality), quality
+
+    def _relative(self, quality: FitQuality) -> float:
+        return float((quality.squares * self._weights).mean() / quality.count)
 
 
 def _decoded(network: SceneNetwork, record: BrickRecord, valid: np.ndarray | None) -> TrainingData:

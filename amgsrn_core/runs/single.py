@@ -37,6 +37,7 @@ from amgsrn_core.system.output import replacing
 from amgsrn_core.system.run_folder import workspace
 from amgsrn_core.system.spare import kept_elsewhere
 from amgsrn_core.training.automatic import foreseen
+from amgsrn_core.training.bound import Bound
 from amgsrn_core.training.brick import FittedBrick, fit_brick, memory_errors
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.progress import Command, Observer, Progress, Stopped, ask
@@ -118,6 +119,7 @@ def _train(
         if not any_values:
             volume.refuse_unfit(summary)
         report_fills(summary.fills.findings(volume.components), reported)
+        bound = Bound.of(volume, storage, summary)
         low, high = summary.learned_range()
         whole = volume.geometry.resolve()
         record = BrickRecord(whole, whole)
@@ -148,6 +150,7 @@ def _train(
             fingerprint=fingerprint,
             stop=stop,
             observer=observer,
+            bound=bound,
         )
         return run.go(block, device)
 
@@ -166,6 +169,7 @@ class _Run:
     fingerprint: str
     stop: StopFile
     observer: Observer
+    bound: Bound | None
 
     def go(self, block: Block, device: torch.device) -> TrainingOutcome:
         """Fit the network and write the model."""
@@ -183,6 +187,7 @@ class _Run:
                 device,
                 start=self.start,
                 storage=self.settings.storage,
+                bound=self.bound,
                 checkpoints=checkpoints,
                 observer=self.observer,
                 records=Records(tried, self.output, self.volume.geometry, self.record),

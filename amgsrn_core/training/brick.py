@@ -25,7 +25,9 @@ from amgsrn_core.field.macro_cells import network_cells
 from amgsrn_core.model import BrickRecord
 from amgsrn_core.model.cell_codes import coarser_cells
 from amgsrn_core.networks import SceneNetwork, initial_network, network_from_state
+from amgsrn_core.training.assessment import Assessment, assessed
 from amgsrn_core.training.automatic import formerly, resolved
+from amgsrn_core.training.bound import Bound
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.compressing.compression import Packed, compressed
 from amgsrn_core.training.fit import FitResult, fit
@@ -40,7 +42,7 @@ from amgsrn_core.training.progress import (
     ask,
     unobserved,
 )
-from amgsrn_core.training.quality import FitQuality, measure
+from amgsrn_core.training.quality import measure
 from amgsrn_core.training.records.records import Records
 from amgsrn_core.training.sampling import TrainingData, prepare
 from amgsrn_core.training.warm_start import StartingNetwork, WarmStart
@@ -93,6 +95,7 @@ def fit_brick(
     device: torch.device,
     *,
     storage: StorageConfig | None = None,
+    bound: Bound | None = None,
     number: int = 0,
     start: WarmStart | None = None,
     checkpoints: CheckpointFile | None = None,
@@ -113,6 +116,8 @@ def fit_brick(
     device : torch.device
     storage : StorageConfig, optional
         Whether the network is compressed, and at which cost.
+    bound : Bound, optional
+        How large errors may be at most.
     number : int, default: 0
         Of the brick: each has random numbers of its own.
     start : WarmStart, optional
@@ -155,19 +160,19 @@ def fit_brick(
         after = _AfterFit(observer, tuning, result, model, data)
         try:
             after.ask("measuring")
-            quality = measure(model, data, inner, after.asking("measuring"))
             state = model.state_arrays()
             if storage.compress:
                 begun = time.monotonic()
                 reference = known.state if start and known and start.differences else None
-                state = _packed(after, storage, quality, inner, checkpoints, reference)
+                state = _packed(after, storage, inner, checkpoints, reference)
                 seconds = result.seconds + time.monotonic() - begun
                 result = dataclasses.replace(result, seconds=seconds)
-                quality = measure(model, data, inner, after.asking("compressing"))
+            pause = after.asking("measuring")
+            found = assessed(*(model, data, record, dims), state, storage, bound=bound, pause=pause)
             after.ask("saving")
         except Stopped:  # what it is continued from are the checkpoints
             return FittedBrick(record, dataclasses.replace(result, completed=False))
-        fitted = _fitted(record, result, state, data, quality, high - low)
+        fitted = _fitted(record, result, state, data, found, high - low)
         cells = network_cells(TorchEvaluator(model), record, dims, data.valid)
         fitted.state["macro_cells"] = coarser_cells(cells) if storage.compress else cells
         return fitted
@@ -189,7 +194,6 @@ def _without_network(
 def _packed(
     after: _AfterFit,
     storage: StorageConfig,
-    quality: FitQuality,
     inner: Extent,
     checkpoints: CheckpointFile | None,
     reference: Mapping[str, np.ndarray] | None,
@@ -201,6 +205,7 @@ def _packed(
     Stopped
         The observer stopped it.
     """
+    quality = measure(after.model, after.data, inner, after.asking("measuring"))
     after.ask("compressing")
 
     def go_on(iteration: int) -> bool:
@@ -292,10 +297,11 @@ def _fitted(
     result: FitResult,
     parameters: dict[str, np.ndarray],
     data: TrainingData,
-    quality: FitQuality,
+    found: Assessment,
     span: np.ndarray,
 ) -> FittedBrick:
-    state = {**parameters, "history": result.history.array()}
+    quality = found.quality
+    state = {**parameters, **found.tensors, "history": result.history.array()}
     if data.valid is not None:
         state["mask"] = data.valid
     return FittedBrick(

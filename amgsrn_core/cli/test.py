@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import os
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from amgsrn_core.errors import BoundError, ConfigurationError, NoRoomError, Outp
 from amgsrn_core.evaluation.measures import DEFAULT_TESTS, TESTS, Measures, output_files
 from amgsrn_core.evaluation.metrics import Metrics
 from amgsrn_core.field.open_models import open_model
-from amgsrn_core.model import ModelIndex, open_archive
+from amgsrn_core.model import ModelIndex, open_archive, read_index
 from amgsrn_core.model.replacement import guard, mark_of
 from amgsrn_core.system.json_fields import number_to_json
 from amgsrn_core.system.output import ensure_writable, reason
@@ -64,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
         metrics = measures.compare(arguments.anyway)
         extra, failure = _extra(measures)
+    if arguments.store:
+        _store(arguments, chosen)
     kept = _bounds(index, metrics, volume)
     compressed = os.path.getsize(arguments.model)
     results = {
@@ -91,6 +94,27 @@ def run(arguments: argparse.Namespace) -> int:
             )
         )
     return 0
+
+
+def _store(arguments: argparse.Namespace, chosen: tuple[str, ...] | None) -> None:
+    """Add the errors of the model's parts, of all its time steps, to its file."""
+    from amgsrn_core.runs.annotation import store_errors
+
+    index = read_index(arguments.model)
+
+    @functools.lru_cache(maxsize=1)
+    def reference(step: int) -> Volume:
+        time = None if index.steps > 1 else arguments.time
+        return reference_volume(arguments.against, chosen, index.at(step), time)
+
+    with display("storing") as shown:
+        store_errors(
+            arguments.model,
+            reference,
+            device=arguments.device,
+            backend=arguments.backend,
+            observer=lambda done: shown.update(done, "", []),
+        )
 
 
 def _bounds(index: ModelIndex, metrics: Metrics, volume: Volume) -> dict[str, Any] | None:

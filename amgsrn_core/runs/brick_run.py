@@ -20,6 +20,7 @@ from amgsrn_core.errors import DivergedError, NoRoomError, TrainingError
 from amgsrn_core.execution.runner import Policy, Runner
 from amgsrn_core.execution.worker_slots import executor_for
 from amgsrn_core.model import BrickRecord, ModelIndex, write_archive
+from amgsrn_core.runs.annotation import store_errors
 from amgsrn_core.runs.brick_task import BrickTask, train_brick
 from amgsrn_core.runs.claim import as_begun, claim
 from amgsrn_core.runs.easing import eased
@@ -112,7 +113,6 @@ def train_bricks(
             if done is not None:
                 return done
             run = _Run(volume, parts, records, settings, fingerprint, start)
-            run.bound = _bound(volume, settings)
             run.reported = set() if reported is None else reported
             run.room = _room(volume, output, folder, records, settings, executor)
             run.room.require(is_new=not parts.has_work())
@@ -165,7 +165,7 @@ class _Run:
         self._watched = self._started
         self._full: set[int] = set()  # tasks for whose results there was no room
         self.reported: ReportedFills = set()
-        self.bound: Bound | None = None
+        self._bound = _bound(volume, settings)
 
     def look(self, observer: Observer) -> bool:
         """Look for bricks that are done already; return whether any is left.
@@ -355,6 +355,15 @@ class _Run:
         changes = self._finished.changes(self._settings.training)
         about.config.update(psnr=psnr if math.isfinite(psnr) else None, **changes)
         write_archive(output, self._index().replace(training=about), tensors)
+        if self._settings.bricks.ghost > 1:
+            # Blended at voxels: what their errors are, no brick could tell alone.
+            training = self._settings.training
+            store_errors(
+                output,
+                lambda step: self._volume,
+                device=training.device if training.device in ("auto", "cpu") else "auto",
+                observer=lambda done: asking(),
+            )
         return TrainingOutcome(
             output, not self._missing, psnr, seconds, history, missing=dict(self._missing)
         )
@@ -380,7 +389,7 @@ class _Run:
                 self._settings, network=brick.network or self._settings.network
             ),
             start=self._start,
-            bound=self.bound,
+            bound=self._bound,
             host=socket.gethostname(),
         )
 

@@ -20,9 +20,11 @@ from amgsrn_core.field.macro_cells import network_cells
 from amgsrn_core.model import Archive, BrickRecord, ModelIndex, write_archive
 from amgsrn_core.model.cell_codes import coarser_cells
 from amgsrn_core.model.codec import refuse_incompressible
+from amgsrn_core.model.error_codes import ERRORS
 from amgsrn_core.model.replacement import guard
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.networks.devices import select_device
+from amgsrn_core.runs.annotation import store_errors
 from amgsrn_core.system.spare import write_or_keep
 from amgsrn_core.training.assessment import assessed
 from amgsrn_core.training.bound import Bound
@@ -91,17 +93,12 @@ def compress_model(
         `output` cannot be written, or is a model that is kept.
     """
     guard(output, MODEL, by="compress", inputs=[path], force=force)
-    if reference is None and storage.is_bounded:
-        raise ConfigurationError(
-            "Errors can be bounded only against the data; name them with --against."
-        )
     if reference is None:
+        _refuse_bounds(storage)
         storage = dataclasses.replace(storage, compress_finetune=0)
     with Archive(path) as archive:
         index = archive.index
-        _check(index, os.fspath(path), reference is None)
-        if reference is not None:
-            _refuse_other(reference(0), index)
+        _check(index, os.fspath(path), reference)
         place = select_device(device)
         training = _training(index, str(place), backend)
         records, states, errors = [], [], _Errors()
@@ -138,9 +135,25 @@ def compress_model(
         storage=storage,
         training=dataclasses.replace(index.training, config=config),
     )
-    return write_or_keep(
+    index = write_or_keep(
         output, lambda at: write_archive(at, index, states), "The compressed model"
     )
+    if reference is not None and _lacks_errors(index, states):
+        return store_errors(output, reference, device=device, backend=backend)
+    return index
+
+
+def _lacks_errors(index: ModelIndex, states: list[dict[str, np.ndarray]]) -> bool:
+    """Return whether there are bricks that are blended at voxels, see `assessed`."""
+    networks = (s for record, s in zip(index.bricks, states) if record.state == "network")
+    return any(ERRORS not in state for state in networks)
+
+
+def _refuse_bounds(storage: StorageConfig) -> None:
+    if storage.is_bounded:
+        raise ConfigurationError(
+            "Errors can be bounded only against the data; name them with --against."
+        )
 
 
 def _bounds(reference: Reference | None, storage: StorageConfig) -> Callable[[int], Bound | None]:
@@ -156,7 +169,10 @@ def _bounds(reference: Reference | None, storage: StorageConfig) -> Callable[[in
     return bound
 
 
-def _check(index: ModelIndex, path: str, alone: bool) -> None:
+def _check(index: ModelIndex, path: str, reference: Reference | None) -> None:
+    alone = reference is None
+    if reference is not None:
+        _refuse_other(reference(0), index)
     refuse_incompressible(index.network)
     if index.storage.compress:
         raise ConfigurationError(f"{path} is compressed already.")

@@ -54,23 +54,28 @@ def set_geometry(dataset: Any, geometry: GridGeometry, extent: VTKExtent) -> Non
     dataset.SetZCoordinates(z)
 
 
-def set_arrays(dataset: Any, block: Block, name: str, components: Sequence[str]) -> None:
+def set_arrays(
+    dataset: Any, block: Block, name: str, components: Sequence[str], *, suffix: str = ""
+) -> None:
     """Put a model's values, which are NaN where they are missing, on the points of a data set.
 
     The components of one array stay together; scalars that were trained together are arrays of
-    their own again.
+    their own again. Names get the suffix; the last arrays that are set are the active ones.
     """
     values = block.values
     points = dataset.GetPointData()
     if len(components) > 1 and name == "_".join(components):
         for component, component_name in enumerate(components):
-            points.AddArray(_array(values[component].reshape(-1, 1), component_name))
+            array = _array(values[component].reshape(-1, 1), component_name + suffix)
+            points.AddArray(array)
+        first = components[0]
     else:
-        array = _array(values.reshape(len(values), -1).T, name)
+        first = name
+        array = _array(values.reshape(len(values), -1).T, name + suffix)
         for component, component_name in enumerate(components if len(components) > 1 else ()):
             array.SetComponentName(component, component_name)
         points.AddArray(array)
-    points.SetActiveScalars(points.GetArrayName(0))
+    points.SetActiveScalars(first + suffix)
 
 
 def set_model(dataset: Any, path: str, checksum: str, step: int = 0) -> None:

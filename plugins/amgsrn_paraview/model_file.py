@@ -66,12 +66,28 @@ class ModelFile:
         wanted = Pipeline.UPDATE_TIME_STEP()
         return self.index.step_near(info.Get(wanted)) if info.Has(wanted) else 0
 
-    def fill(self, dataset: Any, geometry: GridGeometry, extent: VTKExtent, step: int) -> None:
-        """Give a data set a step's values on a part of a grid, its time, and the model's name."""
+    def fill(
+        self,
+        dataset: Any,
+        geometry: GridGeometry,
+        extent: VTKExtent,
+        step: int,
+        *,
+        errors: bool = False,
+    ) -> None:
+        """Give a data set a step's values on a part of a grid, its time, and the model's name.
+
+        With `errors` also how large those are, see
+        :meth:`~amgsrn_core.field.neural_volume.NeuralVolume.error_at`.
+        """
         datasets.set_geometry(dataset, geometry, extent)
         if not datasets.is_empty(extent):
-            block = self.network().at(step).reconstruct_block(geometry, datasets.to_slices(extent))
-            datasets.set_arrays(dataset, block, self.index.name, self.index.components)
+            model, part = self.network().at(step), datasets.to_slices(extent)
+            names = self.index.name, self.index.components
+            for suffix, rms in (("_error_max", False), ("_error_rms", True)) if errors else ():
+                block = model.error_block(geometry, part, rms=rms)
+                datasets.set_arrays(dataset, block, *names, suffix=suffix)
+            datasets.set_arrays(dataset, model.reconstruct_block(geometry, part), *names)
         datasets.set_model(dataset, self.path, self.checksum, step)
         if self.index.times:
             time = self.index.times[step]

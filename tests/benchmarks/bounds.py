@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from rate_distortion import sz3, zfp
 
-from amgsrn_core import NeuralVolume, Volume, open_volume, train
+from amgsrn_core import NeuralVolume, open_volume, train
 from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.field.brick import FieldBrick
 from amgsrn_core.kernels import load
@@ -29,6 +29,7 @@ from amgsrn_core.model import Archive, write_archive
 from amgsrn_core.training.assessment import assessed
 from amgsrn_core.training.bound import Bound
 from amgsrn_core.training.sampling import prepare
+from amgsrn_core.volume import Volume
 
 
 def sperr(values: np.ndarray, bound: float) -> tuple[int, np.ndarray]:

@@ -227,6 +227,19 @@ def test_the_command_line_bounds_verifies_and_tells(tmp_path, capsys):
     assert "breaks its bound: errors are to be at most 0.05" in capsys.readouterr().err
 
 
+def test_a_model_is_bounded_when_it_is_compressed(tmp_path, capsys):
+    data, model, small = tmp_path / "d.nc", tmp_path / "m.amgsrn", tmp_path / "s.amgsrn"
+    values = field()
+    write_volume(data, values, GridGeometry.uniform(SHAPE), name="waves")
+    train(open_volume(data), model, SIZE, SHORT)
+    words = ["compress", str(model), "-o", str(small), "--max-error=0.05", "--device=cpu"]
+    assert main([*words, "--compress-finetune=0"]) == 1
+    assert "only against the data" in capsys.readouterr().err
+    assert main([*words, "--compress-finetune=0", "--against", str(data)]) == 0
+    assert 0.045 < worst(small, values[None]) <= 0.05
+    assert_known_errors(small, values, ([], [], []))
+
+
 @pytest.mark.parametrize("bound", ["0", "-1", "nan", "inf", "x"])
 def test_what_is_no_bound_is_refused(tmp_path, capsys, bound):
     model = str(tmp_path / "m.amgsrn")

@@ -53,6 +53,8 @@ class Bound:
         if storage.max_relative_error:
             span = np.where(high > low, high - low, math.inf)
             limits = np.minimum(limits, storage.max_relative_error * span)
+        if 0 < storage.max_error < 0.5:
+            _refuse_parts_of_ones(volume, storage.max_error, low, high)
         dtype = type_of_ranges([(low.tolist(), high.tolist())])
         names = volume.components
         kept = [
@@ -60,6 +62,23 @@ class Bound:
             for name, limit, ends in zip(names, limits.tolist(), zip(low.tolist(), high.tolist()))
         ]
         return cls(tuple(kept), str(dtype))
+
+
+def _is_whole(source: np.dtype, ends: tuple[float, float]) -> bool:
+    """Return whether the values are whole numbers, as far as their type and ends tell."""
+    return source.kind in "iub" and all(end == round(end) for end in ends)
+
+
+def _refuse_parts_of_ones(volume: Volume, limit: float, low: np.ndarray, high: np.ndarray) -> None:
+    """Raise if all values are whole numbers, for which a smaller bound is worth nothing more.
+
+    A share of a small range may be that small: it is kept to the letter.
+    """
+    if all(_is_whole(np.dtype(volume.source_dtype), ends) for ends in zip(low, high)):
+        raise ConfigurationError(
+            f"A bound of {limit:g} for '{volume.name}' is too small: its values are whole numbers, "
+            "each of which a bound of 0.5 keeps exactly."
+        )
 
 
 def _own_limit(
@@ -71,11 +90,7 @@ def _own_limit(
     low, high = ends
     most = max(abs(low), abs(high))
     asked = f"A bound of {limit:g} for '{name}' is too small: "
-    if source.kind in "iub" and low == round(low) and high == round(high):
-        if limit < 0.5:
-            raise ConfigurationError(
-                f"{asked}its values are whole numbers, each of which a bound of 0.5 keeps exactly."
-            )
+    if _is_whole(source, ends):
         limit = min(limit, math.floor(limit) + 0.499)
     precision = float(np.spacing(np.array(most, np.float16 if source == "f2" else dtype)))
     if source == "f2":

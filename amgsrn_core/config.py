@@ -443,6 +443,29 @@ class StorageConfig(Checked):
         minimum=0,
         maximum=100_000_000,
     )
+    max_error: float = option(
+        0.0,
+        "store corrections with which every voxel is within this distance of the data, in their "
+        "units (0: no such bound)",
+        minimum=0.0,
+    )
+    max_relative_error: float = option(
+        0.0,
+        "the same as a share of the range of the data, of each component and time step: 0.01 is a "
+        "hundredth (0: no such bound)",
+        minimum=0.0,
+        maximum=1.0,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if math.isinf(self.max_error):
+            raise ConfigurationError("max-error must be a finite number.")
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether errors are bounded, so that there are corrections."""
+        return self.max_error > 0 or self.max_relative_error > 0
 
     @property
     def finetuning(self) -> int:
@@ -450,12 +473,15 @@ class StorageConfig(Checked):
         return self.compress_finetune if self.compress else 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON types, without the options of compression where there is none.
+        """Return plain JSON types, without the options of what is not used.
 
-        Without them, programs that know nothing of compression go on reading what has none.
+        Without them, programs that know nothing of compression or of bounds go on reading what has
+        none. Those that know nothing of bounds refuse what has one, and do not break it silently.
         """
         values = to_json(self)
-        return values if self.compress else {"dtype": values["dtype"]}
+        bounds = {key: values.pop(key) for key in ("max_error", "max_relative_error")}
+        values = values if self.compress else {"dtype": values["dtype"]}
+        return {**values, **{key: value for key, value in bounds.items() if value}}
 
 
 @dataclass(frozen=True)

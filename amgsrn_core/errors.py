@@ -50,6 +50,10 @@ class ChecksumError(ArchiveError):
     """A brick's bytes differ from the checksum that was stored with them."""
 
 
+class BoundError(AmgsrnError, ValueError):
+    """A model's errors are larger than it promises."""
+
+
 class OutputError(AmgsrnError, OSError):
     """A result cannot be written (folder missing, no permission, disk full)."""
 

@@ -140,6 +140,12 @@ def _add_test(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="DIR",
         help="folder for the volumes and tables that tests write (default: MODEL-test)",
     )
+    parser.add_argument(
+        "--store",
+        action="store_true",
+        help="add the errors that are found in each part of the model to its file, for "
+        "NeuralVolume.error_at and ParaView; training does it by itself",
+    )
     parser.paths.reads += ["model", "against"]
     parser.paths.writes["output_dir"] = FOLDER
     add_device(parser)

@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from amgsrn_core.cli.options import model_dates, model_step
 from amgsrn_core.cli.report import (
     decibels,
@@ -22,6 +24,8 @@ from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError
 from amgsrn_core.kernels.backend import backend_name
 from amgsrn_core.model import Archive, ModelIndex, read_index, verify_archive
+from amgsrn_core.model.correction_codes import CORRECTIONS, read_corrections
+from amgsrn_core.model.error_codes import ERRORS, unpack_errors
 from amgsrn_core.model.index import BrickRecord
 from amgsrn_core.system.json_fields import number_to_json
 from amgsrn_core.system.output import ensure_writable, replacing
@@ -39,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         index = index.at(model_step(index, arguments.time))
     results = describe(index, arguments.model)
     results["verified"] = True if arguments.verify else None
+    results["errors"] = _errors(arguments)
     if arguments.history:
         _write_history(arguments.model, arguments.history)
     write_report(results, _rows(index, results), arguments.json)
@@ -59,6 +64,77 @@ def _write_history(model: str, path: str) -> None:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows([f"{value:.10g}" for value in row] for row in history)
+
+
+def _errors(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """Return a summary of the errors of the model's parts, None where the file tells none."""
+    with Archive(arguments.model) as archive:
+        index = archive.index
+        count = len(index.components)
+        numbers = range(len(index.bricks))
+        if arguments.time is not None:
+            numbers = index.bricks_of(model_step(index, arguments.time))
+        found, margins = [], np.zeros(count)
+        for number in numbers:
+            record, state = index.bricks[number], archive.load_brick(number, decode=False)
+            if ERRORS in state:
+                found.append(unpack_errors(state[ERRORS], record.extent, count))
+            if CORRECTIONS in state:
+                read = read_corrections(state[CORRECTIONS], record.ghosted_dims, count)
+                margins = np.maximum(margins, read.margins)
+    if not found:
+        return None
+    storage = index.storage
+    each = [np.moveaxis(errors.values(), 1, 0).reshape(count, 2, -1) for errors in found]
+    largest, rms = np.moveaxis(np.concatenate(each, axis=2), 1, 0)
+    quantiles = [50.0, 90.0, 99.0, 100.0]
+    return {
+        "cells": int(largest.shape[1]),
+        "edges": sorted({errors.edge for errors in found}),
+        "max_error_percentiles": _percentiles(largest, quantiles),
+        "rms_error_percentiles": _percentiles(rms, quantiles),
+        "percentiles": quantiles,
+        "max_error": storage.max_error or None,
+        "max_relative_error": storage.max_relative_error or None,
+        "margin": margins.tolist() if storage.is_bounded else None,
+    }
+
+
+def _percentiles(values: np.ndarray, quantiles: list[float]) -> list[list[float | str | None]]:
+    """Return percentiles of each component's cells that have a value."""
+    rows = [row[~np.isnan(row)] for row in values]
+    return [
+        [number_to_json(float(v)) for v in np.percentile(row, quantiles)] if len(row) else []
+        for row in rows
+    ]
+
+
+def _error_rows(index: ModelIndex, errors: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what there is to say of the errors of the model's parts."""
+    if errors["margin"] is not None:
+        bounds = [
+            figure(value, unit)
+            for value, unit in (
+                (errors["max_error"], "in the data's units"),
+                (errors["max_relative_error"], "of the range"),
+            )
+            if value
+        ]
+        taken = ", ".join(figure(value) for value in errors["margin"])
+        yield "error bound", f"{' and '.join(bounds)}; {taken} of it for rounding elsewhere"
+    edges = ", ".join(map(str, errors["edges"]))
+    yield "errors known in", f"{errors['cells']:,} cells of {edges} voxels"
+    for name, units, largest, rms in zip(
+        index.components,
+        index.units,
+        errors["max_error_percentiles"],
+        errors["rms_error_percentiles"],
+    ):
+        if largest:
+            half, most = (figure(float(largest[i]), units) for i in (0, 3))
+            yield f"largest error of {name}", f"{half} in half of the cells, at most {most}"
+            half, most = (figure(float(rms[i]), units) for i in (0, 3))
+            yield f"RMS error of {name}", f"{half} in half of the cells, at most {most}"
 
 
 def describe(index: ModelIndex, path: str) -> dict[str, Any]:
@@ -143,6 +219,8 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
         yield "PSNR when trained", decibels(results["psnr"]) + mean
     if index.steps > 1:
         yield from _steps(index, results["step_psnr"])
+    if results["errors"] is not None:
+        yield from _error_rows(index, results["errors"])
     yield "trained on", source.path
     training = index.training
     yield "trained for", f"{training.iterations_done} iterations, {duration(training.seconds)}"

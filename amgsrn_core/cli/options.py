@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from typing import Any, TypeVar
 
 from amgsrn_core.config import SIZES, options
@@ -15,6 +16,9 @@ T = TypeVar("T")
 
 # Short forms and the names under which the documentation knows an option.
 _ALIASES = {"learning_rate": ("--lr",), "device": ("--devices",)}
+
+# Zero stands for no bound there, which nobody has to ask for.
+_BOUNDS = ("max_error", "max_relative_error")
 
 _METAVARS = {
     "fill_values": "WORD|N,...",
@@ -57,6 +61,8 @@ def add_option(group: Any, field: dataclasses.Field[Any]) -> None:
     }
     if isinstance(default, tuple):
         settings.update(type=whole_numbers(len(default)), metavar=",".join(["N"] * len(default)))
+    elif field.name in _BOUNDS:
+        settings.update(type=_bound, metavar="X")
     elif isinstance(default, (int, float)):
         metavar = _METAVARS.get(field.name, "N" if isinstance(default, int) else "X")
         settings.update(type=type(default), metavar=metavar)
@@ -200,6 +206,17 @@ def names(values: list[str] | None) -> tuple[str, ...] | None:
     """Return the names of a repeatable option whose values may be lists with commas."""
     found = [name.strip() for value in values or () for name in value.split(",")]
     return tuple(name for name in found if name) or None
+
+
+def _bound(text: str) -> float:
+    """Return the argparse value of a bound."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"a bound has to be a number above 0, not {text}")
+    return value
 
 
 def _help(field: dataclasses.Field[Any]) -> str:

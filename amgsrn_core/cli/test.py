@@ -21,11 +21,17 @@ from amgsrn_core.cli.report import (
     size,
     write_report,
 )
-from amgsrn_core.errors import ConfigurationError, NoRoomError, OutputError, did_you_mean
+from amgsrn_core.errors import (
+    BoundError,
+    ConfigurationError,
+    NoRoomError,
+    OutputError,
+    did_you_mean,
+)
 from amgsrn_core.evaluation.measures import DEFAULT_TESTS, TESTS, Measures, output_files
 from amgsrn_core.evaluation.metrics import Metrics
 from amgsrn_core.field.open_models import open_model
-from amgsrn_core.model import ModelIndex, open_archive
+from amgsrn_core.model import ModelIndex, open_archive, read_index
 from amgsrn_core.model.replacement import guard, mark_of
 from amgsrn_core.system.json_fields import number_to_json
 from amgsrn_core.system.output import ensure_writable, reason
@@ -77,15 +83,20 @@ def run(arguments: argparse.Namespace) -> int:
             metrics = measures.compare(arguments.anyway)
             extra, failure = _extra(measures)
             results = _results(arguments, series.at(step), metrics, extra)
+            results["bound"] = _bounds(series.at(step), metrics, volume)
             measured.append((results, metrics, volume, failure))
+    if arguments.store:
+        _store(arguments, chosen)
     if every:
         _report_steps(arguments, series, [each[:2] for each in measured])
     else:
         ((results, metrics, volume, _),) = measured
         write_report(results, _rows(results, metrics, volume), arguments.json)
-    for *_, failure in measured:
+    for results, metrics, _, failure in measured:
         if failure is not None:
             raise failure  # after what was measured, which is not lost with a table
+        if results["bound"] is not None:
+            _refuse_broken(results["bound"], metrics)
     return 0
 
 
@@ -133,6 +144,60 @@ def _report_steps(
 
 def _columns(*texts: str) -> str:
     return "  ".join(f"{text:<11}" for text in texts).rstrip()
+
+
+def _refuse_broken(kept: dict[str, Any], metrics: Metrics) -> None:
+    if kept["kept"]:
+        return
+    lack = f"; {metrics.missing_voxels:,} voxels lack a value" if metrics.missing_voxels else ""
+    raise BoundError(
+        f"The model breaks its bound: errors are to be at most {_all(kept['limits'])}, and "
+        f"are up to {_all(kept['errors'])}{lack}."
+    )
+
+
+def _store(arguments: argparse.Namespace, chosen: tuple[str, ...] | None) -> None:
+    """Add the errors of the model's parts, of all its time steps, to its file."""
+    from amgsrn_core.runs.annotation import store_errors
+
+    index = read_index(arguments.model)
+
+    @functools.lru_cache(maxsize=1)
+    def reference(step: int) -> Volume:
+        time = None if index.steps > 1 else arguments.time
+        return reference_volume(arguments.against, chosen, index.at(step), time)
+
+    with display("storing") as shown:
+        store_errors(
+            arguments.model,
+            reference,
+            device=arguments.device,
+            backend=arguments.backend,
+            observer=lambda done: shown.update(done, []),
+        )
+
+
+def _bounds(index: ModelIndex, metrics: Metrics, volume: Volume) -> dict[str, Any] | None:
+    """Return what the model promises of each component's errors, and whether that is kept.
+
+    It promises something at the voxels of its own data only.
+    """
+    storage = index.storage
+    if not storage.is_bounded or volume.dims != index.dims or not metrics.voxels:
+        return None
+    limits = []
+    for part in metrics.per_component:
+        limit = storage.max_error or math.inf
+        if storage.max_relative_error and part.maximum > part.minimum:
+            limit = min(limit, storage.max_relative_error * (part.maximum - part.minimum))
+        limits.append(limit)
+    errors = [part.max_error for part in metrics.per_component]
+    kept = not metrics.missing_voxels and all(e <= limit for e, limit in zip(errors, limits))
+    return {"limits": [number_to_json(limit) for limit in limits], "errors": errors, "kept": kept}
+
+
+def _all(values: list[float]) -> str:
+    return ", ".join(figure(float(value)) for value in values)
 
 
 def _extra(measures: Measures) -> tuple[dict[str, Any], NoRoomError | None]:
@@ -187,6 +252,9 @@ def _rows(results: dict[str, Any], metrics: Metrics, volume: Volume) -> Iterator
     unit = volume.units[0] if volume.n_components == 1 else ""
     yield "RMSE", figure(metrics.rmse, unit)
     yield "max error", figure(metrics.max_error, unit)
+    if results["bound"] is not None:
+        word = "kept" if results["bound"]["kept"] else "BROKEN"
+        yield "error bound", f"{_all(results['bound']['limits'])}: {word}"
     yield "NRMSE", figure(metrics.nrmse)
     yield "value range", figure(metrics.value_range, unit)
     if volume.n_components > 1:

@@ -107,7 +107,8 @@ class BlendedField:
         self._network_batch = network_points(index.network, device, by_kernels=kernels is not None)
         self._gradient_batches = PointBatches(self._network_batch, device)
         self.on_device: DeviceField | None = None
-        if device.type in DEVICES and not in_double:
+        # Corrections are added on the host.
+        if device.type in DEVICES and not in_double and not index.storage.is_bounded:
             from amgsrn_core.field.device_field import DeviceField
 
             chosen = self.numbers  # without a way back to this object, which would outlive its use
@@ -155,9 +156,25 @@ class BlendedField:
             evaluate = _density if density else SceneNetwork.forward
             return self.on_device.evaluated(points, evaluate, columns)
 
-    def values(self, points: np.ndarray) -> np.ndarray:
-        """Return the values [N, C] at one batch of points."""
-        return self._blended(points, len(self._index.components))
+    def values(self, points: np.ndarray, *, corrected: bool = True) -> np.ndarray:
+        """Return the values [N, C] at one batch of points, with what corrects them."""
+        return self._blended(points, len(self._index.components), corrected=corrected)
+
+    def errors(self, points: np.ndarray, *, rms: bool = False) -> np.ndarray:
+        """Return the errors float64 [N, C] of the cells that the points' nearest voxels are in."""
+        errors = np.full((len(points), len(self._index.components)), np.nan)
+        chosen, inside = self._inside(points)
+        if not len(chosen) or not len(self.numbers):
+            return errors
+        voxels = np.floor(inside + 0.5)
+        parts = self.blend.parts(voxels)
+        # A voxel is in the brick that weighs most.
+        order = np.lexsort((parts.weights, parts.points))
+        last = order[np.flatnonzero(np.diff(parts.points[order], append=-1))]
+        for number in np.unique(parts.bricks[last]):
+            at = parts.points[last[parts.bricks[last] == number]]
+            errors[chosen[at]] = self._bricks[self.numbers[number]].errors_at(voxels[at], rms)
+        return errors
 
     def density(self, points: np.ndarray) -> np.ndarray:
         """Return the feature density, float32 [N, 1], at one batch of points."""
@@ -180,7 +197,9 @@ class BlendedField:
         for number in self.numbers:
             yield self._bricks[number]
 
-    def _blended(self, index: np.ndarray, columns: int, *, density: bool = False) -> np.ndarray:
+    def _blended(
+        self, index: np.ndarray, columns: int, *, density: bool = False, corrected: bool = False
+    ) -> np.ndarray:
         """Return values, or the density, [N, columns], blended, NaN where there is none."""
         if self.on_device is not None:
             return self._blended_on_device(index, columns, density)
@@ -192,7 +211,10 @@ class BlendedField:
         if len(self._bricks) == 1:
             brick = self._bricks[0]
             evaluate = brick.density if density else brick.values
-            values[chosen] = evaluate(points, brick.box.local(points))
+            found = evaluate(points, brick.box.local(points))
+            if corrected:
+                brick.correct(found, points)
+            values[chosen] = found
             return values
         parts = self.blend.parts(points)
         repeated = points[parts.points]  # once for each of its bricks
@@ -203,6 +225,9 @@ class BlendedField:
         local -= 1.0
         result = np.empty((len(repeated), columns), dtype=dtype)
         self._fill(result, repeated, local.astype(np.float32), (bricks, starts), density=density)
+        if corrected and self._index.storage.is_bounded:
+            for number, first, last in zip(self.numbers[bricks], starts, starts[1:]):
+                self._bricks[number].correct(result[first:last], repeated[first:last])
         for column in range(columns):
             weighted = parts.weights * result[:, column]
             values[chosen, column] = np.bincount(parts.points, weighted, len(points))
@@ -240,6 +265,7 @@ class BlendedField:
             at = parts.points[first:last]
             some, slopes = self._of_brick_with_gradient(brick, points[at])
             weights = parts.weights[first:last, None]
+            brick.correct(some, points[at])
             # A point occurs once for each of its bricks.
             values[at] += weights * some
             gradients[at] += weights[..., None] * slopes

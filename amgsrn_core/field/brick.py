@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from amgsrn_core.field.corrections import Corrections
 from amgsrn_core.field.evaluators import CONSTANT, Evaluator, make_evaluator
 from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.backend import native_library
 from amgsrn_core.kernels.inference import KernelNetwork
 from amgsrn_core.model import BrickRecord, ModelIndex
 from amgsrn_core.model.box import Box
+from amgsrn_core.model.correction_codes import CORRECTIONS, read_corrections
+from amgsrn_core.model.error_codes import ERRORS, ErrorMap, unpack_errors
 from amgsrn_core.model.feature_grids import box_corners
 from amgsrn_core.model.shapes import parameter_shapes
 
@@ -37,6 +40,10 @@ class FieldBrick:
     scale : pair of float64 arrays [C] or None
         The lowest values and the ranges that the network's outputs, then 0 to 1, are scaled by in
         double precision; None where the network does that itself.
+    corrections : Corrections or None
+        What is added to the values at voxels, where the model promises a bound of its errors.
+    errors : ErrorMap or None
+        The largest errors of its cells, where the file has them.
     """
 
     record: BrickRecord
@@ -45,6 +52,8 @@ class FieldBrick:
     valid: np.ndarray | None
     cells: np.ndarray | None
     scale: tuple[np.ndarray, np.ndarray] | None = None
+    corrections: Corrections | None = None
+    errors: ErrorMap | None = None
 
     @classmethod
     def of_state(
@@ -81,7 +90,13 @@ class FieldBrick:
         )
         valid = _without_holes(state.get("mask"), index, record)
         cells = state.get("macro_cells")
-        return cls(record, Box.of_record(record), evaluator, valid, cells, scale)
+        brick = cls(record, Box.of_record(record), evaluator, valid, cells, scale)
+        if (packed := state.get(CORRECTIONS)) is not None:
+            read = read_corrections(packed, record.ghosted_dims, len(low))
+            brick = replace(brick, corrections=Corrections(read, record.ghosted))
+        if (packed := state.get(ERRORS)) is not None:
+            brick = replace(brick, errors=unpack_errors(packed, record.extent, len(low)))
+        return brick
 
     @property
     def first(self) -> np.ndarray:
@@ -114,7 +129,8 @@ class FieldBrick:
 
     def rescaled(self, low: np.ndarray, high: np.ndarray) -> FieldBrick:
         """Return the brick with outputs in another range, [C] to [C], that float32 holds."""
-        return replace(self, evaluator=self.evaluator.with_range(low, high), scale=None)
+        evaluator = self.evaluator.with_range(low, high)
+        return replace(self, evaluator=evaluator, scale=None, corrections=None, errors=None)
 
     def is_valid(self, points: np.ndarray) -> np.ndarray | None:
         """Return whether the nearest voxel of each point has a value; None when all have."""
@@ -122,10 +138,31 @@ class FieldBrick:
 
     def size(self) -> int:
         """Return the bytes that the brick takes."""
-        return self.evaluator.nbytes + (0 if self.valid is None else self.valid.nbytes)
+        parts = self.valid, self.corrections
+        return self.evaluator.nbytes + sum(part.nbytes for part in parts if part is not None)
+
+    def correct(self, values: np.ndarray, points: np.ndarray) -> None:
+        """Add the corrections at points [N, 3] in the volume's index space to values [N, C]."""
+        if self.corrections is not None:
+            values += self.corrections.at(points).astype(values.dtype)
+
+    def errors_at(self, voxels: np.ndarray, rms: bool) -> np.ndarray:
+        """Return errors float64 [N, C] in the cells of voxels [N, 3] (x, y, z), NaN without value.
+
+        They are infinite where the file tells none.
+        """
+        if self.errors is not None:
+            errors = self.errors.at(voxels, rms)
+        else:  # what has one value needs no network
+            no_error = self.record.state == "constant"
+            errors = np.full((len(voxels), len(self.minimum)), 0.0 if no_error else np.inf)
+        known = self.is_valid(voxels)
+        if known is not None:
+            errors[~known] = np.nan
+        return errors
 
     def values(self, points: np.ndarray, local: np.ndarray) -> np.ndarray:
-        """Return values [N, C], NaN where the nearest voxel of a point has none.
+        """Return values [N, C], NaN where the nearest voxel of a point has none; uncorrected.
 
         `points` are in the volume's index space, `local` the same ones in the brick's.
         """

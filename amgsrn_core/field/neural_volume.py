@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from amgsrn_core.errors import VolumeError
+from amgsrn_core.errors import ConfigurationError, VolumeError
 from amgsrn_core.field.blended_field import ranges
 from amgsrn_core.field.blending import Blend
 from amgsrn_core.field.brick import FieldBrick
@@ -316,7 +316,11 @@ class NeuralVolume:
         return self.at(self.series.step_of(time))
 
     def sample(
-        self, points: np.ndarray | Sequence[float] | None = None, **named: Any
+        self,
+        points: np.ndarray | Sequence[float] | None = None,
+        *,
+        corrected: bool = True,
+        **named: Any,
     ) -> np.ndarray:
         """Evaluate the field at points.
 
@@ -328,6 +332,9 @@ class NeuralVolume:
             Instead of `points`: a coordinate along each axis by its name (also lon, lat, and the
             letters x, y, z), as its file has them, a depth positive for example; shapes are
             broadcast.
+        corrected : bool, default: True
+            Where the model promises a bound of its errors, add what keeps it at the data's voxels,
+            interpolated between them; False is the network alone.
 
         Returns
         -------
@@ -349,19 +356,83 @@ class NeuralVolume:
             if points is not None:
                 raise VolumeError("Give points, or coordinates by the names of axes, not both.")
             where, shape = named_points(self.geometry, named)
-            found = self.sample(where)
+            found = self.sample(where, corrected=corrected)
             return found.reshape(shape if len(self.components) == 1 else (*shape, -1))
         if points is not None and np.shape(points) == (3,):
-            one: np.ndarray = self.sample(np.reshape(points, (1, 3)))[0]
+            one: np.ndarray = self.sample(np.reshape(points, (1, 3)), corrected=corrected)[0]
             return one
         points = _checked_points(np.asarray(points))
         values = np.empty((len(points), len(self.components)), dtype=self.dtype)
         for part in ranges(len(points), self._field.batch):
             index = self.geometry.world_to_index(points[part])
-            values[part] = self._field.values(index)
+            values[part] = self._field.values(index, corrected=corrected)
         return values
 
-    def sample_index(self, points: np.ndarray) -> np.ndarray:
+    def error_at(self, points: np.ndarray, *, rms: bool = False) -> np.ndarray:
+        """Return how far the field is from its data around world points.
+
+        That was measured when the model was made, in each macro-cell of 8 or more voxels along each
+        axis, cut at the faces of bricks: true at voxels, rounded upwards by 9 % at least. A point
+        has the errors of the cell that its nearest voxel is in; between the voxels there are no
+        data to compare with.
+
+        Parameters
+        ----------
+        points : array [N, 3]
+            Columns x, y, z.
+        rms : bool, default: False
+            Return the root mean square of the cell's errors instead of the largest.
+
+        Returns
+        -------
+        float64 array [N, C]
+            In the units of the values. NaN where there is no value.
+
+        Raises
+        ------
+        ConfigurationError
+            The model's file does not tell; `amgsrn test MODEL --against DATA --store` adds it.
+        """
+        self._refuse_unknown_errors()
+        points = _checked_points(points)
+        errors = np.empty((len(points), len(self.components)))
+        for part in ranges(len(points), self._field.batch):
+            index = self.geometry.world_to_index(points[part])
+            errors[part] = self._field.errors(index, rms=rms)
+        return errors
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether the file tells how large the errors are, see :meth:`error_at`."""
+        for number, record in enumerate(self.index.bricks):
+            if record.state == "network":
+                return self._bricks[number].errors is not None
+        return True
+
+    def error_block(
+        self,
+        geometry: GridGeometry | None = None,
+        extent: Extent | None = None,
+        *,
+        rms: bool = False,
+    ) -> Block:
+        """Return :meth:`error_at` on a part of a grid, values float32 [C, z, y, x]."""
+        self._refuse_unknown_errors()
+        geometry = geometry or self.geometry
+        grid = GridPoints(self.geometry, geometry, geometry.resolve(extent))
+        errors = np.empty((len(self.components), grid.count), dtype=np.float32)
+        for part in ranges(grid.count, self._field.batch):
+            errors[:, part] = _float32_upwards(self._field.errors(grid.index(part), rms=rms).T)
+        return Block.of_field(errors.reshape(-1, *grid.shape))
+
+    def _refuse_unknown_errors(self) -> None:
+        if not self.has_errors:
+            raise ConfigurationError(
+                f"{self.path} does not tell the errors of its parts; `amgsrn test MODEL --against "
+                "DATA --store` measures them and adds them to it."
+            )
+
+    def sample_index(self, points: np.ndarray, *, corrected: bool = True) -> np.ndarray:
         """Evaluate the field at points in index space; otherwise like :meth:`sample`.
 
         Parameters
@@ -372,7 +443,7 @@ class NeuralVolume:
         points = _checked_points(points)
         values = np.empty((len(points), len(self.components)), dtype=self.dtype)
         for part in ranges(len(points), self._field.batch):
-            values[part] = self._field.values(points[part])
+            values[part] = self._field.values(points[part], corrected=corrected)
         return values
 
     def sample_with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -388,7 +459,8 @@ class NeuralVolume:
         values : array of `dtype` [N, C]
             As :meth:`sample` returns them.
         gradients : float32 or float64 array [N, C, 3]
-            Change of each component per world unit along x, y, z; NaN where the value is.
+            Change of each component per world unit along x, y, z; NaN where the value is. They are
+            the network's: corrections do not change them.
         """
         points = _checked_points(points)
         values = np.empty((len(points), len(self.components)), dtype=self.dtype)
@@ -425,10 +497,15 @@ class NeuralVolume:
             yield extent, self.reconstruct_block(geometry, extent)
 
     def reconstruct_block(
-        self, geometry: GridGeometry | None = None, extent: Extent | None = None
+        self,
+        geometry: GridGeometry | None = None,
+        extent: Extent | None = None,
+        *,
+        corrected: bool = True,
     ) -> Block:
-        """Return the field on a part of a grid; see :meth:`reconstruct`."""
-        return self._on_grid(geometry or self.geometry, extent, len(self.components))
+        """Return the field on a part of a grid; see :meth:`reconstruct` and :meth:`sample`."""
+        geometry = geometry or self.geometry
+        return self._on_grid(geometry, extent, len(self.components), corrected=corrected)
 
     def to_numpy(self) -> np.ndarray:
         """Return the field on the grid of the data, of this time step, in memory.
@@ -559,6 +636,7 @@ class NeuralVolume:
         columns: int,
         *,
         density: bool = False,
+        corrected: bool = False,
     ) -> Block:
         """Return values, or the density, with so many columns."""
         grid = GridPoints(self.geometry, geometry, geometry.resolve(extent))
@@ -575,9 +653,13 @@ class NeuralVolume:
                 batch = self._field.tensor(grid_points.index(part), columns, density=density)
                 torch.from_numpy(values[:, part]).copy_(batch.t())
         else:
-            evaluate = self._field.density if density else self._field.values
             for part in parts:
-                values[:, part] = evaluate(grid.index(part)).T
+                index = grid.index(part)
+                values[:, part] = (
+                    self._field.density(index)
+                    if density
+                    else self._field.values(index, corrected=corrected)
+                ).T
         return Block.of_field(values.reshape(-1, *grid.shape))
 
 
@@ -586,3 +668,10 @@ def _checked_points(points: np.ndarray) -> np.ndarray:
     if points.ndim != 2 or points.shape[1] != 3:
         raise VolumeError(f"Points must have the shape [N, 3], not {list(points.shape)}.")
     return points
+
+
+def _float32_upwards(values: np.ndarray) -> np.ndarray:
+    """Return float32 numbers that are not below the given ones."""
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    return np.where(single < values, np.nextafter(single, np.float32(np.inf)), single)

@@ -14,7 +14,9 @@ import numpy as np
 from amgsrn_core.errors import ArchiveError
 from amgsrn_core.model.cell_codes import cell_shape
 from amgsrn_core.model.codec import COMPRESSED, DIFFERENCES
+from amgsrn_core.model.correction_codes import CORRECTIONS
 from amgsrn_core.model.deflate import deflated, inflated
+from amgsrn_core.model.error_codes import ERRORS
 from amgsrn_core.model.index import BrickRecord, ModelIndex
 from amgsrn_core.model.mask import pack_mask, unpack_mask
 from amgsrn_core.model.shapes import parameter_shapes
@@ -175,8 +177,17 @@ def _history_shape(brick: StoredBrick) -> Shape:
     return -1, len(brick.index.history_columns)
 
 
+def as_stored(state: Tensors, dtype: str) -> dict[str, np.ndarray]:
+    """Return parameters float32 as they come back from a file with numbers of a type."""
+    return {name: _rounded(v, dtype, name).astype(np.float32) for name, v in state.items()}
+
+
 def _pack_parameter(values: np.ndarray, brick: StoredBrick, name: str) -> np.ndarray:
-    if brick.index.storage.dtype == "float16" and name != "transforms":
+    return _rounded(values, brick.index.storage.dtype, name)
+
+
+def _rounded(values: np.ndarray, dtype: str, name: str) -> np.ndarray:
+    if dtype == "float16" and name != "transforms":
         with np.errstate(over="ignore"):
             half = values.astype("<f2")
         if np.isfinite(half).all():
@@ -198,6 +209,8 @@ CODECS = {
     "history": Codec(_pack_history, _unpack_history, _history_shape),
     COMPRESSED: Codec(_as_it_is, _as_it_is, _bytes),
     DIFFERENCES: Codec(_as_it_is, _as_it_is, _bytes),
+    ERRORS: Codec(_as_it_is, _as_it_is, _bytes),
+    CORRECTIONS: Codec(_as_it_is, _as_it_is, _bytes),
 }
 """The kinds of tensors beside parameters, by their names."""
 

@@ -61,7 +61,9 @@ def write_archive(
         :func:`amgsrn_core.model.codec.pack` made of them; `mask` (bool [z, y, x] over the
         ghosted extent, True where there is a value; leave it out when nothing is missing),
         `macro_cells` (uint8 [2, C, z, y, x], see :mod:`amgsrn_core.model.cell_codes`) and `history`
-        (float64 [rows, columns], one column for each of the index's `history_columns`).
+        (float64 [rows, columns], one column for each of the index's `history_columns`);
+        `error_cells` and `corrections` (uint8 [n]) as :mod:`amgsrn_core.model.error_codes` and
+        :mod:`amgsrn_core.model.correction_codes` pack them.
 
     Returns
     -------
@@ -227,7 +229,8 @@ class Archive:
         dict
             The network's parameters as float32 (none unless the brick's state is "network"), `mask`
             (bool [z, y, x] over the ghosted extent) where voxels are missing, and `macro_cells`
-            (uint8 [2, C, z, y, x]) and `history` (float64 [rows, columns]) where the file has them.
+            (uint8 [2, C, z, y, x]), `history` (float64 [rows, columns]), `error_cells` and
+            `corrections` (uint8 [n]) where the file has them.
 
         Raises
         ------

@@ -19,6 +19,7 @@ from amgsrn_core.errors import NoRoomError, TrainingError
 from amgsrn_core.execution.runner import Policy, Runner
 from amgsrn_core.execution.worker_slots import executor_for
 from amgsrn_core.model import BrickRecord, ModelIndex, write_archive
+from amgsrn_core.runs.annotation import store_errors
 from amgsrn_core.runs.brick_task import BrickTask, train_brick
 from amgsrn_core.runs.events import EventLog
 from amgsrn_core.runs.finished_bricks import FinishedBricks, voxels
@@ -38,6 +39,7 @@ from amgsrn_core.runs.space import Room, checkpoint_bytes, exported_bytes, mask_
 from amgsrn_core.runs.stop_file import StopFile, stop_file
 from amgsrn_core.system.run_folder import RunFolder, clear, workspace
 from amgsrn_core.training.aim import Aim
+from amgsrn_core.training.bound import Bound
 from amgsrn_core.training.progress import (
     Asking,
     BrickProgress,
@@ -170,6 +172,7 @@ class _Run:
         self._full: set[int] = set()  # tasks for whose results there was no room
         self.reported: ReportedFills = set()
         self.aims: Sequence[Aim] = ()
+        self._bound = _bound(volume, settings)
 
     def look(self, observer: Observer) -> bool:
         """Look for bricks that are done already; return whether any is left.
@@ -362,6 +365,15 @@ class _Run:
         changes = self._finished.changes(self._settings.training)
         about.config.update(psnr=psnr if math.isfinite(psnr) else None, **changes)
         write_archive(output, with_looks(self._index().replace(training=about), tensors), tensors)
+        if self._settings.bricks.ghost > 1:
+            # Blended at voxels: what their errors are, no brick could tell alone.
+            training = self._settings.training
+            store_errors(
+                output,
+                lambda step: self._volume,
+                device=training.device if training.device in ("auto", "cpu") else "auto",
+                observer=lambda done: asking(),
+            )
         if lacks := shortfall(self._settings, psnr, has_most=False):
             _log.warning(lacks)
         outcome = TrainingOutcome(output, not self._missing, psnr, seconds, history)
@@ -389,6 +401,7 @@ class _Run:
             ),
             start=self._start,
             aim=self.aims[number] if self.aims else None,
+            bound=self._bound,
             host=socket.gethostname(),
         )
 
@@ -457,6 +470,13 @@ def _stopped(run: _Run | None, output: Path, stop: StopFile) -> TrainingOutcome:
     """Return the outcome of a run that was stopped, perhaps before it began."""
     psnr, seconds = (math.nan, 0.0) if run is None else run.so_far()
     return TrainingOutcome.stopped(output, stop.reason, psnr, seconds)
+
+
+def _bound(volume: Volume, settings: Settings) -> Bound | None:
+    """Return the bound of errors that was asked for; a share of the range takes a look at all."""
+    if not settings.storage.is_bounded:
+        return None
+    return Bound.of(volume, settings.storage, volume.survey())
 
 
 def _room(

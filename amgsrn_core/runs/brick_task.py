@@ -23,6 +23,7 @@ from amgsrn_core.runs.parts import PartsFolder
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.system.spare import keep_elsewhere
 from amgsrn_core.training.aim import Aim
+from amgsrn_core.training.bound import Bound
 from amgsrn_core.training.progress import Command
 from amgsrn_core.training.warm_start import WarmStart
 from amgsrn_core.volume.source import open_source
@@ -58,6 +59,8 @@ class BrickTask:
         See :func:`amgsrn_core.training.brick.fit_brick`.
     aim : Aim, optional
         What the brick's training is for.
+    bound : Bound, optional
+        How large errors may be.
     host : str
         The computer that collects the bricks.
     """
@@ -71,6 +74,7 @@ class BrickTask:
     settings: Settings
     start: WarmStart | None = None
     aim: Aim | None = None
+    bound: Bound | None = None
     host: str = ""
 
     @property
@@ -139,6 +143,7 @@ def train_brick(task: BrickTask, volume: Volume | None = None) -> str:
             settings.training,
             device,
             storage=settings.storage,
+            bound=task.bound,
             number=task.number,
             start=task.start,
             checkpoints=CheckpointFile(parts.checkpoint(task.number), task.fingerprint),

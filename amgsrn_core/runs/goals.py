@@ -17,6 +17,7 @@ import numpy as np
 
 from amgsrn_core.config import GoalConfig, NetworkConfig, StorageConfig
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.evaluation.error_cells import LEAST_BYTES, without_errors
 from amgsrn_core.field.macro_cells import voxel_cells
 from amgsrn_core.model import BrickRecord, parameter_shapes, write_archive
 from amgsrn_core.model.cell_codes import cell_shape, coarser_cells
@@ -108,6 +109,11 @@ def sized(settings: Settings, volume: Volume, bricks: Sequence[Brick], looks: li
         span=_whole_span(looks) if count > 1 else (),
     )
     if goal.sizes_file:
+        if settings.storage.is_bounded:
+            raise ConfigurationError(
+                "The bytes of a model whose errors are bounded depend on the bound; leave out "
+                "target-size and target-ratio, or max-error and max-relative-error."
+            )
         target = goal.target_bytes or int(raw / goal.target_ratio)
         return _of_bytes(settings, volume, bricks, looks, target=target, aim=aim)
     if not goal.chooses:
@@ -205,11 +211,13 @@ def _of_bytes(
     # What bricks take beside their networks.
     several = len(bricks) > 1
     beside = [_beside(look, storage, 0 if several else PLANNED_ROWS) for look in looks]
-    room = target - _fixed_bytes(settings, volume, bricks, looks) - sum(beside)
+    total = target - _fixed_bytes(settings, volume, bricks, looks) - sum(beside)
     if several:  # which keep one history
         aim = dataclasses.replace(aim, rows=PLANNED_ROWS)
-        room -= _history_bytes(PLANNED_ROWS, storage)
+        total -= _history_bytes(PLANNED_ROWS, storage)
     active = np.array([look.needs_network for look in looks])
+    count = max(1, int(active.sum()))
+    room = without_errors(total, count)
     networks = [network] * len(bricks)
     if settings.goal.chooses:
         smallest = dataclasses.replace(network, grid_shape=(2, 2, 2))
@@ -225,8 +233,11 @@ def _of_bytes(
     if least > room:
         _refuse(settings, target, int(target - room + least))
     # What is left over belongs to histories, or to numbers that are compressed less.
+    errors = 0 if count == 1 else LEAST_BYTES
     aims = tuple(
-        dataclasses.replace(aim, size=int(rest + room * own / whole) if on else 0)
+        dataclasses.replace(
+            aim, size=int(rest + errors + (total - errors * count) * own / whole) if on else 0
+        )
         for rest, own, on in zip(beside, needed, active)
     )
     common = networks[int(np.argmax(needed))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -19,10 +20,14 @@ from amgsrn_core.field.macro_cells import network_cells
 from amgsrn_core.model import Archive, BrickRecord, ModelIndex, write_archive
 from amgsrn_core.model.cell_codes import coarser_cells
 from amgsrn_core.model.codec import refuse_incompressible
+from amgsrn_core.model.error_codes import ERRORS
 from amgsrn_core.model.replacement import guard
 from amgsrn_core.networks import SceneNetwork
 from amgsrn_core.networks.devices import select_device
+from amgsrn_core.runs.annotation import store_errors
 from amgsrn_core.system.spare import write_or_keep
+from amgsrn_core.training.assessment import assessed
+from amgsrn_core.training.bound import Bound
 from amgsrn_core.training.brick import inner_voxels, memory_errors
 from amgsrn_core.training.compressing.compression import compressed
 from amgsrn_core.training.quality import FitQuality, measure
@@ -89,20 +94,21 @@ def compress_model(
     """
     guard(output, MODEL, by="compress", inputs=[path], force=force)
     if reference is None:
+        _refuse_bounds(storage)
         storage = dataclasses.replace(storage, compress_finetune=0)
     with Archive(path) as archive:
         index = archive.index
-        _check(index, os.fspath(path), reference is None)
-        if reference is not None:
-            _refuse_other(reference(0), index)
+        _check(index, os.fspath(path), reference)
         place = select_device(device)
         training = _training(index, str(place), backend)
         records, states, errors = [], [], _Errors()
+        bounds = _bounds(reference, storage)
         with memory_errors(training, place):
             for number, record in enumerate(index.bricks):
                 state = archive.load_brick(number)
                 if record.state == "network":
                     brick = _Brick(index, number, state, place, training, reference)
+                    brick.bound = bounds(number // (len(index.bricks) // index.steps))
 
                     def go_on(iteration: int, done: int = number) -> bool:
                         share = min(1.0, iteration / max(1, storage.compress_finetune))
@@ -129,12 +135,44 @@ def compress_model(
         storage=storage,
         training=dataclasses.replace(index.training, config=config),
     )
-    return write_or_keep(
+    index = write_or_keep(
         output, lambda at: write_archive(at, index, states), "The compressed model"
     )
+    if reference is not None and _lacks_errors(index, states):
+        return store_errors(output, reference, device=device, backend=backend)
+    return index
 
 
-def _check(index: ModelIndex, path: str, alone: bool) -> None:
+def _lacks_errors(index: ModelIndex, states: list[dict[str, np.ndarray]]) -> bool:
+    """Return whether there are bricks that are blended at voxels, see `assessed`."""
+    networks = (s for record, s in zip(index.bricks, states) if record.state == "network")
+    return any(ERRORS not in state for state in networks)
+
+
+def _refuse_bounds(storage: StorageConfig) -> None:
+    if storage.is_bounded:
+        raise ConfigurationError(
+            "Errors can be bounded only against the data; name them with --against."
+        )
+
+
+def _bounds(reference: Reference | None, storage: StorageConfig) -> Callable[[int], Bound | None]:
+    """Return what finds the bound of errors of a time step."""
+
+    @functools.lru_cache(maxsize=1)
+    def bound(step: int) -> Bound | None:
+        if reference is None or not storage.is_bounded:
+            return None
+        volume = reference(step)
+        return Bound.of(volume, storage, volume.survey())
+
+    return bound
+
+
+def _check(index: ModelIndex, path: str, reference: Reference | None) -> None:
+    alone = reference is None
+    if reference is not None:
+        _refuse_other(reference(0), index)
     refuse_incompressible(index.network)
     if index.storage.compress:
         raise ConfigurationError(f"{path} is compressed already.")
@@ -191,7 +229,7 @@ class _Brick:
         record = index.bricks[number]
         low, high = (np.array(v, dtype=np.float64) for v in index.value_range(record))
         span = np.array(index.value_maximum) - np.array(index.value_minimum)
-        self._span = high - low
+        self._low, self._span = low, high - low
         # Errors are relative to the range of the brick, PSNR to that of the model.
         self._weights = (self._span / np.where(span > 0.0, span, 1.0)) ** 2
         self._index, self._record, self._state = index, record, state
@@ -207,6 +245,7 @@ class _Brick:
             self._count_common(block.valid, state.get("mask"))
             self._data = prepare(block, low, high, device)
         self.error, self.count = 0.0, 0
+        self.bound: Bound | None = None
 
     def compressed(
         self, storage: StorageConfig, go_on: Callable[[int], bool]
@@ -235,8 +274,24 @@ class _Brick:
             go_on=go_on,
         )
         assert packed is not None
-        self.error, quality = self._measured()
-        self.count = quality.count
+        kept = {k: v for k, v in self._state.items() if k in ("mask", "history")}
+        if self._has_data:
+            ranged = dataclasses.replace(
+                record,
+                value_minimum=tuple(self._low.tolist()),
+                value_maximum=tuple((self._low + self._span).tolist()),
+            )
+            found = assessed(
+                *(network, self._data, ranged, self._index.dims),
+                {**packed, **kept},
+                storage,
+                bound=self.bound,
+            )
+            quality, error = found.quality, self._relative(found.quality)
+            kept.update(found.tensors)
+        else:
+            error, quality = self._measured()
+        self.error, self.count = error, quality.count
         largest: float | None = float((quality.largest * self._span).max())
         psnr = psnr_of(self.error)
         if not self._has_data:
@@ -244,7 +299,6 @@ class _Brick:
             psnr = psnr_of(mean_square_of(record.psnr) + self.error)
             largest = None if record.max_error is None else record.max_error + largest
         record = dataclasses.replace(record, psnr=psnr, max_error=largest)
-        kept = {k: v for k, v in self._state.items() if k in ("mask", "history")}
         cells = network_cells(
             TorchEvaluator(network), record, self._index.dims, self._state.get("mask")
         )
@@ -259,7 +313,10 @@ class _Brick:
 
     def _measured(self) -> tuple[float, FitQuality]:
         quality = measure(self._network, self._data, inner_voxels(self._record))
-        return float((quality.squares * self._weights).mean() / quality.count), quality
+        return self._relative(quality), quality
+
+    def _relative(self, quality: FitQuality) -> float:
+        return float((quality.squares * self._weights).mean() / quality.count)
 
 
 def _decoded(network: SceneNetwork, record: BrickRecord, valid: np.ndarray | None) -> TrainingData:

@@ -141,11 +141,7 @@ def train_series(
             run.ask_before_saving()
             with saving(folder), run.bricks(len(planned.bricks)) as load:
                 outcome = _assemble(
-                    volumes[0],
-                    axis,
-                    run.paths,
-                    outcomes,
-                    output,
+                    *(volumes[0], axis, run.paths, outcomes, output),
                     planned=planned,
                     fingerprint=fingerprint,
                     bricks=load,

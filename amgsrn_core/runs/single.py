@@ -41,6 +41,7 @@ from amgsrn_core.system.run_folder import workspace
 from amgsrn_core.system.spare import kept_elsewhere
 from amgsrn_core.training.aim import Aim
 from amgsrn_core.training.automatic import foreseen
+from amgsrn_core.training.bound import Bound
 from amgsrn_core.training.brick import FittedBrick, fit_brick, memory_errors
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.progress import Command, Observer, Progress, Stopped, ask
@@ -123,7 +124,7 @@ def _train(
         if not any_values:
             volume.refuse_unfit(summary)
         report_fills(summary.fills.findings(volume.components), reported)
-        low, high = summary.learned_range()
+        bound = Bound.of(volume, storage, summary)
         whole = volume.geometry.resolve()
         record = BrickRecord(whole, whole)
         if start is not None:
@@ -150,10 +151,11 @@ def _train(
             aim=planned.aim(0, settings),
             start=start,
             record=record,
-            limits=(low, high),
+            limits=summary.learned_range(),
             fingerprint=fingerprint,
             stop=stop,
             observer=observer,
+            bound=bound,
         )
         return run.go(block, device)
 
@@ -173,6 +175,7 @@ class _Run:
     fingerprint: str
     stop: StopFile
     observer: Observer
+    bound: Bound | None
 
     def go(self, block: Block, device: torch.device) -> TrainingOutcome:
         """Fit the network and write the model."""
@@ -190,6 +193,7 @@ class _Run:
                 device,
                 start=self.start,
                 storage=self.settings.storage,
+                bound=self.bound,
                 checkpoints=checkpoints,
                 observer=self.observer,
                 records=Records(tried, self.output, self.volume.geometry, self.record),

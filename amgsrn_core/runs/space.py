@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 # Of a file's header: the index without bricks, what is written of each brick, and of each number
 # of a list; of a checkpoint's the names of its tensors.
 _INDEX, _BRICK, _NUMBER = 4096, 1200, 24
+# Of a brick's errors, beside a share of its numbers; of each voxel's correction, mostly far less.
+_ERRORS, _CORRECTION = 256, 2
 _ROW_OF_TEXT = 25 * len(COLUMNS)
 # Copies of a network's numbers: in a checkpoint those of the network and two of the optimiser; of
 # fine-tuning two candidates more.
@@ -79,7 +81,10 @@ def model_bytes(
     rows = max(_rows(training, network) for network in {network for _, network in bricks})
     history = 8 * len(COLUMNS) * rows
     cells = sum(2 * count * math.prod(cell_shape(record, volume.dims)) for record, _ in bricks)
-    most = numbers + header + history + cells + cells // 100
+    errors = numbers // 50 + _ERRORS * len(bricks)
+    voxels = sum(math.prod(record.ghosted_dims) for record, _ in bricks)
+    corrections = _CORRECTION * count * voxels if storage.is_bounded else 0
+    most = numbers + header + history + cells + cells // 100 + errors + corrections
     return Bytes(0 if storage.compress else numbers, most)
 
 

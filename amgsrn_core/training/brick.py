@@ -20,13 +20,16 @@ from amgsrn_core.errors import (
     is_device_lost,
     is_out_of_memory,
 )
+from amgsrn_core.evaluation.error_cells import without_errors
 from amgsrn_core.field.evaluators import TorchEvaluator
 from amgsrn_core.field.macro_cells import network_cells
 from amgsrn_core.model import BrickRecord
 from amgsrn_core.model.cell_codes import coarser_cells
 from amgsrn_core.networks import SceneNetwork, initial_network, network_from_state
 from amgsrn_core.training.aim import Aim
+from amgsrn_core.training.assessment import Assessment, assessed
 from amgsrn_core.training.automatic import formerly, resolved
+from amgsrn_core.training.bound import Bound
 from amgsrn_core.training.checkpoint import CheckpointFile
 from amgsrn_core.training.compressing.compression import Packed, compressed
 from amgsrn_core.training.fit import FitResult, fit
@@ -100,6 +103,7 @@ def fit_brick(
     device: torch.device,
     *,
     storage: StorageConfig | None = None,
+    bound: Bound | None = None,
     number: int = 0,
     start: WarmStart | None = None,
     checkpoints: CheckpointFile | None = None,
@@ -121,6 +125,8 @@ def fit_brick(
     device : torch.device
     storage : StorageConfig, optional
         Whether the network is compressed, and at which cost.
+    bound : Bound, optional
+        How large errors may be at most.
     number : int, default: 0
         Of the brick: each has random numbers of its own.
     start : WarmStart, optional
@@ -156,7 +162,12 @@ def fit_brick(
         trial = dataclasses.replace(trial, checkpoints=checkpoints, observer=observer)
         choice = chosen(trial, network, training, aim or Aim())
         while choice is not None:
-            work = _Work(record, dims, choice, storage or StorageConfig(), start, known)
+            work = _Work(
+                *(record, dims, choice, storage or StorageConfig()),
+                bound=bound,
+                start=start,
+                known=known,
+            )
             model = trial.begin(choice.network)
             result = work.fit(model, trial, records)
             if result.met or not (result.completed and choice.aim.grows):
@@ -203,6 +214,7 @@ class _Work:
     dims: tuple[int, int, int]
     choice: Choice
     storage: StorageConfig
+    bound: Bound | None
     start: WarmStart | None
     known: StartingNetwork | None
 
@@ -247,14 +259,18 @@ class _Work:
         after = _AfterFit(observer, tuning, result, model, data)
         try:
             after.ask("measuring")
-            quality = measure(model, data, sample.region, after.asking("measuring"))
             state = model.state_arrays()
             if storage.compress:
                 begun = time.monotonic()
+                quality = measure(model, data, sample.region, after.asking("measuring"))
                 state = self._packed(after, sample, quality, checkpoints)
                 seconds = result.seconds + time.monotonic() - begun
                 result = dataclasses.replace(result, seconds=seconds)
-                quality = measure(model, data, sample.region, after.asking("compressing"))
+            found = assessed(
+                *(model, data, record, self.dims, state, storage),
+                bound=self.bound,
+                pause=after.asking("measuring"),
+            )
             after.ask("saving")
         except Stopped:  # what it is continued from are the checkpoints
             return FittedBrick(record, dataclasses.replace(result, completed=False))
@@ -262,7 +278,7 @@ class _Work:
         fitted = _fitted(
             *(record, result, choice.network, state),
             data=data,
-            quality=quality,
+            found=found,
             span=high - low,
         )
         fitted.state["macro_cells"] = self._cells(model, data)
@@ -297,7 +313,7 @@ class _Work:
                 state["history"] = after.history
             if after.data.valid is not None:
                 state["mask"] = after.data.valid
-            return aim.size - stored_bytes(state, storage)
+            return int(without_errors(aim.size - stored_bytes(state, storage)))
 
         limit = quality.mean_square * 10.0 ** (storage.compress_loss / 10.0)
         if aim.psnr and (wanted := sample.limit(aim.psnr)) > quality.mean_square:
@@ -410,10 +426,11 @@ def _fitted(
     network: NetworkConfig,
     parameters: dict[str, np.ndarray],
     data: TrainingData,
-    quality: FitQuality,
+    found: Assessment,
     span: np.ndarray,
 ) -> FittedBrick:
-    state = {**parameters, "history": result.history.array()}
+    quality = found.quality
+    state = {**parameters, **found.tensors, "history": result.history.array()}
     if data.valid is not None:
         state["mask"] = data.valid
     squares, largest = quality.squares * span**2, quality.largest * span

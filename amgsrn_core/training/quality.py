@@ -15,6 +15,8 @@ from amgsrn_core.volume.psnr import psnr_of
 
 _POINTS = 1 << 18
 
+Watch = Callable[[Extent, np.ndarray, "np.ndarray | None"], None]
+
 
 @dataclass(frozen=True)
 class FitQuality:
@@ -50,6 +52,7 @@ def measure(
     data: TrainingData,
     region: Extent | None = None,
     pause: Callable[[], None] = lambda: None,
+    watch: Watch | None = None,
 ) -> FitQuality:
     """Compare a network with its training data, slab by slab.
 
@@ -61,6 +64,9 @@ def measure(
         The voxels z, y, x of the block to look at; default: all.
     pause : callable, optional
         Called between slabs; what it raises ends the measurement.
+    watch : callable, optional
+        Called with each slab's voxels z, y, x in the block, their absolute errors [C, z, y, x]
+        relative to the range, and which of them have a value (None: all).
     """
     components, *sizes = data.values.shape
     rz, ry, rx = region or (slice(0, sizes[0]), slice(0, sizes[1]), slice(0, sizes[2]))
@@ -79,9 +85,14 @@ def measure(
             values = torch.cat([network.normalised(part) for part in points.split(_POINTS)])
             wanted = data.values[:, slab, ry, rx].reshape(components, -1).to(device)
             errors = (values.t() - wanted).abs()
+            if watch is not None:
+                part = slab, ry, rx
+                shape = (components, *corners[0].shape)
+                known = None if data.valid is None else data.valid[part]
+                watch(part, errors.view(shape).cpu().numpy(), known)
             if data.valid is not None:
-                known = np.ascontiguousarray(data.valid[slab, ry, rx]).reshape(-1)
-                errors = errors[:, torch.from_numpy(known).to(device)]
+                there = torch.from_numpy(np.ascontiguousarray(data.valid[slab, ry, rx]))
+                errors = errors[:, there.view(-1).to(device)]
             if errors.shape[1]:
                 largest = torch.maximum(largest, errors.amax(1))
                 # Summed on the host in double precision, which not every device has.

@@ -74,21 +74,27 @@ class ModelFile:
         step: int,
         *,
         is_preview: bool = False,
+        errors: bool = False,
     ) -> None:
         """Give a data set a step's values on a part of a grid, its time, and the model's name.
 
         A preview keeps within the model's range and has it for its own. All tell how to show the
-        model.
+        model. With `errors` also how large those are, see
+        :meth:`~amgsrn_core.field.neural_volume.NeuralVolume.error_at`.
         """
         datasets.set_geometry(dataset, geometry, extent)
         if not datasets.is_empty(extent):
-            block = self.network().at(step).reconstruct_block(geometry, datasets.to_slices(extent))
-            index = self.index
+            index, model = self.index, self.network().at(step)
+            part, named = datasets.to_slices(extent), (index.name, index.components, index.units)
+            block = model.reconstruct_block(geometry, part)
             if is_preview:
                 block = datasets.clamped(block, list(zip(index.value_minimum, index.value_maximum)))
-            datasets.set_arrays(dataset, block, index.name, index.components, index.units)
-            looks = datasets.Looks.of_model(self.network().at(step))
+            datasets.set_arrays(dataset, block, *named)
+            looks = datasets.Looks.of_model(model)
             datasets.set_look(dataset, index.geometry, looks, is_preview=is_preview)
+            for suffix, rms in (("_error_max", False), ("_error_rms", True)) if errors else ():
+                block = model.error_block(geometry, part, rms=rms)
+                datasets.set_arrays(dataset, block, *named, suffix=suffix)
         datasets.set_description(dataset, self.index.at(step))
         datasets.set_model(dataset, self.path, self.checksum, step)
         if self.index.times:

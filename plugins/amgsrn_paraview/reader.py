@@ -42,6 +42,7 @@ class AMGSRNReader(Algorithm):
         super().__init__(nInputPorts=0, nOutputPorts=1, outputType="vtkImageData")
         self._path = ""
         self._samples = 64
+        self._errors = False
         self._model = ModelFile()
 
     def SetFileName(self, path: str | None) -> None:
@@ -60,6 +61,12 @@ class AMGSRNReader(Algorithm):
             self._samples = samples
             self.Modified()
 
+    def SetErrorArrays(self, wanted: int) -> None:
+        """Choose whether the errors of the model's parts are arrays, too."""
+        if bool(wanted) != self._errors:
+            self._errors = bool(wanted)
+            self.Modified()
+
     def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Announce the preview's grid and the model's times."""
         self._refresh()
@@ -76,7 +83,11 @@ class AMGSRNReader(Algorithm):
         info = outInfo.GetInformationObject(0)
         output = vtkImageData.GetData(info)
         extent, step = info.Get(Pipeline.UPDATE_EXTENT()), self._model.step(info)
-        self._model.fill(output, self._preview_geometry(), extent, step, is_preview=True)
+        self._model.fill(
+            *(output, self._preview_geometry(), extent, step),
+            is_preview=True,
+            errors=self._errors,
+        )
         self.forget_complaint()
         if may_return_early(False) and lacks("representations", "NeuralVolumeRepresentation"):
             _tell_of_neural_volume()

@@ -35,6 +35,7 @@ class _Reconstruction(Algorithm):
         self._region = WHOLE
         self._bounds = (0.0, 1.0, 0.0, 1.0, 0.0, 1.0)
         self._extent = (0, 1, 0, 1, 0, 1)
+        self._errors = False
         self._model = ModelFile()
 
     def SetDimensions(self, x: int, y: int, z: int) -> None:
@@ -56,6 +57,10 @@ class _Reconstruction(Algorithm):
     def SetIndexExtent(self, *extent: int) -> None:
         """Set the first and last sample (inclusive) along x, y, z."""
         self._assign("_extent", extent)
+
+    def SetErrorArrays(self, wanted: int) -> None:
+        """Choose whether the errors of the model's parts are arrays, too."""
+        self._assign("_errors", bool(wanted))
 
     def RequestDataObject(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Make an output of the kind that suits the model's axes."""
@@ -86,7 +91,7 @@ class _Reconstruction(Algorithm):
         info = outInfo.GetInformationObject(0)
         output = info.Get(vtkDataObject.DATA_OBJECT())
         extent, step = info.Get(Pipeline.UPDATE_EXTENT()), self._step(info)
-        self._model.fill(output, self._geometry(), extent, step)
+        self._model.fill(output, self._geometry(), extent, step, errors=self._errors)
         self.forget_complaint()
         return 1
 

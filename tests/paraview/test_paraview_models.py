@@ -12,6 +12,7 @@ from support.original_models import write_ensemble
 from support.sample_models import write_small_model
 
 from amgsrn_core import NeuralVolume
+from amgsrn_core.evaluation.error_cells import ErrorCells
 from amgsrn_core.model import Archive, write_archive
 from amgsrn_core.original import import_model
 from amgsrn_core.volume import Axis, GridGeometry
@@ -189,6 +190,45 @@ def test_bad_files_are_explained_in_one_sentence(paraview, model, tmp_path):
         # One sentence, once, although every pipeline was updated twice; and nothing else.
         assert text.startswith("ERROR: AMGSRN")
         assert len(text.splitlines()) == 1
+
+
+def with_errors(path):
+    """Give a model errors of its cells, as training does."""
+    with Archive(path) as archive:
+        index, brick = archive.index, archive.load_brick(0)
+    extent, random = index.bricks[0].extent, np.random.default_rng(0)
+    cells = ErrorCells(extent, len(index.components))
+    cells.add(extent, random.random((len(index.components), *index.dims)), brick.get("mask"))
+    brick["error_cells"] = cells.packed(np.ones(len(index.components)), np.zeros(1), 10_000)
+    write_archive(path, index, [brick])
+    return path
+
+
+def test_errors_of_a_models_parts_are_arrays(paraview, model):
+    large = {"geometry": GridGeometry.uniform((20, 7, 18)), "dims": (20, 7, 18)}
+    one = with_errors(model("one.amgsrn", mask=True, **large))
+    wind = with_errors(model("wind.amgsrn", components=("u", "v"), **large))
+    pair = with_errors(model("pair.amgsrn", components=("t", "s"), **large))
+    rename(pair, "t_s")
+    wanted = {"properties": {"ErrorArrays": 1}}
+    steps = [{"proxy": "AMGSRNReader", "file": str(one), **wanted}]
+    steps += [{"proxy": "filter", "file": str(path), **wanted} for path in (one, wind, pair)]
+    without = model("without.amgsrn")
+    run, arrays = read(paraview, steps)
+    assert run.messages == []
+    for number, path in ((1, one), (2, wind)):
+        for suffix, rms in (("max", False), ("rms", True)):
+            block = NeuralVolume.open(path, "cpu").error_block(rms=rms)
+            there = arrays[f"{number}/density_error_{suffix}"]
+            np.testing.assert_array_equal(there, np.moveaxis(block.with_nan(), 0, -1))
+    assert set(run.results["steps"][0]["arrays"]) == set(run.results["steps"][1]["arrays"])
+    assert run.results["steps"][2]["arrays"]["density_error_max"] == 2
+    assert set(run.results["steps"][3]["arrays"]) == {
+        f"{name}{suffix}" for name in "ts" for suffix in ("", "_error_max", "_error_rms")
+    }
+    steps = [{"proxy": "AMGSRNReconstructionSource", "file": str(without), **wanted}]
+    run = paraview.run("pvpython", "read_models.py", json.dumps(steps))
+    assert "does not tell the errors of its parts" in run.stderr
 
 
 def rename(path, name):

@@ -24,10 +24,12 @@ import numpy as np
 
 from amgsrn_core.config import NetworkConfig, StorageConfig
 from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.evaluation.error_cells import ErrorCells
 from amgsrn_core.field.macro_cells import macro_cells
 from amgsrn_core.model import BrickRecord, parameter_shapes, write_archive
 from amgsrn_core.model.codec import Quantised, pack, pack_differences, rounded
 from amgsrn_core.model.codec import _quantise as quantised
+from amgsrn_core.model.correction_codes import pack_corrections
 from amgsrn_core.model.store import _checksum, _sha256_of_text
 from amgsrn_core.volume.volume import TimeAxis
 from support.sample_models import (
@@ -74,6 +76,21 @@ def _with_cells(path: Path) -> None:
     brick["macro_cells"] = macro_cells(
         lambda points: random.random((len(points), 1)), index.bricks[0], index.dims, brick["mask"]
     )
+    write_archive(path, index, [brick])
+
+
+def _bounded(path: Path) -> None:
+    """Write a model with corrections and with the errors of its cells."""
+    index = small_index()
+    index = index.replace(storage=StorageConfig(max_error=0.5))
+    brick, random = small_brick(index), np.random.default_rng(0)
+    numbers = random.integers(-3, 300, (1, *index.dims))
+    figures = np.array([0.9]), np.array([0.5]), np.array([0.05])
+    region = index.bricks[0].extent
+    brick["corrections"] = pack_corrections(numbers, region, *figures)
+    cells = ErrorCells(region, 1)
+    cells.add(region, random.random((1, *index.dims)), None)
+    brick["error_cells"] = cells.packed(np.array([10.0]), np.array([0.0]), 10_000)
     write_archive(path, index, [brick])
 
 
@@ -171,6 +188,7 @@ _KINDS: dict[str, Callable[[Path], Any]] = {
     "masked": lambda path: write_small_model(path, mask=True),
     "vectors": lambda path: write_small_model(path, components=("u", "v", "w"), mask=True),
     "cells": _with_cells,
+    "bounded": _bounded,
     "dense": lambda path: write_small_model(path, network=_DENSE),
     "hash": lambda path: write_small_model(path, network=_HASH),
     "imported": lambda path: write_small_model(path, network=_IMPORTED),
@@ -359,7 +377,8 @@ def _odd_text(index: Any, random: np.random.Generator) -> str:
 
 
 def _chosen(parts: _Parts, random: np.random.Generator, packed: bool = False) -> str | None:
-    streams = ("mask", "macro_cells", "compressed", "compressed_differences")
+    streams = ("mask", "macro_cells", "compressed", "compressed_differences", "corrections")
+    streams += ("error_cells",)
     names = [n for n in parts.tensors if not packed or n.rsplit("/", 1)[-1] in streams]
     return names[int(random.integers(len(names)))] if names else None
 
@@ -540,6 +559,8 @@ def _look(model: Any) -> None:
     model.sample(points)
     model.sample_with_gradient(points[:5])
     model.reconstruct_block(model.geometry.resampled((3, 4, 5)))
+    if model.has_errors:
+        model.error_at(points[:5])
     low, high = model.index.value_minimum[0], model.index.value_maximum[0]
     ramp = np.linspace(0, 1, 16)[:, None] * np.array([1.0, 1.0, 1.0, 0.2])
     camera = Camera.orbit(model.geometry.bounds, width=3, height=3)

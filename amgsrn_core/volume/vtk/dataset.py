@@ -52,23 +52,29 @@ def set_geometry(dataset: Any, geometry: GridGeometry, extent: VTKExtent) -> Non
 
 
 def set_arrays(
-    dataset: Any, block: Block, name: str, components: Sequence[str], units: Sequence[str] = ()
+    dataset: Any,
+    block: Block,
+    name: str,
+    components: Sequence[str],
+    units: Sequence[str] = (),
+    *,
+    suffix: str = "",
 ) -> None:
     """Put a field's values, NaN where they are missing, on the points of a data set.
 
     The components of one array stay together; scalars that belong together are arrays of their
-    own again.
+    own again. Names get the suffix. The first array of all is the active one.
     """
     values = block.with_nan()
     points = dataset.GetPointData()
     units = tuple(units) or ("",) * len(components)
     if len(components) > 1 and name == "_".join(components):
         for component, component_name in enumerate(components):
-            array = _named(values[component].reshape(-1, 1), component_name)
+            array = _named(values[component].reshape(-1, 1), component_name + suffix)
             _set_units(array, units[component])
             points.AddArray(array)
     else:
-        array = _named(values.reshape(len(values), -1).T, name)
+        array = _named(values.reshape(len(values), -1).T, name + suffix)
         for component, component_name in enumerate(components if len(components) > 1 else ()):
             array.SetComponentName(component, component_name)
         _set_units(array, units[0] if len(set(units)) == 1 else "")

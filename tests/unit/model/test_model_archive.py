@@ -60,7 +60,7 @@ def test_the_file_is_plain_safetensors_with_documented_names(tmp_path):
     with safe_open(str(path), framework="numpy") as file:
         values = json.loads(file.metadata()["amgsrn"])
         assert values["format"] == "amgsrn"
-        assert values["version"] == [1, 3]
+        assert values["version"] == [1, 4]
         assert values["bricks"][0]["extent"] == [0, 6, 0, 7, 0, 8]
         assert set(file.keys()) == {
             "bricks/0/feature_grids",

@@ -34,7 +34,7 @@ DIMS = (6, 7, 8)
 # Options that hold a text which is no file; any other option with a text must be declared.
 NO_FILES = {
     *("variable", "time", "tests", "device", "devices", "threads", "component", "data"),
-    *("distance", "fill_values", "isovalues"),
+    *("distance", "fill_values", "isovalues", "target_size"),
 }
 
 

@@ -181,7 +181,7 @@ def test_only_compressed_files_need_a_newer_reader(tmp_path):
     plain = small_index().to_json()
     assert plain["storage"] == {"dtype": "float32"}
     packed = small_index().replace(storage=COMPRESS).to_json()
-    assert packed["version"] == [1, 3]
+    assert packed["version"] == [1, 4]
     assert packed["storage"]["compress"] is True
 
 

@@ -463,6 +463,7 @@ def _add_paraview_setup(commands: argparse._SubParsersAction[Parser]) -> None:
         "ParaView's development files)",
     )
     parser.add_argument("--remove", action="store_true", help="undo it for every ParaView")
+    parser.paths.reads.append("paraview")
 
 
 def _add_example(commands: argparse._SubParsersAction[Parser]) -> None:

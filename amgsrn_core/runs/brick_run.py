@@ -364,7 +364,8 @@ class _Run:
         about = training_record(self._settings.training, self._fingerprint, seconds, iterations)
         changes = self._finished.changes(self._settings.training)
         about.config.update(psnr=psnr if math.isfinite(psnr) else None, **changes)
-        write_archive(output, with_looks(self._index().replace(training=about), tensors), tensors)
+        index = self._index().replace(training=about)
+        write_archive(output, with_looks(index, tensors, self._settings.goal), tensors)
         if self._settings.bricks.ghost > 1:
             # Blended at voxels: what their errors are, no brick could tell alone.
             training = self._settings.training

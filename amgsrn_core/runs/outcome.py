@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amgsrn_core import __version__
-from amgsrn_core.config import NetworkConfig, StorageConfig, TrainingConfig, to_json
+from amgsrn_core.config import GoalConfig, NetworkConfig, StorageConfig, TrainingConfig, to_json
 from amgsrn_core.errors import AmgsrnError, TrainingError
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.model import ModelIndex, TrainingRecord, read_index
@@ -124,17 +124,21 @@ def model_index(
     )
 
 
-def with_looks(index: ModelIndex, bricks: Sequence[Mapping[str, np.ndarray]]) -> ModelIndex:
+def with_looks(
+    index: ModelIndex, bricks: Sequence[Mapping[str, np.ndarray]], goal: GoalConfig
+) -> ModelIndex:
     """Return the index with how to show the model, as its values suggest.
 
     Parameters
     ----------
     index : ModelIndex
     bricks : sequence of dict
-        As :func:`amgsrn_core.model.write_archive` takes them. Of compressed ones it is found out
-        when somebody looks at the model.
+        As :func:`amgsrn_core.model.write_archive` takes them.
+    goal : GoalConfig
+        Where it counts bytes, or bricks are compressed, nothing is stored: it is found out when
+        somebody looks at the model.
     """
-    if index.storage.compress:
+    if index.storage.compress or goal.sizes_file:
         return index
     return index.replace(
         looks=suggestions(NeuralVolume(index, lambda number: dict(bricks[number])))

@@ -426,7 +426,7 @@ def _assemble(
     )
     count = len(steps[0].bricks)
 
-    write_archive(output, with_looks(index, bricks), bricks)
+    write_archive(output, with_looks(index, bricks, planned.settings.goal), bricks)
     missing = {
         number + step * count: why
         for step, outcome in enumerate(outcomes)

@@ -211,7 +211,7 @@ class _Run:
         index, psnr = self._index(fitted)
         iterations = result.iterations_done
         about = training_record(training, self.fingerprint, result.seconds, iterations)
-        shown = with_looks(index.replace(training=about), [fitted.state])
+        shown = with_looks(index.replace(training=about), [fitted.state], self.settings.goal)
 
         def is_complete() -> bool:
             saved = checkpoints.load()

@@ -34,7 +34,7 @@ DIMS = (6, 7, 8)
 # Options that hold a text which is no file; any other option with a text must be declared.
 NO_FILES = {
     *("variable", "time", "tests", "device", "devices", "threads", "component", "data"),
-    *("distance", "fill_values", "isovalues", "target_size"),
+    *("distance", "fill_values", "isovalues", "target_size", "arguments", "version"),
 }
 
 
@@ -82,6 +82,7 @@ def words_for(command: str, place: Path) -> list[str]:
         "jobs": [str(place / "jobs.json")],
         "bench": ["inference", "--points", "10", "--repetitions", "1"],
         "doctor": [],
+        "example": ["colormap"],
     }[command]
 
 

@@ -255,18 +255,6 @@ def test_without_a_goal_a_network_is_a_tenth_of_the_data_and_not_larger_than_the
     assert numbers(320) == 32**4
 
 
-def test_a_model_that_will_be_larger_than_its_data_is_warned_of(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    cutter = Cutter(volume(waves(12)))
-    with caplog.at_level(logging.WARNING):
-        plan(Settings.of(SMALL), cutter)
-    assert "larger than its data" in caplog.text
-    caplog.clear()
-    plan(Settings.of(dataclasses.replace(SMALL, grids=1, grid_shape=(4, 4, 4))), cutter)
-    assert caplog.text == ""
-
-
 def test_a_run_of_an_earlier_version_with_its_default_size_is_known(tmp_path: Path) -> None:
     given = train(volume(), tmp_path / "m.amgsrn", NetworkConfig(), BRIEF)
     written = given.path.stat().st_mtime_ns

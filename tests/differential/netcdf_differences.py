@@ -239,7 +239,7 @@ def _series_differs(meaning: Meaning, path: Path, names: list[str]) -> Iterator[
     if len(times) == 1:
         return
     for step, time in enumerate(times.tolist()):
-        found = open_volume(path, names, time).time
+        found = open_volume(path, names, f"t={time!r}").time
         if found is None or found.index != step:
             yield Difference("time by its value", f"{time} is step {found}, not {step}")
     order = np.argsort(times).tolist()

@@ -27,14 +27,15 @@ WHOLE = bool(os.environ.get("AMGSRN_WHOLE_PAGES"))
 NOT_RUN = {
     r"(\S*/)?(setup|quickstart|test|test-gpu|test-debian13|docs)\b": "has tests of its own",
     r"source|export|eval|cd |site=|mkdir": "changes the reader's shell",
-    r"cmake|(\S*/)?pip ": "installs",
+    r"cmake|(\S*/)?pip |apt-get|python3 -m venv": "installs",
+    r"amgsrn paraview-setup": "changes the reader's ParaView; has tests of its own",
     r"sbatch|amgsrn script train_jobqueue": "needs Slurm",
     r"(\S*/)?amgsrn paraview": "opens a window",
     r"mpiexec": "stands for a script of the reader's own",
     r"amgsrn train .*--device cuda": "needs a GPU",
-    r"amgsrn doctor": "has tests of its own; with --build it compiles for minutes",
+    r"(\S*/)?amgsrn doctor": "has tests of its own; with --build it compiles for minutes",
     r"touch ": "ends a run that is on; has tests of its own",
-    r"(\S*/)?python tests/benchmarks/": "measures for hours, on data from elsewhere",
+    r"(cd DATA; .*)?(\S*/)?python tests/benchmarks/": "measures for hours, on data from elsewhere",
 }
 # What is run by `scripts/test-pages` alone.
 LONG = r"amgsrn (script|bench)"

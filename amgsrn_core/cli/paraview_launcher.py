@@ -126,6 +126,9 @@ def paraview_environment(base: Mapping[str, str] | None = None) -> dict[str, str
     _prepend(environment, "PV_PLUGIN_PATH", plugin_folders())
     # Inside ParaView sys.executable is ParaView; training runs in this interpreter instead.
     environment.setdefault(PYTHON_VARIABLE, sys.executable)
+    # MPI asks hwloc what the computer has, and hwloc's plugin for NVIDIA GPUs opens each of the
+    # displays :0 to :9: where another program's display ends just then, X ends this one.
+    environment.setdefault("HWLOC_COMPONENTS", "-gl")
     return environment
 
 

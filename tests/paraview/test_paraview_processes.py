@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import PROGRAMS, executable
@@ -77,6 +81,41 @@ def test_a_signal_ends_a_training_that_goes_on_later(bare, tmp_path):
     # Long before the worker would have found out that nobody watches it any more.
     assert left_at_last(mark, LEASE_SECONDS / 2) == []
     assert (tmp_path / "endless.amgsrn.parts/brick-0000/checkpoint.safetensors").exists()
+
+
+def test_displays_of_others_are_left_alone(bare):
+    """One that ended just when hwloc tried it took pvpython with it."""
+    environment, mark = bare
+    ours, heard = set(), set()
+    with contextlib.ExitStack() as stack:
+        waiting = []
+        for number in range(10):
+            server = stack.enter_context(socket.socket(socket.AF_UNIX))
+            with contextlib.suppress(OSError):  # somebody's display
+                server.bind(f"\0/tmp/.X11-unix/X{number}")
+                server.listen()
+                server.settimeout(0)
+                waiting.append(server)
+        assert waiting
+        program = "from paraview.simple import *; Show(Sphere()); Render()"
+        process = subprocess.Popen([*AMGSRN, "pvpython", "-c", program], env=environment)
+        while process.poll() is None:
+            ours |= {int(line.split()[0]) for line in left(mark)}
+            for server in waiting:
+                with contextlib.suppress(BlockingIOError):
+                    heard.add(caller(server))
+            time.sleep(0.05)
+    assert process.returncode == 0
+    assert not heard & ours  # other programs of this computer may still do it
+
+
+def caller(server):
+    """Accept a client, and return the number of its process."""
+    with server.accept()[0] as client:
+        credentials = client.getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
+        )
+    return struct.unpack("3i", credentials)[0]
 
 
 @pytest.mark.mpi

@@ -40,7 +40,7 @@ NOT_RUN = {
 # What is run by `scripts/test-pages` alone.
 LONG = r"amgsrn (script|bench)"
 
-# Of a command without such an option, what makes it short.
+# What makes a command short, instead of what the page says or beside it.
 SHORT = (
     (r"amgsrn train ", "--iterations", "60"),
     (r"amgsrn train .*--compress", "--compress-finetune", "0"),
@@ -86,8 +86,8 @@ def run_command(command: str) -> None:
         run_bash(command)
         return
     for start, option, value in SHORT:
-        if re.match(start, command) and option not in words:
-            words += [option, value]
+        if re.match(start, command):
+            words += [option, value]  # the last one counts
     assert main(words[1:]) == 0, command
 
 

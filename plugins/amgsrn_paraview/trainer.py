@@ -147,7 +147,7 @@ class AMGSRNTrainer(Algorithm):
         status = self._status()
         return 0 if status is None else status.iteration
 
-    def GetProgressText(self) -> str:
+    def GetTrainingProgress(self) -> str:
         """Return in a line how far the training is, or what came of it."""
         status = self._status()
         return "Press Apply to train." if status is None else describe(status, self.GetModelFile())

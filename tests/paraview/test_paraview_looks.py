@@ -79,10 +79,10 @@ def scripts():
 def test_a_page_s_script_makes_a_picture(paraview, tmp_path, source):
     for name in set(re.findall(r'OpenDataFile\("(\w+)\.amgsrn"\)', source)):
         trained(tmp_path / f"{name}.amgsrn", name if name != "ocean" else "temperature")
-    if "volume.vti" in source:
-        volume = blob("density", depth=30)
+    for name in set(re.findall(r'OpenDataFile\("(\w+)\.vti"\)', source)):
+        volume = blob("speed", depth=30)
         block = [(volume.geometry.resolve(), volume.read())]
-        write_volume(tmp_path / "volume.vti", block, volume.geometry, name="density")
+        write_volume(tmp_path / f"{name}.vti", block, volume.geometry, name="speed")
         source = re.sub(r"Iterations = \d+", "Iterations = 100", source)
     (tmp_path / "script.py").write_text(source)
     environment = {"PV_PLUGIN_PATH": paraview.plugin_path, "PWD": str(tmp_path)}

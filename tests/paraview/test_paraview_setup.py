@@ -33,7 +33,7 @@ def test_a_window_without_variables_has_the_filters_and_opens_models(paraview, s
         file.write("[General]\nGeneralSettings.ShowWelcomeDialog=false\n")
     write_small_model(tmp_path / "model.amgsrn")
 
-    bare = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "DISPLAY": screen[0], "LC_ALL": "C"}
+    bare = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "LC_ALL": "C", **screen[0]}
     bare["XDG_RUNTIME_DIR"] = str(tmp_path)
     process = subprocess.Popen(
         [window, f"--script={PROGRAMS / 'gui_connected.py'}"],

@@ -115,7 +115,7 @@ def scenario():
     yield lambda: state() == "done" and output(0).GetFieldData().GetAbstractArray("amgsrn_model")
     seen["model"] = output(0).GetFieldData().GetAbstractArray("amgsrn_model").GetValue(0)
     yield 0.5
-    seen["completed"] = algorithm().GetProgressText()
+    seen["completed"] = algorithm().GetTrainingProgress()
     window.photograph("gui-done")
     heart.phase = "reconstruction"
     window.choose("Filters", "AMGSRNReconstruction")

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from amgsrn_core.config import NetworkConfig, TrainingConfig
 from amgsrn_core.execution.worker_slots import device_names
 from amgsrn_core.model import BrickRecord, parameter_shapes
@@ -94,8 +96,10 @@ def _tried(
     # PyTorch: a matter of seconds.
     from amgsrn_core.networks.devices import select_device
     from amgsrn_core.training.automatic import resolved
+    from amgsrn_core.training.bound import Bound
     from amgsrn_core.training.brick import trial_on
     from amgsrn_core.training.pilots import chosen, foretold, seconds_per_point
+    from amgsrn_core.training.total_bytes import TotalBytes
 
     brick, aim, training = planned.bricks[number], planned.aims[number], planned.settings.training
     block = volume.scanned(brick.ghosted)
@@ -104,7 +108,10 @@ def _tried(
     device = select_device(device_names(training.device)[0], training=True)
     record = BrickRecord(brick.extent, brick.ghosted)
     trial = trial_on(block, summary.learned_range(), record, training, device, aim=aim)
-    choice = chosen(trial, network, training, aim)
+    storage, span = planned.settings.storage, np.subtract(*summary.learned_range()[::-1])
+    bound = Bound.of(volume, storage, volume.survey())
+    total = TotalBytes.of(bound, storage, span, block.values[0].size)
+    choice = chosen(dataclasses.replace(trial, total=total), network, training, aim)
     assert choice is not None  # nobody stops it
     training = resolved(choice.training, choice.network, device.type)
     each = seconds_per_point(trial, choice.network, training)

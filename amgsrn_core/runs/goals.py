@@ -29,7 +29,13 @@ from amgsrn_core.runs.sizing import complexities, measure_brick
 from amgsrn_core.system.output import size
 from amgsrn_core.training.aim import Aim
 from amgsrn_core.training.history import COLUMNS
-from amgsrn_core.training.stored_size import PLANNED_ROWS, stored_bytes
+from amgsrn_core.training.stored_size import (
+    PLANNED_ROWS,
+    bytes_each,
+    network_nbytes,
+    number_count,
+    stored_bytes,
+)
 from amgsrn_core.volume.block import Block
 from amgsrn_core.volume.partition import Brick
 from amgsrn_core.volume.volume import Volume
@@ -41,8 +47,9 @@ _SHARE_OF_DATA = 10
 
 _SMALLEST, _FIRST, _LARGEST = 4, 12, 32  # nodes along an axis; 32 is the default size
 _FEWEST_NODES = 8
-# Compressed numbers take so many bits, and the files' text may vary by so many bytes a brick.
-_BITS, _FEWEST_BITS, _TEXT = 2.0, 0.7, 32
+# The share of what compressed numbers are expected to take that they may be forced into, and
+# by how many bytes a brick the files' text may vary.
+_FEWEST, _TEXT = 0.35, 32
 # Grids of some number of nodes have sides whose ratio is as small as possible, up to this.
 _MOST_UNEVEN, _FULL = 2.0, 0.99
 
@@ -119,17 +126,20 @@ def sized(settings: Settings, volume: Volume, bricks: Sequence[Brick], looks: li
     if not goal.chooses:
         return Sized(network, (), (aim,) * count)
     half = settings.storage.dtype == "float16" and not settings.storage.compress
-    share = raw if goal.target_psnr else raw / _SHARE_OF_DATA
+    smallest = settings.storage.is_bounded and not goal.is_target
+    smallest = smallest and not settings.training.match_aspect
+    tried = smallest or goal.target_psnr > 0.0 or goal.max_seconds > 0.0
+    share = raw if goal.target_psnr or smallest else raw / _SHARE_OF_DATA
     numbers = share / (2 if half else 4) / count - _others(network, volume.n_components)
     nodes = max(_SMALLEST**3, numbers / (network.grids * network.features))
     side = _side_of(nodes)
-    if goal.target_psnr or goal.max_seconds:
+    if tried:
         if settings.training.match_aspect:
             raise ConfigurationError(
                 "Where the size of grids is found by trying they are cubes; leave out "
                 "match-aspect, or give a size (target-size or grid-shape)."
             )
-        aim = dataclasses.replace(aim, most_nodes=side**3)
+        aim = dataclasses.replace(aim, most_nodes=side**3, smallest=smallest)
         return Sized(_cubic(network, min(side, _FIRST)), (), (aim,) * count)
     return Sized(_cubic(network, min(side, _LARGEST)), (), (aim,) * count)
 
@@ -137,13 +147,6 @@ def sized(settings: Settings, volume: Volume, bricks: Sequence[Brick], looks: li
 def needs_looks(goal: GoalConfig, bricks: int) -> bool:
     """Return whether a goal takes a pass over the data."""
     return goal.sizes_file or (bricks > 1 and goal.target_psnr > 0.0)
-
-
-def network_nbytes(network: NetworkConfig, components: int, storage: StorageConfig) -> float:
-    """Return the bytes of a network's numbers in a model file, about where it is compressed."""
-    exact = 12 * network.grids  # the maps, which nothing makes smaller
-    other = _numbers(network, components) - exact
-    return _bytes_each(storage) * other + 4 * exact + _head(network, storage)
 
 
 def about_bytes(
@@ -185,18 +188,6 @@ def shortfall(settings: Settings, psnr: float, has_most: bool) -> str:
     )
 
 
-def _bytes_each(storage: StorageConfig) -> float:
-    """Return the bytes of a number in a model file, about where it is compressed."""
-    if storage.compress:
-        return _BITS / 8
-    return 2 if storage.dtype == "float16" else 4
-
-
-def _head(network: NetworkConfig, storage: StorageConfig) -> int:
-    """Return the bytes of what tells how numbers were compressed."""
-    return 4 * (network.grids * network.features + 16) if storage.compress else 0
-
-
 def _of_bytes(
     settings: Settings,
     volume: Volume,
@@ -222,14 +213,14 @@ def _of_bytes(
     if settings.goal.chooses:
         smallest = dataclasses.replace(network, grid_shape=(2, 2, 2))
         free = room - network_nbytes(smallest, components, storage) * active.sum()
-        each = _bytes_each(storage) * network.grids * network.features
+        each = bytes_each(storage) * network.grids * network.features
         nodes = max(0.0, free / each) * _shares(looks)
         networks = [_shaped(network, _FEWEST_NODES + more) for more in nodes]
     needed = [
         network_nbytes(own, components, storage) * bool(on) for own, on in zip(networks, active)
     ]
     whole = max(1.0, sum(needed))
-    least = whole * (_FEWEST_BITS / _BITS if storage.compress else 1.0)
+    least = whole * (_FEWEST if storage.compress else 1.0)
     if least > room:
         _refuse(settings, target, int(target - room + least))
     # What is left over belongs to histories, or to numbers that are compressed less.
@@ -339,14 +330,10 @@ def _beside(look: Look, storage: StorageConfig, rows: int) -> int:
     return look.mask + stored_bytes({"macro_cells": cells}, storage) + _history_bytes(rows, storage)
 
 
-def _numbers(network: NetworkConfig, components: int) -> int:
-    return sum(math.prod(shape) for shape in parameter_shapes(network, components).values())
-
-
 def _others(network: NetworkConfig, components: int) -> int:
     """Return the numbers of a network beside its feature grids'."""
     features = network.grids * network.features * math.prod(network.grid_shape)
-    return _numbers(network, components) - features
+    return number_count(network, components) - features
 
 
 def _cubic(network: NetworkConfig, side: int) -> NetworkConfig:

@@ -24,6 +24,8 @@ class Aim:
     most_nodes : int
         Nodes of a feature grid that there may be where the network's size is chosen by trying; 0
         where it is given.
+    smallest : bool
+        Whether that size is to be the one with which network and corrections have the fewest bytes.
     grows : bool
         Whether a larger network is tried where this one will not reach the PSNR.
     size : int
@@ -41,6 +43,7 @@ class Aim:
     pays: bool = False
     most: int = 0
     most_nodes: int = 0
+    smallest: bool = False
     grows: bool = False
     size: int = 0
     rows: int = 0

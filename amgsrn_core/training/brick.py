@@ -49,6 +49,7 @@ from amgsrn_core.training.quality import FitQuality, measure
 from amgsrn_core.training.records.records import Records
 from amgsrn_core.training.sampling import TrainingData, prepare
 from amgsrn_core.training.stored_size import fit_to_size, stored_bytes
+from amgsrn_core.training.total_bytes import TotalBytes
 from amgsrn_core.training.voxel_sample import VoxelSample
 from amgsrn_core.training.warm_start import StartingNetwork, WarmStart
 from amgsrn_core.volume.block import Block
@@ -159,11 +160,13 @@ def fit_brick(
             low, high = known.range_for(low, high)
             record = _ranged(record, low, high)
         trial = trial_on(block, (low, high), record, training, device, aim=aim, known=known)
-        trial = dataclasses.replace(trial, checkpoints=checkpoints, observer=observer)
+        storage = storage or StorageConfig()
+        total = TotalBytes.of(bound, storage, high - low, block.values[0].size)
+        trial = dataclasses.replace(trial, checkpoints=checkpoints, observer=observer, total=total)
         choice = chosen(trial, network, training, aim or Aim())
         while choice is not None:
             work = _Work(
-                *(record, dims, choice, storage or StorageConfig()),
+                *(record, dims, choice, storage),
                 bound=bound,
                 start=start,
                 known=known,

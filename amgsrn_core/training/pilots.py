@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from amgsrn_core.config import NetworkConfig, TrainingConfig
@@ -26,6 +27,7 @@ from amgsrn_core.training.progress import Observer, unobserved
 from amgsrn_core.training.sampling import TrainingData
 from amgsrn_core.training.schedule import rates
 from amgsrn_core.training.step import make_step
+from amgsrn_core.training.total_bytes import TotalBytes
 from amgsrn_core.training.voxel_sample import VoxelSample
 
 POINTS = 16_000_000
@@ -42,6 +44,8 @@ _SLOPE, _FLATTEST, _STEEPEST, _RESERVE = 1.7, 0.9, 2.6, 0.3
 # with, too near for a pilot of its own, and the same size.
 _NEAR, _KNOWN, _SAME = 0.5, 0.2, 0.2
 _SMALLEST = 4
+# Pilots that look for the fewest bytes of network and corrections.
+_TOTALS = 2
 # A size that did not reach the target is followed by one larger by this an axis at least.
 _TRIES, _GROWTH = 2, 1.2
 
@@ -70,6 +74,8 @@ class Trial:
     checkpoints : CheckpointFile or None
         Of the training itself; pilots and what is chosen are kept beside it.
     observer : callable
+    total : TotalBytes or None
+        Where errors are bounded.
     """
 
     begin: Begin
@@ -78,6 +84,7 @@ class Trial:
     device: str
     checkpoints: CheckpointFile | None = None
     observer: Observer = unobserved
+    total: TotalBytes | None = None
 
 
 @dataclass(frozen=True)
@@ -101,10 +108,15 @@ def open_ended(
     planned = training.iterations
     if not aim.psnr:
         return training, dataclasses.replace(aim, most=planned) if aim.seconds else aim
-    iterations = planned or max(1, POINTS // resolved(training, network, device).batch)
+    iterations = planned or _expected(training, network, device)
     most = planned or (0 if aim.seconds else _LONGEST * iterations)
     training = dataclasses.replace(training, iterations=iterations, schedule="held")
     return training, dataclasses.replace(aim, most=most)
+
+
+def _expected(training: TrainingConfig, network: NetworkConfig, device: str) -> int:
+    """Return the iterations that a run towards a PSNR is expected to take."""
+    return max(1, POINTS // resolved(training, network, device).batch)
 
 
 def chosen(
@@ -126,7 +138,7 @@ def chosen(
         tries = int(known.numbers["tries"])
     else:
         begun = time.monotonic()
-        by = _by_pilots if aim.psnr else _by_time
+        by = _by_pilots if aim.psnr else _by_total if aim.smallest else _by_time
         found = by(trial, network, training, aim)
         if found is None:
             return None
@@ -176,10 +188,10 @@ def _by_pilots(
         pilot = None
         if trial.checkpoints is not None:
             pilot = trial.checkpoints.of_pilot(side)
-        psnr = _pilot(trial, _cubic(network, side), training, aim, pilot)
-        if psnr is None:
+        model = _pilot(trial, _cubic(network, side), training, pilot)
+        if model is None:
             return None
-        seen.append((_size(side), psnr + _GAIN))
+        seen.append((_size(side), trial.sample.psnr(model) + _GAIN))
         wanted = _wanted(seen, aim.psnr)
         step = wanted - _size(side)
         wanted_side = min(max(round(2.0 ** (wanted / 3.0)), _SMALLEST), largest)
@@ -208,14 +220,13 @@ def _pilot(
     trial: Trial,
     network: NetworkConfig,
     training: TrainingConfig,
-    aim: Aim,
     checkpoints: CheckpointFile | None,
-) -> float | None:
-    """Return the PSNR of a size after its share of the points; None when stopped."""
+) -> SceneNetwork | None:
+    """Return a network of a size after its share of the points; None when stopped."""
     model = trial.begin(network)
-    device = trial.device
-    training, _ = open_ended(training, network, aim, device)
-    short = Aim(most=max(1, training.iterations // _SHARE))
+    iterations = training.iterations or _expected(training, network, trial.device)
+    training = dataclasses.replace(training, iterations=iterations, schedule="held")
+    short = Aim(most=max(1, iterations // _SHARE))
     result = fit(
         model,
         trial.data,
@@ -225,7 +236,37 @@ def _pilot(
         aim=short,
         sample=trial.sample,
     )
-    return trial.sample.psnr(model) if result.completed else None
+    return model if result.completed else None
+
+
+def _by_total(
+    trial: Trial, network: NetworkConfig, training: TrainingConfig, aim: Aim
+) -> int | None:
+    """Return the side of the grids that have the fewest bytes with their corrections.
+
+    A pilot's errors at voxels, made smaller or larger by what a size is going to bring, say how
+    many bits corrections take. None when the observer stopped it.
+    """
+    total, largest = trial.total, _side(aim.most_nodes)
+    assert total is not None
+    side = min(_FIRST, largest)
+    for _ in range(_TOTALS):
+        pilot = None if trial.checkpoints is None else trial.checkpoints.of_pilot(side)
+        model = _pilot(trial, _cubic(network, side), training, pilot)
+        if model is None:
+            return None
+        errors, tried = trial.sample.errors(model), _size(side)
+
+        def whole(side: int, errors: np.ndarray = errors, tried: float = tried) -> float:
+            gain = _GAIN + _SLOPE * (_size(side) - tried)
+            left = errors * 10.0 ** (-gain / 20.0)
+            return total.of_network(_cubic(network, side), left)
+
+        best = min(range(_SMALLEST, largest + 1), key=whole)
+        if abs(_size(best) - tried) < _NEAR:
+            return best
+        side = best
+    return side
 
 
 def foretold(trial: Trial, network: NetworkConfig, training: TrainingConfig) -> float:

@@ -53,13 +53,16 @@ class VoxelSample:
 
     def psnr(self, network: SceneNetwork) -> float:
         """Return the PSNR in dB over the sample."""
-        device = network.minimum.device
         if not len(self._points):
             return float("nan")
+        return self._psnr(np.square(self.errors(network)).mean(0))
+
+    def errors(self, network: SceneNetwork) -> np.ndarray:
+        """Return network minus data float64 [N, C] at the sample, relative to the data's range."""
+        device = network.minimum.device
         with torch.inference_mode():
-            values = network.normalised(self._points.to(device))
-            errors = (values - self._targets.to(device)).square().cpu().double()
-        return self._psnr(errors.mean(0).numpy())
+            errors = network.normalised(self._points.to(device)) - self._targets.to(device)
+        return errors.cpu().double().numpy()
 
     def exact(self, network: SceneNetwork) -> float:
         """Return the PSNR in dB over all voxels."""

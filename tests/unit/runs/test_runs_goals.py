@@ -244,6 +244,23 @@ def test_seconds_end_a_training(tmp_path: Path) -> None:
     assert read_index(outcome.path).training.config["schedule"] == "cosine"
 
 
+def test_a_bound_chooses_the_size_with_the_fewest_bytes(tmp_path: Path) -> None:
+    data = volume(waves(40))
+    longer = dataclasses.replace(BRIEF, iterations=400)
+
+    def bytes_of(share: float, side: int = 0) -> int:
+        storage = StorageConfig(compress=True, compress_finetune=24, max_relative_error=share)
+        shape = (side,) * 3 if side else SMALL.grid_shape
+        network = dataclasses.replace(SMALL, grid_shape=shape)
+        size = GoalConfig(network_size="given" if side else "chosen")
+        path = tmp_path / f"{share}-{side}.amgsrn"
+        assert train(data, path, network, longer, storage, goal=size).completed
+        return path.stat().st_size
+
+    assert bytes_of(0.2) < bytes_of(0.2, 8)
+    assert bytes_of(0.001) < min(bytes_of(0.001, side) for side in (4, 12))
+
+
 def test_without_a_goal_a_network_is_a_tenth_of_the_data_and_not_larger_than_the_default() -> None:
     def numbers(n: int) -> int:
         planned = plan(Settings.of(None), Cutter(volume(np.zeros((n, n, n), np.float32))))

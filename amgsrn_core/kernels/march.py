@@ -8,8 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from amgsrn_core.kernels.arguments import pointer
 from amgsrn_core.kernels.inference import KernelNetwork
-from amgsrn_core.kernels.loader import Appearance, Axis, Brick, KernelLibrary, Rays, Volume
+from amgsrn_core.kernels.loader import Appearance, Axis, Brick, KernelLibrary, View, Volume
 from amgsrn_core.kernels.threads import thread_count
 
 BLENDS = {"composite": 0, "maximum": 1, "isosurface": 2}
@@ -115,14 +116,14 @@ class VolumeKernel:
             to_world=(ctypes.c_double * 9)(*np.asarray(to_world, dtype=np.float64).ravel()),
         )
 
-    def march(self, appearance: Appearance, rays: Rays) -> np.ndarray:
-        """Return the colours of rays, float32 [N, 4], multiplied with the opacity."""
-        image = np.zeros((rays.count, 4), dtype=np.float32)
+    def march(self, appearance: Appearance, view: View, pixels: np.ndarray) -> np.ndarray:
+        """Return the colours of pixels int64 [N], float32 [N, 4], multiplied with the opacity."""
+        image = np.zeros((len(pixels), 4), dtype=np.float32)
         self._library.call(
             "amgsrn_march",
-            ctypes.byref(self._volume),
-            ctypes.byref(appearance),
-            ctypes.byref(rays),
+            *map(ctypes.byref, (self._volume, appearance, view)),
+            pointer(pixels, "pixels", (len(pixels),), np.int64),
+            len(pixels),
             image.ctypes.data,
             thread_count(),
         )

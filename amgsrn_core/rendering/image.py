@@ -152,7 +152,7 @@ class ProgressiveImage:
         """
         if budget_seconds is None:
             while self.fraction < 1.0:
-                self._march(self._most_rays)
+                self._march(self._most_rays, is_seen=False)
             return self.fraction
         end = time.perf_counter() + budget_seconds
         rays = self._first_rays
@@ -169,13 +169,17 @@ class ProgressiveImage:
             rays = int(min(affordable, 2 * rays, self._most_rays))
         return self.fraction
 
-    def _march(self, count: int) -> None:
+    def _march(self, count: int, is_seen: bool = True) -> None:
+        """March some rays; what nobody sees before the image is done needs no rough pixels."""
         stride, pixels = self._order.take(count)
         start = time.perf_counter()
         colours = self._marcher.march(self._camera.rays(pixels, self._depth))
         self.cost.note(len(pixels), time.perf_counter() - start)
         self.calls += 1
-        self._paint(stride, pixels, colours)
+        if is_seen:
+            self._paint(stride, pixels, colours)
+        else:
+            self.rgba.reshape(-1, 4)[pixels] = colours
         self._done += len(pixels)
 
     def _paint(self, stride: int, pixels: np.ndarray, colours: np.ndarray) -> None:

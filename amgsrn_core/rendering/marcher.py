@@ -10,7 +10,7 @@ from amgsrn_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume
-    from amgsrn_core.rendering.camera import Rays
+    from amgsrn_core.rendering.camera import PixelRays
     from amgsrn_core.rendering.settings import RenderSettings
     from amgsrn_core.rendering.transfer import TransferFunction
 
@@ -34,14 +34,14 @@ class Marcher(Protocol):
     backend: str
     device: str
 
-    def march(self, rays: Rays) -> np.ndarray:
+    def march(self, rays: PixelRays) -> np.ndarray:
         """Return the colours of rays.
 
         Each ray's result depends on nothing but the ray.
 
         Parameters
         ----------
-        rays : Rays
+        rays : PixelRays
             N of them, in any order.
 
         Returns

@@ -276,6 +276,7 @@ void carve_batch(int64_t components, Carver& carver, Batch& batch) {
 
 int64_t carve_march(const AmgsrnVolume& volume, void* memory, MarchScratch& s) {
   Carver carver(memory);
+  s.made = carver.take<RayTable>(1);
   s.rays = carver.take<Ray>(kRays);
   s.steps = carver.take<int64_t>(kSamples);
   s.shares = carver.take<float>(kSamples);
@@ -297,8 +298,8 @@ size_t march_scratch_size(const AmgsrnVolume& volume) {
   return static_cast<size_t>(carve_march(volume, nullptr, s));
 }
 
-void march(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance, const AmgsrnRays& rays,
-           std::atomic<int64_t>& next, float* rgba, void* scratch) {
+bool march(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance, const Pixels& pixels,
+           std::atomic<int64_t>& next, void* scratch) {
   MarchScratch s;
   carve_march(volume, scratch, s);
   s.samples.starts[0] = s.shaded.starts[0] = 0;
@@ -313,7 +314,8 @@ void march(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance, const
     evaluate_gradient(*brick.network, brick.decoder, points, count, 0, tiles, to, gradients_to,
                       memory);
   };
-  March<decltype(values), decltype(gradients)>(volume, appearance, rays, rgba, s, values, gradients)
+  return March<decltype(values), decltype(gradients)>(volume, appearance, pixels, s, values,
+                                                      gradients)
       .run(next);
 }
 

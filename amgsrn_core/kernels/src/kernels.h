@@ -36,6 +36,14 @@ struct DensityPart {
   double* gradients;                   // [grids][12], added to by the third pass
 };
 
+// What of a picture is made.
+struct Pixels {
+  const AmgsrnView& view;
+  const int64_t* numbers;  // [count] row * width + column
+  int64_t count;
+  float* rgba;             // [count][4]
+};
+
 struct Kernels {
   const char* name;
   bool has_fast;  // whether networks may be `fast`
@@ -68,10 +76,11 @@ struct Kernels {
   void (*evaluate_gradient)(const AmgsrnNetwork&, const float* decoder, const float* points,
                             int64_t count, int64_t first, int64_t last, float* values,
                             float* gradients, void* scratch);
-  // Colours [rays][4], multiplied with the opacity, of stretches of rays, as long as there are any.
+  // Colours, multiplied with the opacity, of stretches of pixels, as long as there are any; false
+  // if a ray has too many samples.
   size_t (*march_scratch_size)(const AmgsrnVolume&);
-  void (*march)(const AmgsrnVolume&, const AmgsrnAppearance&, const AmgsrnRays&,
-                std::atomic<int64_t>& next, float* rgba, void* scratch);
+  bool (*march)(const AmgsrnVolume&, const AmgsrnAppearance&, const Pixels&,
+                std::atomic<int64_t>& next, void* scratch);
 };
 
 }  // namespace amgsrn

@@ -102,7 +102,7 @@ int useful_parts(int threads, int64_t pieces) {
   return static_cast<int>(threads < 1 ? 1 : threads < most ? threads : most);
 }
 
-constexpr int kOutOfMemory = 1;
+constexpr int kOutOfMemory = 1, kTooManySamples = 2;
 
 }  // namespace
 }  // namespace amgsrn
@@ -112,7 +112,7 @@ using namespace amgsrn;
 extern "C" {
 
 // Raised whenever a struct or a function below changes its meaning.
-AMGSRN_API int amgsrn_abi() { return 7; }
+AMGSRN_API int amgsrn_abi() { return 8; }
 
 // Where the fields of the structs lie; see layout.h. The text stays.
 AMGSRN_API const char* amgsrn_layout() {
@@ -202,27 +202,31 @@ AMGSRN_API int amgsrn_pack_decoder(const AmgsrnNetwork* network, float* zeros) {
   return 0;
 }
 
-// Colours [rays][4] of rays through a volume, multiplied with the opacity. Each ray's result
-// depends on nothing but the ray. Where bricks overlap, each has the weight r / (sum of all r): r is
-// the product over the six sides of s(clamp(distance * slope + 1/2, 0, 1)), with the distance from
-// the side's end, inwards, in index space, and s(t) = t^2 (3 - 2 t).
+// Colours [count][4] of a view's pixels, multiplied with the opacity; 2 if a ray has too many samples.
+// Each pixel's result depends on nothing but its ray. Where bricks overlap, each has the weight
+// r / (sum of all r): r is the product over the six sides of s(clamp(distance * slope + 1/2, 0, 1)),
+// with the distance from the side's end, inwards, in index space, and s(t) = t^2 (3 - 2 t).
 AMGSRN_API int amgsrn_march(const AmgsrnVolume* volume, const AmgsrnAppearance* appearance,
-                            const AmgsrnRays* rays, float* rgba, int threads) {
+                            const AmgsrnView* view, const int64_t* pixels, int64_t count,
+                            float* rgba, int threads) {
   const Kernels& k = kernels();
-  const int parts = useful_parts(threads, rays->count / 64);
+  const int parts = useful_parts(threads, count / 64);
   const size_t scratch_size = round_up(k.march_scratch_size(*volume));
   Memory scratch = allocate(scratch_size * static_cast<size_t>(parts));
   if (!scratch) return kOutOfMemory;
+  const Pixels chosen_pixels = {*view, pixels, count, rgba};
   std::atomic<int64_t> next{0};
+  std::atomic<bool> fits{true};
   auto run = [&](int part) {
-    k.march(*volume, *appearance, *rays, next, rgba,
-            static_cast<char*>(scratch.get()) + static_cast<size_t>(part) * scratch_size);
+    if (!k.march(*volume, *appearance, chosen_pixels, next,
+                 static_cast<char*>(scratch.get()) + static_cast<size_t>(part) * scratch_size))
+      fits = false;
   };
   for_parts(parts, run);
-  return 0;
+  return fits ? 0 : kTooManySamples;
 }
 
-// The same for several networks of as many outputs each, whose points lie one after the other:
+// Normalised values of several networks of as many outputs each, whose points lie one after the other:
 // those of network i begin at starts[i] and end at starts[i + 1].
 AMGSRN_API int amgsrn_evaluate_many(const AmgsrnNetwork* networks, const int64_t* starts,
                                     int64_t count, const float* points, float* values,

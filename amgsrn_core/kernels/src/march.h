@@ -5,6 +5,8 @@
 #include <atomic>
 
 #include "abi.h"
+#include "kernels.h"
+#include "rays.h"
 #include "vector.h"
 
 namespace {
@@ -15,12 +17,12 @@ constexpr int kAhead = 4, kMostAhead = 16;
 constexpr int kSamples = kRays * kAhead;
 // Where bricks overlap a sample has several parts.
 constexpr int kParts = 2 * kSamples;
-constexpr int64_t kStretch = 64;  // rays that a part takes at a time
-
 // As far outside, in cells, a point still is on the volume's face: coordinates arrive rounded.
 constexpr double kFaceTolerance = 1e-3;
 
 constexpr float kInfinity = __builtin_inff();
+
+using amgsrn::Pixels;
 
 enum Blend { kComposite = 0, kMaximum = 1, kIsosurface = 2 };
 
@@ -47,6 +49,7 @@ struct Batch {
 struct Ray {
   int64_t number;
   double origin[3], direction[3], inverse[3];  // in axis coordinates
+  double towards[3];       // in the world, a unit vector
   double near, far, offset;
   int64_t next, end;       // k of the next sample, and of the one behind the last
   int samples;             // of this round
@@ -66,6 +69,7 @@ struct Visible {
 };
 
 struct MarchScratch {
+  RayTable* made;    // the rays that come next
   Ray* rays;         // [kRays]
   int64_t* steps;    // [kSamples] k of the samples
   float* shares;     // [kSamples] how many of the table's steps of theirs are visible
@@ -78,32 +82,34 @@ struct MarchScratch {
 template <class Evaluate, class Gradient>
 class March {
  public:
-  March(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance, const AmgsrnRays& rays, float* rgba,
+  March(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance, const Pixels& pixels,
         MarchScratch& scratch, Evaluate evaluate, Gradient gradient)
       : volume_(volume),
         appearance_(appearance),
-        input_(rays),
-        rgba_(rgba),
+        pixels_(pixels),
         s_(scratch),
         evaluate_(evaluate),
         gradient_(gradient),
-        per_step_(1.0 / appearance.step),
         position_scale_(static_cast<double>(appearance.entries - 1) / (appearance.high - appearance.low)) {}
 
-  // Marches stretches of rays until `next`, which the parts share, is behind the last.
-  void run(std::atomic<int64_t>& next) {
-    int64_t from = 0, to = 0;
+  // Marches stretches of rays until `next`, which the parts share, is behind the last; false if one
+  // has too many samples.
+  bool run(std::atomic<int64_t>& next) {
+    int64_t base = 0;
+    int from = 0, to = 0;
     for (;;) {
       while (active_ < kRays) {
         if (from == to) {
-          from = next.fetch_add(kStretch, std::memory_order_relaxed);
-          if (from >= input_.count) from = to = input_.count;
-          if (from == input_.count) break;
-          to = from + kStretch < input_.count ? from + kStretch : input_.count;
+          base = next.fetch_add(kStretch, std::memory_order_relaxed);
+          if (base >= pixels_.count) break;
+          const int64_t left = pixels_.count - base;
+          from = 0, to = left < kStretch ? static_cast<int>(left) : kStretch;
+          if (!make_rays(pixels_.view, pixels_.numbers + base, to, *s_.made)) return false;
         }
-        start(from++);
+        start(base + from, from);
+        ++from;
       }
-      if (!active_) return;
+      if (!active_) return true;
       gather();
       evaluate(s_.samples, evaluate_);
       for (int r = 0, sample = 0; r < active_; ++r) sample = blend(r, sample);
@@ -114,20 +120,22 @@ class March {
 
  private:
   // Takes a ray in, unless nothing may be seen along it.
-  void start(int64_t number) {
+  void start(int64_t number, int i) {
+    const RayTable& made = *s_.made;
     Ray& ray = s_.rays[active_];
     ray.number = number;
     for (int a = 0; a < 3; ++a) {
-      ray.origin[a] = input_.origins[3 * number + a];
-      ray.direction[a] = input_.directions[3 * number + a];
+      ray.origin[a] = made.origin[a][i];
+      ray.direction[a] = made.direction[a][i];
       ray.inverse[a] = 1.0 / ray.direction[a];
+      ray.towards[a] = made.towards[a][i];
     }
-    ray.near = input_.near[number];
-    ray.far = input_.far[number];
-    ray.offset = input_.offset[number];
-    ray.exponent = input_.exponents[number];
-    ray.next = input_.first[number];
-    ray.end = ray.next + input_.samples[number];
+    ray.near = made.near[i];
+    ray.far = made.far[i];
+    ray.offset = made.offset[i];
+    ray.exponent = static_cast<float>(made.exponent[i]);
+    ray.next = static_cast<int64_t>(made.first[i]);
+    ray.end = static_cast<int64_t>(made.end[i]);
     ray.transmittance = 1.0f;
     ray.best = -kInfinity;
     ray.before = __builtin_nanf("");
@@ -141,19 +149,19 @@ class March {
     ++active_;
   }
 
-  double distance(const Ray& ray, double k) const { return (k + ray.offset) * appearance_.step; }
+  static double distance(const Ray& ray, double k) { return k + ray.offset; }
 
   // Where sample k is. One whose step the visible range cuts is in the middle of what is left, and
   // counts for as much as that; isosurfaces are sought between whole samples. Opacities of the
   // table hold for one length, and a ray's steps may have another: its exponent.
   double position(const Ray& ray, int64_t k, float* share) const {
-    const double t = distance(ray, static_cast<double>(k)), half = 0.5 * appearance_.step;
-    double low = t - half, high = t + half;
+    const double t = distance(ray, static_cast<double>(k));
+    double low = t - 0.5, high = t + 0.5;
     *share = ray.exponent;
     if (appearance_.blend == kIsosurface || (low >= ray.near && high <= ray.far)) return t;
     low = low > ray.near ? low : ray.near;
     high = high < ray.far ? high : ray.far;
-    *share = ray.exponent * static_cast<float>((high - low) * per_step_);
+    *share = ray.exponent * static_cast<float>(high - low);
     return 0.5 * (low + high);
   }
 
@@ -307,7 +315,7 @@ class March {
       exit = t < exit ? t : exit;
     }
     // What rounding puts on the wrong side of the border is looked at once more.
-    const double k = exit * per_step_ - ray.offset - 1e-6;
+    const double k = exit - ray.offset - 1e-6;
     if (!(k < static_cast<double>(ray.end))) return ray.end;
     if (!(k > static_cast<double>(ray.next))) return ray.next + 1;
     const int64_t whole = static_cast<int64_t>(k);
@@ -480,7 +488,7 @@ class March {
     for (int i = 0; i < batch.count; ++i) {
       const Visible& visible = s_.visible[i];
       Ray& ray = s_.rays[visible.ray];
-      Quad colour = lit(visible.colour, batch, i, input_.towards + 3 * ray.number);
+      Quad colour = lit(visible.colour, batch, i, ray.towards);
       colour[3] = 1.0f;
       ray.colour += visible.weight * colour;
     }
@@ -594,17 +602,16 @@ class March {
       colour[3] = alpha;
     }
     for (int c = 0; c < 3; ++c) colour[c] = colour[c] < 1.0f ? colour[c] : 1.0f;
-    store<Quad>(rgba_ + 4 * ray.number, colour);
+    store<Quad>(pixels_.rgba + 4 * ray.number, colour);
   }
 
   const AmgsrnVolume& volume_;
   const AmgsrnAppearance& appearance_;
-  const AmgsrnRays& input_;
-  float* rgba_;
+  const Pixels& pixels_;
   MarchScratch& s_;
   Evaluate evaluate_;
   Gradient gradient_;
-  double per_step_, position_scale_;
+  double position_scale_;
   int active_ = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,7 +19,8 @@ int amgsrn_evaluate(const AmgsrnNetwork*, const float*, int64_t, float*, int);
 int amgsrn_evaluate_gradient(const AmgsrnNetwork*, const float*, int64_t, float*, float*, int);
 int64_t amgsrn_decoder_size(const AmgsrnNetwork*);
 int amgsrn_pack_decoder(const AmgsrnNetwork*, float*);
-int amgsrn_march(const AmgsrnVolume*, const AmgsrnAppearance*, const AmgsrnRays*, float*, int);
+int amgsrn_march(const AmgsrnVolume*, const AmgsrnAppearance*, const AmgsrnView*, const int64_t*,
+                 int64_t, float*, int);
 int amgsrn_draw(const AmgsrnData*, const float*, int64_t, float*, float*, int);
 int amgsrn_draw_blocks(const AmgsrnData*, const AmgsrnBlocks*, const AmgsrnDraws*, int);
 int amgsrn_train(const AmgsrnNetwork*, const float*, const float*, int64_t, AmgsrnGradients*, int);
@@ -74,20 +76,25 @@ void march(const AmgsrnNetwork& network, int64_t count) {
                           side, side},
                          bricks, 2, starts.data(), members.data(), 2, network.outputs,
                          {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
-  auto numbers3 = numbers(3 * count);
-  std::vector<double> origins, directions, zeros(static_cast<size_t>(count), 0.0),
-      far(static_cast<size_t>(count), 100.0);
-  for (int64_t i = 0; i < count; ++i)
-    for (int a = 0; a < 3; ++a) {
-      origins.push_back(a ? 2.5 + 2.4 * numbers3[3 * i + a] : -2);
-      directions.push_back(a ? 0.1 * numbers3[3 * i + a] : 1);
-    }
-  directions[1] = NAN;
-  const std::vector<int64_t> first(static_cast<size_t>(count), -3),
-      samples(static_cast<size_t>(count), 40);
-  const AmgsrnRays rays = {count,       origins.data(), directions.data(), directions.data(),
-                           zeros.data(), far.data(),    zeros.data(),      first.data(),
-                           samples.data()};
+  // Looks along x; one pixel's depth is no number.
+  AmgsrnView view = {};
+  view.width = count, view.height = 1;
+  const double to_world[4][4] = {{0, 0, 6, 2.5}, {2.4, 0, 0, 2.5}, {0, 2.4, 0, 2.5}, {0, 0, 0, 1}};
+  std::memcpy(view.clip_to_world, to_world, sizeof to_world);
+  view.is_parallel = 1;
+  std::vector<float> depth(static_cast<size_t>(count), 0.9f);
+  depth[0] = NAN;
+  view.depth = depth.data();
+  for (int a = 0; a < 3; ++a) {
+    view.to_axes[a][a] = view.spacing[a] = 1;
+    view.box[a][1] = kSize - 1;
+    view.crop[a][0] = -INFINITY, view.crop[a][1] = INFINITY;
+  }
+  const std::vector<double> planes = {0, 0, 1, 0.5, 0, 1, 0, 1};
+  view.planes = planes.data(), view.plane_count = 2;
+  view.samples_per_voxel = 4, view.mean_step = 0.25, view.reach = 1;
+  std::vector<int64_t> pixels;
+  for (int64_t i = 0; i < count; ++i) pixels.push_back(count - 1 - i);
   const std::vector<uint8_t> empty = {0, 0}, half = {1, 0};
   const std::vector<float> table(4 * 5, 0.3f), isovalues = {0.0f, 0.1f, -0.2f};
   const std::vector<float> maxima = {1e30f, 1e30f};
@@ -95,13 +102,20 @@ void march(const AmgsrnNetwork& network, int64_t count) {
     for (const int shade : {0, 1}) {
       volume.axes[0].coordinates = shade ? coordinates.data() : nullptr;
       const std::vector<float> light = {0.0f, 0.6f, 0.8f, 1.0f, 0.9f, 0.8f};
-      const AmgsrnAppearance appearance = {shade ? half.data() : empty.data(),
-                               blend == 1 ? maxima.data() : nullptr,
-                               0.25, table.data(), 5, -1.0, 1.0, 0, blend, shade - 1, shade,
-                               isovalues.data(), 3, 0.1f, 0.5f, 0.3f, 10.0f, 0.01f,
-                               light.data(), blend == 2 ? 1 : 0};
+      view.jitter = shade, view.is_turned = shade;
+      AmgsrnAppearance appearance = {};
+      appearance.empty = shade ? half.data() : empty.data();
+      appearance.maxima = blend == 1 ? maxima.data() : nullptr;
+      appearance.table = table.data(), appearance.entries = 5;
+      appearance.low = -1.0, appearance.high = 1.0;
+      appearance.blend = blend, appearance.component = shade - 1, appearance.shade = shade;
+      appearance.isovalues = isovalues.data(), appearance.isovalue_count = 3;
+      appearance.ambient = 0.1f, appearance.diffuse = 0.5f;
+      appearance.specular = 0.3f, appearance.specular_power = 10.0f;
+      appearance.transmittance_limit = 0.01f;
+      appearance.lights = light.data(), appearance.light_count = blend == 2 ? 1 : 0;
       auto image = numbers(4 * count);
-      amgsrn_march(&volume, &appearance, &rays, image.get(), 3);
+      amgsrn_march(&volume, &appearance, &view, pixels.data(), count, image.get(), 3);
     }
 }
 

@@ -216,6 +216,45 @@ def test_crop_and_clip_planes_are_the_references():
     assert_same(image, reference)
 
 
+@pytest.mark.parametrize("name", views(model()))
+@pytest.mark.parametrize("geometry", [EVEN, BENT], ids=["even", "bent"])
+def test_the_kernels_need_no_ray_of_numpy(monkeypatch, name, geometry):
+    volume = model(geometry)
+    rays = views(volume)[name]
+    settings = RenderSettings(jitter=True, crop=(-2, 9, -1, 5, 0, 9), clip_planes=((1, 0, 1, 0),))
+    expected = TorchMarcher(NeuralField(volume), colours(volume), settings).march(rays)
+    monkeypatch.delattr(Camera, "lines")
+    marcher = NativeMarcher(load(), volume, colours(volume), settings)
+    assert_same(marcher.march(views(volume)[name]), expected)
+
+
+def test_what_rays_and_passes_share_is_worked_out_once(monkeypatch):
+    volume, made = model(), []
+    for name in ("view_argument", "_distances"):
+        original = getattr(native, name)
+        monkeypatch.setattr(
+            native, name, lambda *a, _n=name, _f=original: made.append(_n) or _f(*a)
+        )
+    seen = camera(volume)
+    for density in (0.5, 1.0):  # a rough picture and a sharp one
+        settings = RenderSettings(samples_per_voxel=density)
+        marcher = NativeMarcher(load(), volume, colours(volume), settings)
+        for part in np.array_split(np.arange(seen.width * seen.height), 4):
+            marcher.march(seen.rays(part))
+    assert sorted(made) == ["_distances", "view_argument", "view_argument"]
+
+
+def test_pixels_and_depths_that_are_not_the_pictures_are_refused():
+    volume = model()
+    marcher = NativeMarcher(load(), volume, colours(volume), RenderSettings())
+    seen = camera(volume)
+    for pixel in (-1, seen.width * seen.height):
+        with pytest.raises(IndexError, match="0 to 1072"):
+            marcher.march(seen.rays(np.array([pixel])))
+    with pytest.raises(ConfigurationError, match="depth must have one number for each of the 37 x"):
+        marcher.march(seen.rays(depth=np.ones(5, np.float32)))
+
+
 def test_logarithmic_colours_are_the_references():
     volume = model()
     settings = RenderSettings(component="magnitude")

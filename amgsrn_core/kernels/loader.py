@@ -29,10 +29,14 @@ ISA_VARIABLE = "AMGSRN_ISA"
 
 _SUFFIXES = {"darwin": ".dylib", "win32": ".dll"}
 _NAME = "libamgsrn_kernels" + _SUFFIXES.get(sys.platform, ".so")
-_OUT_OF_MEMORY, _TOO_MANY_SAMPLES = 1, 2
+_OUT_OF_MEMORY, _TOO_MANY_SAMPLES, _FULL = 1, 2, 3
 
 _floats = ctypes.c_void_p
 _count = ctypes.c_int64
+
+
+class FullError(Exception):
+    """A working set has no room for all that one picture needs."""
 
 
 class Struct(ctypes.Structure):
@@ -197,7 +201,36 @@ class View(Struct):
     ]
 
 
-_STRUCTS = (Network, Data, Blocks, Draws, Gradients, Adam, Brick, Axis, Volume, Appearance, View)
+class Level(Struct):
+    """AmgsrnLevel of src/abi.h."""
+
+    _fields_ = [
+        *[(name, _count * 3) for name in ("cells", "blocks")],
+        ("spacing", ctypes.c_double),
+        ("pages", ctypes.c_void_p),
+    ]
+
+
+class WorkingSet(Struct):
+    """AmgsrnWorkingSet of src/abi.h."""
+
+    _fields_ = [
+        ("levels", ctypes.POINTER(Level)),
+        ("level_count", _count),
+        *[(name, ctypes.c_void_p) for name in ("begins", "codes")],
+        *[(name, _floats) for name in ("low", "unit")],
+        ("slots", _count),
+        *[(name, ctypes.c_void_p) for name in ("owners", "frames", "victims")],
+        *[(name, _count) for name in ("filled", "frame", "victim_count", "next_victim")],
+        *[(name, _count) for name in ("decoded", "replaced", "broken", "samples")],
+        *[(name, ctypes.c_int32) for name in ("cell_edge", "lock", "is_full")],
+    ]
+
+
+_STRUCTS = (
+    *(Network, Data, Blocks, Draws, Gradients, Adam, Brick, Axis, Volume, Appearance, View),
+    *(Level, WorkingSet),
+)
 
 
 def layout() -> str:
@@ -252,6 +285,19 @@ _FUNCTIONS = {
         ctypes.c_void_p,
         _count,
         _floats,
+        ctypes.c_int,
+        ctypes.POINTER(_count),
+        ctypes.c_int,
+    ),
+    "amgsrn_march_blocks": (
+        ctypes.POINTER(Volume),
+        ctypes.POINTER(Appearance),
+        ctypes.POINTER(View),
+        ctypes.POINTER(WorkingSet),
+        ctypes.c_void_p,
+        _count,
+        _floats,
+        ctypes.c_int,
         ctypes.c_int,
     ),
     "amgsrn_draw": (ctypes.POINTER(Data), _floats, _count, _floats, _floats, ctypes.c_int),
@@ -387,6 +433,8 @@ class KernelLibrary:
             raise MemoryError("The kernels could not allocate their working memory.")
         if result == _TOO_MANY_SAMPLES:
             raise OverflowError("A ray through the volume would have too many samples.")
+        if result == _FULL:
+            raise FullError("The picture needs more blocks than there is room for.")
 
 
 def _difference(theirs: str) -> str:

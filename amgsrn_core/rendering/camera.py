@@ -304,6 +304,20 @@ class Camera:
             return np.asarray(eye[:3] / eye[3])
         return None
 
+    @property
+    def pixel_length(self) -> float:
+        """World length of a pixel at distance 1 from the eye, or anywhere in parallel projection.
+
+        It is that in the picture's middle, the geometric mean of width and height.
+        """
+        x, y = 1.0 / max(self.width, 1), 1.0 / max(self.height, 1)
+        ends = self._unprojected(np.array([-x, x, 0, 0]), np.array([0, 0, -y, y]), 1.0)
+        if self.eye is not None:
+            ends = ends - self.eye
+            ends /= np.linalg.norm(ends, axis=1, keepdims=True)
+        across, up = np.linalg.norm(ends[1] - ends[0]), np.linalg.norm(ends[3] - ends[2])
+        return float(np.sqrt(across * up))
+
     def lines(self, pixels: np.ndarray, depth: np.ndarray | None) -> dict[str, np.ndarray]:
         """Return origins, directions, near and far of :class:`Rays`; see :meth:`rays`."""
         x = (pixels % max(self.width, 1) + 0.5) * (2.0 / max(self.width, 1)) - 1.0

@@ -36,10 +36,18 @@ class NativeMarcher:
         On the CPU.
     transfer : TransferFunction
     settings : RenderSettings
+
+    Attributes
+    ----------
+    samples, blocks : int
+        What was evaluated and decoded so far.
     """
 
     backend = "native"
     device = "cpu"
+    sampling = "exact"
+    remark = ""
+    blocks = 0
 
     def __init__(
         self,
@@ -50,6 +58,7 @@ class NativeMarcher:
     ) -> None:
         self._geometry = volume.geometry
         self._settings = settings
+        self.samples = 0
         self._kept: list[np.ndarray] = []
         self._appearance: Appearance | None = None
         self._viewed: tuple[Camera, np.ndarray | None, View, object] | None = None
@@ -60,26 +69,45 @@ class NativeMarcher:
 
     def march(self, rays: PixelRays) -> np.ndarray:
         """Return colours float32 [N, 4], multiplied with the opacity; see Marcher."""
+        colours = np.zeros((len(rays), 4), dtype=np.float32)
+        self.paint(rays, colours)
+        return colours
+
+    def paint(self, rays: PixelRays, rgba: np.ndarray) -> None:
+        """Write the colours of rays to a picture.
+
+        Parameters
+        ----------
+        rays : PixelRays
+        rgba : float32 array [height, width, 4] or [N, 4]
+            A transparent picture, or one colour for each ray.
+        """
         if self._appearance is None or not len(rays):
-            return np.zeros((len(rays), 4), dtype=np.float32)
-        view = self._view(rays)
-        pixels = np.ascontiguousarray(rays.pixels, dtype=np.int64)
-        if pixels.min() < 0 or pixels.max() >= view.width * view.height:
-            raise IndexError(f"The picture has the pixels 0 to {view.width * view.height - 1}.")
+            return
         try:
-            return self._model.kernel.march(self._appearance, view, pixels)
+            self._colour(self._appearance, rays, rgba)
         except OverflowError as error:
             Samples.on_rays(rays, self._geometry, self._settings)  # says how many there are
             raise ConfigurationError(str(error)) from error
 
-    def _view(self, rays: PixelRays) -> View:
-        """Return what is the same for all rays of a picture, worked out once."""
+    def _colour(self, appearance: Appearance, rays: PixelRays, rgba: np.ndarray) -> None:
+        self.samples += self._model.kernel.march(appearance, *self._seen(rays), rgba)
+
+    def _seen(self, rays: PixelRays) -> tuple[View, np.ndarray]:
+        """Return a picture's view, which is worked out once for all its rays, and their pixels."""
         camera, depth = rays.camera, rays.depth
         seen = self._viewed
         if seen is None or seen[0] is not camera or seen[1] is not depth:
             seen = camera, depth, *view_argument(camera, depth, self._geometry, self._settings)
             self._viewed = seen
-        return seen[2]
+            self._begin_picture()
+        view, pixels = seen[2], np.ascontiguousarray(rays.pixels, dtype=np.int64)
+        if pixels.min() < 0 or pixels.max() >= view.width * view.height:
+            raise IndexError(f"The picture has the pixels 0 to {view.width * view.height - 1}.")
+        return view, pixels
+
+    def _begin_picture(self) -> None:
+        """Note that another picture begins."""
 
     def _make_appearance(self, transfer: TransferFunction) -> Appearance:
         settings = self._settings

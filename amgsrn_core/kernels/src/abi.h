@@ -145,4 +145,32 @@ struct AmgsrnView {
   double mean_step;              // which the table's opacities are for
   double reach;                  // steps beyond what is seen that have a sample: 0.5, or 1
 };
+
+// A level of a working set: a lattice over the whole volume, in blocks of 8^3 cells.
+struct AmgsrnLevel {
+  int64_t cells[3], blocks[3];   // along x, y, z; at least 1
+  double spacing;                // voxels from a lattice point to the next
+  int32_t* pages;                // [blocks z][y][x] 0: not there; -1: on its way; n: in slot n - 1
+};
+
+// Decoded blocks that are kept from picture to picture, and where to look for others.
+struct AmgsrnWorkingSet {
+  const AmgsrnLevel* levels;     // the finest first
+  int64_t level_count;
+  const double* begins;          // [level_count] from which sample k on a level is used
+  uint16_t* codes;               // [slots][components][9][9][9]
+  const float *low, *unit;       // [components] value = low + code * unit
+  int64_t slots;
+  int64_t* owners;               // [slots] level << 40 | block
+  int64_t* frames;               // [slots] the last frame that saw a block
+  int32_t* victims;              // [slots] those to be replaced next, from next_victim to victim_count
+  int64_t filled;                // slots that were ever used
+  int64_t frame;                 // what it has seen is not replaced
+  int64_t victim_count, next_victim;
+  int64_t decoded, replaced;     // blocks so far
+  int64_t broken;                // lattice values so far that the codes do not reach
+  int64_t samples;               // so far
+  int32_t cell_edge;             // voxels of a macro-cell
+  int32_t lock, is_full;         // full: the frame needs more slots than there are
+};
 }

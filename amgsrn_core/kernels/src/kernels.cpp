@@ -11,6 +11,7 @@
 #include "peak.h"
 #include "sampling.h"
 #include "vector.h"
+#include "working_set.h"
 
 namespace {
 
@@ -298,7 +299,7 @@ size_t march_scratch_size(const AmgsrnVolume& volume) {
   return static_cast<size_t>(carve_march(volume, nullptr, s));
 }
 
-bool march(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance, const Pixels& pixels,
+amgsrn::Outcome march(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance, const Pixels& pixels,
            std::atomic<int64_t>& next, void* scratch) {
   MarchScratch s;
   carve_march(volume, scratch, s);
@@ -317,6 +318,42 @@ bool march(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance, const
   return March<decltype(values), decltype(gradients)>(volume, appearance, pixels, s, values,
                                                       gradients)
       .run(next);
+}
+
+size_t scratch_size(const AmgsrnNetwork& n, int64_t tiles);
+
+int64_t carve_blocks(const AmgsrnVolume& volume, void* memory, BlockScratch& s) {
+  Carver carver(memory);
+  s.made = carver.take<RayTable>(1);
+  s.parts = carver.take<Part>(volume.most_members);
+  s.lattice = carver.take<float>(volume.components * kBlock);
+  carve_batch(volume.components, carver, s.batch);
+  size_t networks = 0;
+  for (int64_t b = 0; b < volume.brick_count; ++b) {
+    const size_t size = scratch_size(*volume.bricks[b].network, kMarchTiles);
+    networks = size > networks ? size : networks;
+  }
+  s.networks = carver.take<char>(static_cast<int64_t>(networks));
+  return carver.size();
+}
+
+size_t block_scratch_size(const AmgsrnVolume& volume) {
+  BlockScratch s;
+  return static_cast<size_t>(carve_blocks(volume, nullptr, s));
+}
+
+amgsrn::Outcome march_blocks(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance,
+                             const BlockPixels& pixels, std::atomic<int64_t>& next,
+                             void* scratch) {
+  BlockScratch s;
+  carve_blocks(volume, scratch, s);
+  s.batch.starts[0] = 0;
+  auto values = [](const AmgsrnBrick& brick, const float* points, int64_t count, float* to, float*,
+                   void* memory) {
+    const int64_t tiles = (count + kTile - 1) / kTile;
+    evaluate(*brick.network, brick.decoder, points, count, 0, tiles, to, memory);
+  };
+  return BlockMarch<decltype(values)>(volume, appearance, pixels, s, values).run(next);
 }
 
 // Errors of a tile's points, and the loss's gradient by the outputs; returns the errors' sum.
@@ -495,6 +532,7 @@ const Kernels AMGSRN_TABLE(AMGSRN_ISA) = {
     scratch_size,            evaluate,     train,        draw,          draw_blocks,
     density, density_target,          density_back, multiply_add, adam,          gradient_scratch_size,
     evaluate_gradient,       march_scratch_size, march,
+    block_scratch_size,      march_blocks,
 };
 
 }  // namespace amgsrn

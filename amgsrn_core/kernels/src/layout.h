@@ -162,6 +162,35 @@ inline std::string layout() {
   AMGSRN_FIELD(AmgsrnView, mean_step);
   AMGSRN_FIELD(AmgsrnView, reach);
 
+  AMGSRN_STRUCT(AmgsrnLevel);
+  AMGSRN_FIELD(AmgsrnLevel, cells);
+  AMGSRN_FIELD(AmgsrnLevel, blocks);
+  AMGSRN_FIELD(AmgsrnLevel, spacing);
+  AMGSRN_FIELD(AmgsrnLevel, pages);
+
+  AMGSRN_STRUCT(AmgsrnWorkingSet);
+  AMGSRN_FIELD(AmgsrnWorkingSet, levels);
+  AMGSRN_FIELD(AmgsrnWorkingSet, level_count);
+  AMGSRN_FIELD(AmgsrnWorkingSet, begins);
+  AMGSRN_FIELD(AmgsrnWorkingSet, codes);
+  AMGSRN_FIELD(AmgsrnWorkingSet, low);
+  AMGSRN_FIELD(AmgsrnWorkingSet, unit);
+  AMGSRN_FIELD(AmgsrnWorkingSet, slots);
+  AMGSRN_FIELD(AmgsrnWorkingSet, owners);
+  AMGSRN_FIELD(AmgsrnWorkingSet, frames);
+  AMGSRN_FIELD(AmgsrnWorkingSet, victims);
+  AMGSRN_FIELD(AmgsrnWorkingSet, filled);
+  AMGSRN_FIELD(AmgsrnWorkingSet, frame);
+  AMGSRN_FIELD(AmgsrnWorkingSet, victim_count);
+  AMGSRN_FIELD(AmgsrnWorkingSet, next_victim);
+  AMGSRN_FIELD(AmgsrnWorkingSet, decoded);
+  AMGSRN_FIELD(AmgsrnWorkingSet, replaced);
+  AMGSRN_FIELD(AmgsrnWorkingSet, broken);
+  AMGSRN_FIELD(AmgsrnWorkingSet, samples);
+  AMGSRN_FIELD(AmgsrnWorkingSet, cell_edge);
+  AMGSRN_FIELD(AmgsrnWorkingSet, lock);
+  AMGSRN_FIELD(AmgsrnWorkingSet, is_full);
+
   return text;
 }
 

@@ -20,7 +20,9 @@ int amgsrn_evaluate_gradient(const AmgsrnNetwork*, const float*, int64_t, float*
 int64_t amgsrn_decoder_size(const AmgsrnNetwork*);
 int amgsrn_pack_decoder(const AmgsrnNetwork*, float*);
 int amgsrn_march(const AmgsrnVolume*, const AmgsrnAppearance*, const AmgsrnView*, const int64_t*,
-                 int64_t, float*, int);
+                 int64_t, float*, int, int64_t*, int);
+int amgsrn_march_blocks(const AmgsrnVolume*, const AmgsrnAppearance*, const AmgsrnView*,
+                        AmgsrnWorkingSet*, const int64_t*, int64_t, float*, int, int);
 int amgsrn_draw(const AmgsrnData*, const float*, int64_t, float*, float*, int);
 int amgsrn_draw_blocks(const AmgsrnData*, const AmgsrnBlocks*, const AmgsrnDraws*, int);
 int amgsrn_train(const AmgsrnNetwork*, const float*, const float*, int64_t, AmgsrnGradients*, int);
@@ -47,6 +49,37 @@ std::unique_ptr<float[]> numbers(int64_t count) {
     made[static_cast<size_t>(i)] = static_cast<float>(state >> 8) * 0x1p-23f - 1.0f;
   }
   return made;
+}
+
+// Marches through decoded blocks of two levels, with room for one block less than there are, and then
+// for all of them.
+void march_blocks(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance,
+                  const AmgsrnView& view, const std::vector<int64_t>& pixels) {
+  std::vector<int32_t> fine(8, 0), coarse(1, 0), victims(9, 0);
+  const AmgsrnLevel levels[2] = {{{10, 10, 10}, {2, 2, 2}, 0.5, fine.data()},
+                                 {{2, 2, 2}, {1, 1, 1}, 4.0, coarse.data()}};
+  const std::vector<double> begins = {-INFINITY, 12.0};
+  const auto outputs = static_cast<size_t>(volume.components);
+  const std::vector<float> low(outputs, -1.5f), unit(outputs, 1e-4f);
+  std::vector<int64_t> owners(9, 0), frames(9, 0);
+  const auto count = static_cast<int64_t>(pixels.size());
+  AmgsrnWorkingSet set = {};
+  set.levels = levels, set.level_count = 2, set.begins = begins.data();
+  set.low = low.data(), set.unit = unit.data();
+  set.owners = owners.data(), set.frames = frames.data(), set.victims = victims.data();
+  set.cell_edge = 4;
+  for (const int64_t slots : {2, 9}) {
+    std::vector<uint16_t> codes(static_cast<size_t>(slots) * outputs * 729);
+    fine.assign(8, 0), coarse.assign(1, 0), frames.assign(9, 0);
+    set.codes = codes.data(), set.slots = slots, set.filled = 0;
+    for (int frame = 0; frame < 2; ++frame) {
+      ++set.frame;
+      set.is_full = 0, set.victim_count = set.next_victim = 0;
+      auto image = numbers(4 * count);
+      amgsrn_march_blocks(&volume, &appearance, &view, &set, pixels.data(), count, image.get(), 1,
+                          3);
+    }
+  }
 }
 
 // Marches through two bricks of this network along x that overlap, the first of them masked, over a
@@ -115,7 +148,10 @@ void march(const AmgsrnNetwork& network, int64_t count) {
       appearance.transmittance_limit = 0.01f;
       appearance.lights = light.data(), appearance.light_count = blend == 2 ? 1 : 0;
       auto image = numbers(4 * count);
-      amgsrn_march(&volume, &appearance, &view, pixels.data(), count, image.get(), 3);
+      int64_t taken = 0;
+      amgsrn_march(&volume, &appearance, &view, pixels.data(), count, image.get(), blend == 1,
+                   &taken, 3);
+      march_blocks(volume, appearance, view, pixels);
     }
 }
 

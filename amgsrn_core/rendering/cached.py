@@ -74,6 +74,12 @@ class CachedMarcher(NativeMarcher):
             f"{min(1.0, filled / total):.0%} decoded"
         )
 
+    def forget(self) -> None:
+        """Begin anew, with nothing decoded."""
+        if self._appearance is not None:
+            with self._store.busy:
+                self._store.clear()
+
     def _colour(self, appearance: Appearance, rays: PixelRays, rgba: np.ndarray) -> None:
         """Decode what is missing and march; a coarser level takes over where there is no room."""
         (view, pixels), store = self._seen(rays), self._store

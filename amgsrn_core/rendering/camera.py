@@ -273,6 +273,29 @@ class Camera:
         matrix = self.world_to_clip @ np.diag([*(1.0 / np.array(self.scale)), 1.0])
         return Camera(self.width, self.height, matrix)
 
+    def turned(self, degrees: float, up: str, centre: Sequence[float]) -> Camera:
+        """Return the camera that has gone round a point, as an orbit's azimuth goes.
+
+        Parameters
+        ----------
+        degrees : float
+        up : {"y", "z"}
+            The axis round which it goes.
+        centre : three floats
+        """
+        if up not in _POLES:
+            raise ConfigurationError(f"up must be y or z, not {up!r}.")
+        _, front, side = map(np.array, _POLES[up])
+        cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        turn = np.eye(3)
+        # The world goes the other way.
+        turn += (cosine - 1.0) * (np.outer(front, front) + np.outer(side, side))
+        turn += sine * (np.outer(front, side) - np.outer(side, front))
+        whole = np.eye(4)
+        whole[:3, :3] = turn
+        whole[:3, 3] = np.array(centre) - turn @ np.array(centre)
+        return Camera(self.width, self.height, self.world_to_clip @ whole, self.scale)
+
     def rays(self, pixels: np.ndarray | None = None, depth: np.ndarray | None = None) -> PixelRays:
         """Return the rays through the centres of pixels.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -143,19 +143,27 @@ class ProgressiveImage:
         coarsest = -(-camera.width // _COARSEST) * -(-camera.height // _COARSEST)
         return self._done < coarsest
 
-    def advance(self, budget_seconds: float | None = None) -> float:
+    def advance(
+        self,
+        budget_seconds: float | None = None,
+        report: Callable[[float], None] | None = None,
+    ) -> float:
         """March more rays, and return the fraction of the image that is done.
 
         Parameters
         ----------
         budget_seconds : float, optional
             Stop after about this time; at least some rays are marched. Default: finish.
+        report : function, optional
+            Called with the fraction now and then while the image is finished.
         """
         if budget_seconds is None:
             if not self._done and isinstance(self._marcher, Painter):
-                self._paint_all(self._marcher)
+                self._paint_all(self._marcher, report)
             while self.fraction < 1.0:
                 self._march(self._most_rays)
+                if report is not None:
+                    report(self.fraction)
             return self.fraction
         end = time.perf_counter() + budget_seconds
         rays = self._first_rays
@@ -172,17 +180,21 @@ class ProgressiveImage:
             rays = int(min(affordable, 2 * rays, self._most_rays))
         return self.fraction
 
-    def _paint_all(self, painter: Painter) -> None:
+    def _paint_all(self, painter: Painter, report: Callable[[float], None] | None) -> None:
         """March all rays where nobody looks before they are there: none of them roughly."""
         camera = self._camera
         try:
+            done = 0
             for pixels in _strips(camera.width, camera.height):
                 start = time.perf_counter()
                 painter.paint(camera.rays(pixels, self._depth), self.rgba)
                 self.cost.note(len(pixels), time.perf_counter() - start)
                 self.calls += 1
+                done += len(pixels)
+                if report is not None:
+                    report(done / (camera.width * camera.height))
         except RestartPicture:
-            self._paint_all(painter)
+            self._paint_all(painter, report)
         self._done = camera.width * camera.height
 
     def _march(self, count: int) -> None:

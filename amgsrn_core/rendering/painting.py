@@ -20,3 +20,13 @@ class Painter(Protocol):
 
     def paint(self, rays: PixelRays, rgba: np.ndarray) -> None:
         """Write the colours of rays to their places in float32 [height, width, 4]."""
+
+
+@runtime_checkable
+class Decoding(Protocol):
+    """A marcher that keeps what it decoded."""
+
+    status: str
+
+    def forget(self) -> None:
+        """Begin anew, with nothing decoded."""

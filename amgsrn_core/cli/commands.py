@@ -213,7 +213,14 @@ def _add_render(commands: argparse._SubParsersAction[Parser]) -> None:
         help="component of a vector field, from 0, or magnitude (default)",
     )
     parser.add_argument(
-        "--frames", metavar="N", type=int, default=1, help="frames to time (default: 1)"
+        "--frames", metavar="N", type=int, default=1, help="frames to draw and time (default: 1)"
+    )
+    parser.add_argument(
+        "--turn",
+        metavar="DEGREES",
+        type=float,
+        default=0.0,
+        help="how far the camera goes round the axis that is up between frames (default: 0)",
     )
     add_options(parser, RenderSettings, without=("samples_per_voxel", "unit_distance"))
     add_device(parser, MARCHERS)

@@ -9,13 +9,13 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from amgsrn_core.cli.film import each_step
 from amgsrn_core.cli.options import configuration, model_step, variables
-from amgsrn_core.cli.progress import Remaining, display
+from amgsrn_core.cli.progress import Display, Remaining, display
 from amgsrn_core.cli.report import figure, prepare_report, write_report
 from amgsrn_core.errors import ConfigurationError, VolumeNotFoundError
 from amgsrn_core.field.open_models import open_model
@@ -24,6 +24,7 @@ from amgsrn_core.rendering import Camera, ProgressiveImage, RenderSettings, Tran
 from amgsrn_core.rendering.colormap import distinct, load_colormap, look_transfer
 from amgsrn_core.rendering.colour_bar import bar_height, draw_bar, quantity
 from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL, outline, suggestion, value_range
+from amgsrn_core.rendering.painting import Decoding
 from amgsrn_core.rendering.png import on_background, write_png
 from amgsrn_core.rendering.proportions import display_scale, displayed_diagonal, told
 from amgsrn_core.rendering.settings import chosen_isovalues
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 # Samples along the diagonal, where nobody says how many: at least the original's.
 _FEWEST_SAMPLES, _MOST_SAMPLES = 256, 1024
 
-_PASS_SECONDS = 0.25
-
 
 @dataclass(frozen=True)
 class Scene:
@@ -55,6 +54,8 @@ class Scene:
         The quantity and its unit.
     samples : int
         Along the volume's diagonal.
+    centre : three floats
+        Of the volume, as it is shown.
     """
 
     marcher: Marcher
@@ -62,6 +63,7 @@ class Scene:
     transfer: TransferFunction
     title: str
     samples: int
+    centre: tuple[float, float, float]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -71,40 +73,40 @@ def run(arguments: argparse.Namespace) -> int:
     height, width = arguments.hw
     if min(height, width, arguments.frames) < 1 or (arguments.spp or 1) < 1:
         raise ConfigurationError("--hw, --spp and --frames must be at least 1.")
+    if not math.isfinite(arguments.turn):
+        raise ConfigurationError("--turn must be a number of degrees.")
     prepare_report(arguments.json)
     ensure_writable(arguments.output)
     shown_scene = scene(arguments)
-    marcher, camera = shown_scene.marcher, shown_scene.camera
-    seconds = []
     with display("rendering") as shown:
-        remaining = Remaining()
-        rgba, first = _frame(
-            marcher, camera, lambda done: shown.update(done, [remaining.text(done)])
-        )
-        # Several frames are timed after one that is not: the first one also prepares things.
-        for number in range(arguments.frames if arguments.frames > 1 else 0):
-            seconds.append(_frame(marcher, camera)[1])
-            shown.update(1.0, [f"frame {number + 1} of {arguments.frames}"])
+        rgba, frames = _frames(shown_scene, arguments, shown)
+    marcher = shown_scene.marcher
+    if marcher.remark:
+        _say(marcher.remark)
     picture = finished(rgba, shown_scene, arguments)
     write_or_keep(
         arguments.output,
         lambda at: write_png(at, picture, force=arguments.force),
         "The picture",
     )
-    seconds = seconds or [first]
+    # The first one also prepares things, and decodes.
+    seconds = [frame["seconds"] for frame in frames[1:] or frames]
     mean = sum(seconds) / len(seconds)
     results = {
         "picture": os.fspath(arguments.output),
         "height": height,
         "width": width,
         "samples": shown_scene.samples,
+        "sampling": marcher.sampling,
         "backend": marcher.backend,
-        "frames": len(seconds),
+        "frames": frames,
         "seconds_per_frame": {"mean": mean, "min": min(seconds), "max": max(seconds)},
     }
+    status = getattr(marcher, "status", "")
     rows = [
         ("picture", f"{arguments.output}, {width} x {height} pixels"),
         ("backend", marcher.backend),
+        ("sampling", f"{marcher.sampling}: {status}" if status else marcher.sampling),
         (
             "frame time",
             f"mean {figure(mean)} s, min {figure(min(seconds))} s, max {figure(max(seconds))} s "
@@ -112,8 +114,47 @@ def run(arguments: argparse.Namespace) -> int:
         ),
         ("frames per second", figure(1.0 / mean)),
     ]
+    if len(frames) > 1:
+        rows.insert(3, ("first frame", f"{figure(frames[0]['seconds'])} s"))
     write_report(results, rows, arguments.json)
     return 0
+
+
+def _frames(
+    seen: Scene, arguments: argparse.Namespace, shown: Display
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Draw as many frames as are wanted, the camera turned between them.
+
+    Returns
+    -------
+    rgba : float32 array [height, width, 4]
+        The first one.
+    frames : list of dict
+        What each took.
+    """
+    marcher, remaining = seen.marcher, Remaining()
+    if isinstance(marcher, Decoding):
+        marcher.forget()
+    first, frames = np.empty(0), []
+    for number in range(arguments.frames):
+        camera = seen.camera
+        if number and arguments.turn:
+            camera = camera.turned(number * arguments.turn, arguments.up, seen.centre)
+        image = ProgressiveImage(marcher, camera)
+        before = [getattr(marcher, name, None) for name in ("blocks", "samples")]
+        start, work = time.perf_counter(), time.process_time()
+
+        def report(done: float, drawn: int = number) -> None:
+            done = (drawn + done) / arguments.frames
+            shown.update(done, [remaining.text(done)])
+
+        image.advance(report=report)
+        frame = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - work}
+        for name, old in zip(("blocks", "samples"), before):
+            frame[name] = 0 if old is None else getattr(marcher, name) - old
+        frames.append(frame)
+        first = image.rgba if number == 0 else first
+    return first, frames
 
 
 def scene(arguments: argparse.Namespace) -> Scene:
@@ -150,7 +191,18 @@ def scene(arguments: argparse.Namespace) -> Scene:
 
     shown, camera, settings = displayed(model, camera, settings)
     marcher = make_marcher(shown, transfer, settings, arguments.backend)
-    return Scene(marcher, camera, transfer, _title(index, component), _samples(arguments, index))
+    x, y, z = (
+        factor * 0.5 * (low + high)
+        for factor, low, high in zip(scale, *np.reshape(index.geometry.bounds, (3, 2)).T.tolist())
+    )
+    return Scene(
+        marcher,
+        camera,
+        transfer,
+        title=_title(index, component),
+        samples=_samples(arguments, index),
+        centre=(x, y, z),
+    )
 
 
 def finished(rgba: np.ndarray, seen: Scene, arguments: argparse.Namespace) -> np.ndarray:
@@ -297,14 +349,3 @@ def _bar_height(arguments: argparse.Namespace) -> int:
 
 def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr)
-
-
-def _frame(marcher: Marcher, camera: Camera, report: object = None) -> tuple[np.ndarray, float]:
-    start = time.perf_counter()
-    image = ProgressiveImage(marcher, camera)
-    while image.advance(None if report is None else _PASS_SECONDS) < 1.0:
-        if callable(report):
-            report(image.fraction)
-    if callable(report):
-        report(1.0)
-    return image.rgba, time.perf_counter() - start

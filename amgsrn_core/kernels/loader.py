@@ -18,7 +18,7 @@ from amgsrn_core.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
 
-ABI = 7
+ABI = 8
 """Version of the C interface that this module speaks; :func:`layout` tells of its structs."""
 
 LIBRARY_VARIABLE = "AMGSRN_KERNELS"
@@ -29,10 +29,14 @@ ISA_VARIABLE = "AMGSRN_ISA"
 
 _SUFFIXES = {"darwin": ".dylib", "win32": ".dll"}
 _NAME = "libamgsrn_kernels" + _SUFFIXES.get(sys.platform, ".so")
-_OUT_OF_MEMORY = 1
+_OUT_OF_MEMORY, _TOO_MANY_SAMPLES, _FULL = 1, 2, 3
 
 _floats = ctypes.c_void_p
 _count = ctypes.c_int64
+
+
+class FullError(Exception):
+    """A working set has no room for all that one picture needs."""
 
 
 class Struct(ctypes.Structure):
@@ -165,7 +169,6 @@ class Appearance(Struct):
 
     _fields_ = [
         *[(name, ctypes.c_void_p) for name in ("empty", "maxima")],
-        ("step", ctypes.c_double),
         ("table", _floats),
         ("entries", _count),
         *[(name, ctypes.c_double) for name in ("low", "high")],
@@ -179,18 +182,55 @@ class Appearance(Struct):
     ]
 
 
-class Rays(Struct):
-    """AmgsrnRays of src/abi.h."""
+class View(Struct):
+    """AmgsrnView of src/abi.h."""
 
     _fields_ = [
-        ("count", _count),
-        *[(name, ctypes.c_void_p) for name in ("origins", "directions", "towards")],
-        *[(name, ctypes.c_void_p) for name in ("near", "far", "offset")],
-        *[(name, ctypes.c_void_p) for name in ("exponents", "first", "samples")],
+        *[(name, _count) for name in ("width", "height")],
+        ("clip_to_world", ctypes.c_double * 16),
+        *[(name, ctypes.c_int32) for name in ("is_parallel", "is_turned", "jitter", "seed")],
+        ("eye", ctypes.c_double * 3),
+        ("depth", _floats),
+        ("to_axes", ctypes.c_double * 9),
+        ("axes_origin", ctypes.c_double * 3),
+        *[(name, ctypes.c_double * 6) for name in ("box", "crop")],
+        ("planes", ctypes.c_void_p),
+        ("plane_count", _count),
+        ("spacing", ctypes.c_double * 3),
+        *[(name, ctypes.c_double) for name in ("samples_per_voxel", "mean_step", "reach")],
     ]
 
 
-_STRUCTS = (Network, Data, Blocks, Draws, Gradients, Adam, Brick, Axis, Volume, Appearance, Rays)
+class Level(Struct):
+    """AmgsrnLevel of src/abi.h."""
+
+    _fields_ = [
+        *[(name, _count * 3) for name in ("cells", "blocks")],
+        ("spacing", ctypes.c_double),
+        ("pages", ctypes.c_void_p),
+    ]
+
+
+class WorkingSet(Struct):
+    """AmgsrnWorkingSet of src/abi.h."""
+
+    _fields_ = [
+        ("levels", ctypes.POINTER(Level)),
+        ("level_count", _count),
+        *[(name, ctypes.c_void_p) for name in ("begins", "codes")],
+        *[(name, _floats) for name in ("low", "unit")],
+        ("slots", _count),
+        *[(name, ctypes.c_void_p) for name in ("owners", "frames", "victims")],
+        *[(name, _count) for name in ("filled", "frame", "victim_count", "next_victim")],
+        *[(name, _count) for name in ("decoded", "replaced", "broken", "samples")],
+        *[(name, ctypes.c_int32) for name in ("cell_edge", "lock", "is_full")],
+    ]
+
+
+_STRUCTS = (
+    *(Network, Data, Blocks, Draws, Gradients, Adam, Brick, Axis, Volume, Appearance, View),
+    *(Level, WorkingSet),
+)
 
 
 def layout() -> str:
@@ -241,8 +281,23 @@ _FUNCTIONS = {
     "amgsrn_march": (
         ctypes.POINTER(Volume),
         ctypes.POINTER(Appearance),
-        ctypes.POINTER(Rays),
+        ctypes.POINTER(View),
+        ctypes.c_void_p,
+        _count,
         _floats,
+        ctypes.c_int,
+        ctypes.POINTER(_count),
+        ctypes.c_int,
+    ),
+    "amgsrn_march_blocks": (
+        ctypes.POINTER(Volume),
+        ctypes.POINTER(Appearance),
+        ctypes.POINTER(View),
+        ctypes.POINTER(WorkingSet),
+        ctypes.c_void_p,
+        _count,
+        _floats,
+        ctypes.c_int,
         ctypes.c_int,
     ),
     "amgsrn_draw": (ctypes.POINTER(Data), _floats, _count, _floats, _floats, ctypes.c_int),
@@ -373,8 +428,13 @@ class KernelLibrary:
 
     def call(self, function: str, *arguments: object) -> None:
         """Call a function of the C interface, without the GIL; arguments are not checked."""
-        if getattr(self._library, function)(*arguments) == _OUT_OF_MEMORY:
+        result = getattr(self._library, function)(*arguments)
+        if result == _OUT_OF_MEMORY:
             raise MemoryError("The kernels could not allocate their working memory.")
+        if result == _TOO_MANY_SAMPLES:
+            raise OverflowError("A ray through the volume would have too many samples.")
+        if result == _FULL:
+            raise FullError("The picture needs more blocks than there is room for.")
 
 
 def _difference(theirs: str) -> str:

@@ -8,8 +8,18 @@ from typing import Protocol
 
 import numpy as np
 
+from amgsrn_core.kernels.arguments import pointer
 from amgsrn_core.kernels.inference import KernelNetwork
-from amgsrn_core.kernels.loader import Appearance, Axis, Brick, KernelLibrary, Rays, Volume
+from amgsrn_core.kernels.loader import (
+    Appearance,
+    Axis,
+    Brick,
+    KernelLibrary,
+    Struct,
+    View,
+    Volume,
+    WorkingSet,
+)
 from amgsrn_core.kernels.threads import thread_count
 
 BLENDS = {"composite": 0, "maximum": 1, "isosurface": 2}
@@ -115,18 +125,64 @@ class VolumeKernel:
             to_world=(ctypes.c_double * 9)(*np.asarray(to_world, dtype=np.float64).ravel()),
         )
 
-    def march(self, appearance: Appearance, rays: Rays) -> np.ndarray:
-        """Return the colours of rays, float32 [N, 4], multiplied with the opacity."""
-        image = np.zeros((rays.count, 4), dtype=np.float32)
+    def march(
+        self, appearance: Appearance, view: View, pixels: np.ndarray, rgba: np.ndarray
+    ) -> int:
+        """March through the networks.
+
+        Parameters
+        ----------
+        appearance : Appearance
+        view : View
+        pixels : int64 array [N]
+        rgba : float32 array [N, 4] or [height, width, 4]
+            Where the pixels' colours, multiplied with the opacity, and their opacities go: one
+            after the other, or to their places in the picture.
+
+        Returns
+        -------
+        samples : int
+            That were evaluated.
+        """
+        samples = ctypes.c_int64()
+        self._march("amgsrn_march", (appearance, view), pixels, rgba, ctypes.byref(samples))
+        return samples.value
+
+    def march_blocks(
+        self,
+        appearance: Appearance,
+        view: View,
+        blocks: WorkingSet,
+        pixels: np.ndarray,
+        rgba: np.ndarray,
+    ) -> None:
+        """March through decoded blocks, and decode what is missing.
+
+        Raises
+        ------
+        FullError
+            The frame needs more blocks than there is room for.
+        """
+        self._march("amgsrn_march_blocks", (appearance, view, blocks), pixels, rgba)
+
+    def _march(
+        self,
+        function: str,
+        arguments: tuple[Struct, ...],
+        pixels: np.ndarray,
+        rgba: np.ndarray,
+        *more: object,
+    ) -> None:
         self._library.call(
-            "amgsrn_march",
-            ctypes.byref(self._volume),
-            ctypes.byref(appearance),
-            ctypes.byref(rays),
-            image.ctypes.data,
+            function,
+            *map(ctypes.byref, (self._volume, *arguments)),
+            pointer(pixels, "pixels", (len(pixels),), np.int64),
+            len(pixels),
+            pointer(rgba, "rgba", rgba.shape, np.float32),
+            rgba.ndim == 3,
+            *more,
             thread_count(),
         )
-        return image
 
     def _keep(self, thing: ctypes.Array) -> ctypes.Array:
         self._kept.append(thing)

@@ -37,6 +37,8 @@ class BlockMarcher:
     """
 
     backend = "blocks"
+    sampling = "exact"
+    remark = ""
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,6 +62,38 @@ class Rays:
             self.far[part],
             self.pixels[part],
         )
+
+
+class PixelRays(Rays):
+    """The rays of some pixels of a camera, worked out where somebody asks for their numbers.
+
+    Parameters
+    ----------
+    camera : Camera
+    pixels : int64 array [N]
+    depth : float32 array [height * width], optional
+        See :meth:`Camera.rays`.
+    """
+
+    def __init__(self, camera: Camera, pixels: np.ndarray, depth: np.ndarray | None) -> None:
+        for name, value in (("camera", camera), ("pixels", pixels), ("depth", depth)):
+            object.__setattr__(self, name, value)
+
+    camera: Camera
+    depth: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, part: slice | np.ndarray) -> PixelRays:
+        return PixelRays(self.camera, self.pixels[part], self.depth)
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        if name not in ("origins", "directions", "near", "far"):
+            raise AttributeError(name)
+        self.__dict__.update(self.camera.lines(self.pixels, self.depth))
+        array: np.ndarray = self.__dict__[name]
+        return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +273,30 @@ class Camera:
         matrix = self.world_to_clip @ np.diag([*(1.0 / np.array(self.scale)), 1.0])
         return Camera(self.width, self.height, matrix)
 
-    def rays(self, pixels: np.ndarray | None = None, depth: np.ndarray | None = None) -> Rays:
+    def turned(self, degrees: float, up: str, centre: Sequence[float]) -> Camera:
+        """Return the camera that has gone round a point, as an orbit's azimuth goes.
+
+        Parameters
+        ----------
+        degrees : float
+        up : {"y", "z"}
+            The axis round which it goes.
+        centre : three floats
+        """
+        if up not in _POLES:
+            raise ConfigurationError(f"up must be y or z, not {up!r}.")
+        _, front, side = map(np.array, _POLES[up])
+        cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        turn = np.eye(3)
+        # The world goes the other way.
+        turn += (cosine - 1.0) * (np.outer(front, front) + np.outer(side, side))
+        turn += sine * (np.outer(front, side) - np.outer(side, front))
+        whole = np.eye(4)
+        whole[:3, :3] = turn
+        whole[:3, 3] = np.array(centre) - turn @ np.array(centre)
+        return Camera(self.width, self.height, self.world_to_clip @ whole, self.scale)
+
+    def rays(self, pixels: np.ndarray | None = None, depth: np.ndarray | None = None) -> PixelRays:
         """Return the rays through the centres of pixels.
 
         Parameters
@@ -252,35 +308,67 @@ class Camera:
         """
         if pixels is None:
             pixels = np.arange(self.width * self.height)
-        inverse = np.linalg.inv(self.world_to_clip)
-        clip = np.empty((len(pixels), 4))
-        clip[:, 0] = (pixels % max(self.width, 1) + 0.5) * (2.0 / max(self.width, 1)) - 1.0
-        clip[:, 1] = (pixels // max(self.width, 1) + 0.5) * (2.0 / max(self.height, 1)) - 1.0
-        clip[:, 3] = 1.0
+        return PixelRays(self, pixels, depth)
 
-        def unprojected(z: float | np.ndarray) -> np.ndarray:
-            clip[:, 2] = z
-            world = clip @ inverse.T
-            return world[:, :3] / world[:, 3:]
+    @functools.cached_property
+    def clip_to_world(self) -> np.ndarray:
+        """The inverse matrix, float64 [4, 4]."""
+        return np.linalg.inv(self.world_to_clip)
 
-        near, far = unprojected(-1.0), unprojected(1.0)
+    @functools.cached_property
+    def eye(self) -> np.ndarray | None:
+        """Where all rays come from, float64 [3]; None under parallel projection."""
+        # What the clip space's z direction, a point at infinity, is seen as.
+        eye = self.clip_to_world[:, 2]
+        corners = np.array([(x, y, 1.0) for x in (-1, 1) for y in (-1, 1)])
+        near, far = (self._unprojected(corners[:, 0], corners[:, 1], z) for z in (-1.0, 1.0))
+        length = np.linalg.norm(far - near, axis=1).max()
+        if abs(eye[3]) * length * _INFINITELY_FAR > np.linalg.norm(eye[:3]):
+            return np.asarray(eye[:3] / eye[3])
+        return None
+
+    @property
+    def pixel_length(self) -> float:
+        """World length of a pixel at distance 1 from the eye, or anywhere in parallel projection.
+
+        It is that in the picture's middle, the geometric mean of width and height.
+        """
+        x, y = 1.0 / max(self.width, 1), 1.0 / max(self.height, 1)
+        ends = self._unprojected(np.array([-x, x, 0, 0]), np.array([0, 0, -y, y]), 1.0)
+        if self.eye is not None:
+            ends = ends - self.eye
+            ends /= np.linalg.norm(ends, axis=1, keepdims=True)
+        across, up = np.linalg.norm(ends[1] - ends[0]), np.linalg.norm(ends[3] - ends[2])
+        return float(np.sqrt(across * up))
+
+    def lines(self, pixels: np.ndarray, depth: np.ndarray | None) -> dict[str, np.ndarray]:
+        """Return origins, directions, near and far of :class:`Rays`; see :meth:`rays`."""
+        x = (pixels % max(self.width, 1) + 0.5) * (2.0 / max(self.width, 1)) - 1.0
+        y = (pixels // max(self.width, 1) + 0.5) * (2.0 / max(self.height, 1)) - 1.0
+        near, far = self._unprojected(x, y, -1.0), self._unprojected(x, y, 1.0)
         directions = far - near
-        length = np.linalg.norm(directions, axis=1, keepdims=True)
-        directions /= length
-        eye = inverse[:, 2]  # what the clip space's z direction, a point at infinity, is seen as
-        if abs(eye[3]) * length.max(initial=0.0) * _INFINITELY_FAR > np.linalg.norm(eye[:3]):
-            origins = np.broadcast_to(eye[:3] / eye[3], near.shape)
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        if self.eye is not None:
+            origins = np.broadcast_to(self.eye, near.shape)
         else:
             origins = near - _dot(near, directions)[:, None] * directions
         if depth is not None:
-            far = unprojected(2.0 * np.asarray(depth, dtype=np.float64).ravel()[pixels] - 1.0)
-        return Rays(
-            origins,
-            directions,
-            _dot(near - origins, directions),
-            _dot(far - origins, directions),
-            pixels,
-        )
+            z = 2.0 * np.asarray(depth, dtype=np.float64).ravel()[pixels] - 1.0
+            far = self._unprojected(x, y, z)
+        return {
+            "origins": origins,
+            "directions": directions,
+            "near": _dot(near - origins, directions),
+            "far": _dot(far - origins, directions),
+        }
+
+    def _unprojected(self, x: np.ndarray, y: np.ndarray, z: float | np.ndarray) -> np.ndarray:
+        """Return the world points [N, 3] of points in clip space."""
+        clip = np.empty((len(x), 4))
+        clip[:, 0], clip[:, 1], clip[:, 2], clip[:, 3] = x, y, z, 1.0
+        world = clip @ self.clip_to_world.T
+        points: np.ndarray = world[:, :3] / world[:, 3:]
+        return points
 
 
 def _across(up: np.ndarray, backward: np.ndarray) -> np.ndarray:

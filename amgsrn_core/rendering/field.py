@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Protocol
 
@@ -47,11 +48,13 @@ class NeuralField:
         """Return the model's field, always the same one."""
         return volume.derived(cls, lambda: cls(volume))
 
-    def __init__(self, volume: NeuralVolume) -> None:
+    def __init__(self, volume: NeuralVolume, masked: bool = True) -> None:
         self.geometry = volume.geometry
         self.device = torch.device(volume.device)
         self._components = len(volume.components)
         bricks = list(volume.bricks())
+        if not masked:  # the networks' own values, also where data were missing
+            bricks = [dataclasses.replace(brick, valid=None) for brick in bricks]
         self._field = DeviceField(
             dims=self.geometry.dims,
             blend=volume.blend,

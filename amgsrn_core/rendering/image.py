@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from amgsrn_core.rendering.camera import Camera
 from amgsrn_core.rendering.cost import CallCost
 from amgsrn_core.rendering.marcher import Marcher, make_marcher
+from amgsrn_core.rendering.painting import Painter, RestartPicture
 
 if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume
@@ -142,17 +143,27 @@ class ProgressiveImage:
         coarsest = -(-camera.width // _COARSEST) * -(-camera.height // _COARSEST)
         return self._done < coarsest
 
-    def advance(self, budget_seconds: float | None = None) -> float:
+    def advance(
+        self,
+        budget_seconds: float | None = None,
+        report: Callable[[float], None] | None = None,
+    ) -> float:
         """March more rays, and return the fraction of the image that is done.
 
         Parameters
         ----------
         budget_seconds : float, optional
             Stop after about this time; at least some rays are marched. Default: finish.
+        report : function, optional
+            Called with the fraction now and then while the image is finished.
         """
         if budget_seconds is None:
+            if not self._done and isinstance(self._marcher, Painter):
+                self._paint_all(self._marcher, report)
             while self.fraction < 1.0:
                 self._march(self._most_rays)
+                if report is not None:
+                    report(self.fraction)
             return self.fraction
         end = time.perf_counter() + budget_seconds
         rays = self._first_rays
@@ -169,10 +180,32 @@ class ProgressiveImage:
             rays = int(min(affordable, 2 * rays, self._most_rays))
         return self.fraction
 
+    def _paint_all(self, painter: Painter, report: Callable[[float], None] | None) -> None:
+        """March all rays where nobody looks before they are there: none of them roughly."""
+        camera = self._camera
+        try:
+            done = 0
+            for pixels in _strips(camera.width, camera.height):
+                start = time.perf_counter()
+                painter.paint(camera.rays(pixels, self._depth), self.rgba)
+                self.cost.note(len(pixels), time.perf_counter() - start)
+                self.calls += 1
+                done += len(pixels)
+                if report is not None:
+                    report(done / (camera.width * camera.height))
+        except RestartPicture:
+            self._paint_all(painter, report)
+        self._done = camera.width * camera.height
+
     def _march(self, count: int) -> None:
         stride, pixels = self._order.take(count)
         start = time.perf_counter()
-        colours = self._marcher.march(self._camera.rays(pixels, self._depth))
+        try:
+            colours = self._marcher.march(self._camera.rays(pixels, self._depth))
+        except RestartPicture:  # what there is of it is of another kind
+            self._order = _PixelOrder(self._camera.width, self._camera.height)
+            self._done = 0
+            return
         self.cost.note(len(pixels), time.perf_counter() - start)
         self.calls += 1
         self._paint(stride, pixels, colours)
@@ -211,6 +244,21 @@ class _PixelOrder:
             self._waiting = self._waiting[missing:]
             missing -= len(taken[-1])
         return stride, np.concatenate(taken) if taken else np.empty(0, dtype=np.int64)
+
+
+def _strips(width: int, height: int) -> Iterator[np.ndarray]:
+    """Yield every pixel once, tile by tile in strips, and 4 x 4 neighbours one after the other."""
+    block = np.arange(_TILE).reshape(-1, 4)
+    columns = np.arange(-(-width // _TILE))[:, None, None] * _TILE + block  # [tile, block, 4]
+    for bottom in range(0, height, _TILE):
+        rows = bottom + block
+        if bottom + _TILE > height:
+            rows = rows[: -(-(height - bottom) // 4)]
+        x, y = columns[:, None, :, None, :], rows[None, :, None, :, None]
+        pixels = y * width + x
+        if width % _TILE or height % 4:
+            pixels = pixels[(x < width) & (y < height)]
+        yield pixels.ravel()
 
 
 def _tiles(width: int, height: int) -> Iterator[tuple[int, np.ndarray]]:

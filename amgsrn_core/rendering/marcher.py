@@ -10,7 +10,7 @@ from amgsrn_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume
-    from amgsrn_core.rendering.camera import Rays
+    from amgsrn_core.rendering.camera import PixelRays
     from amgsrn_core.rendering.settings import RenderSettings
     from amgsrn_core.rendering.transfer import TransferFunction
 
@@ -29,19 +29,25 @@ class Marcher(Protocol):
         The implementation's name, for people.
     device : str
         Where it computes: "cpu", "cuda:0".
+    sampling : str
+        "exact", or "cached": what it interpolates are decoded blocks.
+    remark : str
+        A sentence on what the picture is not that was asked for, or "".
     """
 
     backend: str
     device: str
+    sampling: str
+    remark: str
 
-    def march(self, rays: Rays) -> np.ndarray:
+    def march(self, rays: PixelRays) -> np.ndarray:
         """Return the colours of rays.
 
         Each ray's result depends on nothing but the ray.
 
         Parameters
         ----------
-        rays : Rays
+        rays : PixelRays
             N of them, in any order.
 
         Returns
@@ -92,10 +98,40 @@ def make_marcher(
     library = None
     if backend in ("auto", "torch", "native"):
         library = native_library(backend, volume.device, volume.index.network.encoder)
-    if library is not None:
+    remark = _exact_because(volume, settings, library is not None)
+    marcher: Marcher
+    if library is None:
+        marcher = _torch_marcher(volume, transfer, settings, backend)
+    elif settings.sampling == "exact" or remark:
         from amgsrn_core.rendering.native import NativeMarcher
 
-        return NativeMarcher(library, volume, transfer, settings)
+        marcher = NativeMarcher(library, volume, transfer, settings)
+    else:
+        from amgsrn_core.rendering.cached import CachedMarcher
+
+        marcher = CachedMarcher(library, volume, transfer, settings)
+    marcher.remark = remark
+    return marcher
+
+
+def _exact_because(volume: NeuralVolume, settings: RenderSettings, has_kernels: bool) -> str:
+    """Return why decoded blocks that are asked for are not to be had, as a sentence, or ""."""
+    if settings.sampling != "cached":
+        return ""
+    if not has_kernels:
+        return "Decoded blocks need the CPU kernels, so sampling is exact."
+    if len(list(volume.bricks())) < len(volume.index.bricks):
+        return (
+            "Decoded blocks need all bricks of a model in one process, so sampling is exact here, "
+            "where some are."
+        )
+    return ""
+
+
+def _torch_marcher(
+    volume: NeuralVolume, transfer: TransferFunction, settings: RenderSettings, backend: str
+) -> Marcher:
+    """Return the marcher of a device without the kernels."""
     from amgsrn_core.rendering.field import NeuralField
     from amgsrn_core.rendering.reference import TorchMarcher
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 
 import numpy as np
 
+from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.kernels import KernelLibrary
-from amgsrn_core.kernels.loader import Appearance
-from amgsrn_core.kernels.loader import Rays as KernelRays
+from amgsrn_core.kernels.loader import Appearance, View
 from amgsrn_core.kernels.march import BLENDS, VolumeKernel
-from amgsrn_core.rendering.camera import Rays
+from amgsrn_core.rendering.camera import Camera, PixelRays
 from amgsrn_core.rendering.occupancy import MacroCells
-from amgsrn_core.rendering.samples import Samples, axis_rays
+from amgsrn_core.rendering.samples import Samples, reach_of
 from amgsrn_core.rendering.settings import RenderSettings
 from amgsrn_core.rendering.transfer import TransferFunction
-
-# Rays of one call, which bounds the memory that they take (about 200 bytes each).
-_RAYS = 1 << 15
+from amgsrn_core.volume.geometry import GridGeometry
 
 # Empty cells further than this from anything visible are not told apart.
 _FARTHEST = 32
+
+# Of how many looks it is kept what they leave empty: a rough picture and a sharp one share it.
+_KEPT = 4
 
 
 class NativeMarcher:
@@ -34,10 +36,18 @@ class NativeMarcher:
         On the CPU.
     transfer : TransferFunction
     settings : RenderSettings
+
+    Attributes
+    ----------
+    samples, blocks : int
+        What was evaluated and decoded so far.
     """
 
     backend = "native"
     device = "cpu"
+    sampling = "exact"
+    remark = ""
+    blocks = 0
 
     def __init__(
         self,
@@ -48,43 +58,56 @@ class NativeMarcher:
     ) -> None:
         self._geometry = volume.geometry
         self._settings = settings
+        self.samples = 0
         self._kept: list[np.ndarray] = []
         self._appearance: Appearance | None = None
+        self._viewed: tuple[Camera, np.ndarray | None, View, object] | None = None
         nothing = settings.blend == "isosurface" and not settings.isovalues
         if volume.has_values and not (nothing or transfer.is_empty):
             self._model = volume.derived(_Model, lambda: _Model(library, volume))
             self._appearance = self._make_appearance(transfer)
 
-    def march(self, rays: Rays) -> np.ndarray:
+    def march(self, rays: PixelRays) -> np.ndarray:
         """Return colours float32 [N, 4], multiplied with the opacity; see Marcher."""
-        image = np.zeros((len(rays), 4), dtype=np.float32)
-        if self._appearance is not None:
-            for start in range(0, len(rays), _RAYS):
-                part = slice(start, start + _RAYS)
-                image[part] = self._march(self._appearance, rays[part])
-        return image
+        colours = np.zeros((len(rays), 4), dtype=np.float32)
+        self.paint(rays, colours)
+        return colours
 
-    def _march(self, appearance: Appearance, rays: Rays) -> np.ndarray:
-        samples = Samples.on_rays(rays, self._geometry, self._settings)
-        origins, directions = axis_rays(rays, self._geometry)
-        step = samples.step
-        # The kernels' t counts the rays' own steps.
-        doubles = {
-            "origins": origins,
-            "directions": directions * step[:, None],
-            "towards": rays.directions,
-            "near": samples.near / step,
-            "far": samples.far / step,
-            "offset": samples.offset,
-        }
-        counts = {"first": samples.first, "samples": samples.count}
-        arrays = {
-            **{name: np.ascontiguousarray(a, dtype=np.float64) for name, a in doubles.items()},
-            **{name: np.ascontiguousarray(a, dtype=np.int64) for name, a in counts.items()},
-            "exponents": samples.exponent,
-        }
-        addresses = {name: array.ctypes.data for name, array in arrays.items()}
-        return self._model.kernel.march(appearance, KernelRays(count=len(rays), **addresses))
+    def paint(self, rays: PixelRays, rgba: np.ndarray) -> None:
+        """Write the colours of rays to a picture.
+
+        Parameters
+        ----------
+        rays : PixelRays
+        rgba : float32 array [height, width, 4] or [N, 4]
+            A transparent picture, or one colour for each ray.
+        """
+        if self._appearance is None or not len(rays):
+            return
+        try:
+            self._colour(self._appearance, rays, rgba)
+        except OverflowError as error:
+            Samples.on_rays(rays, self._geometry, self._settings)  # says how many there are
+            raise ConfigurationError(str(error)) from error
+
+    def _colour(self, appearance: Appearance, rays: PixelRays, rgba: np.ndarray) -> None:
+        self.samples += self._model.kernel.march(appearance, *self._seen(rays), rgba)
+
+    def _seen(self, rays: PixelRays) -> tuple[View, np.ndarray]:
+        """Return a picture's view, which is worked out once for all its rays, and their pixels."""
+        camera, depth = rays.camera, rays.depth
+        seen = self._viewed
+        if seen is None or seen[0] is not camera or seen[1] is not depth:
+            seen = camera, depth, *view_argument(camera, depth, self._geometry, self._settings)
+            self._viewed = seen
+            self._begin_picture()
+        view, pixels = seen[2], np.ascontiguousarray(rays.pixels, dtype=np.int64)
+        if pixels.min() < 0 or pixels.max() >= view.width * view.height:
+            raise IndexError(f"The picture has the pixels 0 to {view.width * view.height - 1}.")
+        return view, pixels
+
+    def _begin_picture(self) -> None:
+        """Note that another picture begins."""
 
     def _make_appearance(self, transfer: TransferFunction) -> Appearance:
         settings = self._settings
@@ -99,7 +122,6 @@ class NativeMarcher:
         return Appearance(
             empty=self._address(empty, np.uint8),
             maxima=None if maxima is None else self._address(maxima, np.float32),
-            step=1.0,
             table=self._address(seen.table, np.float32),
             entries=len(seen.table),
             low=low,
@@ -125,10 +147,62 @@ class NativeMarcher:
         return int(kept.ctypes.data)
 
 
+def view_argument(
+    camera: Camera, depth: np.ndarray | None, geometry: GridGeometry, settings: RenderSettings
+) -> tuple[View, object]:
+    """Return the kernels' description of a view, and what it points to.
+
+    The rays that the kernels make of it are those of :meth:`Camera.rays` and
+    :class:`~amgsrn_core.rendering.samples.Samples`.
+
+    Parameters
+    ----------
+    camera : Camera
+    depth : float32 array [height * width] or None
+    geometry : GridGeometry
+    settings : RenderSettings
+    """
+
+    def doubles(*numbers: float) -> ctypes.Array:
+        return (ctypes.c_double * len(numbers))(*numbers)
+
+    planes = np.ascontiguousarray(settings.clip_planes, dtype=np.float64)
+    opaque = None if depth is None else np.ascontiguousarray(depth, dtype=np.float32).ravel()
+    if opaque is not None and len(opaque) != camera.width * camera.height:
+        raise ConfigurationError(
+            f"depth must have one number for each of the {camera.width} x {camera.height} pixels, "
+            f"not {len(opaque)}."
+        )
+    ends = [(axis.coordinates[0], axis.coordinates[-1]) for axis in reversed(geometry.axes)]
+    view = View(
+        width=camera.width,
+        height=camera.height,
+        clip_to_world=doubles(*camera.clip_to_world.ravel()),
+        is_parallel=camera.eye is None,
+        is_turned=not geometry.is_aligned,
+        jitter=settings.jitter,
+        seed=settings.seed,
+        eye=doubles(*(np.zeros(3) if camera.eye is None else camera.eye)),
+        depth=None if opaque is None else opaque.ctypes.data,
+        to_axes=doubles(*np.linalg.inv(geometry.direction).ravel()),
+        axes_origin=doubles(*geometry.origin),
+        box=doubles(*np.ravel(ends)),
+        crop=doubles(*(settings.crop or (-math.inf, math.inf) * 3)),
+        planes=planes.ctypes.data,
+        plane_count=len(planes),
+        spacing=doubles(*geometry.spacing),
+        samples_per_voxel=settings.samples_per_voxel,
+        mean_step=settings.step(geometry),
+        reach=reach_of(settings),
+    )
+    return view, (planes, opaque)
+
+
 class _Model:
     """What of a model stays the same for every transfer function: networks and macro-cells."""
 
     def __init__(self, library: KernelLibrary, volume: NeuralVolume) -> None:
+        self._emptiness: dict[object, tuple[np.ndarray, np.ndarray | None]] = {}
         geometry = volume.geometry
         borders, self._minima, self._maxima = _cells(volume)
         coordinates = [axis.coordinates for axis in reversed(geometry.axes)]
@@ -144,13 +218,26 @@ class _Model:
         self, transfer: TransferFunction, settings: RenderSettings
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the kernels' `empty` uint8 [z, y, x] and, for blending maxima, `maxima`."""
+        reach = 0
+        if settings.blend == "isosurface":
+            # A surface lies between two samples: what matters are the values of both cells.
+            reach = math.ceil(self._crossed / settings.samples_per_voxel)
+        table = transfer.low, transfer.high, transfer.logarithmic, transfer.table[:, 3].tobytes()
+        key = settings.blend, settings.component, settings.isovalues, reach, table
+        found = self._emptiness.pop(key, None) or self._find_emptiness(transfer, settings, reach)
+        self._emptiness[key] = found
+        while len(self._emptiness) > _KEPT:
+            del self._emptiness[next(iter(self._emptiness))]
+        return found
+
+    def _find_emptiness(
+        self, transfer: TransferFunction, settings: RenderSettings, reach: int
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         number = -1 if settings.component == "magnitude" else int(settings.component)
         low, high = self._minima[number], self._maxima[number]
         if settings.blend == "maximum":
             return _distances(low <= high), high
         if settings.blend == "isosurface":
-            # A surface lies between two samples: what matters are the values of both cells.
-            reach = math.ceil(self._crossed / settings.samples_per_voxel)
             reach = min(reach, max(low.shape))
             low, high = -_spread(-low, reach), _spread(high, reach)
             crossed = [(low <= value) & (high >= value) for value in settings.isovalues]

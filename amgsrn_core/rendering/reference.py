@@ -30,6 +30,8 @@ class TorchMarcher:
     """
 
     backend = "torch"
+    sampling = "exact"
+    remark = ""
 
     def __init__(self, field: Field, transfer: TransferFunction, settings: RenderSettings) -> None:
         self.device = str(field.device)

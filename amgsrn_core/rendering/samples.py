@@ -71,7 +71,7 @@ class Samples:
         else:
             offset = np.full(len(rays), 0.5)
         with np.errstate(invalid="ignore"):
-            reach = 1.0 if settings.blend == "isosurface" else 0.5
+            reach = reach_of(settings)
             first = np.ceil(near / step - offset - reach)
             end = np.ceil(far / step - offset + reach)
         missed = ~(near < far)
@@ -87,6 +87,11 @@ class Samples:
             *(near, far, first.astype(np.int64), count.astype(np.int64)),
             *(offset, step, exponent),
         )
+
+
+def reach_of(settings: RenderSettings) -> float:
+    """Return how many steps beyond what is seen there are samples; see :class:`Samples`."""
+    return 1.0 if settings.blend == "isosurface" else 0.5
 
 
 def ray_steps(rays: Rays, geometry: GridGeometry, settings: RenderSettings) -> np.ndarray:

@@ -13,6 +13,8 @@ from amgsrn_core.volume.geometry import GridGeometry
 
 BLEND_MODES = ("composite", "maximum", "isosurface")
 
+SAMPLINGS = ("exact", "cached")
+
 Bounds = tuple[float, float, float, float, float, float]
 Plane = tuple[float, float, float, float]
 Light = tuple[float, float, float, float, float, float]
@@ -61,6 +63,24 @@ class RenderSettings(Checked):
     seed: int = option(0, "seed of the random offsets", minimum=0, maximum=2**31 - 1)
     opacity_limit: float = option(
         0.995, "accumulated opacity at which a ray ends", minimum=0.0, maximum=1.0
+    )
+    sampling: str = option(
+        "exact",
+        "evaluate the networks at every sample, or interpolate blocks decoded from them, which are "
+        "kept (CPU kernels)",
+        choices=SAMPLINGS,
+    )
+    cells_per_voxel: int = option(
+        1,
+        "lattice cells per voxel of the finest decoded blocks, along each axis",
+        maximum=2,
+        minimum=1,
+    )
+    cache_memory: float = option(
+        0.0,
+        "megabytes for decoded blocks (0: an eighth of the machine's memory, at most 1074)",
+        minimum=0.0,
+        maximum=1e7,
     )
     isovalues: tuple[float, ...] = ()
     component: int | str = 0

@@ -112,7 +112,6 @@ struct AmgsrnAppearance {
   // less than n cells away.
   const uint8_t* empty;
   const float* maxima;         // [z][y][x] macro-cells: upper bounds; null unless blending maxima
-  double step;                 // world distance between samples
   const float* table;          // [entries][4] red, green, blue, opacity of one sample
   int64_t entries;
   double low, high;            // values of the first and the last entry; logarithms if logarithmic
@@ -128,14 +127,50 @@ struct AmgsrnAppearance {
   int64_t light_count;         // none: a white lamp at the camera
 };
 
-// Rays: points origin + t * direction. Samples lie at t = (k + offset) * step.
-struct AmgsrnRays {
-  int64_t count;
-  const double *origins, *directions;  // [count][3] in axis coordinates
-  const double* towards;               // [count][3] directions in the world, unit vectors
-  const double *near, *far;            // [count] visible range of t
-  const double* offset;                // [count]
-  const float* exponents;              // [count] steps of the table's opacities in one of the ray's
-  const int64_t *first, *samples;      // [count] the first k, and how many
+// A picture's pixels as rays through a volume, and which parts of these are seen.
+struct AmgsrnView {
+  int64_t width, height;
+  double clip_to_world[4][4];    // OpenGL's clip space
+  int32_t is_parallel, is_turned, jitter;  // turned: axis coordinates are not the world's
+  int32_t seed;                  // of the random offsets
+  double eye[3];                 // in the world, unless parallel
+  const float* depth;            // [height][width] window depth of what is opaque; null: nothing
+  double to_axes[3][3], axes_origin[3];  // axis = origin + to_axes * (world - origin)
+  double box[3][2];              // of the volume in axis coordinates
+  double crop[3][2];             // in the world; infinite where nothing is cropped
+  const double* planes;          // [plane_count][4] a x + b y + c z + d >= 0 is seen
+  int64_t plane_count;
+  double spacing[3];             // mean voxel
+  double samples_per_voxel;
+  double mean_step;              // which the table's opacities are for
+  double reach;                  // steps beyond what is seen that have a sample: 0.5, or 1
+};
+
+// A level of a working set: a lattice over the whole volume, in blocks of 8^3 cells.
+struct AmgsrnLevel {
+  int64_t cells[3], blocks[3];   // along x, y, z; at least 1
+  double spacing;                // voxels from a lattice point to the next
+  int32_t* pages;                // [blocks z][y][x] 0: not there; -1: on its way; n: in slot n - 1
+};
+
+// Decoded blocks that are kept from picture to picture, and where to look for others.
+struct AmgsrnWorkingSet {
+  const AmgsrnLevel* levels;     // the finest first
+  int64_t level_count;
+  const double* begins;          // [level_count] from which sample k on a level is used
+  uint16_t* codes;               // [slots][components][9][9][9]
+  const float *low, *unit;       // [components] value = low + code * unit
+  int64_t slots;
+  int64_t* owners;               // [slots] level << 40 | block
+  int64_t* frames;               // [slots] the last frame that saw a block
+  int32_t* victims;              // [slots] those to be replaced next, from next_victim to victim_count
+  int64_t filled;                // slots that were ever used
+  int64_t frame;                 // what it has seen is not replaced
+  int64_t victim_count, next_victim;
+  int64_t decoded, replaced;     // blocks so far
+  int64_t broken;                // lattice values so far that the codes do not reach
+  int64_t samples;               // so far
+  int32_t cell_edge;             // voxels of a macro-cell
+  int32_t lock, is_full;         // full: the frame needs more slots than there are
 };
 }

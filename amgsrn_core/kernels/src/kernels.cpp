@@ -11,6 +11,7 @@
 #include "peak.h"
 #include "sampling.h"
 #include "vector.h"
+#include "working_set.h"
 
 namespace {
 
@@ -276,6 +277,7 @@ void carve_batch(int64_t components, Carver& carver, Batch& batch) {
 
 int64_t carve_march(const AmgsrnVolume& volume, void* memory, MarchScratch& s) {
   Carver carver(memory);
+  s.made = carver.take<RayTable>(1);
   s.rays = carver.take<Ray>(kRays);
   s.steps = carver.take<int64_t>(kSamples);
   s.shares = carver.take<float>(kSamples);
@@ -297,8 +299,8 @@ size_t march_scratch_size(const AmgsrnVolume& volume) {
   return static_cast<size_t>(carve_march(volume, nullptr, s));
 }
 
-void march(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance, const AmgsrnRays& rays,
-           std::atomic<int64_t>& next, float* rgba, void* scratch) {
+amgsrn::Outcome march(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance, const Pixels& pixels,
+           std::atomic<int64_t>& next, void* scratch) {
   MarchScratch s;
   carve_march(volume, scratch, s);
   s.samples.starts[0] = s.shaded.starts[0] = 0;
@@ -313,8 +315,45 @@ void march(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance, const
     evaluate_gradient(*brick.network, brick.decoder, points, count, 0, tiles, to, gradients_to,
                       memory);
   };
-  March<decltype(values), decltype(gradients)>(volume, appearance, rays, rgba, s, values, gradients)
+  return March<decltype(values), decltype(gradients)>(volume, appearance, pixels, s, values,
+                                                      gradients)
       .run(next);
+}
+
+size_t scratch_size(const AmgsrnNetwork& n, int64_t tiles);
+
+int64_t carve_blocks(const AmgsrnVolume& volume, void* memory, BlockScratch& s) {
+  Carver carver(memory);
+  s.made = carver.take<RayTable>(1);
+  s.parts = carver.take<Part>(volume.most_members);
+  s.lattice = carver.take<float>(volume.components * kBlock);
+  carve_batch(volume.components, carver, s.batch);
+  size_t networks = 0;
+  for (int64_t b = 0; b < volume.brick_count; ++b) {
+    const size_t size = scratch_size(*volume.bricks[b].network, kMarchTiles);
+    networks = size > networks ? size : networks;
+  }
+  s.networks = carver.take<char>(static_cast<int64_t>(networks));
+  return carver.size();
+}
+
+size_t block_scratch_size(const AmgsrnVolume& volume) {
+  BlockScratch s;
+  return static_cast<size_t>(carve_blocks(volume, nullptr, s));
+}
+
+amgsrn::Outcome march_blocks(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance,
+                             const BlockPixels& pixels, std::atomic<int64_t>& next,
+                             void* scratch) {
+  BlockScratch s;
+  carve_blocks(volume, scratch, s);
+  s.batch.starts[0] = 0;
+  auto values = [](const AmgsrnBrick& brick, const float* points, int64_t count, float* to, float*,
+                   void* memory) {
+    const int64_t tiles = (count + kTile - 1) / kTile;
+    evaluate(*brick.network, brick.decoder, points, count, 0, tiles, to, memory);
+  };
+  return BlockMarch<decltype(values)>(volume, appearance, pixels, s, values).run(next);
 }
 
 // Errors of a tile's points, and the loss's gradient by the outputs; returns the errors' sum.
@@ -493,6 +532,7 @@ const Kernels AMGSRN_TABLE(AMGSRN_ISA) = {
     scratch_size,            evaluate,     train,        draw,          draw_blocks,
     density, density_target,          density_back, multiply_add, adam,          gradient_scratch_size,
     evaluate_gradient,       march_scratch_size, march,
+    block_scratch_size,      march_blocks,
 };
 
 }  // namespace amgsrn

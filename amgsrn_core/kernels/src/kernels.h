@@ -36,6 +36,29 @@ struct DensityPart {
   double* gradients;                   // [grids][12], added to by the third pass
 };
 
+// How marching ended.
+enum Outcome { kDone = 0, kTooManySamples = 2, kFull = 3 };
+
+// What of a picture is made.
+struct Pixels {
+  const AmgsrnView& view;
+  const int64_t* numbers;  // [count] row * width + column
+  int64_t count;
+  float* rgba;             // [count][4], or of the whole picture, [height * width][4]
+  bool is_picture;
+  std::atomic<int64_t>& samples;  // added to: how many were evaluated
+
+  // Where the colour of pixel i of these goes.
+  float* colour(int64_t i) const { return rgba + 4 * (is_picture ? numbers[i] : i); }
+};
+
+// The same through a working set.
+struct BlockPixels : Pixels {
+  AmgsrnWorkingSet& set;
+  float cell_edge, per_cell;  // voxels of a macro-cell, and 1 / that
+  void (*find_victims)(AmgsrnWorkingSet&);
+};
+
 struct Kernels {
   const char* name;
   bool has_fast;  // whether networks may be `fast`
@@ -68,10 +91,13 @@ struct Kernels {
   void (*evaluate_gradient)(const AmgsrnNetwork&, const float* decoder, const float* points,
                             int64_t count, int64_t first, int64_t last, float* values,
                             float* gradients, void* scratch);
-  // Colours [rays][4], multiplied with the opacity, of stretches of rays, as long as there are any.
+  // Colours, multiplied with the opacity, of stretches of pixels, as long as there are any.
   size_t (*march_scratch_size)(const AmgsrnVolume&);
-  void (*march)(const AmgsrnVolume&, const AmgsrnAppearance&, const AmgsrnRays&,
-                std::atomic<int64_t>& next, float* rgba, void* scratch);
+  Outcome (*march)(const AmgsrnVolume&, const AmgsrnAppearance&, const Pixels&,
+                   std::atomic<int64_t>& next, void* scratch);
+  size_t (*block_scratch_size)(const AmgsrnVolume&);
+  Outcome (*march_blocks)(const AmgsrnVolume&, const AmgsrnAppearance&, const BlockPixels&,
+                          std::atomic<int64_t>& next, void* scratch);
 };
 
 }  // namespace amgsrn

@@ -123,7 +123,6 @@ inline std::string layout() {
   AMGSRN_STRUCT(AmgsrnAppearance);
   AMGSRN_FIELD(AmgsrnAppearance, empty);
   AMGSRN_FIELD(AmgsrnAppearance, maxima);
-  AMGSRN_FIELD(AmgsrnAppearance, step);
   AMGSRN_FIELD(AmgsrnAppearance, table);
   AMGSRN_FIELD(AmgsrnAppearance, entries);
   AMGSRN_FIELD(AmgsrnAppearance, low);
@@ -142,17 +141,55 @@ inline std::string layout() {
   AMGSRN_FIELD(AmgsrnAppearance, lights);
   AMGSRN_FIELD(AmgsrnAppearance, light_count);
 
-  AMGSRN_STRUCT(AmgsrnRays);
-  AMGSRN_FIELD(AmgsrnRays, count);
-  AMGSRN_FIELD(AmgsrnRays, origins);
-  AMGSRN_FIELD(AmgsrnRays, directions);
-  AMGSRN_FIELD(AmgsrnRays, towards);
-  AMGSRN_FIELD(AmgsrnRays, near);
-  AMGSRN_FIELD(AmgsrnRays, far);
-  AMGSRN_FIELD(AmgsrnRays, offset);
-  AMGSRN_FIELD(AmgsrnRays, exponents);
-  AMGSRN_FIELD(AmgsrnRays, first);
-  AMGSRN_FIELD(AmgsrnRays, samples);
+  AMGSRN_STRUCT(AmgsrnView);
+  AMGSRN_FIELD(AmgsrnView, width);
+  AMGSRN_FIELD(AmgsrnView, height);
+  AMGSRN_FIELD(AmgsrnView, clip_to_world);
+  AMGSRN_FIELD(AmgsrnView, is_parallel);
+  AMGSRN_FIELD(AmgsrnView, is_turned);
+  AMGSRN_FIELD(AmgsrnView, jitter);
+  AMGSRN_FIELD(AmgsrnView, seed);
+  AMGSRN_FIELD(AmgsrnView, eye);
+  AMGSRN_FIELD(AmgsrnView, depth);
+  AMGSRN_FIELD(AmgsrnView, to_axes);
+  AMGSRN_FIELD(AmgsrnView, axes_origin);
+  AMGSRN_FIELD(AmgsrnView, box);
+  AMGSRN_FIELD(AmgsrnView, crop);
+  AMGSRN_FIELD(AmgsrnView, planes);
+  AMGSRN_FIELD(AmgsrnView, plane_count);
+  AMGSRN_FIELD(AmgsrnView, spacing);
+  AMGSRN_FIELD(AmgsrnView, samples_per_voxel);
+  AMGSRN_FIELD(AmgsrnView, mean_step);
+  AMGSRN_FIELD(AmgsrnView, reach);
+
+  AMGSRN_STRUCT(AmgsrnLevel);
+  AMGSRN_FIELD(AmgsrnLevel, cells);
+  AMGSRN_FIELD(AmgsrnLevel, blocks);
+  AMGSRN_FIELD(AmgsrnLevel, spacing);
+  AMGSRN_FIELD(AmgsrnLevel, pages);
+
+  AMGSRN_STRUCT(AmgsrnWorkingSet);
+  AMGSRN_FIELD(AmgsrnWorkingSet, levels);
+  AMGSRN_FIELD(AmgsrnWorkingSet, level_count);
+  AMGSRN_FIELD(AmgsrnWorkingSet, begins);
+  AMGSRN_FIELD(AmgsrnWorkingSet, codes);
+  AMGSRN_FIELD(AmgsrnWorkingSet, low);
+  AMGSRN_FIELD(AmgsrnWorkingSet, unit);
+  AMGSRN_FIELD(AmgsrnWorkingSet, slots);
+  AMGSRN_FIELD(AmgsrnWorkingSet, owners);
+  AMGSRN_FIELD(AmgsrnWorkingSet, frames);
+  AMGSRN_FIELD(AmgsrnWorkingSet, victims);
+  AMGSRN_FIELD(AmgsrnWorkingSet, filled);
+  AMGSRN_FIELD(AmgsrnWorkingSet, frame);
+  AMGSRN_FIELD(AmgsrnWorkingSet, victim_count);
+  AMGSRN_FIELD(AmgsrnWorkingSet, next_victim);
+  AMGSRN_FIELD(AmgsrnWorkingSet, decoded);
+  AMGSRN_FIELD(AmgsrnWorkingSet, replaced);
+  AMGSRN_FIELD(AmgsrnWorkingSet, broken);
+  AMGSRN_FIELD(AmgsrnWorkingSet, samples);
+  AMGSRN_FIELD(AmgsrnWorkingSet, cell_edge);
+  AMGSRN_FIELD(AmgsrnWorkingSet, lock);
+  AMGSRN_FIELD(AmgsrnWorkingSet, is_full);
 
   return text;
 }

@@ -102,7 +102,35 @@ int useful_parts(int threads, int64_t pieces) {
   return static_cast<int>(threads < 1 ? 1 : threads < most ? threads : most);
 }
 
-constexpr int kOutOfMemory = 1;
+constexpr int kOutOfMemory = 1;  // others: Outcome
+
+// Calls march(next, scratch) in as many parts as are worth it; returns the worst outcome.
+template <class March>
+int in_stretches(int64_t count, int threads, size_t bytes, March march) {
+  const int parts = useful_parts(threads, count / 64);
+  const size_t scratch_size = round_up(bytes);
+  Memory scratch = allocate(scratch_size * static_cast<size_t>(parts));
+  if (!scratch) return kOutOfMemory;
+  std::atomic<int64_t> next{0};
+  std::atomic<int> worst{kDone};
+  auto run = [&](int part) {
+    const Outcome outcome =
+        march(next, static_cast<char*>(scratch.get()) + static_cast<size_t>(part) * scratch_size);
+    if (outcome != kDone) worst = outcome;
+  };
+  for_parts(parts, run);
+  return worst;
+}
+
+// Lists the slots whose blocks this frame has not seen, the longest unseen first.
+void find_victims(AmgsrnWorkingSet& set) {
+  set.next_victim = set.victim_count = 0;
+  for (int64_t slot = 0; slot < set.filled; ++slot)
+    if (set.frames[slot] < set.frame) set.victims[set.victim_count++] = static_cast<int32_t>(slot);
+  std::sort(set.victims, set.victims + set.victim_count, [&](int32_t a, int32_t b) {
+    return set.frames[a] != set.frames[b] ? set.frames[a] < set.frames[b] : a < b;
+  });
+}
 
 }  // namespace
 }  // namespace amgsrn
@@ -112,7 +140,7 @@ using namespace amgsrn;
 extern "C" {
 
 // Raised whenever a struct or a function below changes its meaning.
-AMGSRN_API int amgsrn_abi() { return 7; }
+AMGSRN_API int amgsrn_abi() { return 8; }
 
 // Where the fields of the structs lie; see layout.h. The text stays.
 AMGSRN_API const char* amgsrn_layout() {
@@ -202,27 +230,43 @@ AMGSRN_API int amgsrn_pack_decoder(const AmgsrnNetwork* network, float* zeros) {
   return 0;
 }
 
-// Colours [rays][4] of rays through a volume, multiplied with the opacity. Each ray's result
-// depends on nothing but the ray. Where bricks overlap, each has the weight r / (sum of all r): r is
-// the product over the six sides of s(clamp(distance * slope + 1/2, 0, 1)), with the distance from
-// the side's end, inwards, in index space, and s(t) = t^2 (3 - 2 t).
+// Colours of a view's pixels, multiplied with the opacity; returns an Outcome. They are written to
+// rgba [count][4], or, with is_picture, to their places in rgba [height * width][4]. Each
+// pixel's result depends on nothing but its ray. Where bricks overlap, each has the weight
+// r / (sum of all r): r is the product over the six sides of s(clamp(distance * slope + 1/2, 0, 1)),
+// with the distance from the side's end, inwards, in index space, and s(t) = t^2 (3 - 2 t). The
+// samples that were evaluated are added to `samples`.
 AMGSRN_API int amgsrn_march(const AmgsrnVolume* volume, const AmgsrnAppearance* appearance,
-                            const AmgsrnRays* rays, float* rgba, int threads) {
+                            const AmgsrnView* view, const int64_t* pixels, int64_t count,
+                            float* rgba, int is_picture, int64_t* samples, int threads) {
   const Kernels& k = kernels();
-  const int parts = useful_parts(threads, rays->count / 64);
-  const size_t scratch_size = round_up(k.march_scratch_size(*volume));
-  Memory scratch = allocate(scratch_size * static_cast<size_t>(parts));
-  if (!scratch) return kOutOfMemory;
-  std::atomic<int64_t> next{0};
-  auto run = [&](int part) {
-    k.march(*volume, *appearance, *rays, next, rgba,
-            static_cast<char*>(scratch.get()) + static_cast<size_t>(part) * scratch_size);
-  };
-  for_parts(parts, run);
-  return 0;
+  std::atomic<int64_t> taken{0};
+  const Pixels wanted = {*view, pixels, count, rgba, is_picture != 0, taken};
+  const int outcome = in_stretches(count, threads, k.march_scratch_size(*volume), [&](auto&&... a) {
+    return k.march(*volume, *appearance, wanted, a...);
+  });
+  *samples += taken;
+  return outcome;
 }
 
-// The same for several networks of as many outputs each, whose points lie one after the other:
+// The same through decoded blocks; returns kFull where the frame needs more than there is room for.
+AMGSRN_API int amgsrn_march_blocks(const AmgsrnVolume* volume, const AmgsrnAppearance* appearance,
+                                   const AmgsrnView* view, AmgsrnWorkingSet* set,
+                                   const int64_t* pixels, int64_t count, float* rgba,
+                                   int is_picture, int threads) {
+  const Kernels& k = kernels();
+  std::atomic<int64_t> taken{0};
+  const float edge = static_cast<float>(set->cell_edge);
+  const BlockPixels wanted = {{*view, pixels, count, rgba, is_picture != 0, taken}, *set, edge, 1.0f / edge,
+                              find_victims};
+  const int outcome = in_stretches(count, threads, k.block_scratch_size(*volume), [&](auto&&... a) {
+    return k.march_blocks(*volume, *appearance, wanted, a...);
+  });
+  set->samples += taken;
+  return outcome;
+}
+
+// Normalised values of several networks of as many outputs each, whose points lie one after the other:
 // those of network i begin at starts[i] and end at starts[i + 1].
 AMGSRN_API int amgsrn_evaluate_many(const AmgsrnNetwork* networks, const int64_t* starts,
                                     int64_t count, const float* points, float* values,

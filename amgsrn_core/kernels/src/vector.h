@@ -4,6 +4,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX2__) || defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #define AMGSRN_INLINE inline __attribute__((always_inline))
 // A function of its own, whose loops then have all registers to themselves.
 #define AMGSRN_APART __attribute__((noinline))
@@ -60,6 +64,43 @@ AMGSRN_INLINE void store(float* to, V value) {
 
 AMGSRN_INLINE void store(int32_t* to, Integers value) {
   *reinterpret_cast<IntegersInMemory*>(to) = value;
+}
+
+AMGSRN_INLINE Integers load_integers(const int32_t* from) {
+  return *reinterpret_cast<const IntegersInMemory*>(from);
+}
+
+// A bit for each lane of a comparison that is true.
+AMGSRN_INLINE int lane_bits(Integers mask) {
+#if AMGSRN_LANES == 8 && defined(__AVX2__)
+  return _mm256_movemask_ps(reinterpret_cast<__m256>(mask));
+#elif AMGSRN_LANES == 16 && defined(__AVX512DQ__)
+  return static_cast<int>(_mm512_movepi32_mask(reinterpret_cast<__m512i>(mask)));
+#else
+  int bits = 0;
+  for (int lane = 0; lane < kLanes; ++lane) bits |= (mask[lane] & 1) << lane;
+  return bits;
+#endif
+}
+
+// Two neighbours of an array for each lane, the first one in the lower half.
+AMGSRN_INLINE Integers gather_pairs(const uint16_t* from, Integers at) {
+#if AMGSRN_LANES == 8 && defined(__AVX2__)
+  const __m256i none = _mm256_setzero_si256();
+  return reinterpret_cast<Integers>(
+      _mm256_mask_i32gather_epi32(none, reinterpret_cast<const int*>(from),
+                                  reinterpret_cast<__m256i>(at), _mm256_cmpeq_epi32(none, none), 2));
+#elif AMGSRN_LANES == 16 && defined(__AVX512F__)
+  return reinterpret_cast<Integers>(_mm512_mask_i32gather_epi32(
+      _mm512_setzero_si512(), 0xffff, reinterpret_cast<__m512i>(at), from, 2));
+#else
+  Integers pairs = {};
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const uint16_t* pair = from + at[lane];
+    pairs[lane] = static_cast<int32_t>(pair[0] | static_cast<uint32_t>(pair[1]) << 16);
+  }
+  return pairs;
+#endif
 }
 
 // NaN becomes `low`.

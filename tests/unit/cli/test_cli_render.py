@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from support.kernel_cases import needs_kernels
 from support.pictures import read_png
 from support.sample_models import small_brick, small_index
 
@@ -13,6 +14,7 @@ from amgsrn_core import NeuralVolume
 from amgsrn_core.cli import main
 from amgsrn_core.cli.bench.render import measure_render
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.kernels import load
 from amgsrn_core.model import SourceRecord, write_archive
 from amgsrn_core.rendering import (
     Camera,
@@ -60,7 +62,7 @@ def test_a_model_and_its_data_look_alike(capsys, tmp_path, model):
         target = tmp_path / f"{len(option)}.png"
         view = ["--hw", "40,60", "--azimuth", "40", "--polar", "70", "--colormap"]
         results = run_json(capsys, "render", path, "-o", target, *option, *view, colours)
-        assert (results["height"], results["width"], results["frames"]) == (40, 60, 1)
+        assert (results["height"], results["width"], len(results["frames"])) == (40, 60, 1)
         pictures.append(read_png(target).astype(int))
     model_picture, data_picture = pictures
     assert model_picture.shape == (40, 60, 3)
@@ -94,15 +96,64 @@ def test_several_frames_are_timed(capsys, tmp_path, model):
     view = ["--hw", "8,8", "--frames", "3"]
     results = run_json(capsys, "render", model, "-o", tmp_path / "a.png", *view)
     seconds = results["seconds_per_frame"]
-    assert results["frames"] == 3
+    assert len(results["frames"]) == 3
     assert 0 < seconds["min"] <= seconds["mean"] <= seconds["max"]
     assert main(["render", str(model), "-o", str(tmp_path / "a.png"), "--hw", "8,8"]) == 0
     assert "frame time" in capsys.readouterr().out
 
 
+@needs_kernels
+def test_frames_from_decoded_blocks_tell_what_they_took(capsys, tmp_path, model):
+    view = ["--hw", "40,50", "--frames", "3", "--turn", "10", "--cells-per-voxel", "2"]
+    pictures, reports = {}, {}
+    for sampling in ("exact", "cached"):
+        target = tmp_path / f"{sampling}.png"
+        options = [*view, "--sampling", sampling, "--device", "cpu"]
+        reports[sampling] = run_json(capsys, "render", model, "-o", target, *options)
+        pictures[sampling] = read_png(target).astype(int)
+    exact, cached = reports["exact"], reports["cached"]
+    for report, sampling in ((exact, "exact"), (cached, "cached")):
+        assert (report["sampling"], report["backend"]) == (sampling, "native")
+        assert len(report["frames"]) == 3
+        for frame in report["frames"]:
+            assert set(frame) == {"seconds", "cpu_seconds", "blocks", "samples"}
+            assert frame["seconds"] > 0 and frame["cpu_seconds"] >= 0 and frame["samples"] > 100
+    assert [frame["blocks"] for frame in exact["frames"]] == [0, 0, 0]
+    blocks = [frame["blocks"] for frame in cached["frames"]]
+    assert blocks[0] > 10 > blocks[1] + blocks[2]
+    # The same model is open already: it begins with nothing decoded all the same.
+    again = run_json(capsys, "render", model, "-o", tmp_path / "b.png", *options)
+    assert [frame["blocks"] for frame in again["frames"]] == blocks
+    assert np.abs(pictures["exact"] - pictures["cached"]).mean() < 2
+
+
+@needs_kernels
+def test_what_is_not_as_it_was_asked_for_is_said(capsys, tmp_path, model):
+    options = ["--hw", "9,9", "--sampling", "cached", "--device", "cpu"]
+    command = ["render", str(model), "-o", str(tmp_path / "a.png"), *options]
+    assert main([*command, "--backend", "torch"]) == 0
+    output = capsys.readouterr()
+    assert "Decoded blocks need the CPU kernels, so sampling is exact." in output.err
+    assert "sampling" in output.out and "exact" in output.out
+    assert main([*command, "--cache-memory", "0.0001"]) == 1
+    assert "cache_memory must be at least" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("up", ["y", "z"])
+def test_a_turned_camera_is_that_of_another_azimuth(up):
+    bounds, centre = (-1, 5, 2, 7, 0, 2), (2.0, 4.5, 1.0)
+    view = {"width": 9, "height": 7, "distance": 20.0, "polar": 70, "up": up}
+    turned = Camera.orbit(bounds, azimuth=20, **view).turned(33, up, centre)
+    expected = Camera.orbit(bounds, azimuth=53, **view)
+    assert np.allclose(turned.rays().origins, expected.rays().origins)
+    assert np.allclose(turned.rays().directions, expected.rays().directions)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["--turn", "nan"], "--turn"),
+        (["--cache-memory", "-1"], "cache-memory"),
         (["--hw", "0,5"], "at least 1"),
         (["--frames", "0"], "at least 1"),
         (["--component", "1"], "--component"),
@@ -218,6 +269,12 @@ def test_bench_compares_the_backends(tmp_path, model, capsys, monkeypatch):
 
     monkeypatch.setattr(bench_render, "_SIDE", 16)
     monkeypatch.setattr(measure_render, "__defaults__", (16,))
+    monkeypatch.setattr(bench_render.measure_cached, "__defaults__", ((30, 20),))
     results = run_json(capsys, "bench", "render", "--model", model, "--threads", "1")
     assert results["benchmark"] == "render"
     assert len(results["ratio"]) == len(results["results"]) - 1
+    looks = [row["look"] for row in results["cached"]]
+    assert looks == (["peak", "fog", "iso"] if load() is not None else [])
+    for row in results["cached"]:
+        assert set(row["ratio"]) == {"first", "turned", "changed"}
+        assert all(ratio > 0 for ratio in row["ratio"].values()) and row["difference"] < 10

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,7 +19,10 @@ int amgsrn_evaluate(const AmgsrnNetwork*, const float*, int64_t, float*, int);
 int amgsrn_evaluate_gradient(const AmgsrnNetwork*, const float*, int64_t, float*, float*, int);
 int64_t amgsrn_decoder_size(const AmgsrnNetwork*);
 int amgsrn_pack_decoder(const AmgsrnNetwork*, float*);
-int amgsrn_march(const AmgsrnVolume*, const AmgsrnAppearance*, const AmgsrnRays*, float*, int);
+int amgsrn_march(const AmgsrnVolume*, const AmgsrnAppearance*, const AmgsrnView*, const int64_t*,
+                 int64_t, float*, int, int64_t*, int);
+int amgsrn_march_blocks(const AmgsrnVolume*, const AmgsrnAppearance*, const AmgsrnView*,
+                        AmgsrnWorkingSet*, const int64_t*, int64_t, float*, int, int);
 int amgsrn_draw(const AmgsrnData*, const float*, int64_t, float*, float*, int);
 int amgsrn_draw_blocks(const AmgsrnData*, const AmgsrnBlocks*, const AmgsrnDraws*, int);
 int amgsrn_train(const AmgsrnNetwork*, const float*, const float*, int64_t, AmgsrnGradients*, int);
@@ -45,6 +49,37 @@ std::unique_ptr<float[]> numbers(int64_t count) {
     made[static_cast<size_t>(i)] = static_cast<float>(state >> 8) * 0x1p-23f - 1.0f;
   }
   return made;
+}
+
+// Marches through decoded blocks of two levels, with room for one block less than there are, and then
+// for all of them.
+void march_blocks(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance,
+                  const AmgsrnView& view, const std::vector<int64_t>& pixels) {
+  std::vector<int32_t> fine(8, 0), coarse(1, 0), victims(9, 0);
+  const AmgsrnLevel levels[2] = {{{10, 10, 10}, {2, 2, 2}, 0.5, fine.data()},
+                                 {{2, 2, 2}, {1, 1, 1}, 4.0, coarse.data()}};
+  const std::vector<double> begins = {-INFINITY, 12.0};
+  const auto outputs = static_cast<size_t>(volume.components);
+  const std::vector<float> low(outputs, -1.5f), unit(outputs, 1e-4f);
+  std::vector<int64_t> owners(9, 0), frames(9, 0);
+  const auto count = static_cast<int64_t>(pixels.size());
+  AmgsrnWorkingSet set = {};
+  set.levels = levels, set.level_count = 2, set.begins = begins.data();
+  set.low = low.data(), set.unit = unit.data();
+  set.owners = owners.data(), set.frames = frames.data(), set.victims = victims.data();
+  set.cell_edge = 4;
+  for (const int64_t slots : {2, 9}) {
+    std::vector<uint16_t> codes(static_cast<size_t>(slots) * outputs * 729);
+    fine.assign(8, 0), coarse.assign(1, 0), frames.assign(9, 0);
+    set.codes = codes.data(), set.slots = slots, set.filled = 0;
+    for (int frame = 0; frame < 2; ++frame) {
+      ++set.frame;
+      set.is_full = 0, set.victim_count = set.next_victim = 0;
+      auto image = numbers(4 * count);
+      amgsrn_march_blocks(&volume, &appearance, &view, &set, pixels.data(), count, image.get(), 1,
+                          3);
+    }
+  }
 }
 
 // Marches through two bricks of this network along x that overlap, the first of them masked, over a
@@ -74,22 +109,25 @@ void march(const AmgsrnNetwork& network, int64_t count) {
                           side, side},
                          bricks, 2, starts.data(), members.data(), 2, network.outputs,
                          {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
-  auto numbers3 = numbers(3 * count);
-  std::vector<double> origins, directions, zeros(static_cast<size_t>(count), 0.0),
-      far(static_cast<size_t>(count), 100.0);
-  for (int64_t i = 0; i < count; ++i)
-    for (int a = 0; a < 3; ++a) {
-      origins.push_back(a ? 2.5 + 2.4 * numbers3[3 * i + a] : -2);
-      directions.push_back(a ? 0.1 * numbers3[3 * i + a] : 1);
-    }
-  directions[1] = NAN;
-  const std::vector<int64_t> first(static_cast<size_t>(count), -3),
-      samples(static_cast<size_t>(count), 40);
-  std::vector<float> exponents(static_cast<size_t>(count), 1.0f);
-  exponents.back() = 0.5f;
-  const AmgsrnRays rays = {count,       origins.data(), directions.data(), directions.data(),
-                           zeros.data(), far.data(),    zeros.data(),      exponents.data(),
-                           first.data(), samples.data()};
+  // Looks along x; one pixel's depth is no number.
+  AmgsrnView view = {};
+  view.width = count, view.height = 1;
+  const double to_world[4][4] = {{0, 0, 6, 2.5}, {2.4, 0, 0, 2.5}, {0, 2.4, 0, 2.5}, {0, 0, 0, 1}};
+  std::memcpy(view.clip_to_world, to_world, sizeof to_world);
+  view.is_parallel = 1;
+  std::vector<float> depth(static_cast<size_t>(count), 0.9f);
+  depth[0] = NAN;
+  view.depth = depth.data();
+  for (int a = 0; a < 3; ++a) {
+    view.to_axes[a][a] = view.spacing[a] = 1;
+    view.box[a][1] = kSize - 1;
+    view.crop[a][0] = -INFINITY, view.crop[a][1] = INFINITY;
+  }
+  const std::vector<double> planes = {0, 0, 1, 0.5, 0, 1, 0, 1};
+  view.planes = planes.data(), view.plane_count = 2;
+  view.samples_per_voxel = 4, view.mean_step = 0.25, view.reach = 1;
+  std::vector<int64_t> pixels;
+  for (int64_t i = 0; i < count; ++i) pixels.push_back(count - 1 - i);
   const std::vector<uint8_t> empty = {0, 0}, half = {1, 0};
   const std::vector<float> table(4 * 5, 0.3f), isovalues = {0.0f, 0.1f, -0.2f};
   const std::vector<float> maxima = {1e30f, 1e30f};
@@ -97,13 +135,23 @@ void march(const AmgsrnNetwork& network, int64_t count) {
     for (const int shade : {0, 1}) {
       volume.axes[0].coordinates = shade ? coordinates.data() : nullptr;
       const std::vector<float> light = {0.0f, 0.6f, 0.8f, 1.0f, 0.9f, 0.8f};
-      const AmgsrnAppearance appearance = {shade ? half.data() : empty.data(),
-                               blend == 1 ? maxima.data() : nullptr,
-                               0.25, table.data(), 5, -1.0, 1.0, 0, blend, shade - 1, shade,
-                               isovalues.data(), 3, 0.1f, 0.5f, 0.3f, 10.0f, 0.01f,
-                               light.data(), blend == 2 ? 1 : 0};
+      view.jitter = shade, view.is_turned = shade;
+      AmgsrnAppearance appearance = {};
+      appearance.empty = shade ? half.data() : empty.data();
+      appearance.maxima = blend == 1 ? maxima.data() : nullptr;
+      appearance.table = table.data(), appearance.entries = 5;
+      appearance.low = -1.0, appearance.high = 1.0;
+      appearance.blend = blend, appearance.component = shade - 1, appearance.shade = shade;
+      appearance.isovalues = isovalues.data(), appearance.isovalue_count = 3;
+      appearance.ambient = 0.1f, appearance.diffuse = 0.5f;
+      appearance.specular = 0.3f, appearance.specular_power = 10.0f;
+      appearance.transmittance_limit = 0.01f;
+      appearance.lights = light.data(), appearance.light_count = blend == 2 ? 1 : 0;
       auto image = numbers(4 * count);
-      amgsrn_march(&volume, &appearance, &rays, image.get(), 3);
+      int64_t taken = 0;
+      amgsrn_march(&volume, &appearance, &view, pixels.data(), count, image.get(), blend == 1,
+                   &taken, 3);
+      march_blocks(volume, appearance, view, pixels);
     }
 }
 

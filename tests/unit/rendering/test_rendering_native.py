@@ -10,14 +10,23 @@ import numpy as np
 import pytest
 import torch
 from support.kernel_cases import library, needs_kernels, threads
-from support.sample_models import small_brick, small_index
+from support.native_cases import (
+    BENT,
+    DIMS,
+    EVEN,
+    LOOKS,
+    camera,
+    colours,
+    middle,
+    model,
+    views,
+)
+from support.sample_models import small_brick
 
 from amgsrn_core import NeuralVolume
-from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.field.blending import Blend
 from amgsrn_core.kernels import load
-from amgsrn_core.model import BrickRecord
 from amgsrn_core.rendering import (
     Camera,
     Rays,
@@ -29,78 +38,9 @@ from amgsrn_core.rendering import (
 from amgsrn_core.rendering.field import NeuralField
 from amgsrn_core.rendering.native import NativeMarcher
 from amgsrn_core.rendering.reference import TorchMarcher
-from amgsrn_core.volume import Axis, GridGeometry
 
 pytestmark = needs_kernels
 __all__ = ["library", "threads"]
-
-DIMS = (9, 11, 13)
-NETWORK = NetworkConfig(grids=3, features=2, grid_shape=(4, 5, 6), layers=2, width=24)
-
-EVEN = GridGeometry.uniform(DIMS, origin=(3.0, -2.0, 0.43), spacing=(0.5, 0.7, 0.6))
-BENT = GridGeometry(
-    (
-        Axis("z", np.array([0.0, 0.1, 0.3, 0.7, 1.5, 2.5, 4.0, 4.5, 6.0])),
-        Axis("y", np.cumsum(np.linspace(0.3, 1.2, DIMS[1]))),
-        Axis.uniform("x", DIMS[2], -3.0, 0.5),
-    ),
-    np.array([[0.6, -0.8, 0.0], [0.8, 0.6, 0.1], [0.0, 0.0, 1.0]]),
-)
-
-
-def model(
-    geometry=EVEN, components=("u", "v"), bricks=1, mask=False, seed=0, ghost=1
-) -> NeuralVolume:
-    """An untrained field of 1 or 6 bricks of uneven sizes, which do not agree at their borders."""
-    index = small_index(DIMS, components, NETWORK, geometry=geometry)
-    if bricks > 1:
-        parts = [
-            [slice(0, 4), slice(4, 9)],
-            [slice(0, 11)],
-            [slice(0, 3), slice(3, 4), slice(4, 13)],
-        ]
-        records = []
-        for z in parts[0]:
-            for y in parts[1]:
-                for x in parts[2]:
-                    extent = (z, y, x)
-                    ghosted = tuple(
-                        slice(max(0, s.start - ghost), min(n, s.stop + ghost))
-                        for s, n in zip(extent, DIMS)
-                    )
-                    records.append(BrickRecord(extent=extent, ghosted=ghosted))
-        index = dataclasses.replace(index, bricks=tuple(records))
-    valid = np.random.default_rng(seed).random(DIMS) > 0.2
-    states = []
-    for number, record in enumerate(index.bricks):
-        state = small_brick(index, seed=seed + number)
-        if mask:
-            state["mask"] = valid[record.ghosted]
-        states.append(state)
-    return NeuralVolume(index, states)
-
-
-def camera(volume: NeuralVolume, **options) -> Camera:
-    return Camera.orbit(
-        volume.geometry.bounds, **{"width": 37, "height": 29, "azimuth": 30, "polar": 60, **options}
-    )
-
-
-def middle(volume: NeuralVolume, quantile: float = 0.5, component: int | str = 0) -> float:
-    """A value that the field takes here and there."""
-    block = volume.reconstruct_block()
-    values = block.values if block.valid is None else block.values[:, block.valid]
-    chosen = np.linalg.norm(values, axis=0) if component == "magnitude" else values[component]
-    return float(np.quantile(chosen, quantile))
-
-
-def colours(volume: NeuralVolume, component: int | str = 0, opacity: float = 0.4):
-    """A random transfer function that leaves a third of the values out."""
-    table = np.random.default_rng(1).random((32, 4))
-    table[:, 3] *= opacity
-    table[8:20, 3] = 0
-    low, high = (middle(volume, q, component) for q in (0.02, 0.98))
-    return TransferFunction(low, high, table)
 
 
 def both(
@@ -115,28 +55,6 @@ def assert_same(image: np.ndarray, reference: np.ndarray) -> None:
     difference = np.abs(image - reference).max(axis=1, initial=0)
     assert (difference > 2e-5).sum() <= len(image) // 200
     assert difference.max(initial=0) < 0.01
-
-
-LOOKS = {
-    "composite": {},
-    "dense": {"samples_per_voxel": 3.3},
-    "sparse": {"samples_per_voxel": 0.3},
-    "jittered": {"jitter": True, "seed": 5},
-    "unit distance": {"unit_distance": 0.3},
-    "shaded": {"shade": True},
-    "shaded magnitude": {"shade": True, "component": "magnitude", "specular": 0.7},
-    "lights": {
-        "shade": True,
-        "specular": 0.7,
-        "lights": ((1, 0, 0, 0.8, 0.1, 0), (-1, 3, -2, 0, 0.2, 0.4), (0, 0, 1, 0, 0, 0.5)),
-    },
-    "second component": {"component": 1},
-    "maximum": {"blend": "maximum"},
-    "maximum magnitude": {"blend": "maximum", "component": "magnitude"},
-    "limited": {"opacity_limit": 0.3},
-    "no limit": {"opacity_limit": 1.0},
-    "nothing at all": {"opacity_limit": 0.0},
-}
 
 
 @pytest.mark.parametrize("bricks", [1, 6])
@@ -167,30 +85,6 @@ def test_isosurfaces_are_the_references(shade, geometry, bricks):
     assert_same(image, reference)
 
 
-def views(volume: NeuralVolume) -> dict[str, Rays]:
-    x0, x1, y0, y1, z0, z1 = volume.geometry.bounds
-    centre = np.array([x0 + x1, y0 + y1, z0 + z1]) / 2
-    size = {"width": 33, "height": 21}
-    aside = centre + np.array([9.0, 5.0, 7.0])
-    depth = np.random.default_rng(0).random(33 * 21).astype("f4") * 0.2 + 0.8
-    perspective = Camera.look_at(aside, centre, (0, 1, 0), near=1.0, far=40.0, **size)
-    parallel = {"parallel_scale": 4.0, "near": 1.0, "far": 50.0}
-    along = {"near": 0.1, "far": 30.0, **size}
-    return {
-        "perspective": perspective.rays(),
-        "parallel": Camera.look_at(aside, centre, (0, 1, 0), **parallel, **size).rays(),
-        "along an axis": Camera.look_at(
-            centre + np.array([0, 0, 9]), centre, (0, 1, 0), **parallel, **size
-        ).rays(),
-        "inside": Camera.look_at(centre, centre + np.array([1, 2, 0.5]), (0, 1, 0), **along).rays(),
-        "behind opaque things": perspective.rays(depth=depth),
-        "on a face": Camera.look_at((x0, y0, z0), centre, (0, 1, 0), **along).rays(),
-        "away": Camera.look_at(aside, aside + 1.0, (0, 1, 0), **along).rays(),
-        "one pixel": Camera.look_at(aside, centre, (0, 1, 0), width=1, height=1).rays(),
-        "no pixel": Camera.look_at(aside, centre, (0, 1, 0), width=0, height=0).rays(),
-    }
-
-
 @pytest.mark.parametrize("name", views(model()))
 @pytest.mark.parametrize("geometry", [EVEN, BENT], ids=["even", "bent"])
 def test_every_view_is_the_references(name, geometry):
@@ -214,6 +108,45 @@ def test_crop_and_clip_planes_are_the_references():
     whole = both(volume, colours(volume), RenderSettings(), rays)[0]
     assert 0 < (image[:, 3] > 0).sum() < (whole[:, 3] > 0).sum()
     assert_same(image, reference)
+
+
+@pytest.mark.parametrize("name", views(model()))
+@pytest.mark.parametrize("geometry", [EVEN, BENT], ids=["even", "bent"])
+def test_the_kernels_need_no_ray_of_numpy(monkeypatch, name, geometry):
+    volume = model(geometry)
+    rays = views(volume)[name]
+    settings = RenderSettings(jitter=True, crop=(-2, 9, -1, 5, 0, 9), clip_planes=((1, 0, 1, 0),))
+    expected = TorchMarcher(NeuralField(volume), colours(volume), settings).march(rays)
+    monkeypatch.delattr(Camera, "lines")
+    marcher = NativeMarcher(load(), volume, colours(volume), settings)
+    assert_same(marcher.march(views(volume)[name]), expected)
+
+
+def test_what_rays_and_passes_share_is_worked_out_once(monkeypatch):
+    volume, made = model(), []
+    for name in ("view_argument", "_distances"):
+        original = getattr(native, name)
+        monkeypatch.setattr(
+            native, name, lambda *a, _n=name, _f=original: made.append(_n) or _f(*a)
+        )
+    seen = camera(volume)
+    for density in (0.5, 1.0):  # a rough picture and a sharp one
+        settings = RenderSettings(samples_per_voxel=density)
+        marcher = NativeMarcher(load(), volume, colours(volume), settings)
+        for part in np.array_split(np.arange(seen.width * seen.height), 4):
+            marcher.march(seen.rays(part))
+    assert sorted(made) == ["_distances", "view_argument", "view_argument"]
+
+
+def test_pixels_and_depths_that_are_not_the_pictures_are_refused():
+    volume = model()
+    marcher = NativeMarcher(load(), volume, colours(volume), RenderSettings())
+    seen = camera(volume)
+    for pixel in (-1, seen.width * seen.height):
+        with pytest.raises(IndexError, match="0 to 1072"):
+            marcher.march(seen.rays(np.array([pixel])))
+    with pytest.raises(ConfigurationError, match="depth must have one number for each of the 37 x"):
+        marcher.march(seen.rays(depth=np.ones(5, np.float32)))
 
 
 def test_logarithmic_colours_are_the_references():

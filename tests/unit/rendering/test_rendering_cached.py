@@ -1,0 +1,264 @@
+"""Marching through decoded blocks shows what the dense reference shows of the same lattice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.kernel_cases import library, needs_kernels, threads
+from support.native_cases import BENT, EVEN, LOOKS, camera, colours, middle, model, views
+
+from amgsrn_core import NeuralVolume
+from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.kernels import load, working_set
+from amgsrn_core.kernels.working_set import lattice_levels
+from amgsrn_core.rendering import (
+    Camera,
+    ProgressiveImage,
+    RenderSettings,
+    TransferFunction,
+    cached,
+    make_marcher,
+    render,
+)
+from amgsrn_core.rendering.cached import CachedMarcher, level_begins
+from amgsrn_core.rendering.lattice import LatticeField
+from amgsrn_core.rendering.reference import TorchMarcher
+
+pytestmark = needs_kernels
+__all__ = ["library", "threads"]
+
+
+def megabytes(blocks: int) -> float:
+    """Return the memory that holds so many blocks of two components, and their tables."""
+    return 1e-6 * (blocks * (2 * 2 * 729 + 20) + 200)
+
+
+def marcher(volume: NeuralVolume, transfer: TransferFunction, **options) -> CachedMarcher:
+    settings = RenderSettings(sampling="cached", **options)
+    return CachedMarcher(load(), volume, transfer, settings)
+
+
+def both(volume, transfer, rays, level=0, **options) -> tuple[np.ndarray, np.ndarray]:
+    """The picture through blocks of one level, and the reference's through all of that lattice."""
+    ours = marcher(volume, transfer, **options)
+    field = LatticeField(volume, ours._store.levels[level], *ours._store.scale)
+    ours._begins = lambda _: np.where(np.arange(len(ours._store.levels)) <= level, -np.inf, np.inf)
+    settings = RenderSettings(**options)
+    return ours.march(rays), TorchMarcher(field, transfer, settings).march(rays)
+
+
+def alike(image: np.ndarray, reference: np.ndarray) -> None:
+    """Allow for float32 along the ray, and for cells and codes that it puts beside their border."""
+    difference = np.abs(image - reference).max(axis=1, initial=0)
+    assert (difference > 2e-3).sum() <= len(image) // 100
+    assert difference.sum() <= 2e-4 * len(image)
+
+
+@pytest.mark.parametrize("bricks", [1, 6])
+@pytest.mark.parametrize("geometry", [EVEN, BENT], ids=["even", "bent"])
+@pytest.mark.parametrize("name", LOOKS)
+def test_the_image_is_that_of_the_whole_lattice(name, geometry, bricks):
+    volume = model(geometry, bricks=bricks, mask=name != "dense")
+    transfer = colours(volume, LOOKS[name].get("component", 0))
+    image, reference = both(volume, transfer, camera(volume).rays(), **LOOKS[name])
+    assert (reference[:, 3].max() > 0.1) == (name != "nothing at all")
+    alike(image, reference)
+
+
+@pytest.mark.parametrize("bricks", [1, 6])
+@pytest.mark.parametrize("geometry", [EVEN, BENT], ids=["even", "bent"])
+@pytest.mark.parametrize("shade", [False, True], ids=["flat", "shaded"])
+def test_isosurfaces_are_those_of_the_whole_lattice(shade, geometry, bricks):
+    volume = model(geometry, bricks=bricks, mask=shade)
+    values = tuple(middle(volume, quantile) for quantile in (0.6, 0.3, 0.62, 0.3))
+    table = np.random.default_rng(3).random((16, 4))
+    transfer = TransferFunction(min(values) - 1, max(values) + 1, table)
+    looks = {"blend": "isosurface", "isovalues": values, "shade": shade, "samples_per_voxel": 2.0}
+    image, reference = both(volume, transfer, camera(volume).rays(), **looks)
+    assert reference[:, 3].max() > 0.1
+    # A surface that touches a sample is on one side or on the other.
+    assert (np.abs(image - reference).max(axis=1) > 2e-3).sum() <= len(image) // 50
+
+
+@pytest.mark.parametrize("name", views(model()))
+@pytest.mark.parametrize("geometry", [EVEN, BENT], ids=["even", "bent"])
+def test_every_view_is_that_of_the_whole_lattice(name, geometry):
+    volume = model(geometry, bricks=6)
+    planes = ((1.0, 1.0, 0.3, -5.0),)
+    crop = (3.5, 9.0, -2.0, 5.0, 0.5, 9.0) if geometry is EVEN else None
+    for options in ({}, {"clip_planes": planes, "crop": crop, "cells_per_voxel": 2}):
+        image, reference = both(volume, colours(volume), views(volume)[name], **options)
+        alike(image, reference)
+
+
+def test_logarithmic_colours_are_those_of_the_whole_lattice():
+    volume = model()
+    low, high = (middle(volume, q, "magnitude") for q in (0.3, 0.9))
+    table = np.random.default_rng(1).random((32, 4))
+    transfer = TransferFunction(low, high, table, logarithmic=True)
+    alike(*both(volume, transfer, camera(volume).rays(), component="magnitude"))
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_each_level_is_a_lattice_whose_values_are_right_at_the_faces(monkeypatch, level):
+    monkeypatch.setattr(working_set, "_COARSEST", 4)
+    volume = model()
+    assert [s.cells for s in lattice_levels((13, 11, 9), 1)] == [(12, 10, 8), (6, 5, 4), (3, 3, 2)]
+    image, reference = both(volume, colours(volume), camera(volume).rays(), level=level)
+    assert reference[:, 3].max() > 0.1
+    alike(image, reference)
+
+
+def test_levels_follow_from_distance_and_pixels_alone():
+    volume = model()
+    far = Camera.look_at((0, 0, 50), (0, 0, 0), (0, 1, 0), width=64, height=64)
+    settings = RenderSettings(samples_per_voxel=2.0)
+    begins = level_begins([1.0, 2.0, 4.0], far, volume.geometry, settings)
+    pixel = 2 * np.tan(np.radians(15)) / 64
+    assert begins[0] == -np.inf
+    # There a voxel is a pixel wide, and two of them are.
+    assert np.allclose((begins[1:] + 0.5) * pixel / 2.0, [1.0, 2.0], rtol=2e-3)
+    flat = Camera.look_at((0, 0, 50), (0, 0, 0), (0, 1, 0), width=8, height=8, parallel_scale=6.0)
+    # Pixels of 1.5, which is 3 voxels of the shortest edge.
+    assert list(level_begins([1.0, 2.0, 4.0, 8.0], flat, volume.geometry, settings)) == [
+        *[-np.inf] * 3,
+        np.inf,
+    ]
+
+
+def test_a_picture_does_not_depend_on_what_was_seen_before(library, threads):
+    volume, transfer = model(bricks=6, mask=True), colours(model())
+    options = {"shade": True, "cells_per_voxel": 2}
+    view = camera(volume, width=70, height=60)
+
+    def drawn(ours: CachedMarcher, budget: float | None = None) -> np.ndarray:
+        image = ProgressiveImage(ours, view)
+        while image.advance(budget) < 1.0:
+            pass
+        return image.rgba
+
+    alone = drawn(marcher(volume, transfer, **options))
+    again = marcher(volume, transfer, **options)
+    assert np.array_equal(drawn(again), alone) and again.blocks == 0
+    assert np.array_equal(drawn(marcher(volume, transfer, **options), 1e-6), alone)
+    for azimuth in (120, 240):
+        make = camera(volume, azimuth=azimuth)
+        ProgressiveImage(marcher(volume, transfer, **options), make).advance()
+    order = np.random.default_rng(0).permutation(view.width * view.height)
+    scattered = marcher(volume, transfer, **options).march(view.rays(order))
+    assert np.array_equal(scattered, alone.reshape(-1, 4)[order])
+
+
+def test_only_what_is_seen_is_decoded():
+    volume = model()
+    whole = marcher(volume, colours(volume))
+    whole.march(camera(volume).rays())
+    assert whole.blocks == 4 and whole.samples > 1000
+    nothing = marcher(model(), TransferFunction(0, 1, [[1, 1, 1, 0.0]] * 2))
+    assert not nothing.march(camera(volume).rays()).any() and nothing.blocks == 0
+    corner = marcher(model(), colours(volume), crop=(3.0, 4.0, -2.0, -1.0, 0.4, 1.0))
+    corner.march(camera(volume).rays())
+    assert corner.blocks == 1
+
+
+def test_the_longest_unseen_blocks_make_room(monkeypatch):
+    monkeypatch.setattr(working_set, "_COARSEST", 8)
+    volume = model()
+    x0, x1, y0, y1, z0, _ = volume.geometry.bounds
+    middle_x = (x0 + x1) / 2
+    options = {"cells_per_voxel": 2, "cache_memory": megabytes(6)}
+    view = camera(volume, width=150, height=130)
+    views_of = [(x0, middle_x - 0.3), (middle_x + 0.3, x1)] * 3
+    free, pictures, decoded = model(), [], 0
+    for crop in views_of:
+        ours = marcher(volume, colours(volume), **options, crop=(*crop, y0, y1, z0, z0 + 1.5))
+        pictures.append(ours.march(view.rays()))
+        assert ours.remark == "" and ours._store.nbytes <= 1e6 * megabytes(6)
+        decoded += ours.blocks
+        expected = marcher(
+            free, colours(volume), cells_per_voxel=2, crop=(*crop, y0, y1, z0, z0 + 1.5)
+        )
+        assert np.array_equal(pictures[-1], expected.march(view.rays()))
+    store = ours._store
+    assert store.argument.filled == 6 and store.argument.replaced == decoded - 6 > 0
+
+
+def test_a_picture_that_needs_more_memory_is_coarser_and_says_so(monkeypatch):
+    monkeypatch.setattr(working_set, "_COARSEST", 4)
+    volume = model()
+    options = {"cells_per_voxel": 2, "cache_memory": megabytes(10)}
+    view = camera(volume, width=150, height=130)
+    ours = marcher(volume, colours(volume), **options)
+    image = ProgressiveImage(ours, view)
+    while image.advance(1e-6) < 1.0:  # some of it is there before the memory is full
+        pass
+    assert "do not hold the decoded blocks of this picture, so it is drawn with one" in ours.remark
+    assert "every 1 voxels; cache_memory sets more" in ours.remark
+    coarser = marcher(model(), colours(volume), cells_per_voxel=1).march(view.rays())
+    assert np.array_equal(image.rgba.reshape(-1, 4), coarser)
+    # As it was begun: with a finer level and other blocks.
+    whole = ProgressiveImage(marcher(volume, colours(volume), **options), view)
+    whole.advance()
+    assert np.array_equal(whole.rgba, image.rgba)
+
+
+def test_memory_that_holds_no_picture_is_refused():
+    volume = model()
+    with pytest.raises(ConfigurationError, match=r"0\.001 MB do not hold .* at least 0\.012 MB"):
+        marcher(volume, colours(volume), cache_memory=1e-3)
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ConfigurationError, match="cache-memory"):
+            RenderSettings(cache_memory=wrong)
+
+
+def test_fields_share_the_memory(monkeypatch):
+    monkeypatch.setattr(cached, "_stores", [])
+    volumes = [model(), model(seed=1)]
+    memory = megabytes(6)  # 4 blocks each
+    for volume in (*volumes, volumes[0]):
+        ours = marcher(volume, colours(volume), cache_memory=memory)
+        ours.march(camera(volume).rays())
+        assert ours.blocks == 4  # the others had to go
+
+
+@pytest.mark.filterwarnings("ignore:.*in cast")
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_networks_that_give_no_numbers_are_told_of(wrong):
+    volume = model()
+    brick = next(volume.bricks())
+    transfer = colours(volume)
+    marcher(volume, transfer)  # before the network breaks
+    brick.kernel_network(load()).feature_grids.fill(wrong)
+    ours = marcher(volume, transfer)
+    image = ours.march(camera(volume).rays())
+    assert np.isfinite(image).all()
+    assert "are far outside the model's range, or no numbers" in ours.remark
+
+
+@pytest.mark.parametrize(
+    ("backend", "words"), [("torch", "need the CPU kernels"), ("native", "need all bricks")]
+)
+def test_where_blocks_are_not_to_be_had_the_picture_is_exact_and_says_so(backend, words):
+    volume = model(bricks=6)
+    if backend == "native":
+        x0, x1, *others = volume.geometry.bounds
+        volume = volume.near((x0, x0 + 0.2 * (x1 - x0), *others))
+    exact = make_marcher(volume, colours(volume), RenderSettings(), backend)
+    ours = make_marcher(volume, colours(volume), RenderSettings(sampling="cached"), backend)
+    assert (exact.sampling, exact.remark) == ("exact", "")
+    assert ours.sampling == "exact" and words in ours.remark
+    rays = camera(volume, width=9, height=7).rays()
+    assert np.array_equal(ours.march(rays), exact.march(rays))
+
+
+def test_finer_lattices_come_nearer_to_the_exact_picture():
+    volume = model()
+    table = np.array([[0, 0, 1, 0.0], [0, 1, 0, 0.1], [1, 0, 0, 0.3]])
+    transfer = TransferFunction(middle(volume, 0.02), middle(volume, 0.98), table)
+    exact = render(volume, camera(volume), transfer, RenderSettings())
+    errors = []
+    for cells in (1, 2):
+        settings = RenderSettings(sampling="cached", cells_per_voxel=cells)
+        image = render(volume, camera(volume), transfer, settings)
+        errors.append(np.abs(image - exact).mean())
+    assert errors[-1] < 0.5 * errors[0] and errors[0] < 0.02

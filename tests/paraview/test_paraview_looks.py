@@ -74,7 +74,7 @@ def test_the_first_view_of_a_model_shows_its_data(paraview, tmp_path):
 
 
 def scripts():
-    for page in ("README.md", "docs/neural-volume.md", "docs/paraview.md"):
+    for page in ("README.md", "docs/neural-volume.md", "docs/paraview.md", "docs/errors.md"):
         for source in re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S):
             if "SaveScreenshot" in source:
                 yield pytest.param(source, id=page)

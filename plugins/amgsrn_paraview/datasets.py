@@ -18,7 +18,7 @@ from vtkmodules.vtkCommonCore import (
 from vtkmodules.vtkCommonDataModel import vtkDataObject
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
 
-from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL, suggestion
+from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL, outline, suggestion
 from amgsrn_core.rendering.proportions import display_scale, displayed_diagonal
 from amgsrn_core.volume import Block, Extent, GridGeometry
 from amgsrn_core.volume.vtk.dataset import (
@@ -53,6 +53,7 @@ STATE = "amgsrn_state"
 SCALE = "amgsrn_scale"
 UNIT_DISTANCE = "amgsrn_unit_distance"
 LOOK = "amgsrn_look:"
+OUTLINE = "amgsrn_outline:"
 
 
 def announce(info: Any, geometry: GridGeometry) -> None:
@@ -127,7 +128,8 @@ def set_look(dataset: Any, geometry: GridGeometry, looks: Looks, *, is_preview: 
     """Note in a data set's field data how to show a model at first.
 
     A preview is stretched where its box is uneven, and has the model's ranges. For each array there
-    are the control points of its opacity, and its unit as the first component's name.
+    are the control points of its opacity, and its unit as the first component's name, and points
+    x, y, z round what they show.
     """
     # ParaView's own volumes keep their unstretched box, to which it would move the camera.
     scale = display_scale(geometry) if is_preview else (1.0, 1.0, 1.0)
@@ -141,10 +143,12 @@ def set_look(dataset: Any, geometry: GridGeometry, looks: Looks, *, is_preview: 
         if is_preview and not is_vector:
             _declare_range(array, looks.ranges[number])
         if looks.looks:
-            pairs = looks.looks[-1 if is_vector else number].opacities
-            flat = [number for pair in pairs for number in pair]
-            added = _add_tuple(dataset, LOOK + array.GetName(), flat)
+            look = looks.looks[-1 if is_vector else number]
+            added = _add_tuple(dataset, LOOK + array.GetName(), np.ravel(look.opacities))
             added.SetComponentName(0, looks.units[0 if is_vector else number] or "1")
+            around = outline(geometry, look)
+            if around is not None:
+                _add_tuple(dataset, OUTLINE + array.GetName(), around.ravel())
 
 
 def _declare_range(array: Any, limits: tuple[float, float]) -> None:
@@ -194,7 +198,7 @@ def is_empty(extent: Sequence[int]) -> bool:
     return any(extent[2 * i] > extent[2 * i + 1] for i in range(3))
 
 
-def _add_tuple(dataset: Any, name: str, values: Sequence[float]) -> Any:
+def _add_tuple(dataset: Any, name: str, values: Sequence[float] | np.ndarray) -> Any:
     array = _array(np.array([values], dtype=np.float64), name)
     dataset.GetFieldData().AddArray(array)
     return array

@@ -480,7 +480,7 @@ def describe(status: JobStatus, model: str = "") -> str:
         return where + {"starting": "Reading", "finishing": "Measuring and saving"}.get(
             status.state, status.state.capitalize()
         )
-    text = f"{where}Training {status.iteration}/{status.iterations}"
+    text = f"{where}{status.iteration}/{status.iterations}"
     if status.psnr == status.psnr:
         text += f", {status.psnr:.1f} dB"
     if status.eta_seconds == status.eta_seconds:
@@ -494,7 +494,7 @@ def _result(model: str) -> str:
     except (AmgsrnError, OSError):
         return "Complete, but the model file is gone"
     quality = "" if index.psnr is None else f", {index.psnr:.1f} dB"
-    return f"Complete: {size / 1000:.4g} kB, {index.source.bytes / size:.3g} : 1{quality}"
+    return f"Complete: {size / 1000:.4g} kB{quality}, {index.source.bytes / size:.3g} : 1"
 
 
 def output_of(name: str) -> str:

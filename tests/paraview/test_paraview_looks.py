@@ -56,8 +56,13 @@ def test_the_first_view_of_a_model_shows_its_data(paraview, tmp_path):
     assert seen["unit_distance"] == pytest.approx(np.linalg.norm([60, 40, 30]) / 256)
     assert seen["title"] == ["density (degC)", ""]
     share, colours = covered(tmp_path / "first.png")
-    assert 0.1 < share < 0.9
+    assert 0.3 < share < 0.9
     assert colours > 20
+    # The camera is where what these opacities show fills the picture; else where the box does.
+    near, far = seen["distances"]["suggested"], seen["distances"]["even"]
+    assert near < 0.8 * far
+    assert seen["distances"]["again"] == pytest.approx(near)
+    assert seen["distances"]["beside a box"] == pytest.approx(far)
     assert seen["even"] == [[values[0], values[-1]], [0, 1]]
     assert np.allclose(seen["again"], [values, opacities])
     assert f"surface at {(seen['range'][0] + seen['range'][1]) / 2:g}" in seen["status"]
@@ -69,7 +74,7 @@ def test_the_first_view_of_a_model_shows_its_data(paraview, tmp_path):
 
 
 def scripts():
-    for page in ("README.md", "docs/neural-volume.md", "docs/paraview.md"):
+    for page in ("README.md", "docs/neural-volume.md", "docs/paraview.md", "docs/errors.md"):
         for source in re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S):
             if "SaveScreenshot" in source:
                 yield pytest.param(source, id=page)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from conftest import PROGRAMS, missing
 from support.paths import ROOT
+
+from amgsrn_core.cli.paraview_launcher import neural_volume
 
 PROXIES = [
     "AMGSRNTrainer",
@@ -23,7 +24,7 @@ PROXIES = [
         (
             "python",
             ROOT / "plugins" / "AMGSRN.py",
-            {"PYTHONPATH": str(Path(__file__).parent / "programs")},
+            {"PYTHONPATH": str(PROGRAMS)},
         ),
         ("path", "-", {"PV_PLUGIN_PATH": str(ROOT / "xml")}),
     ],
@@ -37,3 +38,15 @@ def test_one_file_brings_everything(paraview, way, path, environment):
     # Processor time, which a busy machine does not lengthen.
     assert run.results["seconds"] < 1.0
     assert "torch" not in run.results["imported"]
+
+
+@pytest.mark.parametrize("path", [[PROGRAMS], [PROGRAMS, ROOT / "plugins"]], ids=["alone", "suite"])
+def test_neural_volume_without_its_python_side_says_why(paraview, path):
+    plugin = neural_volume() or missing("The compiled plugin (Debian, Ubuntu: paraview-dev)")
+    environment = {"PYTHONPATH": ":".join(map(str, path))}
+    run = paraview.run("pvpython", "load_check.py", plugin, environment=environment)
+    is_whole = len(path) > 1
+    assert run.results["complete"] is is_whole
+    assert run.results["loaded"] is (is_whole or run.results["version"] < [6, 1])
+    why = "Neural Volume is not loaded: The suite's Python code cannot be imported (No module named"
+    assert (why in run.stderr) is not is_whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import paraview.simple as pv
 from neural_scene import load
 from session import arguments, save
@@ -16,6 +17,12 @@ def points(array):
     return list(pv.GetOpacityTransferFunction(array).Points)[::4], list(
         pv.GetOpacityTransferFunction(array).Points
     )[1::4]
+
+
+def distance(view):
+    """Return how far the camera is from what it looks at, once ParaView has reset it."""
+    pv.ResetCamera(view)
+    return float(np.linalg.norm(np.subtract(view.CameraPosition, view.CameraFocalPoint)))
 
 
 def shown(name):
@@ -39,13 +46,19 @@ display.SetScalarBarVisibility(view, True)
 bar = pv.GetScalarBar(pv.GetColorTransferFunction("density"), view)
 found["title"] = [bar.Title, bar.ComponentTitle]
 display.SetScalarBarVisibility(view, False)
-pv.ResetCamera(view)
+found["distances"] = {"suggested": distance(view)}
 pv.SaveScreenshot(str(folder / "first.png"), view)
 
 display.SMProxy.InvokeCommand("NeuralResetOpacities")
 found["even"] = points("density")
+found["distances"]["even"] = distance(view)
 display.SMProxy.InvokeCommand("NeuralSuggestOpacities")
 found["again"] = points("density")
+box = pv.Show(pv.Outline(reader), view)
+box.Scale = display.Scale
+found["distances"]["beside a box"] = distance(view)
+pv.Hide(box.Input, view)
+found["distances"]["again"] = distance(view)
 
 display.NeuralBlendMode = "Isosurface"
 display.NeuralIsosurfaceValues = []

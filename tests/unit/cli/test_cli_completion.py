@@ -15,14 +15,20 @@ from amgsrn_core.volume import GridGeometry, write_volume
 
 pytest.importorskip("argcomplete")
 
-# As an interactive bash does at a Tab key.
-ASK = """
+# As an interactive shell does at a Tab key.
+ASK = {
+    "bash": """
 eval "$(amgsrn completion bash)"
 COMP_LINE=$1 COMP_POINT=${#1} COMP_TYPE=9 COMPREPLY=()
 function=$(complete -p amgsrn | sed 's/.* -F \\([^ ]*\\) .*/\\1/')
 $function amgsrn
 printf '%s\\n' "${COMPREPLY[@]}"
-"""
+""",
+    "fish": """
+amgsrn completion fish | source
+complete -C $argv[2]
+""",
+}
 
 
 @pytest.fixture
@@ -36,16 +42,16 @@ def answers(tmp_path):
     values = np.zeros((3, 3, 3), "f4")
     write_volume(tmp_path / "t.nc", values, GridGeometry.uniform(values.shape), name="warmth")
 
-    def ask(line: str) -> list[str]:
+    def ask(line: str, shell: str = "bash") -> list[str]:
         result = subprocess.run(
-            ["bash", "-c", ASK, "bash", line],
+            [shell, "-c", ASK[shell], shell, line],
             cwd=tmp_path,
             env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
             check=True,
         )
-        return result.stdout.split()
+        return [answer.split("\t")[0].strip() for answer in result.stdout.splitlines()]
 
     return ask
 
@@ -57,6 +63,13 @@ def test_bash_completes_commands_options_choices_files_and_variables(answers):
     assert answers("amgsrn train t.nc --encoder ") == ["adaptive", "dense", "hash"]
     assert "t.nc" in answers("amgsrn train ")
     assert "warmth" in answers("amgsrn train t.nc --variable w")
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is missing")
+def test_fish_completes_the_same(answers):
+    assert answers("amgsrn tr", "fish") == ["train"]
+    assert answers("amgsrn train t.nc --encoder ", "fish") == ["adaptive", "dense", "hash"]
+    assert answers("amgsrn train t.nc --variable w", "fish") == ["warmth"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -36,6 +36,26 @@ def test_a_terminal_sees_it(
     assert "PSNR ~ 31.50 dB  3.0 s left" in shown
 
 
+NOTEBOOK = """
+import sys; sys.path[:0] = {path!r}
+from amgsrn_core.training.progress import Progress, unobserved
+from amgsrn_core.training.shown import shown_to
+with shown_to(unobserved, None) as observer:
+    for iteration in (0, 50, 100, 200):
+        observer(Progress("training", iteration, 200, psnr=31.5, eta_seconds=3.0))
+"""
+
+
+def test_a_notebook_sees_one_line_that_is_replaced() -> None:
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    cell = nbformat.v4.new_code_cell(NOTEBOOK.format(path=sys.path))
+    nbclient.NotebookClient(nbformat.v4.new_notebook(cells=[cell]), timeout=60).execute()
+    (output,) = cell.outputs
+    assert output["data"] == {"text/plain": "training 100%  PSNR ~ 31.50 dB  3.0 s left"}
+
+
 def test_an_observer_still_decides_and_is_not_shown_unasked() -> None:
     def stop(state: Progress) -> Command:
         return Command.STOP

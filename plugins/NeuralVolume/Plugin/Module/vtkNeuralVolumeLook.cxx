@@ -1,24 +1,31 @@
 #include "vtkNeuralVolumeLook.h"
 
+#include "vtkBoundingBox.h"
 #include "vtkCallbackCommand.h"
+#include "vtkCamera.h"
 #include "vtkCollection.h"
 #include "vtkCommand.h"
 #include "vtkDataObject.h"
+#include "vtkMath.h"
 #include "vtkNew.h"
 #include "vtkPVArrayInformation.h"
 #include "vtkPVDataInformation.h"
+#include "vtkRenderer.h"
 #include "vtkSMArrayListDomain.h"
 #include "vtkSMPVRepresentationProxy.h"
 #include "vtkSMProperty.h"
 #include "vtkSMPropertyHelper.h"
 #include "vtkSMProxyManager.h"
+#include "vtkSMRenderViewProxy.h"
 #include "vtkSMSession.h"
 #include "vtkSMSessionProxyManager.h"
 #include "vtkSMSourceProxy.h"
 #include "vtkSMTransferFunctionManager.h"
 #include "vtkSMTransferFunctionProxy.h"
+#include "vtkVolumeMapper.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -28,9 +35,14 @@ namespace
 const char* const SCALE = "amgsrn_scale";
 const char* const UNIT_DISTANCE = "amgsrn_unit_distance";
 const std::string LOOK = "amgsrn_look:";
+const std::string OUTLINE = "amgsrn_outline:";
+
+// What is visible leaves this part of a picture's edges free.
+const double MARGIN = 0.05;
 
 // Of a proxy that shows image data: what the plugin exposes of its representation.
 const char* const EXPOSED_UNIT_DISTANCE = "NeuralUnitDistance";
+const char* const EXPOSED_BLEND_MODE = "NeuralBlendMode";
 const char* const OWN_PROPERTY = "UnitDistance";
 
 // Of the trainer: a line that tells how far it is.
@@ -93,6 +105,20 @@ bool IsUntouched(vtkSMProxy* function)
   return vtkSMPropertyHelper(function, "Points").GetNumberOfElements() <= 2 * NUMBERS;
 }
 
+bool IsSuggested(vtkSMProxy* function, const std::vector<double>& look)
+{
+  vtkSMPropertyHelper points(function, "Points");
+  const unsigned int count = static_cast<unsigned int>(look.size() / 2);
+  bool equal = look.size() >= 4 && points.GetNumberOfElements() == NUMBERS * count;
+  const double tolerance = equal ? 1e-6 * (look[look.size() - 2] - look[0]) : 0.0;
+  for (unsigned int i = 0; equal && i < count; ++i)
+  {
+    equal = std::abs(points.GetAsDouble(NUMBERS * i) - look[2 * i]) <= tolerance &&
+      points.GetAsDouble(NUMBERS * i + 1) == look[2 * i + 1];
+  }
+  return equal;
+}
+
 void ShowAtFirst(vtkSMPVRepresentationProxy* display)
 {
   const std::vector<double> scale = Values(FieldArray(display, SCALE));
@@ -130,6 +156,55 @@ void ShowAtFirst(vtkSMPVRepresentationProxy* display)
     vtkSMPropertyHelper(display, "ScalarOpacityUnitDistance", true).Set(unit[0]);
   }
   display->UpdateVTKObjects();
+}
+
+bool IsAlone(vtkSMProxy* view, vtkSMProxy* display)
+{
+  vtkSMPropertyHelper shown(view, "Representations");
+  for (unsigned int i = 0; i < shown.GetNumberOfElements(); ++i)
+  {
+    auto* other = vtkSMPVRepresentationProxy::SafeDownCast(shown.GetAsProxy(i));
+    if (other && other != display && vtkSMPropertyHelper(other, "Visibility").GetAsInt())
+    {
+      return false;
+    }
+  }
+  return true;
+}
+
+// Moves a camera along its direction until the points, triples in the world, just fit.
+void Fit(vtkCamera* camera, double aspect, const std::vector<double>& points)
+{
+  double forward[3], right[3], up[3], middle[3];
+  camera->GetDirectionOfProjection(forward);
+  camera->OrthogonalizeViewUp();
+  camera->GetViewUp(up);
+  vtkMath::Cross(forward, up, right);
+  vtkBoundingBox box;
+  for (size_t i = 0; i < points.size(); i += 3)
+  {
+    box.AddPoint(points[i], points[i + 1], points[i + 2]);
+  }
+  box.GetCenter(middle);
+  const double tangent = std::tan(0.5 * vtkMath::RadiansFromDegrees(camera->GetViewAngle()));
+  double half = 0.0, distance = 0.0;
+  for (size_t i = 0; i < points.size(); i += 3)
+  {
+    const double offset[3] = { points[i] - middle[0], points[i + 1] - middle[1],
+      points[i + 2] - middle[2] };
+    const double across =
+      std::max(std::abs(vtkMath::Dot(offset, up)), std::abs(vtkMath::Dot(offset, right)) / aspect) /
+      (1.0 - MARGIN);
+    half = std::max(half, across);
+    distance = std::max(distance, across / tangent - vtkMath::Dot(offset, forward));
+  }
+  if (half > 0.0 && distance > 0.0)
+  {
+    camera->SetFocalPoint(middle);
+    camera->SetPosition(middle[0] - distance * forward[0], middle[1] - distance * forward[1],
+      middle[2] - distance * forward[2]);
+    camera->SetParallelScale(half);
+  }
 }
 
 // Finds the displays of a session that have the plugin's properties.
@@ -234,6 +309,29 @@ void vtkNeuralVolumeLook::ChooseArray(vtkSMPVRepresentationProxy* display)
       return;
     }
   }
+}
+
+void vtkNeuralVolumeLook::Frame(vtkSMRenderViewProxy* view, vtkSMPVRepresentationProxy* display)
+{
+  const std::string array = ColourArray(display);
+  std::vector<double> points = Values(FieldArray(display, OUTLINE + array));
+  vtkSMProxy* opacity = vtkSMPropertyHelper(display, "ScalarOpacityFunction", true).GetAsProxy();
+  if (points.empty() || points.size() % 3 != 0 || !opacity ||
+    !IsSuggested(opacity, Values(FieldArray(display, LOOK + array))) ||
+    vtkSMPropertyHelper(display, EXPOSED_BLEND_MODE).GetAsInt() != vtkVolumeMapper::COMPOSITE_BLEND ||
+    !IsAlone(view, display))
+  {
+    return;
+  }
+  vtkSMPropertyHelper scale(display, "Scale", true);
+  for (size_t i = 0; i < points.size(); ++i)
+  {
+    points[i] *= scale.GetAsDouble(static_cast<unsigned int>(i % 3));
+  }
+  vtkRenderer* renderer = view->GetRenderer();
+  Fit(view->GetActiveCamera(), renderer->GetTiledAspectRatio(), points);
+  renderer->ResetCameraClippingRange();
+  view->SynchronizeCameraProperties();
 }
 
 void vtkNeuralVolumeLook::RefreshTraining(vtkSMProxy* display)

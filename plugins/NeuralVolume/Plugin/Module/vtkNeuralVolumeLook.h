@@ -11,6 +11,7 @@
 
 class vtkSMProxy;
 class vtkSMPVRepresentationProxy;
+class vtkSMRenderViewProxy;
 
 namespace vtkNeuralVolumeLook
 {
@@ -24,6 +25,13 @@ void Watch();
  * Colour by the first array where none is chosen: without one nothing would be drawn.
  */
 void ChooseArray(vtkSMPVRepresentationProxy* display);
+
+/**
+ * Move the camera of a view along its direction to where what the display's opacities show fills the
+ * picture: the box is often far larger. Does nothing unless these are the suggested opacities, and
+ * nothing else is shown there.
+ */
+void Frame(vtkSMRenderViewProxy* view, vtkSMPVRepresentationProxy* display);
 
 /**
  * Fetch what a display's source tells in its panel, if that is a training: the window would ask for

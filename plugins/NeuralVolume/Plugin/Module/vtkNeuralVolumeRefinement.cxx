@@ -68,12 +68,18 @@ void vtkNeuralVolumeRefinement::Attach(
   this->Detach();
   this->View = view;
   this->Representation = representation;
+  this->ResetTag =
+    view->AddObserver(vtkCommand::ResetCameraEvent, this, &vtkNeuralVolumeRefinement::OnReset);
   this->FindViewProxy(); // may be too early; it is tried again
 }
 
 void vtkNeuralVolumeRefinement::Detach()
 {
   this->LeaveInteractor();
+  if (this->View)
+  {
+    this->View->RemoveObserver(this->ResetTag);
+  }
   if (this->ViewProxy)
   {
     this->ViewProxy->RemoveObserver(this->ViewTag);
@@ -189,6 +195,22 @@ void vtkNeuralVolumeRefinement::CancelTimer()
     this->Interactor->DestroyTimer(this->TimerId);
   }
   this->TimerId = -1;
+}
+
+// ParaView has moved the camera to where it shows the whole box.
+void vtkNeuralVolumeRefinement::OnReset()
+{
+  if (this->FindViewProxy() && this->FindRepresentationProxy())
+  {
+    if (!this->HasChosenArray)
+    {
+      this->ChooseArray();
+    }
+    if (auto* display = vtkSMPVRepresentationProxy::SafeDownCast(this->Display))
+    {
+      vtkNeuralVolumeLook::Frame(this->ViewProxy, display);
+    }
+  }
 }
 
 // Tells the representation, wherever it renders, whether the passes to come are asked for.

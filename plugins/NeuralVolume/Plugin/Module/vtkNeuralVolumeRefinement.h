@@ -4,9 +4,10 @@
  *
  * Lives on the client, beside the representation's object there. At the first render it chooses an
  * array to colour by where none is chosen, as ParaView does for its own volumes; without one nothing
- * would be drawn. After each still render it starts a timer of the view's interactor, whose event loop is Qt's; when that fires and the picture is
- * not complete yet, wherever it is made, it renders again. Nothing but the window has such an event
- * loop: elsewhere it stays idle and the picture is made in one go.
+ * would be drawn. Where ParaView resets the camera, it brings it to what is visible. After each still
+ * render it starts a timer of the view's interactor, whose event loop is Qt's; when that fires and
+ * the picture is not complete yet, wherever it is made, it renders again. Nothing but the window has
+ * such an event loop: elsewhere it stays idle and the picture is made in one go.
  */
 #ifndef vtkNeuralVolumeRefinement_h
 #define vtkNeuralVolumeRefinement_h
@@ -61,6 +62,7 @@ private:
   void LeaveInteractor();
   void StartTimer(double seconds);
   void CancelTimer();
+  void OnReset();
   void OnRenderStart();
   void OnInteraction(vtkObject* caller, unsigned long event, void* data);
   void OnTimer();
@@ -73,6 +75,7 @@ private:
   vtkWeakPointer<vtkSMProxy> Display; // of which that is a part
   vtkWeakPointer<vtkRenderWindowInteractor> Interactor;
   unsigned long ViewTag = 0;
+  unsigned long ResetTag = 0;
   unsigned long InteractorTags[3] = { 0, 0, 0 };
   int TimerId = -1;
   bool HasChosenArray = false;

@@ -143,6 +143,21 @@ vtkNeuralVolumeAnswer vtkNeuralVolumeRender(const void* token, unsigned long gen
   return result;
 }
 
+std::string vtkNeuralVolumeFindPython()
+{
+  vtkPythonInterpreter::Initialize();
+  InterpreterLock lock;
+  // Importing the first lets the second one be found.
+  for (const char* name : { "amgsrn_paraview", "amgsrn_core" })
+  {
+    if (!Reference(PyImport_ImportModule(name)))
+    {
+      return TakeError();
+    }
+  }
+  return "";
+}
+
 void vtkNeuralVolumeRelease(const void* token)
 {
   if (!Py_IsInitialized())

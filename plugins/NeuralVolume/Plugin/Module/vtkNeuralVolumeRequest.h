@@ -50,6 +50,11 @@ vtkNeuralVolumeAnswer vtkNeuralVolumeRender(const void* token, unsigned long gen
   const vtkNeuralVolumeReceiver& receiver);
 
 /**
+ * Return why Python cannot make pictures, empty where the suite's code is found.
+ */
+std::string vtkNeuralVolumeFindPython();
+
+/**
  * Let Python forget all about a caller.
  */
 void vtkNeuralVolumeRelease(const void* token);

@@ -24,10 +24,10 @@ from amgsrn_core.rendering import (
     RenderSettings,
     TransferFunction,
     make_marcher,
-    native,
 )
 from amgsrn_core.rendering.field import NeuralField
 from amgsrn_core.rendering.native import NativeMarcher
+from amgsrn_core.rendering.occupancy import MacroCells
 from amgsrn_core.rendering.reference import TorchMarcher
 from amgsrn_core.volume import Axis, GridGeometry
 
@@ -306,12 +306,15 @@ def test_skipping_empty_cells_changes_no_bit(monkeypatch, name, geometry, bricks
     monkeypatch.setattr(volume._part, "_derived", {})
     dense = NativeMarcher(load(), volume, transfer, settings).march(rays)
     monkeypatch.setattr(volume._part, "_derived", {})
-    monkeypatch.setattr(native, "_cells", true_cells)
+    borders, *bounds = true_cells(volume)
+    cells = MacroCells(2, *bounds)
+    monkeypatch.setattr(MacroCells, "of_volume", lambda _: cells)
+    monkeypatch.setattr(MacroCells, "borders", lambda *_: borders)
     marcher = NativeMarcher(load(), volume, transfer, settings)
     assert dense.any()
     assert np.array_equal(marcher.march(rays), dense)
     if settings.blend == "composite":
-        empty, _ = marcher._model.emptiness(transfer, settings)
+        empty, _ = marcher._model.empty.of(transfer, settings)
         assert 0.2 < (empty > 0).mean() < 1.0
 
 

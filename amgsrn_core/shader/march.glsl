@@ -13,7 +13,6 @@ uniform sampler2D colours;     // rows of 256: the table, with opacities of one 
 uniform sampler2D features;    // rows of 2048
 #else
 uniform sampler3D features;    // the feature grids, each in a margin of zeros
-uniform vec3 gridSize;         // texels without margin
 uniform bool filtered;         // look features up by the texture unit, which rounds more
 #endif
 #ifdef MASK
@@ -64,7 +63,14 @@ float number(int n)
   return W(TABLES + (n >> 2))[n & 3];
 }
 
-int base;  // where the numbers of the brick begin that is looked at
+int base;       // where the numbers of the brick begin that is looked at
+vec3 gridSize;  // nodes of its grids, without the margin
+
+void useNumbers(int at)
+{
+  base = at;
+  gridSize = W(base + 6).xyz;
+}
 
 // Where a point of the brick lies among a grid's nodes.
 struct Place { ivec3 node; vec3 part; bool inside; };
@@ -222,7 +228,7 @@ ivec2 members(vec3 index)
 
 void useBrick(int member)
 {
-  base = int(number(MEMBERS + member)) * BRICK_TEXELS;
+  useNumbers(int(number(MEMBERS + member)) * BRICK_TEXELS);
 }
 #endif
 
@@ -257,7 +263,7 @@ bool evaluate(vec3 index)
   }
   $ values[$] /= total;
 #else
-  base = 0;
+  useNumbers(0);
   network(local(index));
   $ values[$] = RANGE($).x + y[$] * RANGE($).y;
 #endif

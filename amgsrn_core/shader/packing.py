@@ -7,6 +7,7 @@ the coordinates of uneven axes.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 
@@ -15,9 +16,9 @@ import numpy as np
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.field.brick import FieldBrick
+from amgsrn_core.field.evaluators import CONSTANT
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.model.shapes import levels_of
-from amgsrn_core.shader.view import Uniform
 
 LONGEST = 2048
 """Texels along an edge of a 3-D texture that the graphics processors of the last ten years have."""
@@ -30,10 +31,9 @@ _EVEN = 1e-9  # as in kernels.march
 
 @dataclass(frozen=True)
 class PackedModel:
-    """Textures, uniforms and definitions of a model; the attributes are those of PackedLook."""
+    """Textures and definitions of a model; the attributes are those of PackedLook."""
 
     textures: dict[str, np.ndarray] = field(repr=False)
-    uniforms: dict[str, Uniform]
     defines: dict[str, int]
 
     @classmethod
@@ -57,7 +57,7 @@ def _packed(volume: NeuralVolume) -> PackedModel:
     bricks = list(volume.bricks())
     if not bricks:
         raise ConfigurationError("A graphics processor has nothing to draw: no brick has values.")
-    network = _one_network(volume, bricks)
+    network = _largest_network(volume, bricks)
     outputs = len(volume.components)
     sizes = _Sizes.of(network, outputs)
     if network.encoder == "hash":
@@ -79,23 +79,15 @@ def _packed(volume: NeuralVolume) -> PackedModel:
     if mask is not None:
         textures["mask"] = mask[..., None]
         defines["MASK"] = 1
-    uniforms: dict[str, Uniform] = {}
-    if network.encoder != "hash":
-        uniforms["gridSize"] = tuple(map(float, network.grid_shape[::-1]))
-    return PackedModel(textures, uniforms, defines)
+    return PackedModel(textures, defines)
 
 
-def _one_network(volume: NeuralVolume, bricks: list[FieldBrick]) -> NetworkConfig:
-    """Return the configuration of all networks."""
+def _largest_network(volume: NeuralVolume, bricks: list[FieldBrick]) -> NetworkConfig:
+    """Return the configuration of all networks, with grids that those of each have room in."""
     trained = [brick.record for brick in bricks if brick.record.state == "network"]
-    found = {volume.index.network_of(record) for record in trained}
-    if len(found) > 1:
-        raise ConfigurationError(
-            "A graphics processor draws bricks with networks of one size, and this model has "
-            f"{len(found)} sizes; use backend native or torch."
-        )
-    constant = NetworkConfig(grids=1, features=1, grid_shape=(2, 2, 2), layers=1, width=1)
-    return found.pop() if found else constant
+    found = {volume.index.network_of(record) for record in trained} or {CONSTANT}
+    z, y, x = (max(sizes) for sizes in zip(*(network.grid_shape for network in found)))
+    return dataclasses.replace(found.pop(), grid_shape=(z, y, x))
 
 
 @dataclass(frozen=True)
@@ -124,7 +116,7 @@ class _Sizes:
             "TERMS": terms,
         }
         counts = {
-            "HEADER": 6,
+            "HEADER": 7,
             "RANGES_AT": outputs,
             "GRIDS_AT": lookups * (2 if network.encoder == "hash" else 4),
             "LAYER0_AT": (6 * terms + lookups * features) * width // 4,
@@ -150,19 +142,21 @@ class _Sizes:
     ) -> np.ndarray:
         """Return the numbers of a brick, float32 [texels, 4]."""
         blend = volume.blend
-        header = np.zeros((6, 4))
+        shape = np.array(volume.index.network_of(brick.record).grid_shape)
+        header = np.zeros((7, 4))
         header[0, :3], header[1, :3] = brick.first, 2.0 / (brick.last - brick.first)
         header[2:4, :3] = np.clip(blend.ends[number], -_FAR, _FAR)
         header[4:6, :3] = blend.slopes[number]
+        header[6, :3] = shape[::-1]
         ranges = np.zeros((self.outputs, 4))
         ranges[:, 0], ranges[:, 1] = brick.minimum, brick.maximum - brick.minimum
         if brick.record.state != "network":
             row = np.zeros((self.defines["BRICK_TEXELS"], 4), dtype=np.float32)
-            row[:6], row[6 : 6 + self.outputs] = header, ranges
+            row[:7], row[7 : 7 + self.outputs] = header, ranges
             return row
         state = brick.evaluator.parameters
         layers = [state[f"decoder.{i}.weight"] for i in range(self.network.layers + 1)]
-        parts = [header, ranges, self._grids(state, corners), self._inputs(layers[0])]
+        parts = [header, ranges, self._grids(state, corners, shape), self._inputs(layers[0])]
         parts += [self._hidden(i, layers[i]) for i in range(1, self.network.layers)]
         parts += [_wide(layers[-1], self.outputs, self.width)]
         if self.network.biases:
@@ -171,11 +165,13 @@ class _Sizes:
             ranges[:, 2] = biases[-1]
         return np.concatenate([part.reshape(-1, 4) for part in parts]).astype(np.float32)
 
-    def _grids(self, state: dict[str, np.ndarray], corners: np.ndarray) -> np.ndarray:
+    def _grids(
+        self, state: dict[str, np.ndarray], corners: np.ndarray, shape: np.ndarray
+    ) -> np.ndarray:
         """Return the maps from the brick to texels, or the levels of a hash grid."""
         if self.network.encoder == "hash":
             return corners
-        half = (np.array(self.network.grid_shape[::-1]) - 1) / 2
+        half = (shape[::-1] - 1) / 2
         maps = np.array(state["transforms"], dtype=np.float64)
         maps[:, :, 3] += 1.0
         maps *= half[:, None]
@@ -235,9 +231,9 @@ def _atlas(bricks: list[FieldBrick], sizes: _Sizes) -> tuple[np.ndarray, np.ndar
         grids = brick.evaluator.parameters["feature_grids"]
         missing = sizes.planes * sizes.features - grids.shape[1]
         grids = np.pad(grids, ((0, 0), (0, missing), (0, 0), (0, 0), (0, 0)))
-        grids = grids.reshape(each, sizes.features, *shape)
+        grids = grids.reshape(each, sizes.features, *grids.shape[2:])
         for grid, corner in zip(grids, corners[number * each :]):
-            place = tuple(slice(c + 1, c + 1 + n) for c, n in zip(corner, shape))
+            place = tuple(slice(c + 1, c + 1 + n) for c, n in zip(corner, grid.shape[1:]))
             atlas[place] = grid.transpose(1, 2, 3, 0)
     return atlas, corners[:, ::-1].reshape(len(bricks), each, 3).astype(np.float64)
 

@@ -30,7 +30,7 @@ def shader_picture(
     context.use(fragment_source({**model.defines, **look.defines}))
     context.load({**model.textures, **look.textures}, linear=filtered)
     view = view_uniforms(camera.world_to_clip, volume.geometry, settings)
-    context.set({**model.uniforms, **look.uniforms, **view})
+    context.set({**look.uniforms, **view})
     context.set({"pixelOrigin": (0.0, 0.0), "pixelColumns": camera.width})
     context.set({"hasDepth": int(depth is not None), "filtered": int(filtered)})
     if depth is not None:

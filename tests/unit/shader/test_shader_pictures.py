@@ -212,6 +212,18 @@ def test_bricks_of_which_one_is_constant_and_one_is_empty(context):
     check(context, _model(network, bricks=bricks), RenderSettings(), PLAIN)
 
 
+def test_bricks_with_grids_of_other_sizes(context):
+    halves = [(slice(0, 4), slice(0, 8), slice(0, 10)), (slice(4, 9), slice(0, 8), slice(0, 10))]
+    wide = [(slice(0, 6), *halves[0][1:]), (slice(2, 9), *halves[1][1:])]
+    network = NetworkConfig(grids=2, features=2, grid_shape=(3, 4, 5), layers=2, width=8)
+    other = dataclasses.replace(network, grid_shape=(5, 3, 4))
+    bricks = (BrickRecord(halves[0], wide[0]), BrickRecord(halves[1], wide[1], network=other))
+    index = dataclasses.replace(small_index((9, 8, 10), ("u",), network), bricks=bricks)
+    sizes = [dataclasses.replace(index, network=n, bricks=bricks[:1]) for n in (network, other)]
+    volume = NeuralVolume(index, [small_brick(size, seed=n) for n, size in enumerate(sizes)])
+    check(context, volume, RenderSettings(shade=True), LIT)
+
+
 def test_thousands_of_samples_on_a_ray(context):
     """A pass on a software renderer ends in silence after 65,535 iterations of all loops."""
     volume = _model(NetworkConfig(grids=16, features=2, grid_shape=(3, 3, 3), layers=2, width=64))

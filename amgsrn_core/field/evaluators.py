@@ -49,6 +49,10 @@ class Evaluator(Protocol):
         """What it takes in memory."""
 
     @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The network's parameters, float32 on the host, named as in an archive."""
+
+    @property
     def network(self) -> SceneNetwork:
         """The same network for PyTorch, made where there is none."""
 
@@ -124,14 +128,20 @@ class KernelEvaluator:
         """Return the network as the CPU kernels take it."""
         return self._kernel
 
-    @functools.cached_property
-    def network(self) -> SceneNetwork:
-        """The same network for PyTorch, on the CPU; a copy."""
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The network's parameters, float32, named as in an archive; views."""
         kernel = self._kernel
         state = {"feature_grids": kernel.feature_grids, "transforms": kernel.transforms}
         for layer, weight in enumerate(kernel.weights):
             state[f"decoder.{layer}.weight"] = weight
-        return _scene_network(self._config, state, (self.minimum, self.maximum), "cpu", "native")
+        return state
+
+    @functools.cached_property
+    def network(self) -> SceneNetwork:
+        """The same network for PyTorch, on the CPU; a copy."""
+        limits = self.minimum, self.maximum
+        return _scene_network(self._config, self.parameters, limits, "cpu", "native")
 
 
 class TorchEvaluator:
@@ -152,6 +162,11 @@ class TorchEvaluator:
     def nbytes(self) -> int:
         """What it takes in memory."""
         return 4 * sum(parameter.numel() for parameter in self.network.parameters())
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The network's parameters, float32 on the host, named as in an archive."""
+        return self.network.state_arrays()
 
     def values(self, points: np.ndarray) -> np.ndarray:
         """Return the field's values [N, C]."""

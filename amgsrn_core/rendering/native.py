@@ -13,17 +13,11 @@ from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.loader import Appearance, View
 from amgsrn_core.kernels.march import BLENDS, VolumeKernel
 from amgsrn_core.rendering.camera import Camera, PixelRays
-from amgsrn_core.rendering.occupancy import MacroCells
+from amgsrn_core.rendering.occupancy import EmptyCells, MacroCells
 from amgsrn_core.rendering.samples import Samples, reach_of
 from amgsrn_core.rendering.settings import RenderSettings
 from amgsrn_core.rendering.transfer import TransferFunction
 from amgsrn_core.volume.geometry import GridGeometry
-
-# Empty cells further than this from anything visible are not told apart.
-_FARTHEST = 32
-
-# Of how many looks it is kept what they leave empty: a rough picture and a sharp one share it.
-_KEPT = 4
 
 
 class NativeMarcher:
@@ -118,7 +112,7 @@ class NativeMarcher:
         if transfer.logarithmic:
             low, high = math.log10(low), math.log10(high)
         component = -1 if settings.component == "magnitude" else int(settings.component)
-        empty, maxima = self._model.emptiness(transfer, settings)
+        empty, maxima = self._model.empty.of(transfer, settings)
         return Appearance(
             empty=self._address(empty, np.uint8),
             maxima=None if maxima is None else self._address(maxima, np.float32),
@@ -202,87 +196,10 @@ class _Model:
     """What of a model stays the same for every transfer function: networks and macro-cells."""
 
     def __init__(self, library: KernelLibrary, volume: NeuralVolume) -> None:
-        self._emptiness: dict[object, tuple[np.ndarray, np.ndarray | None]] = {}
         geometry = volume.geometry
-        borders, self._minima, self._maxima = _cells(volume)
+        borders = MacroCells.of_volume(volume).borders(geometry)
         coordinates = [axis.coordinates for axis in reversed(geometry.axes)]
         inverse = np.linalg.inv(geometry.direction)
         bricks = list(volume.bricks())
+        self.empty = EmptyCells.of_volume(volume)
         self.kernel = VolumeKernel(library, coordinates, borders, bricks, volume.blend, inverse)
-        sizes = [np.diff(np.interp(b, np.arange(len(c)), c)) for b, c in zip(borders, coordinates)]
-        # Macro-cells that a step of one voxel may cross; a step is that far along one axis at most.
-        spacing = geometry.spacing
-        self._crossed = max(float(h / size.min()) for h, size in zip(spacing, sizes))
-
-    def emptiness(
-        self, transfer: TransferFunction, settings: RenderSettings
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the kernels' `empty` uint8 [z, y, x] and, for blending maxima, `maxima`."""
-        reach = 0
-        if settings.blend == "isosurface":
-            # A surface lies between two samples: what matters are the values of both cells.
-            reach = math.ceil(self._crossed / settings.samples_per_voxel)
-        table = transfer.low, transfer.high, transfer.logarithmic, transfer.table[:, 3].tobytes()
-        key = settings.blend, settings.component, settings.isovalues, reach, table
-        found = self._emptiness.pop(key, None) or self._find_emptiness(transfer, settings, reach)
-        self._emptiness[key] = found
-        while len(self._emptiness) > _KEPT:
-            del self._emptiness[next(iter(self._emptiness))]
-        return found
-
-    def _find_emptiness(
-        self, transfer: TransferFunction, settings: RenderSettings, reach: int
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        number = -1 if settings.component == "magnitude" else int(settings.component)
-        low, high = self._minima[number], self._maxima[number]
-        if settings.blend == "maximum":
-            return _distances(low <= high), high
-        if settings.blend == "isosurface":
-            reach = min(reach, max(low.shape))
-            low, high = -_spread(-low, reach), _spread(high, reach)
-            crossed = [(low <= value) & (high >= value) for value in settings.isovalues]
-            return _distances(np.any(crossed, axis=0)), None
-        return _distances(transfer.shows(low, high)), None
-
-
-def _cells(volume: NeuralVolume) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Return where macro-cells begin and end along x, y, z, and their bounds [C + 1, z, y, x]."""
-    cells = MacroCells.of_volume(volume)
-    borders = [
-        np.minimum(np.arange(count + 1) * cells.edge, n - 1).astype(np.float64)
-        for count, n in zip(cells.minima.shape[:0:-1], reversed(volume.geometry.dims))
-    ]
-    return borders, cells.minima, cells.maxima
-
-
-def _distances(visible: np.ndarray) -> np.ndarray:
-    """Return uint8: 0 where cells are visible, else how many cells away the nearest one is."""
-    near = visible
-    distance = np.where(visible, 0, _FARTHEST).astype(np.uint8)
-    for away in range(1, min(_FARTHEST, max(visible.shape))):
-        wider = _spread(near, 1)
-        distance[wider & ~near] = away
-        near = wider
-        if near.all():
-            break
-    return distance
-
-
-def _spread(values: np.ndarray, reach: int) -> np.ndarray:
-    """Return the maximum over all cells up to `reach` away, [z, y, x]."""
-    for axis in range(3):
-        done = 0
-        while done < reach:
-            shift = min(done + 1, reach - done) if done else 1
-            values = _wider(values, shift, axis)
-            done += shift
-    return values
-
-
-def _wider(values: np.ndarray, shift: int, axis: int) -> np.ndarray:
-    """Return the maximum of each cell and those `shift` away to either side along an axis."""
-    wide = values.copy()
-    here, there = np.moveaxis(wide, axis, 0), np.moveaxis(values, axis, 0)
-    np.maximum(here[shift:], there[:-shift], out=here[shift:])
-    np.maximum(here[:-shift], there[shift:], out=here[:-shift])
-    return wide

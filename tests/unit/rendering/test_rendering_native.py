@@ -34,9 +34,11 @@ from amgsrn_core.rendering import (
     TransferFunction,
     make_marcher,
     native,
+    occupancy,
 )
 from amgsrn_core.rendering.field import NeuralField
 from amgsrn_core.rendering.native import NativeMarcher
+from amgsrn_core.rendering.occupancy import MacroCells
 from amgsrn_core.rendering.reference import TorchMarcher
 
 pytestmark = needs_kernels
@@ -124,10 +126,10 @@ def test_the_kernels_need_no_ray_of_numpy(monkeypatch, name, geometry):
 
 def test_what_rays_and_passes_share_is_worked_out_once(monkeypatch):
     volume, made = model(), []
-    for name in ("view_argument", "_distances"):
-        original = getattr(native, name)
+    for module, name in ((native, "view_argument"), (occupancy, "_distances")):
+        original = getattr(module, name)
         monkeypatch.setattr(
-            native, name, lambda *a, _n=name, _f=original: made.append(_n) or _f(*a)
+            module, name, lambda *a, _n=name, _f=original: made.append(_n) or _f(*a)
         )
     seen = camera(volume)
     for density in (0.5, 1.0):  # a rough picture and a sharp one
@@ -239,12 +241,15 @@ def test_skipping_empty_cells_changes_no_bit(monkeypatch, name, geometry, bricks
     monkeypatch.setattr(volume._part, "_derived", {})
     dense = NativeMarcher(load(), volume, transfer, settings).march(rays)
     monkeypatch.setattr(volume._part, "_derived", {})
-    monkeypatch.setattr(native, "_cells", true_cells)
+    borders, *bounds = true_cells(volume)
+    cells = MacroCells(2, *bounds)
+    monkeypatch.setattr(MacroCells, "of_volume", lambda _: cells)
+    monkeypatch.setattr(MacroCells, "borders", lambda *_: borders)
     marcher = NativeMarcher(load(), volume, transfer, settings)
     assert dense.any()
     assert np.array_equal(marcher.march(rays), dense)
     if settings.blend == "composite":
-        empty, _ = marcher._model.emptiness(transfer, settings)
+        empty, _ = marcher._model.empty.of(transfer, settings)
         assert 0.2 < (empty > 0).mean() < 1.0
 
 

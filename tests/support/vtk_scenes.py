@@ -1,0 +1,327 @@
+"""Scenes of plain VTK with a neural volume: what they show, as JSON for the tests.
+
+`python vtk_scenes.py MODEL BRICKS UNEVEN LONG RESULT.json` runs in any Python with VTK 9.2 or
+later, so it imports nothing of the other tests.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import sys
+import weakref
+
+import numpy as np
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkCommonCore import vtkFloatArray, vtkUnsignedCharArray, vtkVersion
+from vtkmodules.vtkCommonDataModel import vtkPlane, vtkPlaneCollection
+from vtkmodules.vtkCommonTransforms import vtkTransform
+from vtkmodules.vtkFiltersSources import vtkSphereSource
+from vtkmodules.vtkRenderingCore import (
+    vtkActor,
+    vtkLight,
+    vtkPolyDataMapper,
+    vtkRenderer,
+    vtkRenderWindow,
+)
+
+from amgsrn_core import NeuralVolume
+from amgsrn_core.rendering import Camera, RenderSettings, TransferFunction, render
+from amgsrn_core.vtk import NeuralVolumeProp, scene
+
+WIDTH, HEIGHT = 64, 48
+
+STATE = {
+    "draw framebuffer": 0x8CA6,
+    "read framebuffer": 0x8CAA,
+    "scissor test": 0x0C11,
+    "blend": 0x0BE2,
+    "blend source": 0x80C9,
+    "blend target": 0x80C8,
+    "blend source alpha": 0x80CB,
+    "blend target alpha": 0x80CA,
+    "depth test": 0x0B71,
+    "depth mask": 0x0B72,
+    "depth function": 0x0B74,
+    "cull": 0x0B44,
+    "active texture": 0x84E0,
+    "vertex array": 0x85B5,
+    "draw buffer": 0x0C01,
+    "unpack alignment": 0x0CF5,
+    "unpack row": 0x0CF2,
+    "viewport": 0x0BA2,
+}
+
+
+class Scene:
+    """A sphere and, once it is attached, a model."""
+
+    def __init__(self, model: NeuralVolume, transfer: TransferFunction, **settings):
+        self.renderer, self.window = vtkRenderer(), vtkRenderWindow()
+        self.renderer.SetBackground(1, 1, 1)
+        self.window.SetOffScreenRendering(1)
+        self.window.SetMultiSamples(0)
+        self.window.SetSize(WIDTH, HEIGHT)
+        self.window.AddRenderer(self.renderer)
+        self.prop = NeuralVolumeProp(model, transfer, RenderSettings(**settings))
+        bounds = np.reshape(model.geometry.bounds, (3, 2))
+        self.centre, self.reach = bounds.mean(axis=1), float(np.linalg.norm(np.ptp(bounds, axis=1)))
+        self.renderer.AddActor(self._sphere())
+        camera = self.renderer.GetActiveCamera()
+        camera.SetFocalPoint(self.centre.tolist())
+        camera.SetPosition((self.centre + self.reach * np.array([1.0, 0.8, 1.3])).tolist())
+        self.renderer.ResetCameraClippingRange(self.box())
+
+    def box(self):
+        low, high = self.centre - self.reach, self.centre + self.reach
+        return np.stack([low, high], axis=1).ravel().tolist()
+
+    def _sphere(self):
+        source = vtkSphereSource()
+        source.SetCenter((self.centre + 0.1 * self.reach).tolist())
+        source.SetRadius(0.15 * self.reach)
+        mapper = vtkPolyDataMapper()
+        mapper.SetInputConnection(source.GetOutputPort())
+        actor = vtkActor()
+        actor.SetMapper(mapper)
+        actor.GetProperty().SetColor(0.9, 0.7, 0.1)
+        return actor
+
+    def shown(self) -> np.ndarray:
+        self.window.Render()
+        pixels = vtkUnsignedCharArray()
+        self.window.GetPixelData(0, 0, WIDTH - 1, HEIGHT - 1, 0, pixels, 0)
+        return vtk_to_numpy(pixels).reshape(HEIGHT, WIDTH, 3).astype(float)
+
+    def depths(self) -> np.ndarray:
+        values = vtkFloatArray()
+        self.window.GetZbufferData(0, 0, WIDTH - 1, HEIGHT - 1, values)
+        return vtk_to_numpy(values).reshape(HEIGHT, WIDTH).copy()
+
+    def expected(self, model, transfer, without, depth) -> np.ndarray:
+        """Return what the native marcher makes of the same scene."""
+        volume = self.prop.volume
+        placement = scene.Placement.of(scene.numbers(volume.GetMatrix()))
+        settings = scene.settings_of(volume, self.renderer, placement, self.prop.settings)
+        camera = Camera(WIDTH, HEIGHT, scene.world_to_clip(self.renderer) @ placement.matrix())
+        shown = model.scaled(placement.scale)
+        rgba = render(shown, camera, transfer, settings, depth=depth, backend="native")
+        return np.minimum(without * (1 - rgba[..., 3:]) + 255 * rgba[..., :3], 255)
+
+
+def levels(picture: np.ndarray, expected: np.ndarray) -> list[float]:
+    difference = np.abs(picture - expected)
+    return [float(difference.mean()), float(difference.max())]
+
+
+def transfer_for(model: NeuralVolume) -> TransferFunction:
+    values = model.reconstruct_block().values[0]
+    low, high = map(float, np.nanquantile(values, [0.02, 0.98]))
+    ramp = np.linspace(0, 1, 32)
+    return TransferFunction(low, high, np.stack([ramp, 1 - ramp, ramp**2, 0.4 * ramp], axis=1))
+
+
+def pictures(model: NeuralVolume, bricks: NeuralVolume, uneven: NeuralVolume) -> dict:
+    """Compare scenes with the native marcher, in levels of 255: mean and maximum."""
+    found = {}
+
+    def compare(name, volume, change=lambda scene: None, **settings):
+        transfer = transfer_for(volume)
+        made = Scene(volume, transfer, **settings)
+        change(made)
+        without = made.shown()
+        depth = made.depths()
+        made.prop.attach(made.renderer)
+        picture = made.shown()
+        found[name] = levels(picture, made.expected(volume, transfer, without, depth))
+        found[name] += [float(np.abs(picture - without).max()), made.prop.status]
+
+    values = model.reconstruct_block().values[0]
+    surface = (float(np.quantile(values, 0.5)),)
+    compare("composite", model, samples_per_voxel=2.0)
+    compare("bricks", bricks)
+    compare("uneven", uneven)
+    compare("lit", model, shade=True)
+    compare("maximum", model, blend="maximum")
+    compare("surface", model, blend="isosurface", isovalues=surface, shade=True)
+    compare("lights", model, _two_lights, shade=True)
+    compare("parallel", model, _parallel)
+    compare("moved", model, _moved, shade=True)
+    compare("cropped", model, _cropped)
+    compare("clipped", model, _clipped)
+    compare("near", model, _near)
+    return found
+
+
+def _two_lights(made: Scene) -> None:
+    for position, colour in (((1, 0, 0), (1, 0.5, 0.2)), ((0, 1, 1), (0.2, 0.5, 1))):
+        light = vtkLight()
+        light.SetPosition(*position)
+        light.SetFocalPoint(0, 0, 0)
+        light.SetColor(*colour)
+        made.renderer.AddLight(light)
+
+
+def _parallel(made: Scene) -> None:
+    made.renderer.GetActiveCamera().ParallelProjectionOn()
+    made.renderer.GetActiveCamera().SetParallelScale(0.5 * made.reach)
+
+
+def _moved(made: Scene) -> None:
+    turn = vtkTransform()
+    turn.Translate(*made.centre)
+    turn.RotateWXYZ(30, 1, 2, 3)
+    turn.Scale(0.9, 0.6, 1.2)
+    turn.Translate(*-made.centre)
+    made.prop.volume.SetUserTransform(turn)
+
+
+def _cropped(made: Scene) -> None:
+    low, high = made.centre - 0.1 * made.reach, made.centre + 0.3 * made.reach
+    mapper = made.prop.volume.GetMapper()
+    mapper.CroppingOn()
+    mapper.SetCroppingRegionPlanes(np.stack([low, high], axis=1).ravel().tolist())
+
+
+def _clipped(made: Scene) -> None:
+    plane, planes = vtkPlane(), vtkPlaneCollection()
+    plane.SetOrigin(made.centre.tolist())
+    plane.SetNormal(0.3, 0.8, -0.5)
+    planes.AddItem(plane)
+    made.prop.volume.GetMapper().SetClippingPlanes(planes)
+
+
+def _near(made: Scene) -> None:
+    camera = made.renderer.GetActiveCamera()
+    camera.SetPosition((made.centre + 0.1 * made.reach).tolist())
+    camera.SetFocalPoint((made.centre - made.reach * np.array([1, 0.3, 0.2])).tolist())
+    camera.SetClippingRange(0.02 * made.reach, 3 * made.reach)
+
+
+def state() -> dict:
+    library = ctypes.CDLL("libGL.so.1")
+    made = {}
+    for name, what in STATE.items():
+        values = (ctypes.c_int * 4)()
+        library.glGetIntegerv(what, values)
+        made[name] = list(values)
+    made["error"] = library.glGetError()
+    return made
+
+
+def traces(model: NeuralVolume) -> dict:
+    """Return what frames leave behind in OpenGL, beside what a plain vtkVolume leaves."""
+    made = Scene(model, transfer_for(model))
+    units = made.window.GetTextureUnitManager()
+    record = {}
+
+    def note(name):
+        tag = made.renderer.AddObserver(
+            "EndEvent", lambda *_: record.__setitem__(name, state()), -1.0
+        )
+        picture = made.shown()
+        made.renderer.RemoveObserver(tag)
+        used = [i for i in range(units.GetNumberOfTextureUnits()) if units.IsAllocated(i)]
+        record[f"{name}: units"] = used
+        return picture
+
+    before = note("without")
+    made.prop.attach(made.renderer)
+    shown = note("neural")
+    record["again"] = bool(np.array_equal(note("neural"), shown))
+    made.prop.volume.VisibilityOff()
+    record["hidden as before"] = bool(np.array_equal(made.shown(), before))
+    made.prop.volume.VisibilityOn()
+    made.window.SetDesiredUpdateRate(10.0)
+    record["moving"] = float(np.abs(made.shown() - shown).mean())
+    record["moving pixels"] = made.prop.volume.GetMapper().GetImageSampleDistance()
+    made.window.SetDesiredUpdateRate(0.001)
+    record["still again"] = float(np.abs(made.shown() - shown).max())
+    opacity = made.prop.volume.GetProperty().GetScalarOpacity(0)
+    low, high = opacity.GetRange()
+    opacity.AddPoint((low + high) / 2, 1.0)
+    record["other opacity"] = float(np.abs(made.shown() - shown).max())
+    made.prop.detach(made.renderer)
+    record["detached as before"] = bool(np.array_equal(made.shown(), before))
+    made.renderer.AddVolume(_plain_volume(model))
+    note("plain")
+    return record
+
+
+def _plain_volume(model: NeuralVolume):
+    """Return a vtkVolume as a prop has it, without a shader of ours."""
+    prop = NeuralVolumeProp(model, transfer_for(model))
+    return prop.volume
+
+
+def growth(model: NeuralVolume, count: int = 100) -> dict:
+    """Open and close models in one window: textures and props that are left."""
+    made = Scene(model, transfer_for(model))
+    made.window.Render()
+    library = ctypes.CDLL("libGL.so.1")
+    textures, props = [], []
+    for _ in range(count):
+        prop = NeuralVolumeProp(NeuralVolume.open(model.path, device="cpu"), transfer_for(model))
+        prop.attach(made.renderer)
+        made.window.Render()
+        prop.detach(made.renderer)
+        textures.append(sum(library.glIsTexture(name) for name in range(1, 20 * count)))
+        props.append(weakref.ref(prop))
+    del prop
+    gc.collect()
+    return {"textures": textures, "props": sum(ref() is not None for ref in props)}
+
+
+def refused(path: str) -> dict:
+    """Show a model that no shader draws."""
+    model = NeuralVolume.open(path, device="cpu")
+    made = Scene(model, transfer_for(model))
+    without = made.shown()
+    made.prop.attach(made.renderer)
+    made.shown()
+    difference = float(np.abs(made.shown() - without).max())
+    return {"status": made.prop.status, "difference": difference}
+
+
+def pyvista_picture(path: str) -> dict | None:
+    try:
+        import pyvista
+    except ImportError:
+        return None
+    from amgsrn_core.vtk import add_neural_volume
+
+    plotter = pyvista.Plotter(off_screen=True, window_size=(WIDTH, HEIGHT))
+    prop = add_neural_volume(plotter, path, name="model")
+    first = plotter.screenshot(return_img=True).astype(float)
+    plotter.enable_anti_aliasing("ssaa")
+    plotter.render()
+    smooth = plotter.screenshot(return_img=True).astype(float)
+    plotter.disable_anti_aliasing()
+    plotter.remove_actor("model")
+    plotter.render()
+    removed = plotter.screenshot(return_img=True).astype(float)
+    return {
+        "status": prop.status,
+        "seen": float(np.abs(first - removed).max()),
+        "ssaa": float(np.abs(first - smooth).mean()),
+    }
+
+
+def main() -> None:
+    model, bricks, uneven = (NeuralVolume.open(path, device="cpu") for path in sys.argv[1:4])
+    result = {
+        "version": vtkVersion.GetVTKVersion(),
+        "modules": [name for name in ("torch", "paraview") if name in sys.modules],
+        "pictures": pictures(model, bricks, uneven),
+        "traces": traces(model),
+        "growth": growth(model),
+        "refused": refused(sys.argv[4]),
+        "pyvista": pyvista_picture(sys.argv[1]),
+    }
+    with open(sys.argv[5], "w") as file:
+        json.dump(result, file)
+
+
+if __name__ == "__main__":
+    main()

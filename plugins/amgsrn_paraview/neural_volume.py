@@ -50,6 +50,7 @@ ambient, diffuse, specular, specular_power, samples_per_voxel, unit_distance
 image_reduction      while interacting: least pixels per ray, along each axis
 path, checksum, step text: the model; empty or the number of a series' time step
 array                text: name of the array that is shown
+sampling             text: "exact" or "cached", see RenderSettings; missing for "exact"
 backend, device      text: see make_marcher and NeuralVolume.open
 ==================== ============================================================================
 """
@@ -154,7 +155,7 @@ class _Painter:
             if self._rough is not None and shown.image.has_gaps:
                 shown = self._rough
         fraction = self._sharp.image.fraction if self._sharp else 0.0
-        status = f"{shown.describe()}, {fraction:.0%} refined"
+        status = f"{shown.describe()}, {fraction:.0%} refined{shown.remark}"
         height, width = shown.image.rgba.shape[:2]
         return fraction, width, height, np.ascontiguousarray(shown.image.rgba), status
 
@@ -175,7 +176,9 @@ class _Painter:
         if self._pixel_seconds:
             left = max(budget - self._fixed_seconds, 0.1 * budget)
             pixels = math.sqrt(self._pixel_seconds * width * height / left)
-        pixels = max(request["image_reduction"][0], min(pixels, _MOST_PIXELS))
+        # Where samples cost little, a drag may show every pixel.
+        least = 1.0 if request.get("sampling") == "cached" else request["image_reduction"][0]
+        pixels = max(least, min(pixels, _MOST_PIXELS))
         picture = self._picture(request, pixels=pixels, density=_ROUGH_DENSITY)
         picture.advance(2 * budget)
         done = picture.image.fraction * picture.image.rgba[..., 0].size
@@ -238,13 +241,20 @@ class _Picture:
         self.image.advance(budget)
         self.seconds += time.perf_counter() - start
 
+    @property
+    def remark(self) -> str:
+        """What it is not that was asked for, as a further sentence, or ""."""
+        return f". {self._marcher.remark}" if self._marcher.remark else ""
+
     def describe(self) -> str:
         height, width = self.image.rgba.shape[:2]
         surfaces = ", ".join(f"{value:g}" for value in self._settings.isovalues)
         what = f"surface at {surfaces}, " if self._settings.blend == "isosurface" else ""
+        blocks = getattr(self._marcher, "status", "")
+        more = f", {blocks}" if blocks else ""
         return (
             f"{what}{self._marcher.backend} on {self._volume.device}, {width} x {height} rays, "
-            f"{self._settings.samples_per_voxel:g} samples per voxel, {self.seconds:.2f} s"
+            f"{self._settings.samples_per_voxel:g} samples per voxel, {self.seconds:.2f} s{more}"
         )
 
 
@@ -273,6 +283,7 @@ def _settings(request: Request, index: ModelIndex, density: float) -> RenderSett
         shade=bool(request["shade"][0]),
         jitter=bool(request["jitter"][0]),
         isovalues=request["isovalues"],
+        sampling=request.get("sampling", "exact"),
         component=_component(request["array"], int(request["component"][0]), index),
         crop=crop,
         clip_planes=(*planes, *_rows(request["planes"], 4)),

@@ -28,6 +28,7 @@ def scenario():
     reader = pv.OpenDataFile(str(folder / "even.amgsrn"))
     display = pv.Show(reader, view)
     seen["representation"] = str(display.Representation)
+    display.NeuralSampling = "exact"  # refines long enough to be watched
     pv.Render()
     opacity = pv.GetOpacityTransferFunction("density")
     colors = pv.GetColorTransferFunction("density")

@@ -97,6 +97,15 @@ pv.ClearSelection()
 take("selected", scene)
 scene.view.InteractiveRender()
 results["interactive"] = scene.status()
+scene.display.NeuralSampling = "cached"
+take("cached", scene)
+results["cached"] = scene.status()
+scene.display.NeuralSampling = "exact"
+scene.view.InteractiveRender()
+results["exact"] = scene.status()
+scene.display.NeuralSampling = "auto"
+take("automatic", scene)
+results["automatic"] = scene.status()
 scene.display.NeuralSamplesPerVoxel = 0.5
 scene.display.NeuralJitter = 1
 take("coarse", scene)

@@ -53,9 +53,9 @@ marched: list[int] = []
 march = VolumeKernel.march
 
 
-def counted(kernel, look, rays):
-    marched.append(rays.count)
-    return march(kernel, look, rays)
+def counted(kernel, look, view, pixels, rgba):
+    marched.append(len(pixels))
+    return march(kernel, look, view, pixels, rgba)
 
 
 VolumeKernel.march = counted

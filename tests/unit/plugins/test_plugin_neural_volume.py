@@ -1,14 +1,19 @@
-"""What a mapper took on a GPU is given back when it is gone."""
+"""Pictures for a mapper: through decoded blocks, and what it took on a GPU is given back."""
 
 from __future__ import annotations
 
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from amgsrn_paraview import neural_volume
+from support.kernel_cases import needs_kernels
+from support.sample_models import write_small_model
 
+from amgsrn_core import NeuralVolume
 from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.rendering import Camera
 
 
 @pytest.fixture
@@ -54,3 +59,71 @@ def test_a_picture_that_failed_keeps_nothing(given_back, monkeypatch):
     with pytest.raises(AmgsrnError, match="not enough memory; choose a smaller window"):
         neural_volume.render(-2, 0, False, None, {})
     assert len(held) == 2 and given_back == [0]
+
+
+def request(path, sampling: str, **changes) -> neural_volume.Request:
+    """Return what the plugin asks for: a picture of 60 x 50 pixels."""
+    model = NeuralVolume.open(path, "cpu")
+    camera = Camera.orbit(model.geometry.bounds, width=60, height=50, azimuth=30, polar=60)
+    return {
+        "depth": b"",
+        "size": (60.0, 50.0),
+        "world_to_clip": tuple(camera.world_to_clip.ravel()),
+        "bounds": model.geometry.bounds,
+        "planes": (),
+        "range": (model.index.value_minimum[0], model.index.value_maximum[0]),
+        "logarithmic": (0.0,),
+        "table": (0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.5),
+        "component": (0.0,),
+        "blend_mode": (0.0,),
+        "isovalues": (),
+        **dict.fromkeys(("shade", "jitter", "unit_distance"), (0.0,)),
+        **dict.fromkeys(("ambient", "diffuse", "specular"), (0.5,)),
+        **dict.fromkeys(("specular_power", "image_reduction"), (4.0,)),
+        "samples_per_voxel": (2.0,),
+        "path": str(path),
+        "checksum": model.checksum,
+        "step": "",
+        "array": model.index.name,
+        "backend": "auto",
+        "device": "cpu",
+        "sampling": sampling,
+        **changes,
+    }
+
+
+@needs_kernels
+def test_the_window_draws_decoded_blocks_and_tells_of_them(tmp_path):
+    path = tmp_path / "small.amgsrn"
+    write_small_model(path, dims=(10, 12, 14))
+    *_, exact, words = neural_volume.render(-3, 1, False, None, request(path, "exact"))
+    assert "cells per voxel" not in words
+    asked = request(path, "cached")
+    done, width, _, rough, words = neural_volume.render(-3, 2, False, 0.05, asked)
+    assert done < 1.0 and width <= 60 and rough.any() and "blocks, " in words
+    passes = 0
+    while done < 1.0:
+        done, width, _, sharp, words = neural_volume.render(-3, 2, False, 1e-4, asked)
+        passes += 1
+    assert passes > 1 and width == 60 and words.endswith("MB, 100% decoded, 100% refined")
+    assert 0 < np.abs(sharp - exact).max() < 0.05
+    *_, whole, words = neural_volume.render(-3, 3, False, None, asked)
+    assert np.array_equal(whole, sharp)
+    # While it is dragged the least pixels per ray do not matter, only the time.
+    for generation in range(4, 9):
+        _, width, *_ = neural_volume.render(-3, generation, True, 5.0, asked)
+    assert width == 60
+    neural_volume.release(-3)
+
+
+def test_what_is_exact_against_the_wish_is_told(tmp_path):
+    path = tmp_path / "small.amgsrn"
+    write_small_model(path)
+    asked = request(path, "cached", backend="torch")
+    *_, words = neural_volume.render(-3, 1, False, None, asked)
+    assert words.endswith(
+        "100% refined. Decoded blocks need the CPU kernels, so sampling is exact."
+    )
+    with pytest.raises(AmgsrnError, match="sampling must be one of exact, cached"):
+        neural_volume.render(-3, 2, False, None, request(path, "blurred"))
+    neural_volume.release(-3)

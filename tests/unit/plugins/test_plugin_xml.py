@@ -16,7 +16,7 @@ from support.paths import ROOT
 
 from amgsrn_core.rendering import RenderSettings
 from amgsrn_core.rendering.marcher import BACKENDS
-from amgsrn_core.rendering.settings import BLEND_MODES
+from amgsrn_core.rendering.settings import BLEND_MODES, SAMPLINGS
 
 XML = ElementTree.parse(ROOT / "xml" / "AMGSRN.xml").getroot()
 PLUGIN = ROOT / "plugins" / "NeuralVolume" / "Plugin"
@@ -128,6 +128,8 @@ def test_neural_volume_s_choices_are_those_of_the_library():
     backends = {entry.get("value") for entry in NEURAL_VOLUME["Backend"][0]}
     assert backends == set(BACKENDS)
     assert NEURAL_VOLUME["Backend"].get("default_values") == "auto"
+    samplings = {entry.get("value") for entry in NEURAL_VOLUME["Sampling"][0]}
+    assert samplings == {"auto", *SAMPLINGS}
 
 
 @pytest.mark.parametrize("name", sorted(name for name in NEURAL_VOLUME if name))

@@ -369,6 +369,8 @@ bool vtkNeuralVolumeMapper::UpdatePicture(
   request.Texts["checksum"] = model->GetValue(1);
   request.Texts["step"] = model->GetNumberOfValues() > 2 ? model->GetValue(2) : "";
   request.Texts["array"] = this->ArrayName ? this->ArrayName : "";
+  const char* sampling = this->Pass == WHOLE ? "exact" : "cached";
+  request.Texts["sampling"] = this->Sampling == "auto" ? sampling : this->Sampling;
   request.Texts["backend"] = this->Backend;
   request.Texts["device"] = this->Device;
 
@@ -465,6 +467,7 @@ void vtkNeuralVolumeMapper::PrintSelf(ostream& os, vtkIndent indent)
   os << indent << "UnitDistance: " << this->UnitDistance << "\n";
   os << indent << "Jitter: " << this->Jitter << "\n";
   os << indent << "ImageReduction: " << this->ImageReduction << "\n";
+  os << indent << "Sampling: " << this->Sampling << "\n";
   os << indent << "Backend: " << this->Backend << "\n";
   os << indent << "Device: " << this->Device << "\n";
   os << indent << "Status: " << this->Status << "\n";

@@ -36,11 +36,13 @@ public:
   ///@{
   /**
    * Settings of the ray marcher, see amgsrn_core.rendering.RenderSettings; a unit distance of 0 is
-   * the mean spacing of the model's data.
+   * the mean spacing of the model's data. Sampling "auto" is "cached", or "exact" for pictures that
+   * are made in one go.
    */
   vtkSetMacro(SamplesPerVoxel, double);
   vtkSetMacro(UnitDistance, double);
   vtkSetMacro(Jitter, bool);
+  vtkSetStdStringFromCharMacro(Sampling);
   vtkSetStdStringFromCharMacro(Backend);
   vtkSetStdStringFromCharMacro(Device);
   ///@}
@@ -96,6 +98,7 @@ private:
   double UnitDistance = 0.0;
   bool Jitter = false;
   int ImageReduction = 2;
+  std::string Sampling = "auto";
   std::string Backend = "auto";
   std::string Device = "auto";
 

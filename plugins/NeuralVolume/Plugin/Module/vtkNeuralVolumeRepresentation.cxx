@@ -83,6 +83,11 @@ void vtkNeuralVolumeRepresentation::SetImageReduction(int pixels)
   this->GetMapper()->SetImageReduction(pixels);
 }
 
+void vtkNeuralVolumeRepresentation::SetSampling(const char* name)
+{
+  this->GetMapper()->SetSampling(name);
+}
+
 void vtkNeuralVolumeRepresentation::SetBackend(const char* name)
 {
   this->GetMapper()->SetBackend(name);

@@ -44,6 +44,7 @@ public:
   void SetUnitDistance(double distance);
   void SetJitter(bool jitter);
   void SetImageReduction(int pixels);
+  void SetSampling(const char* name);
   void SetBackend(const char* name);
   void SetDevice(const char* name);
   ///@}

@@ -41,7 +41,7 @@ from amgsrn_core.evaluation.measures import DEFAULT_TESTS, TESTS
 from amgsrn_core.rendering.marcher import BACKENDS as MARCHERS
 from amgsrn_core.rendering.settings import RenderSettings
 from amgsrn_core.volume.examples import EXAMPLES
-from amgsrn_core.volume.replacement import EVENTS, FOLDER, MODEL, PICTURE, TABLE, VOLUME
+from amgsrn_core.volume.replacement import EVENTS, FOLDER, MODEL, PAGE, PICTURE, TABLE, VOLUME
 
 
 def add_commands(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -54,6 +54,7 @@ def add_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     _add_compress(commands)
     _add_import(commands)
     _add_export(commands)
+    _add_export_web(commands)
     _add_jobs(commands)
     _add_bench(commands)
     _add_doctor(commands)
@@ -357,6 +358,14 @@ def _add_export(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("folder", metavar="DIR", help="folder to make")
     parser.paths.reads.append("model")
     parser.paths.writes["folder"] = FOLDER
+    add_time(parser, " of a series (default: its first)")
+
+
+def _add_export_web(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(commands, "export-web", "write a web page that draws a model (WebGL 2)")
+    parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
+    parser.paths.reads.append("model")
+    add_output(parser, "PAGE.html", "the page to write", PAGE)
     add_time(parser, " of a series (default: its first)")
 
 

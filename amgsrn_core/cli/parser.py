@@ -32,6 +32,7 @@ _MODULES = {
     "doctor": "doctor.command",
     "bench": "bench.command",
     "paraview-setup": "paraview_setup",
+    "export-web": "export_web",
 }
 
 

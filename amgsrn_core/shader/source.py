@@ -91,7 +91,8 @@ def _decoder(defines: Mapping[str, int]) -> str:
         forward += [_loop(use + "    $ y[$] += dot(W(base + LAST($) + j), a);")]
     parts += ["void network(vec3 p)\n{", *forward, "}"]
     if "SHADE" in defines:
-        parts += ["vec3 networkSlope(vec3 p)\n{", *_backward(layers, kept), _LAST_SLOPE, "}"]
+        parts += ["#ifdef SHADE\nvec3 networkSlope(vec3 p)\n{", *_backward(layers, kept)]
+        parts += [_LAST_SLOPE, "}\n#endif"]
     return "\n".join(parts)
 
 

@@ -14,6 +14,7 @@ import amgsrn_core
 from amgsrn_core.cli.doctor.devices import check_torch
 from amgsrn_core.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from amgsrn_core.cli.doctor.machine import machine, processor
+from amgsrn_core.cli.doctor.opengl import check_opengl
 from amgsrn_core.cli.doctor.packages import check_packages
 from amgsrn_core.cli.doctor.paraview import begin_probe, check_paraview
 from amgsrn_core.cli.report import prepare_report, write_report
@@ -75,6 +76,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("python", OK, f"{platform.python_version()} ({sys.executable})")
     yield from check_packages()
     yield from check_torch()
+    yield from check_opengl()
     yield from check_paraview(probe)
 
 

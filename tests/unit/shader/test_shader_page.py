@@ -1,0 +1,120 @@
+"""A page shows the picture that the kernels make, asks nobody for anything, and is small."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from support.kernel_cases import needs_kernels
+from support.rendering_cases import DIMS, uneven_geometry
+from support.sample_models import write_small_model, write_two_bricks
+
+from amgsrn_core import NeuralVolume
+from amgsrn_core.cli import main
+from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.rendering import Camera, RenderSettings, look_transfer, render, suggestion
+from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL
+from amgsrn_core.shader.page import page
+
+pytestmark = needs_kernels
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+WIDTH, HEIGHT = 64, 48
+
+# Draws two pictures at once and leaves them in the page.
+PROGRAM = """<script>
+ready.then(() => {
+  const pictures = {};
+  for (const lit of [false, true]) {
+    $("shade").checked = lit;
+    const to = target(%d, %d), pixels = new Uint8Array(4 * to.width * to.height);
+    tile(to, 0, 0, to.width, to.height);
+    gl.readPixels(0, 0, to.width, to.height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+    pictures[lit ? "lit" : "flat"] = Array.from(pixels);
+  }
+  work = null;
+  document.body.textContent = "PICTURES" + JSON.stringify(pictures) + "END";
+}).catch((error) => { document.body.textContent = String(error); });
+</script>"""
+
+
+def shown(path, tmp_path) -> dict[str, np.ndarray]:
+    """Return what Chromium makes of a page."""
+    probe = tmp_path / "probe.html"
+    probe.write_text(path.read_text() + PROGRAM % (WIDTH, HEIGHT))
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu-sandbox"]
+    command += ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000"]
+    command += ["--dump-dom", probe.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    found = re.search(r"PICTURES(.*)END", done.stdout)
+    assert found, done.stdout[-500:] + done.stderr[-500:]
+    pictures = json.loads(found[1]).items()
+    return {name: np.reshape(values, (HEIGHT, WIDTH, 4)) for name, values in pictures}
+
+
+def expected(model: NeuralVolume, shade: bool) -> np.ndarray:
+    component = 0 if len(model.components) == 1 else "magnitude"
+    low, high = np.reshape(model.geometry.bounds, (3, 2)).T
+    diagonal = float(np.linalg.norm(high - low))
+    a, p = 0.6, 1.15  # where the page's camera begins
+    away = np.array([np.sin(a) * np.sin(p), -np.cos(a) * np.sin(p), np.cos(p)])
+    centre, distance = (low + high) / 2, 0.5 * diagonal / np.sin(np.radians(15))
+    camera = Camera.look_at(
+        (centre + distance * away).tolist(),
+        centre.tolist(),
+        (0, 0, 1),
+        width=WIDTH,
+        height=HEIGHT,
+    )
+    settings = RenderSettings(
+        unit_distance=diagonal / UNITS_PER_DIAGONAL, component=component, shade=shade
+    )
+    return 255 * render(model, camera, look_transfer(suggestion(model, component)), settings)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+@pytest.mark.parametrize("kind", ["plain", "vectors"])
+def test_chromium_shows_what_the_kernels_make(tmp_path, kind):
+    path, html = tmp_path / "model.amgsrn", tmp_path / "page.html"
+    if kind == "plain":
+        write_small_model(path, seed=3, dims=DIMS, geometry=uneven_geometry())
+    else:
+        write_two_bricks(path, seed=4, dims=DIMS, components=("u", "v"), mask=True)
+    assert main(["export-web", str(path), "-o", str(html)]) == 0
+    model = NeuralVolume.open(path, device="cpu")
+    pictures = shown(html, tmp_path)
+    for name, shade in (("flat", False), ("lit", True)):
+        truth = expected(model, shade)
+        assert truth.max() > 20
+        difference = np.abs(pictures[name] - truth)
+        # Eight bits round by a half at most, features have 16 bits, and rays that graze a voxel
+        # without a value hit it or not.
+        most = difference.max() if kind == "plain" else np.percentile(difference, 99.8)
+        assert difference.mean() < 0.1 and most <= (4.0 if shade else 2.0)
+
+
+def test_a_page_is_one_file_that_asks_nobody(tmp_path):
+    path, html = tmp_path / "model.amgsrn", tmp_path / "page.html"
+    write_small_model(path, seed=3, dims=DIMS)
+    assert main(["export-web", str(path), "-o", str(html)]) == 0
+    text = html.read_text()
+    assert len(text) < 100_000
+    assert not re.search(r"https?:|//cdn|import\s|src=|fetch\(|%\w+%", text.split("PAYLOAD = ")[0])
+    program = re.sub(r'PAYLOAD = "[^"]*"', "", text)
+    assert not re.search(r"https?:|\bfetch\(|XMLHttpRequest|WebSocket|\bsrc=", program)
+    assert main(["export-web", str(path), "-o", str(tmp_path / "page.txt")]) != 0
+
+
+def test_values_that_float32_does_not_hold_are_refused(tmp_path):
+    import dataclasses
+
+    from support.sample_models import small_brick, small_index
+
+    index = dataclasses.replace(small_index(DIMS), value_minimum=(1e9,), value_maximum=(1e9 + 1.0,))
+    with pytest.raises(ConfigurationError, match="float32"):
+        page(NeuralVolume(index, [small_brick(index)]))

@@ -12,9 +12,6 @@ from amgsrn_core.volume.geometry import GridGeometry
 Uniform = Union[int, float, tuple[float, ...], np.ndarray]
 """An int, a float, a tuple of 2 to 4 floats, a float array [n], or a matrix [n, n]."""
 
-# An eye as many diagonals away from the volume's middle is far.
-_FAR = 2.0
-
 # As in Camera.rays: the eye is at infinity.
 _INFINITELY_FAR = 1e9
 
@@ -24,9 +21,9 @@ def view_uniforms(
 ) -> dict[str, Uniform]:
     """Return the uniforms of a view; all that is large cancels out here, in double precision.
 
-    Rays start on a plane through the volume's middle where the eye is far from it. Their samples
-    are counted from the eye as :class:`amgsrn_core.rendering.samples.Samples` counts them; whole
-    numbers of samples are left out.
+    Rays start on a plane that faces the eye and is as far from it as the volume's middle. Their
+    samples are counted from the eye, as :class:`amgsrn_core.rendering.samples.Samples` counts
+    them; whole numbers of samples are left out.
 
     Parameters
     ----------
@@ -93,16 +90,11 @@ def _perspective(
     eye, row = inverse[:3, 2] / inverse[3, 2], inverse[3]
     # A point of depth z at (x, y) is eye + ways (x, y, 1) / row . (x, y, z, 1).
     ways = inverse[:3, [0, 1, 3]] - np.outer(eye, row[[0, 1, 3]])
-    clip = to_clip @ np.append(middle, 1.0)
     away = float(np.linalg.norm(middle - eye))
-    if away > 2 * _FAR * np.linalg.norm(middle) and clip[3] > 0:
-        centre, length = clip[:3] / clip[3], clip[3]
-        from_eye, reference = middle - eye, middle
-    else:
-        length = max(away, float(np.linalg.norm(middle))) / np.linalg.norm(ways[:, 2])
-        centre = np.array([0.0, 0.0, (1.0 / length - row[3]) / row[2]])
-        from_eye = length * ways[:, 2]
-        reference = eye + from_eye
+    length = max(away, float(np.linalg.norm(middle))) / np.linalg.norm(ways[:, 2])
+    centre = np.array([0.0, 0.0, (1.0 / length - row[3]) / row[2]])
+    from_eye = length * ways[:, 2]
+    reference = eye + from_eye
     distance = float(np.linalg.norm(from_eye))
     return {
         "centre": tuple(centre.tolist()),

@@ -85,9 +85,11 @@ void march(const AmgsrnNetwork& network, int64_t count) {
   directions[1] = NAN;
   const std::vector<int64_t> first(static_cast<size_t>(count), -3),
       samples(static_cast<size_t>(count), 40);
+  std::vector<float> exponents(static_cast<size_t>(count), 1.0f);
+  exponents.back() = 0.5f;
   const AmgsrnRays rays = {count,       origins.data(), directions.data(), directions.data(),
-                           zeros.data(), far.data(),    zeros.data(),      first.data(),
-                           samples.data()};
+                           zeros.data(), far.data(),    zeros.data(),      exponents.data(),
+                           first.data(), samples.data()};
   const std::vector<uint8_t> empty = {0, 0}, half = {1, 0};
   const std::vector<float> table(4 * 5, 0.3f), isovalues = {0.0f, 0.1f, -0.2f};
   const std::vector<float> maxima = {1e30f, 1e30f};

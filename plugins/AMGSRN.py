@@ -4,6 +4,7 @@ ParaView 5.11 with Python 3.11 cannot load any Python plugin; there, ``xml/AMGSR
 plugin, and the folder of ``amgsrn_paraview`` has to be on PYTHONPATH.
 """
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -14,6 +15,15 @@ _PACKAGES = _FOLDER if (_FOLDER / "amgsrn_paraview").is_dir() else _FOLDER.paren
 
 if str(_PACKAGES) not in sys.path:
     sys.path.append(str(_PACKAGES))
+
+_FOUND = Path(importlib.util.find_spec("amgsrn_paraview").origin).resolve().parent
+
+if (_PACKAGES / "amgsrn_paraview").resolve() != _FOUND:
+    raise ImportError(
+        f"Another AMGSRN suite comes first on ParaView's path, in {_FOUND.parent}, before that in "
+        f"{_PACKAGES}: load the plugin of that one, or remove it from PYTHONPATH or its "
+        "environment."
+    )
 
 paraview_plugin_name = "AMGSRN"
 

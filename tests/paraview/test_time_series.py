@@ -48,6 +48,9 @@ def test_every_source_shows_the_step_that_is_asked_for(paraview, series, tmp_pat
         for step, time in enumerate(TIMES):
             for which, geometry in enumerate((preview, model.geometry, model.geometry)):
                 wanted = model.at(step).reconstruct_block(geometry).values[0]
+                if which == 0:  # a preview stays within the data's range
+                    index = model.index
+                    wanted = wanted.clip(index.value_minimum[0], index.value_maximum[0])
                 shown = arrays[f"{which}/{time:g}"][..., 0]
                 np.testing.assert_allclose(shown, wanted, rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(arrays["between"], arrays["0/24"])

@@ -49,8 +49,8 @@ def scenario():
     yield is_refined
 
     heart.phase = "editing"
-    seen["after_edit"] = restart(lambda: opacity.RescaleTransferFunction(0.0, 10.0))
-    colors.RescaleTransferFunction(0.0, 10.0)
+    seen["after_edit"] = restart(lambda: opacity.RescaleTransferFunction(0.0, 9.0))
+    colors.RescaleTransferFunction(0.0, 9.0)
     seen["after_zoom"] = restart(lambda: view.GetActiveCamera().Zoom(1.3))
     pv.SaveScreenshot(str(folder / "early.png"), view, ImageResolution=list(view.ViewSize))
     yield is_refined

@@ -538,7 +538,7 @@ def test_progress_fits_a_terminal_of_80_columns(tmp_path, blob, arguments):
     termios.tcsetwinsize(theirs, (24, 80))
     command = [sys.executable, "-m", "amgsrn_core.cli", "train", str(blob), "-o"]
     process = subprocess.Popen(
-        [*command, str(tmp_path / "out.amgsrn"), "--iterations", "1500", *TINY.split(), *arguments],
+        [*command, str(tmp_path / "out.amgsrn"), "--iterations", "6000", *TINY.split(), *arguments],
         stderr=theirs,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "TERM": "xterm"},

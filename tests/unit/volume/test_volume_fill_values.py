@@ -43,6 +43,11 @@ def holed(fill: float, values: np.ndarray | None = None) -> np.ndarray:
     return values
 
 
+def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Return what was said of values: of the size of a model of so little data there is more."""
+    return [record for record in caplog.records if record.name != "amgsrn_core.runs.space"]
+
+
 def found(*arrays: np.ndarray) -> list[tuple[float, int, bool]]:
     """Return value, count and certainty of what is found in the blocks of a scalar field."""
     summary = FieldSummary.of_nothing(1)
@@ -249,7 +254,7 @@ def test_known_fill_values_are_missing_where_asked_for(
     index = read_index(output)
     assert (index.value_minimum[0], index.value_maximum[0]) == pytest.approx((273, 300), abs=3)
     assert index.missing is not None and index.missing.values == (CMIP,)
-    (sentence,) = [r.getMessage() for r in caplog.records]
+    (sentence,) = [record.getMessage() for record in told(caplog)]
     assert "'t' has 60 values of 1e+20" in sentence and "taken for missing" in sentence
     # What the model knows to be missing is missing in the file as well.
     assert main(["test", str(output), "--against", str(source)]) == 0
@@ -263,18 +268,18 @@ def test_a_number_is_missing_where_asked_for(
 ) -> None:
     source = write_warm(tmp_path / "t.nc", holed(-9999))
     assert shell(source, tmp_path / "a.amgsrn") == 0
-    (record,) = caplog.records
+    (record,) = told(caplog)
     assert "if they stand for none give --fill-values=-9999." in record.getMessage()
     assert shell(source, tmp_path / "b.amgsrn", "--fill-values=-9999") == 0
     assert missing_in(tmp_path / "b.amgsrn") == CORNER
-    assert len(caplog.records) == 1
+    assert len(told(caplog)) == 1
 
 
 def test_what_the_file_marks_is_not_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = write_warm(tmp_path / "t.nc", holed(1e20), _FillValue=np.float32(1e20))
     assert shell(source, tmp_path / "m.amgsrn") == 0
     assert missing_in(tmp_path / "m.amgsrn") == CORNER
-    assert not caplog.records
+    assert not told(caplog)
 
 
 def test_a_series_has_one_answer_and_one_word(
@@ -311,9 +316,9 @@ def test_what_paraview_hands_over_is_settled_over_all_steps(tmp_path: Path) -> N
     for words, fills in (("auto", (CMIP,)), ("known", (CMIP,)), ("none", ())):
         made = handover.Handover(tmp_path / words)
         made.write(steps, DataConfig(words))
-        assert len(made.found.notes) == 1 and ("taken for missing" in made.found.notes[0]) == bool(
-            fills
-        )
+        note, *advice = made.found.notes
+        assert ("taken for missing" in note) == bool(fills)
+        assert all("NetCDF volume (AMGSRN)" in sentence for sentence in advice)
         assert made.found.summary.maximum[0] == (warm().max() if fills else CMIP)
         valid = [open_source(source).read().valid for source in made.source(True)["steps"]]
         assert valid[0] is None
@@ -324,4 +329,4 @@ def test_nothing_is_said_twice(caplog: pytest.LogCaptureFixture, tmp_path: Path)
     caplog.set_level(logging.WARNING)
     volume = volume_from_array(holed(1e20), name="t")
     train(volume, tmp_path / "m.amgsrn", NETWORK, QUICK)
-    assert len(caplog.records) == 1
+    assert len(told(caplog)) == 1

@@ -346,7 +346,8 @@ def test_a_sloppy_valid_range_does_not_unmake_an_axis(
     axis = volume.geometry.axes[2]
     assert (axis.coordinates.tolist(), axis.units) == (lon.tolist(), "degrees_east")
     assert volume.time is not None and volume.time.values == tuple(lon)
-    assert said in caplog.text and len(caplog.records) == (2 if said else 0)
+    told = [record for record in caplog.records if "time steps" not in record.getMessage()]
+    assert said in caplog.text and len(told) == (2 if said else 0)
 
 
 def test_a_packed_axis_with_a_sloppy_range(tmp_path: Path) -> None:

@@ -116,10 +116,21 @@ class Axis:
         world = np.asarray(world, dtype=np.float64)
         if self.size == 1:
             return world - self.coordinates[0]
-        cell = np.searchsorted(self.coordinates, world, side="right") - 1
-        cell = np.clip(cell, 0, self.size - 2)
+        cell = self._cell(world)
         low, high = self.coordinates[cell], self.coordinates[cell + 1]
         return cell + (world - low) / (high - low)
+
+    def _cell(self, world: np.ndarray) -> np.ndarray:
+        """Return which cell holds each coordinate, the first or last of those beyond the ends."""
+        last = self.size - 2
+        if not self.is_uniform:
+            return np.clip(np.searchsorted(self.coordinates, world, side="right") - 1, 0, last)
+        # A search is slow for scattered points. Even samples are off by less than half a cell.
+        guess = np.floor((world - self.coordinates[0]) / self.spacing)
+        cell = np.fmax(np.fmin(guess, last), 0).astype(np.intp)  # of NaN the last
+        cell -= world < self.coordinates[cell]
+        cell += world >= self.coordinates[np.minimum(cell + 1, last + 1)]
+        return np.clip(cell, 0, last)
 
     def index_slope(self, index: np.ndarray | float) -> np.ndarray:
         """Return how much the index grows per world unit, at fractional sample indices."""

@@ -15,7 +15,7 @@ from amgsrn_core.volume import Extent, GridGeometry
 from amgsrn_paraview import datasets
 from amgsrn_paraview.algorithm import Algorithm
 from amgsrn_paraview.model_file import ModelFile
-from amgsrn_paraview.ranks import rank, ranks
+from amgsrn_paraview.model_input import ModelInput
 
 WHOLE, BOUNDS, EXTENT = range(3)
 
@@ -163,41 +163,26 @@ class AMGSRNReconstruction(_Reconstruction):
 
     def __init__(self) -> None:
         super().__init__(nInputPorts=1, inputType="vtkDataSet")
-        self._input_step = 0
+        self._source = ModelInput(self, self._model)
 
     def RequestUpdateExtent(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Ask the input for nothing but what it has: only its field data matter."""
-        info = inInfo[0].GetInformationObject(0)
-        data = info.Get(vtkDataObject.DATA_OBJECT())
-        info.Set(Pipeline.UPDATE_EXTENT(), data.GetExtent(), 6)
-        info.Set(Pipeline.UPDATE_PIECE_NUMBER(), rank())
-        info.Set(Pipeline.UPDATE_NUMBER_OF_PIECES(), ranks())
-        info.Set(Pipeline.UPDATE_NUMBER_OF_GHOST_LEVELS(), 0)
+        self._source.ask(inInfo)
         return 1
 
     def _find_model(self) -> bool:
         # The grid depends on the model, and which model that is stands in the input's data: they
         # have to be there before the pipeline asks for them.
-        self.GetInputAlgorithm(0, 0).UpdatePiece(rank(), ranks(), 0)
-        data = self.GetInputDataObject(0, 0)
-        model = None if data is None else datasets.get_model(data)
-        if model is not None:
-            path, checksum, self._input_step = model
-            self._model.refresh(path)
-            self._model.expect(checksum)
-        return model is not None
+        self._source.update()
+        return self._source.find()
 
     def _step(self, info: Any) -> int:
-        return self._input_step
+        return self._source.step
 
     def _without_model(self) -> int:
-        if datasets.is_in_training(self.GetInputDataObject(0, 0)):
-            self.forget_complaint()
-            return 1
-        raise ConfigurationError(
-            "The input carries no model; use the output of AMGSRN Reader, or of AMGSRN Trainer "
-            "when its training is complete."
-        )
+        self._source.refuse_others()
+        self.forget_complaint()
+        return 1
 
 
 def _extent_of_bounds(geometry: GridGeometry, bounds: Sequence[float]) -> Extent:

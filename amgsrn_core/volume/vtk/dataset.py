@@ -68,18 +68,31 @@ def set_arrays(
     values = block.with_nan()
     points = dataset.GetPointData()
     units = tuple(units) or ("",) * len(components)
-    if len(components) > 1 and name == "_".join(components):
-        for component, component_name in enumerate(components):
-            array = _named(values[component].reshape(-1, 1), component_name + suffix)
-            _set_units(array, units[component])
-            points.AddArray(array)
-    else:
-        array = _named(values.reshape(len(values), -1).T, name + suffix)
-        for component, component_name in enumerate(components if len(components) > 1 else ()):
-            array.SetComponentName(component, component_name)
-        _set_units(array, units[0] if len(set(units)) == 1 else "")
+    for array_name, members in stored_arrays(name, components).items():
+        array = new_array(values[members].reshape(len(members), -1).T, array_name + suffix)
+        for number, member in enumerate(members if len(members) > 1 else ()):
+            array.SetComponentName(number, components[member])
+        own = {units[member] for member in members}
+        _set_units(array, own.pop() if len(own) == 1 else "")
         points.AddArray(array)
     points.SetActiveScalars(points.GetArrayName(0))
+
+
+def stored_arrays(name: str, components: Sequence[str]) -> dict[str, list[int]]:
+    """Return the arrays that a field's components make, and which components each has.
+
+    Scalars that were trained together are arrays of their own again.
+    """
+    if len(components) > 1 and name == "_".join(components):
+        return {component: [number] for number, component in enumerate(components)}
+    return {name: list(range(len(components)))}
+
+
+def new_array(values: np.ndarray, name: str) -> Any:
+    """Return a VTK array of values [N, components], or [N]."""
+    array = _vtk_array(np.ascontiguousarray(values))
+    array.SetName(name)
+    return array
 
 
 def set_description(dataset: Any, field: Described) -> None:
@@ -93,12 +106,6 @@ def set_description(dataset: Any, field: Described) -> None:
 def _set_units(array: Any, units: str) -> None:
     if units:
         array.GetInformation().Set(units_key(), units)
-
-
-def _named(values: np.ndarray, name: str) -> Any:
-    array = _vtk_array(np.ascontiguousarray(values))
-    array.SetName(name)
-    return array
 
 
 def _vtk_array(values: np.ndarray) -> Any:

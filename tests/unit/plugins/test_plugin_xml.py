@@ -30,6 +30,7 @@ PUBLIC = (
     "AMGSRNReader",
     "AMGSRNReconstructionSource",
     "AMGSRNReconstruction",
+    "AMGSRNSample",
 )
 GENERATE = runpy.run_path(str(ROOT / "scripts" / "generate_xml.py"))["generate"]
 

@@ -53,6 +53,18 @@ def test_nan_has_no_index() -> None:
     assert np.isnan(axis.to_world(np.nan))
 
 
+@pytest.mark.parametrize("start, step", [(0.1, 0.1), (-1e6, 1 / 3), (100.0, 1e-5)])
+def test_cells_of_even_axes_are_those_of_a_search(start, step):
+    size = 200
+    axis = Axis.uniform("x", size, start, step)
+    random = np.random.default_rng(0)
+    near = [np.nextafter(axis.coordinates, way) for way in (-np.inf, np.inf)]
+    inside = start + step * size * random.uniform(-0.1, 1.1, 1000)
+    world = np.concatenate([axis.coordinates, *near, inside, [np.nan, np.inf, -np.inf]])
+    found = np.clip(np.searchsorted(axis.coordinates, world, "right") - 1, 0, size - 2)
+    assert np.array_equal(axis._cell(world), found)
+
+
 @given(axes())
 def test_samples_map_exactly(axis: Axis) -> None:
     index = np.arange(axis.size)

@@ -416,13 +416,13 @@ class NeuralVolume:
         *,
         rms: bool = False,
     ) -> Block:
-        """Return :meth:`error_at` on a part of a grid, values float32 [C, z, y, x]."""
+        """Return :meth:`error_at` on a part of a grid, values of `dtype` [C, z, y, x]."""
         self._refuse_unknown_errors()
         geometry = geometry or self.geometry
         grid = GridPoints(self.geometry, geometry, geometry.resolve(extent))
-        errors = np.empty((len(self.components), grid.count), dtype=np.float32)
+        errors = np.empty((len(self.components), grid.count), dtype=self.dtype)
         for part in ranges(grid.count, self._field.batch):
-            errors[:, part] = _float32_upwards(self._field.errors(grid.index(part), rms=rms).T)
+            errors[:, part] = _upwards(self._field.errors(grid.index(part), rms=rms).T, self.dtype)
         return Block.of_field(errors.reshape(-1, *grid.shape))
 
     def _refuse_unknown_errors(self) -> None:
@@ -670,8 +670,8 @@ def _checked_points(points: np.ndarray) -> np.ndarray:
     return points
 
 
-def _float32_upwards(values: np.ndarray) -> np.ndarray:
-    """Return float32 numbers that are not below the given ones."""
+def _upwards(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return numbers of a type that are not below the given ones."""
     with np.errstate(over="ignore"):
-        single = values.astype(np.float32)
-    return np.where(single < values, np.nextafter(single, np.float32(np.inf)), single)
+        rounded = values.astype(dtype)
+    return np.where(rounded < values, np.nextafter(rounded, dtype.type(np.inf)), rounded)

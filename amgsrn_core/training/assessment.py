@@ -96,9 +96,8 @@ def assessed(
     reached = reached_voxels(record, dims)
     is_whole = record.domain is not None or reached == tuple(record.extent)
     cells = ErrorCells(record.extent, len(low)) if is_whole else None
-    margin = span * 2.0 * _LEAST_ROUNDING + 8.0 * np.spacing(
-        np.maximum(np.abs(low), np.abs(high)).astype(np.float32)
-    )
+    largest = np.maximum(np.abs(low), np.abs(high))
+    margin = span * 2.0 * _LEAST_ROUNDING + 8.0 * _last_place(largest, np.float32)
     inner = _relative(record.extent, record.ghosted)
     others = sum(tensor.nbytes for name, tensor in state.items() if name != "mask")
     if storage.dtype == "float16" and not storage.compress:
@@ -244,7 +243,7 @@ def _corrected(
     reach = np.maximum(np.abs(ends[0]), np.abs(ends[1])) + span
     reach = reach + span * np.abs(errors).max(axis=(1, 2, 3))
     margin = span * (rounding + 2.0**-23)
-    margin = margin + ROUNDINGS * np.spacing(reach.astype(bound.dtype)).astype(np.float64)
+    margin = margin + ROUNDINGS * _last_place(reach, np.dtype(bound.dtype).type)
     steps = np.where(np.isfinite(limits), 2.0 * (limits - margin), 0.0)
     for limit, taken in zip(limits.tolist(), margin.tolist()):
         if taken > 0.75 * limit:
@@ -266,6 +265,12 @@ def _corrected(
         left[c] = scaled
     packed = pack_corrections(numbers, region, steps, np.where(steps > 0, limits, 0.0), margin)
     return left, packed, margin
+
+
+def _last_place(sizes: np.ndarray, dtype: type[np.floating]) -> np.ndarray:
+    """Return at least a unit in the last place of numbers of a size, float64, also of too large."""
+    info = np.finfo(dtype)
+    return np.maximum(sizes * float(info.eps), float(info.smallest_subnormal))
 
 
 def _of_all(values: np.ndarray) -> np.ndarray:

@@ -199,6 +199,20 @@ def test_errors_take_less_than_two_per_cent(tmp_path):
         assert_known_errors_are_bounds(path, volume.read().values[0])
 
 
+@pytest.mark.filterwarnings("ignore:overflow")  # float32 does not hold all sums
+@pytest.mark.parametrize("scale", [1e-41, 6e37, 1e60])
+@pytest.mark.parametrize("share", [0.0, 0.02])
+def test_errors_of_very_small_and_large_values_are_known(tmp_path, scale, share):
+    values = field().astype(np.float64) * scale
+    volume = volume_from_array(values, name="waves")
+    storage = StorageConfig(max_relative_error=share)
+    train(volume, tmp_path / "m.amgsrn", SIZE, SHORT, storage)
+    assert_known_errors_are_bounds(tmp_path / "m.amgsrn", values)
+    largest = NeuralVolume.open(tmp_path / "m.amgsrn", "cpu").error_block().values[0]
+    limit = (share or 1.0) * float(np.ptp(values))
+    assert np.isfinite(largest).all() and largest.max() <= 1.2 * limit
+
+
 def assert_known_errors_are_bounds(path: Path, values: np.ndarray) -> None:
     largest = NeuralVolume.open(path, "cpu").error_block().values[0]
     assert (largest >= true_errors(path, values)).all()

@@ -35,7 +35,7 @@ def q_criterion(gradients: np.ndarray) -> np.ndarray:
 
     The second invariant, (trace(G)^2 - trace(G G)) / 2, which is positive where rotation outweighs
     strain (J. C. R. Hunt, A. A. Wray and P. Moin, 1988); for a field without divergence it is half
-    of |rotation|^2 - |strain|^2.
+    of ``|rotation|^2 - |strain|^2``.
     """
     squared = np.einsum("nij,nji->n", gradients, gradients)
     return np.asarray((divergence(gradients) ** 2 - squared) / 2)

@@ -462,13 +462,20 @@ class NeuralVolume:
             Change of each component per world unit along x, y, z; NaN where the value is. They are
             the network's: corrections do not change them.
         """
+        index = self.geometry.world_to_index(_checked_points(points))
+        values, slopes = self.sample_index_with_gradient(index)
+        return values, self.geometry.index_gradient_to_world(index, slopes).astype(slopes.dtype)
+
+    def sample_index_with_gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluate field and gradient at points [N, 3] in index space.
+
+        Otherwise like :meth:`sample_with_gradient`: the gradient is by the index, too.
+        """
         points = _checked_points(points)
         values = np.empty((len(points), len(self.components)), dtype=self.dtype)
         gradients = np.empty((*values.shape, 3), dtype=self._field.dtype)
         for part in ranges(len(points), self._field.batch):
-            index = self.geometry.world_to_index(points[part])
-            values[part], slopes = self._field.with_gradient(index)
-            gradients[part] = self.geometry.index_gradient_to_world(index, slopes)
+            values[part], gradients[part] = self._field.with_gradient(points[part])
         return values, gradients
 
     def reconstruct(

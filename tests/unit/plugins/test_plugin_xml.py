@@ -31,6 +31,7 @@ PUBLIC = (
     "AMGSRNReconstructionSource",
     "AMGSRNReconstruction",
     "AMGSRNSample",
+    "AMGSRNIsosurface",
 )
 GENERATE = runpy.run_path(str(ROOT / "scripts" / "generate_xml.py"))["generate"]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from support.sample_models import write_small_model, write_two_bricks
 
-from amgsrn_core import NeuralVolume
-from amgsrn_core.volume import Axis, GridGeometry
+from amgsrn_core import NetworkConfig, NeuralVolume, TrainingConfig, train_series, volume_from_array
+from amgsrn_core.volume import Axis, GridGeometry, TimeAxis
 
 EVEN = GridGeometry.uniform((6, 7, 8), origin=(1.0, 2.0, 3.0), spacing=(0.5, 1.0, 2.0))
 UNEVEN = GridGeometry(
@@ -25,7 +25,14 @@ def models(tmp_path):
     wind, scalar = tmp_path / "wind.amgsrn", tmp_path / "scalar.amgsrn"
     write_two_bricks(wind, geometry=EVEN, components=("u", "v", "w"))
     write_small_model(scalar, geometry=UNEVEN, mask=True)
-    return wind, scalar
+    random, series = np.random.default_rng(0), tmp_path / "series.amgsrn"
+    volumes = [
+        volume_from_array(random.random((4, 4, 4)), time=TimeAxis((5.0, 7.5), index=i))
+        for i in range(2)
+    ]
+    network = NetworkConfig(grids=2, grid_shape=(3, 3, 3), width=8)
+    train_series(volumes, series, network, TrainingConfig(iterations=5, device="cpu"))
+    return wind, scalar, series
 
 
 def sampled(paraview, program, models, *more, **options):
@@ -37,7 +44,7 @@ def sampled(paraview, program, models, *more, **options):
 
 def test_values_are_the_networks_at_the_very_points(paraview, models):
     run, arrays = sampled(paraview, "pvpython", models)
-    wind, scalar = (NeuralVolume.open(path, device="cpu") for path in models)
+    wind, scalar, series = (NeuralVolume.open(path, device="cpu") for path in models)
     places = {"line": wind, "sphere": wind}
     names = ("line", "sphere", "image", "turned", "blocks", "blocks1", "cells")
     for name in names:
@@ -69,6 +76,12 @@ def test_values_are_the_networks_at_the_very_points(paraview, models):
     assert run.results["line"] == ""
     assert "no array of three components, which vorticity needs" in run.results["refused"]
     assert "The input carries no model" in run.results["nothing"]
+
+    # The line has no time of its own: the model's is asked for.
+    for number in range(2):
+        expected = series.at(number).sample(arrays[f"step{number}/points"].astype(float))
+        np.testing.assert_allclose(arrays[f"step{number}/data"], expected[:, 0], **CLOSE)
+    assert not np.allclose(arrays["step0/data"], arrays["step1/data"])
 
 
 def test_each_rank_samples_its_own_part(paraview, models):

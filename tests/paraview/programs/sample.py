@@ -11,8 +11,8 @@ from paraview.vtk.util.numpy_support import vtk_to_numpy
 from session import arguments, load_plugin, save
 
 names = load_plugin()
-wind, scalar = arguments()[:2]
-on_ranks = len(arguments()) > 2
+wind, scalar, series = arguments()[:3]
+on_ranks = len(arguments()) > 3
 wind, scalar = names.AMGSRNReader(FileName=wind), names.AMGSRNReader(FileName=scalar)
 every = {"Gradient": 1, "Vorticity": 1, "Divergence": 1, "QCriterion": 1}
 line = pv.Line(Point1=[1, 2, 3], Point2=[4.4, 7.5, 11], Resolution=40)
@@ -72,5 +72,11 @@ for name, (data, model, options) in cases.items():
         blocks = [output.GetBlock(i) for i in range(output.GetNumberOfBlocks())]
     for number, block in enumerate(blocks):
         saved(f"{name}{number or ''}", block, options.get("Association") == "Cell Centres")
+if not on_ranks:
+    steps = names.AMGSRNReader(FileName=series)
+    sample = names.AMGSRNSample(Input=pv.Line(Point2=[3, 3, 3]), Model=steps)
+    for number, time in enumerate(steps.TimestepValues):
+        sample.UpdatePipeline(time)
+        saved(f"step{number}", sample.GetClientSideObject().GetOutputDataObject(0), False)
 np.savez(sys.argv[1] + ".npz", **arrays)
 save(**found)

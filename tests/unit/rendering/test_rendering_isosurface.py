@@ -10,9 +10,10 @@ from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkImageData, vtkPolyData
 from vtkmodules.vtkFiltersCore import vtkContourFilter, vtkImplicitPolyDataDistance
 
-from amgsrn_core import NeuralVolume
+from amgsrn_core import NetworkConfig, NeuralVolume, TrainingConfig, train, volume_from_array
 from amgsrn_core.errors import ConfigurationError
-from amgsrn_core.rendering.isosurface import has_value, isosurface
+from amgsrn_core.rendering.isosurface import _Lattice, has_value, isosurface
+from amgsrn_core.rendering.occupancy import MacroCells
 from amgsrn_core.volume import GridGeometry
 
 DIMS = (39, 34, 30)
@@ -110,6 +111,53 @@ def test_it_is_closed_but_for_the_volumes_faces(model, tolerance):
     surface = isosurface(model, [middle(model)], tolerance=tolerance)
     edges = open_edges(surface.triangles)
     assert are_on_faces(model, surface.points, edges).all()
+
+
+def test_points_are_needed_where_a_lattice_cell_overlaps_a_macro_cell_that_counts(model):
+    lattice = _Lattice(model, [0.0], 0, 0.84)
+    lattice._active = np.random.default_rng(0).random(lattice._active.shape) > 0.97
+    edge = MacroCells.of_volume(model).edge
+    overlaps = []
+    for line, count in zip(lattice.lines, lattice._active.shape):
+        low = np.maximum(line[:-1, None], edge * np.arange(count))
+        high = np.minimum(line[1:, None], edge * np.arange(1, count + 1))
+        overlaps.append(high - low > 1e-6)
+    cells = np.einsum("ai,bj,ck,ijk->abc", *overlaps, lattice._active.astype(int)) > 0
+    points = np.zeros([n + 1 for n in cells.shape], dtype=bool)
+    for z, y, x in np.argwhere(cells):
+        points[z : z + 2, y : y + 2, x : x + 2] = True
+    layers = len(lattice.lines[0]) - 1
+    for start, stop in ((0, 16), (16, 32), (32, layers)):
+        assert np.array_equal(lattice._needed(start, stop, layers), points[start : stop + 1])
+
+
+def test_what_macro_cells_skip_has_no_surface(tmp_path, monkeypatch):
+    # A small ball in a large volume, whose cells the lattice does not fit.
+    path = tmp_path / "model.amgsrn"
+    z, y, x = np.meshgrid(*[np.linspace(-1, 1, 48)] * 3, indexing="ij")
+    ball = np.exp(-8 * ((x - 0.4) ** 2 + (y + 0.1) ** 2 + (z - 0.2) ** 2))
+    network = NetworkConfig(grids=2, grid_shape=(8, 8, 8), width=8)
+    train(volume_from_array(ball), path, network, TrainingConfig(iterations=60, device="cpu"))
+    model = NeuralVolume.open(path, device="cpu")
+    counts = []
+    evaluate = NeuralVolume.sample_index
+
+    def counted(self, points):
+        counts.append(len(points))
+        return evaluate(self, points)
+
+    monkeypatch.setattr(NeuralVolume, "sample_index", counted)
+    anything = np.full(MacroCells.of_volume(model).bounds(0)[0].shape, np.inf)
+    for isovalue in np.linspace(0.4, 0.8, 9):
+        counts.clear()
+        skipped = isosurface(model, [isovalue], tolerance=0.42)
+        few = sum(counts)
+        with monkeypatch.context() as patch:
+            patch.setattr(MacroCells, "bounds", lambda self, component: (-anything, anything))
+            counts.clear()
+            whole = isosurface(model, [isovalue], tolerance=0.42)
+        assert len(skipped.triangles) == len(whole.triangles) > 100
+        assert few < sum(counts) / 3
 
 
 def test_parts_together_are_the_whole(model):

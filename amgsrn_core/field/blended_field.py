@@ -339,8 +339,8 @@ class BlendedField:
         for column, end in zip(index.T, last):  # faster than a reduction over three columns
             inside &= (column >= -FACE_TOLERANCE) & (column <= end + FACE_TOLERANCE)
         chosen = np.flatnonzero(inside)
-        points = np.clip(index if len(chosen) == len(index) else index[chosen], 0, last)
-        return chosen, points
+        kept = index if len(chosen) == len(index) else index[chosen]
+        return chosen, np.clip(np.ascontiguousarray(kept), 0, last)
 
 
 def _density(network: SceneNetwork, local: Tensor) -> Tensor:

@@ -115,6 +115,16 @@ def test_outside_there_is_no_value():
     assert np.isnan(model.sample(points)[:, 0]).tolist() == [False, False, True, True, True, True]
 
 
+@pytest.mark.parametrize("geometry", [None, UNEVEN, TURNED], ids=["even", "uneven", "turned"])
+def test_points_may_lie_in_memory_in_any_order(geometry):
+    model, _ = made(geometry)
+    index = local_samples((3, 4, 5)) + 2.5
+    for points in (index, model.geometry.index_to_world(index)):
+        sample = model.sample_index if points is index else model.sample
+        for other in (np.asfortranarray(points), np.repeat(points, 2, axis=0)[::2]):
+            np.testing.assert_array_equal(sample(other), sample(points))
+
+
 def test_rounding_does_not_push_the_face_outside():
     origin, spacing = 1234.567, 0.0123
     geometry = GridGeometry.uniform((6, 7, 8), (origin,) * 3, (spacing,) * 3)

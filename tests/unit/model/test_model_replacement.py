@@ -79,6 +79,7 @@ def words_for(command: str, place: Path) -> list[str]:
         "compress": [model, "--device", "cpu", "--compress-finetune", "0"],
         "import": [str(place / "original")],
         "export": [model],
+        "export-web": [model],
         "jobs": [str(place / "jobs.json")],
         "bench": ["inference", "--points", "10", "--repetitions", "1"],
         "doctor": [],

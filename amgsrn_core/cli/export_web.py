@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     text = page(model.at(model_step(model.series, arguments.time)))
 
     def write(path: Path) -> None:
-        guard(path, PAGE)
+        guard(path, PAGE, by=arguments.command, force=arguments.force)
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 

@@ -112,20 +112,22 @@ class BlockStore:
     ) -> None:
         self.levels = lattice_levels(size, cells_per_voxel)
         every = len(self.levels)
-        while len(self.levels) > 1 and self._page_bytes() > _PAGE_SHARE * memory:
-            del self.levels[0]
-        self.left_out = every - len(self.levels)
         components = len(low)
         slot = 2 * _POINTS * components + _SLOT_BYTES
+        least = math.prod(self.levels[-1].blocks)
+        # The tables leave room for the coarsest level in any case.
+        pages = min(_PAGE_SHARE * memory, memory - least * slot)
+        while len(self.levels) > 1 and self._page_bytes() > pages:
+            del self.levels[0]
+        self.left_out = every - len(self.levels)
         everything = sum(math.prod(level.blocks) for level in self.levels)
         slots = max(0, memory - self._page_bytes()) // slot
         slots = min(slots, everything, _MOST_CODES // (_POINTS * components))
-        least = math.prod(self.levels[-1].blocks)
         if slots < least:
-            needed = (least * slot + self._page_bytes()) / 1e6
+            needed = math.ceil((least * slot + self._page_bytes() + 1) / 100) / 1e4
             raise ConfigurationError(
                 f"{memory / 1e6:.3g} MB do not hold the blocks of a picture; cache_memory must be "
-                f"at least {needed:.2g} MB for this model."
+                f"at least {needed:g} MB for this model."
             )
         span = np.where(high > low, high - low, 1.0).astype(np.float64)
         self._low = (low - _MARGIN * span).astype(np.float32)

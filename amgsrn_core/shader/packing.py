@@ -23,6 +23,9 @@ from amgsrn_core.model.shapes import levels_of
 LONGEST = 2048
 """Texels along an edge of a 3-D texture that the graphics processors of the last ten years have."""
 
+MOST_HALF = float(np.finfo(np.float16).max)
+"""Features beyond it need more than 16 bits."""
+
 _ROW, _HASH_ROW = 1024, 2048  # texels in a row of the tables, as in march.glsl
 _MOST_BYTES = 2 << 30  # of features
 _FAR = 1e30  # in place of infinity, which shaders need not know

@@ -6,6 +6,7 @@ import base64
 import gzip
 import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import numpy as np
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.rendering.colormap import look_transfer
-from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL, suggestion
+from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL, suggestion, value_range
 from amgsrn_core.rendering.occupancy import MacroCells
 from amgsrn_core.rendering.proportions import display_scale
 from amgsrn_core.rendering.settings import RenderSettings, mean_spacing
 from amgsrn_core.shader.look import PackedLook
-from amgsrn_core.shader.packing import PackedModel
+from amgsrn_core.shader.packing import MOST_HALF, PackedModel
 from amgsrn_core.shader.source import VERTEX, fragment_source
 
 _TEMPLATE = Path(__file__).parent / "page.html"
@@ -36,7 +37,8 @@ def page(volume: NeuralVolume) -> str:
     Raises
     ------
     ConfigurationError
-        No graphics processor draws the model, or float32 does not hold its values.
+        No graphics processor draws the model, float32 does not hold its values, or 16 bits not its
+        features.
     """
     if volume.series.is_scaled_in_double:
         raise ConfigurationError(
@@ -76,11 +78,11 @@ def page(volume: NeuralVolume) -> str:
         "distance": 0.5 * diagonal / float(np.sin(np.radians(_ANGLE / 2))),
         "hash": "HASH" in model.defines,
     }
-    values = {"title": html.escape(volume.name), "payload": _payload(arrays, description)}
+    # A name may hold bytes that are no text, and what looks like a place of the template.
+    title = html.escape(volume.name.encode(errors="backslashreplace").decode())
+    values = {"title": title, "payload": _payload(arrays, description)}
     text = _TEMPLATE.read_text(encoding="utf-8")
-    for name, value in values.items():
-        text = text.replace(f"%{name}%", value)
-    return text
+    return re.sub("%(title|payload)%", lambda place: values[place[1]], text)
 
 
 def _sources(model: PackedModel, packed: PackedLook) -> dict[str, Any]:
@@ -95,7 +97,13 @@ def _arrays(
     volume: NeuralVolume, model: PackedModel, component: int | str
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return arrays for the page by name, and what it has to know of them."""
-    features = model.textures["features"].astype(np.float16).view(np.uint16)
+    features = model.textures["features"]
+    if np.abs(features).max(initial=0) > MOST_HALF:
+        raise ConfigurationError(
+            f"Pages have features of 16 bits, which end at {MOST_HALF:g}, and this model has "
+            "larger ones; render pictures instead."
+        )
+    features = features.astype(np.float16).view(np.uint16)
     flat = features.ravel()
     # Apart, since high bytes are much alike, which gzip finds out.
     arrays = {"features": np.concatenate([flat & 255, flat >> 8]).astype(np.uint8)}
@@ -104,7 +112,9 @@ def _arrays(
         arrays[name], shapes[name] = model.textures[name], model.textures[name].shape
     cells = MacroCells.of_volume(volume)
     minima, maxima = cells.bounds(component)
-    codes, low, high = _bounds(minima, maxima)
+    if not (minima <= maxima).any():
+        raise ConfigurationError("A page has nothing to draw: no voxel of the model has a value.")
+    codes, low, high = _bounds(minima, maxima, value_range(volume.index, component))
     arrays["bounds"] = codes
     kinds = {np.dtype(np.uint8): "u1", np.dtype(np.uint16): "u2", np.dtype(np.float32): "f4"}
     entries = {
@@ -115,8 +125,12 @@ def _arrays(
     return arrays, {"arrays": entries, "cells": bounds}
 
 
-def _bounds(minima: np.ndarray, maxima: np.ndarray) -> tuple[np.ndarray, float, float]:
+def _bounds(
+    minima: np.ndarray, maxima: np.ndarray, own: tuple[float, float]
+) -> tuple[np.ndarray, float, float]:
     """Return bounds of cells as codes, uint8 [2, z, y, x], and what 0 and 255 stand for.
+
+    What they stand for encloses the model's range `own` where a bound is open.
 
     They are rounded outwards: what may be visible is not left out. Cells without values have a
     minimum above their maximum.
@@ -124,9 +138,11 @@ def _bounds(minima: np.ndarray, maxima: np.ndarray) -> tuple[np.ndarray, float, 
     known = minima <= maxima
     both = np.stack([minima, maxima]).astype(np.float64)
     finite = both[:, known][np.isfinite(both[:, known])]
+    is_open = not np.isfinite(both[:, known]).all()  # some are as open as the networks are
+    finite = np.append(finite, own) if is_open else finite
     low, high = float(finite.min()), float(finite.max())
     reach = high - low or 1.0
-    if not np.isfinite(both[:, known]).all():  # some are as open as the networks are
+    if is_open:
         low, high = low - reach, high + reach
     scaled = (both.clip(low, low + max(high - low, reach)) - low) / max(high - low, reach) * 255
     codes = np.stack([np.floor(scaled[0] - 1e-3), np.ceil(scaled[1] + 1e-3)]).clip(0, 255)

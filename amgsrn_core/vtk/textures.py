@@ -10,6 +10,7 @@ from vtkmodules.vtkCommonCore import VTK_FLOAT, VTK_UNSIGNED_CHAR
 from vtkmodules.vtkRenderingOpenGL2 import vtkTextureObject
 
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.shader.packing import MOST_HALF
 from amgsrn_core.shader.renderers import is_software
 from amgsrn_core.shader.view import Uniform
 
@@ -24,7 +25,8 @@ class WindowTextures:
     ----------
     window : vtkRenderWindow
     half : bool
-        Features in 16 bits, which round to 11 significant ones and take half the memory.
+        Features in 16 bits, which round to 11 significant ones and take half the memory; not where
+        one is too large for them.
 
     Attributes
     ----------
@@ -76,7 +78,7 @@ class WindowTextures:
         if whole:
             texture.SetInternalFormat(_R8UI)
             texture.SetFormat(_RED_INTEGER)
-        elif self._half and name == "features":
+        elif self._half and name == "features" and np.abs(array).max(initial=0) <= MOST_HALF:
             texture.SetInternalFormat(_HALVES[count])
         kind = vtkTextureObject.Linear if name == "features" else vtkTextureObject.Nearest
         texture.SetMinificationFilter(kind)

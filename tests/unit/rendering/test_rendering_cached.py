@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from support.kernel_cases import library, needs_kernels, threads
@@ -10,7 +12,7 @@ from support.native_cases import BENT, EVEN, LOOKS, camera, colours, middle, mod
 from amgsrn_core import NeuralVolume
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.kernels import load, working_set
-from amgsrn_core.kernels.working_set import lattice_levels
+from amgsrn_core.kernels.working_set import BlockStore, lattice_levels
 from amgsrn_core.rendering import (
     Camera,
     ProgressiveImage,
@@ -204,11 +206,20 @@ def test_a_picture_that_needs_more_memory_is_coarser_and_says_so(monkeypatch):
 
 def test_memory_that_holds_no_picture_is_refused():
     volume = model()
-    with pytest.raises(ConfigurationError, match=r"0\.001 MB do not hold .* at least 0\.012 MB"):
+    with pytest.raises(ConfigurationError, match=r"0\.001 MB do not hold .* at least 0\.0118 MB"):
         marcher(volume, colours(volume), cache_memory=1e-3)
     for wrong in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ConfigurationError, match="cache-memory"):
             RenderSettings(cache_memory=wrong)
+
+
+def test_the_memory_that_a_refusal_names_will_do():
+    options = {"low": np.zeros(1), "high": np.ones(1), "cell_edge": 8, "cells_per_voxel": 1}
+    for size in ((24, 24, 24), (200, 200, 200), (256, 256, 256), (2, 2, 4097)):
+        with pytest.raises(ConfigurationError) as refused:
+            BlockStore(size, memory=1000, **options)
+        (named,) = re.findall(r"at least (\S+) MB", str(refused.value))
+        assert BlockStore(size, memory=int(1e6 * float(named)), **options).slots
 
 
 def test_fields_share_the_memory(monkeypatch):

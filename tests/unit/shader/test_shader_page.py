@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -11,14 +12,14 @@ import numpy as np
 import pytest
 from support.kernel_cases import needs_kernels
 from support.rendering_cases import DIMS, uneven_geometry
-from support.sample_models import write_small_model, write_two_bricks
+from support.sample_models import small_brick, small_index, write_small_model, write_two_bricks
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.cli import main
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.rendering import Camera, RenderSettings, look_transfer, render, suggestion
 from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL
-from amgsrn_core.shader.page import page
+from amgsrn_core.shader.page import _bounds, page
 
 pytestmark = needs_kernels
 
@@ -110,11 +111,49 @@ def test_a_page_is_one_file_that_asks_nobody(tmp_path):
     assert main(["export-web", str(path), "-o", str(tmp_path / "page.txt")]) != 0
 
 
+def test_a_name_is_text_and_nothing_else():
+    name = "</title><b onclick=\"x\">'%payload%' \udcff"
+    index = small_index(DIMS).replace(name=name)
+    text = page(NeuralVolume(index, [small_brick(index)]))
+    shown = "&lt;/title&gt;&lt;b onclick=&quot;x&quot;&gt;&#x27;%payload%&#x27; \\udcff"
+    assert text.count(shown) == 2 and text.count("</title>") == 1
+    text.encode()  # can be written
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_a_page_cannot_show_is_refused():
+    index = small_index(DIMS)
+    nothing, large = small_brick(index), small_brick(index)
+    nothing["mask"] = np.zeros(DIMS, dtype=bool)
+    large["feature_grids"] *= 1e6
+    for brick, why in ((nothing, "no voxel of the model has a value"), (large, "end at 65504")):
+        with pytest.raises(ConfigurationError, match=why):
+            page(NeuralVolume(index, [brick]))
+
+
+def test_open_cells_reach_beyond_the_range_of_the_model():
+    own = 0.0, 10.0
+    for low, high in (([-np.inf, 4.0], [np.inf, 5.0]), ([-np.inf] * 2, [np.inf] * 2)):
+        least, most = np.reshape(low, (1, 1, 2)), np.reshape(high, (1, 1, 2))
+        codes, zero, full = _bounds(least, most, own)
+        assert zero < own[0] and full > own[1]
+        assert codes[:, 0, 0, 0].tolist() == [0, 255]
+    assert _bounds(np.full((1, 1, 1), 4.0), np.full((1, 1, 1), 5.0), own)[1:] == (4.0, 5.0)
+
+
+def test_a_model_is_replaced_by_a_page_only_by_force(tmp_path, capsys):
+    path, html = tmp_path / "model.amgsrn", tmp_path / "page.html"
+    write_small_model(path, dims=DIMS)
+    before = path.read_bytes()
+    html.write_bytes(before)
+    command = ["export-web", str(path), "-o", str(html)]
+    assert main(command) == 1 and html.read_bytes() == before
+    assert "--force replaces it" in capsys.readouterr().err
+    assert main([*command, "--force"]) == 0
+    assert html.read_text().startswith("<!doctype html>")
+
+
 def test_values_that_float32_does_not_hold_are_refused(tmp_path):
-    import dataclasses
-
-    from support.sample_models import small_brick, small_index
-
     index = dataclasses.replace(small_index(DIMS), value_minimum=(1e9,), value_maximum=(1e9 + 1.0,))
     with pytest.raises(ConfigurationError, match="float32"):
         page(NeuralVolume(index, [small_brick(index)]))

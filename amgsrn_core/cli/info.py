@@ -123,7 +123,7 @@ def _error_rows(index: ModelIndex, errors: dict[str, Any]) -> Iterator[tuple[str
         taken = ", ".join(figure(value) for value in errors["margin"])
         yield "error bound", f"{' and '.join(bounds)}; {taken} of it for rounding elsewhere"
     edges = ", ".join(map(str, errors["edges"]))
-    yield "errors known in", f"{errors['cells']:,} cells of {edges} voxels"
+    yield "errors known in", f"{errors['cells']:,} cells of {edges} voxels, rounded upwards"
     for name, units, largest, rms in zip(
         index.components,
         index.units,

@@ -69,8 +69,9 @@ class CachedMarcher(NativeMarcher):
         level = store.levels[self._level]
         total = math.prod(level.blocks)
         filled = int(store.argument.filled)
+        cells = f"{1 / level.spacing:g} cell{'' if level.spacing == 1 else 's'} per voxel"
         return (
-            f"{1 / level.spacing:g} cells per voxel, {filled} blocks, {store.nbytes / 1e6:.3g} MB, "
+            f"{cells}, {filled} blocks, {store.nbytes / 1e6:.3g} MB, "
             f"{min(1.0, filled / total):.0%} decoded"
         )
 

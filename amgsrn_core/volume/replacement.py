@@ -49,7 +49,13 @@ FOLDER = Kind("a folder")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _NETCDF = (_HDF5, b"CDF\x01", b"CDF\x02", b"CDF\x05")
 _DATA = (*_NETCDF, b"\x93NUMPY", b"# vtk DataFile", b"NRRD000")
-_LIKE = {PICTURE: b"\x89PNG", JSON: b"{", EVENTS: b"{", TABLE: b"iteration,"}
+_LIKE = {
+    PICTURE: b"\x89PNG",
+    JSON: b"{",
+    EVENTS: b"{",
+    TABLE: b"iteration,",
+    PAGE: b"<!doctype html>",
+}
 _HEAD = 4096
 _EXPORTED, _EXPORTED_FILES = "volume.json", ("volume.json", "values.npy", "valid.npy")
 _ORIGINAL, _ORIGINAL_FILES = "model.ckpt.tar", ("options.json", "model.ckpt.tar")

@@ -2,7 +2,7 @@
 
     python docs/examples/07_pyvista_scene.py MODEL.amgsrn [PICTURE.png]
 
-Needs `pip install amgsrn[vtk] pyvista`, and neither PyTorch nor a compiler.
+Needs what docs/anywhere.md installs, and neither PyTorch nor a compiler.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ def test_faults_and_changes(paraview, models):
     assert not same("replaced", "coarse")
     # The window uses decoded blocks, and pictures that are made in one go are exact.
     for name, is_cached in (("interactive", 1), ("cached", 1), ("exact", 0), ("automatic", 0)):
-        assert seen[name].count(" cells per voxel, ") == is_cached, seen[name]
+        assert seen[name].count("% decoded") == is_cached, seen[name]
     assert same("automatic", "selected") and not same("cached", "selected")
     assert difference(models / "cached.png", models / "selected.png")[0] < 2.0
     assert "torch on cpu, 40 x 30 rays, 0.5 samples per voxel" in seen["torch"]

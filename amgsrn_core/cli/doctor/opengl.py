@@ -30,7 +30,7 @@ def check_opengl() -> Iterator[Finding]:
     speed = f"{figure(found['samples_per_second'] / 1e6, digits=3)} million samples/s"
     difference = found["difference"]
     right = "not compared" if difference is None else f"{difference:.2g} levels of 255 off"
-    kind = "the CPU, so Neural Volume takes the kernels" if found["is_software"] else "a GPU"
+    kind = "on the CPU, where the kernels are faster" if found["is_software"] else "a GPU"
     detail = f"{found['renderer']} ({kind}), {speed}, {right}"
     if difference is not None and difference > _TOLERANCE:
         yield Finding("opengl", NOTE, detail, _DRIVER)

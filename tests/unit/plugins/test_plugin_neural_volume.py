@@ -97,7 +97,7 @@ def test_the_window_draws_decoded_blocks_and_tells_of_them(tmp_path):
     path = tmp_path / "small.amgsrn"
     write_small_model(path, dims=(10, 12, 14))
     *_, exact, words = neural_volume.render(-3, 1, False, None, request(path, "exact"))
-    assert "cells per voxel" not in words
+    assert "% decoded" not in words
     asked = request(path, "cached")
     done, width, _, rough, words = neural_volume.render(-3, 2, False, 0.05, asked)
     assert done < 1.0 and width <= 60 and rough.any() and "blocks, " in words

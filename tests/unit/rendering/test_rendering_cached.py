@@ -156,6 +156,7 @@ def test_only_what_is_seen_is_decoded():
     whole = marcher(volume, colours(volume))
     whole.march(camera(volume).rays())
     assert whole.blocks == 4 and whole.samples > 1000
+    assert whole.status.startswith("1 cell per voxel, 4 blocks, ")
     nothing = marcher(model(), TransferFunction(0, 1, [[1, 1, 1, 0.0]] * 2))
     assert not nothing.march(camera(volume).rays()).any() and nothing.blocks == 0
     corner = marcher(model(), colours(volume), crop=(3.0, 4.0, -2.0, -1.0, 0.4, 1.0))

@@ -80,12 +80,7 @@ def make_marcher(
     """
     if backend not in BACKENDS:
         raise ConfigurationError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}.")
-    count = len(volume.components)
-    if settings.component != "magnitude" and int(settings.component) >= count:
-        raise ConfigurationError(
-            f"The field has {count} component(s), numbered from 0; there is no component "
-            f"{settings.component}."
-        )
+    settings.require_component(len(volume.components))
     if volume.device.type == "mps":
         raise ConfigurationError(
             "Rendering needs double precision, which the device mps lacks; use device cpu or auto."

@@ -107,6 +107,14 @@ class RenderSettings(Checked):
             raise ConfigurationError("A light needs a direction that is not 0, 0, 0.")
         object.__setattr__(self, "lights", lights)
 
+    def require_component(self, count: int) -> None:
+        """Raise :class:`ConfigurationError` unless a field of `count` components has the one."""
+        if self.component != "magnitude" and int(self.component) >= count:
+            raise ConfigurationError(
+                f"The field has {count} component(s), numbered from 0; there is no component "
+                f"{self.component}."
+            )
+
     def unit_lights(self) -> np.ndarray:
         """Return the lights, float64 [n, 6], with directions of length 1."""
         lights = np.array(self.lights, dtype=np.float64).reshape(-1, 6)

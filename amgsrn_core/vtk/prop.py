@@ -67,6 +67,11 @@ class NeuralVolumeProp:
     moving_seconds : float, default: 0.2
         What a frame takes at most while the window is being moved.
 
+    Raises
+    ------
+    ConfigurationError
+        There is no such component, also where settings or model are set later.
+
     Attributes
     ----------
     volume : vtkVolume
@@ -90,10 +95,12 @@ class NeuralVolumeProp:
         half: bool = False,
         moving_seconds: float = 0.2,
     ) -> None:
-        if not isinstance(model, NeuralVolume):
-            model = NeuralVolume.open(model, device="cpu")
+        if not moving_seconds > 0:
+            raise ConfigurationError(f"moving_seconds must be more than 0, not {moving_seconds}.")
         self.moving_seconds, self._half = moving_seconds, half
-        self._model, self._settings = model, settings or RenderSettings()
+        model = self._model = _opened(model)
+        self._settings = settings or RenderSettings()
+        self._settings.require_component(len(model.components))
         if transfer is None:
             transfer = look_transfer(suggestion(model, self._settings.component))
             if settings is None:
@@ -116,7 +123,9 @@ class NeuralVolumeProp:
         return self._model
 
     @model.setter
-    def model(self, model: NeuralVolume) -> None:
+    def model(self, model: NeuralVolume | str | os.PathLike[str]) -> None:
+        model = _opened(model)
+        self._settings.require_component(len(model.components))
         self._model, self._look_key = model, ()
         self.volume.Modified()
 
@@ -127,6 +136,7 @@ class NeuralVolumeProp:
 
     @settings.setter
     def settings(self, settings: RenderSettings) -> None:
+        settings.require_component(len(self._model.components))
         self._settings = settings
         scene.show_settings(self.volume, settings)
         self.volume.Modified()
@@ -250,11 +260,6 @@ class NeuralVolumeProp:
             transfer = scene.transfer_of(self.volume.GetProperty())
         model = self._model.scaled(placement.scale)
         self._shown, transfer, self._seen = in_view_units(model, transfer, settings)
-        if settings.component != "magnitude" and int(settings.component) >= len(model.components):
-            raise ConfigurationError(
-                f"The field has {len(model.components)} component(s), numbered from 0; there is no "
-                f"component {settings.component}."
-            )
         # Whatever the place, the networks are the same.
         self._packed = PackedModel.of(self._model if self._shown is model else self._shown)
         self._look = PackedLook.of(self._shown, transfer, self._seen)
@@ -316,6 +321,10 @@ class NeuralVolumeProp:
         prop = self.volume.GetProperty()
         colour, opacity = prop.GetRGBTransferFunction(0), prop.GetScalarOpacity(0)
         return colour.GetMTime(), opacity.GetMTime()
+
+
+def _opened(model: NeuralVolume | str | os.PathLike[str]) -> NeuralVolume:
+    return model if isinstance(model, NeuralVolume) else NeuralVolume.open(model, device="cpu")
 
 
 def _is_moving(window: Any) -> bool:

@@ -144,6 +144,30 @@ def test_what_cannot_be_drawn_shows_a_preview_and_says_why(found):
     assert refused["difference"] > 5
 
 
+def test_wrong_settings_are_refused_at_once_and_change_nothing(paths):
+    pytest.importorskip("vtkmodules")
+    from amgsrn_core import NeuralVolume
+    from amgsrn_core.errors import AmgsrnError, ConfigurationError
+    from amgsrn_core.rendering import RenderSettings
+    from amgsrn_core.vtk import NeuralVolumeProp
+
+    wrong = RenderSettings(component=7)
+    with pytest.raises(ConfigurationError, match="there is no component 7"):
+        NeuralVolumeProp(paths[0], settings=wrong)
+    for seconds in (0.0, -1.0, float("nan")):
+        with pytest.raises(ConfigurationError, match="moving_seconds"):
+            NeuralVolumeProp(paths[0], moving_seconds=seconds)
+    prop = NeuralVolumeProp(paths[0])
+    model, settings = prop.model, prop.settings
+    with pytest.raises(ConfigurationError, match="there is no component 7"):
+        prop.settings = wrong
+    with pytest.raises(AmgsrnError, match="no model file"):
+        prop.model = paths[0].with_name("none.amgsrn")
+    assert prop.model is model and prop.settings is settings and prop.is_network
+    prop.model = paths[2]  # a file is opened, as at the beginning
+    assert isinstance(prop.model, NeuralVolume)
+
+
 def test_pyvista(found):
     shown = found["pyvista"]
     if shown is None:

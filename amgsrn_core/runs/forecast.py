@@ -109,7 +109,7 @@ def _tried(
     record = BrickRecord(brick.extent, brick.ghosted)
     trial = trial_on(block, summary.learned_range(), record, training, device, aim=aim)
     storage, span = planned.settings.storage, np.subtract(*summary.learned_range()[::-1])
-    bound = Bound.of(volume, storage, volume.survey())
+    bound = Bound.of(volume, storage, volume.survey()) if storage.is_bounded else None
     total = TotalBytes.of(bound, storage, span, block.values[0].size)
     choice = chosen(dataclasses.replace(trial, total=total), network, training, aim)
     assert choice is not None  # nobody stops it

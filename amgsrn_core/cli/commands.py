@@ -366,7 +366,7 @@ def _add_export_web(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("model", metavar="MODEL", help="model file (.amgsrn)")
     parser.paths.reads.append("model")
     add_output(parser, "PAGE.html", "the page to write", PAGE)
-    add_time(parser, " of a series (default: its first)")
+    add_time(parser, " of a series (default: all of them, with a slider)")
 
 
 def _add_jobs(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from amgsrn_core.cli.options import model_step
 from amgsrn_core.cli.report import print_rows
 from amgsrn_core.field.open_models import open_model
+from amgsrn_core.model.open_archives import open_archive
 from amgsrn_core.shader.page import page
 from amgsrn_core.system.output import ensure_writable, replacing, size
 from amgsrn_core.system.spare import write_or_keep
@@ -18,8 +19,9 @@ from amgsrn_core.volume.replacement import PAGE, guard
 def run(arguments: argparse.Namespace) -> int:
     """Write the page."""
     ensure_writable(arguments.output)
-    model = open_model(arguments.model, "cpu")
-    text = page(model.at(model_step(model.series, arguments.time)))
+    model, archive = open_model(arguments.model, "cpu"), open_archive(arguments.model)
+    steps = None if arguments.time is None else [model_step(model.series, arguments.time)]
+    text = page(model, steps, archive.load_quantised)
 
     def write(path: Path) -> None:
         guard(path, PAGE, by=arguments.command, force=arguments.force)

@@ -10,32 +10,42 @@ import subprocess
 
 import numpy as np
 import pytest
+from support.archive_mutations import intact_models
 from support.kernel_cases import needs_kernels
 from support.rendering_cases import DIMS, uneven_geometry
 from support.sample_models import small_brick, small_index, write_small_model, write_two_bricks
 
-from amgsrn_core import NeuralVolume
+from amgsrn_core import NetworkConfig, NeuralVolume
 from amgsrn_core.cli import main
+from amgsrn_core.config import StorageConfig
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.model.codec import coarseness, cosine_matrix, pack
+from amgsrn_core.model.open_archives import open_archive
+from amgsrn_core.model.shapes import parameter_shapes
+from amgsrn_core.model.store import write_archive
 from amgsrn_core.rendering import Camera, RenderSettings, look_transfer, render, suggestion
 from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL
-from amgsrn_core.shader.page import _bounds, page
+from amgsrn_core.shader.page import page
+from amgsrn_core.shader.page_step import PageStep, _bounds
 
 pytestmark = needs_kernels
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 WIDTH, HEIGHT = 64, 48
 
-# Draws two pictures at once and leaves them in the page.
+# Draws two pictures of each time step and leaves them in the page.
 PROGRAM = """<script>
 ready.then(() => {
-  const pictures = {};
-  for (const lit of [false, true]) {
-    $("shade").checked = lit;
-    const to = target(%d, %d), pixels = new Uint8Array(4 * to.width * to.height);
-    tile(to, 0, 0, to.width, to.height);
-    gl.readPixels(0, 0, to.width, to.height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
-    pictures[lit ? "lit" : "flat"] = Array.from(pixels);
+  const pictures = [];
+  for (let i = 0; i < model.steps.length; ++i) {
+    choose(i);
+    for (const lit of [false, true]) {
+      $("shade").checked = lit;
+      const to = target(%d, %d), pixels = new Uint8Array(4 * to.width * to.height);
+      tile(to, 0, 0, to.width, to.height);
+      gl.readPixels(0, 0, to.width, to.height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+      pictures.push(Array.from(pixels));
+    }
   }
   work = null;
   document.body.textContent = "PICTURES" + JSON.stringify(pictures) + "END";
@@ -43,8 +53,8 @@ ready.then(() => {
 </script>"""
 
 
-def shown(path, tmp_path) -> dict[str, np.ndarray]:
-    """Return what Chromium makes of a page."""
+def shown(path, tmp_path) -> np.ndarray:
+    """Return what Chromium makes of a page, [steps, flat and lit, rows, columns, 4]."""
     probe = tmp_path / "probe.html"
     probe.write_text(path.read_text() + PROGRAM % (WIDTH, HEIGHT))
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu-sandbox"]
@@ -54,8 +64,7 @@ def shown(path, tmp_path) -> dict[str, np.ndarray]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     found = re.search(r"PICTURES(.*)END", done.stdout)
     assert found, done.stdout[-500:] + done.stderr[-500:]
-    pictures = json.loads(found[1]).items()
-    return {name: np.reshape(values, (HEIGHT, WIDTH, 4)) for name, values in pictures}
+    return np.reshape(json.loads(found[1]), (-1, 2, HEIGHT, WIDTH, 4))
 
 
 def expected(model: NeuralVolume, shade: bool) -> np.ndarray:
@@ -78,25 +87,90 @@ def expected(model: NeuralVolume, shade: bool) -> np.ndarray:
     return 255 * render(model, camera, look_transfer(suggestion(model, component)), settings)
 
 
+def write_wide(path) -> None:
+    """Write a compressed model whose features take two texels each."""
+    network = NetworkConfig(grids=2, features=6, grid_shape=(3, 4, 5), layers=2, width=8)
+    index = small_index(DIMS, network=network).replace(storage=StorageConfig(compress=True))
+    brick = small_brick(index, seed=5)
+    values = {name: brick.pop(name) for name in parameter_shapes(network, 1)}
+    steps = {name: np.full(1, 0.05) for name in values if name != "transforms"}
+    steps["feature_grids"] = np.random.default_rng(1).uniform(0.02, 0.1, (2, 6))
+    write_archive(path, index, [{**brick, **pack(values, steps)}])
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
-@pytest.mark.parametrize("kind", ["plain", "vectors"])
+@pytest.mark.parametrize("kind", ["plain", "vectors", "compressed", "differences", "wide"])
 def test_chromium_shows_what_the_kernels_make(tmp_path, kind):
     path, html = tmp_path / "model.amgsrn", tmp_path / "page.html"
     if kind == "plain":
         write_small_model(path, seed=3, dims=DIMS, geometry=uneven_geometry())
-    else:
+    elif kind == "vectors":
         write_two_bricks(path, seed=4, dims=DIMS, components=("u", "v"), mask=True)
+    elif kind == "wide":
+        write_wide(path)
+    else:
+        path.write_bytes(intact_models(tmp_path)[kind])
     assert main(["export-web", str(path), "-o", str(html)]) == 0
     model = NeuralVolume.open(path, device="cpu")
     pictures = shown(html, tmp_path)
-    for name, shade in (("flat", False), ("lit", True)):
-        truth = expected(model, shade)
-        assert truth.max() > 20
-        difference = np.abs(pictures[name] - truth)
-        # Eight bits round by a half at most, features have 16 bits, and rays that graze a voxel
-        # without a value hit it or not.
-        most = difference.max() if kind == "plain" else np.percentile(difference, 99.8)
-        assert difference.mean() < 0.1 and most <= (4.0 if shade else 2.0)
+    assert len(pictures) == model.series.steps
+    for step, both in enumerate(pictures):
+        for picture, shade in zip(both, (False, True)):
+            truth = expected(model.at(step), shade)
+            assert truth.max() > 20
+            difference = np.abs(picture - truth)
+            # Eight bits round by a half at most, features have 16 bits, and rays that graze a
+            # voxel without a value hit it or not.
+            is_whole = kind not in ("vectors", "compressed")
+            most = difference.max() if is_whole else np.percentile(difference, 99.8)
+            assert difference.mean() < 0.1 and most <= (4.0 if shade else 2.0)
+
+
+@pytest.mark.parametrize("kind", ["compressed", "differences"])
+def test_quantised_numbers_of_a_page_are_the_features(tmp_path, kind):
+    path = tmp_path / "model.amgsrn"
+    path.write_bytes(intact_models(tmp_path)[kind])
+    model, load = NeuralVolume.open(path, device="cpu"), open_archive(path).load_quantised
+    look = suggestion(model)
+    for volume in map(model.at, range(model.series.steps)):
+        step = PageStep.of(volume, look, RenderSettings(), load)
+        plain = PageStep.of(volume, look, RenderSettings(), None)
+        size = int(np.prod(step.description["shapes"]["features"]))
+        halves = joined(plain.arrays["features"], size).astype(np.uint16).view(np.float16)
+        decoded = features_of(step)
+        assert np.abs(decoded).max() > 0.1
+        np.testing.assert_allclose(decoded.ravel(), halves, rtol=1e-3, atol=1e-6)
+
+
+def joined(planes: np.ndarray, count: int) -> np.ndarray:
+    parts = planes.reshape(-1, count).astype(np.int64)
+    return sum(part << 8 * i for i, part in enumerate(parts))
+
+
+def features_of(step: PageStep) -> np.ndarray:
+    """Return the texture [z, y, x, channels] that a page makes of a compressed model."""
+    texels = np.zeros(step.description["shapes"]["features"])
+    grids = step.description["grids"]
+    counts = [len(g["corners"]) * g["features"] * int(np.prod(g["shape"])) for g in grids]
+    codes, widths = joined(step.arrays["features"], sum(counts)), step.arrays["steps"]
+    for grid in grids:
+        rows = len(grid["corners"]) * grid["features"]  # a texel holds all features
+        size = int(np.prod(grid["shape"]))
+        own, codes = codes[: rows * size].reshape(size, rows).T, codes[rows * size :]
+        own = np.where(own % 2, -(own + 1) // 2, own // 2)
+        z, y, x = np.indices(grid["shape"])
+        placed = np.zeros((rows, size))
+        placed[:, np.argsort((z + y + x).ravel(), kind="stable")] = own
+        placed = placed.reshape(rows, *grid["shape"]) * coarseness(tuple(grid["shape"]))
+        placed = placed * widths[:rows, None, None, None]
+        widths = widths[rows:]
+        for axis, n in enumerate(grid["shape"], start=1):
+            placed = np.moveaxis(np.tensordot(placed, cosine_matrix(n), (axis, 0)), -1, axis)
+        for row, values in enumerate(placed):
+            x, y, z = np.add(grid["corners"][row // grid["features"]], 1)
+            d, h, w = values.shape
+            texels[z : z + d, y : y + h, x : x + w, row % grid["features"]] = values
+    return texels
 
 
 def test_a_page_is_one_file_that_asks_nobody(tmp_path):

@@ -22,7 +22,7 @@ _PROGRAMS = (
         "test",
         "docs",
         "test-gpu",
-        "test-debian13",
+        "test-paraview",
         "site=$",
         "mkdir",
     ),

@@ -25,7 +25,7 @@ WHOLE = bool(os.environ.get("AMGSRN_WHOLE_PAGES"))
 
 # Commands that are not run, and why; everything else on the pages is.
 NOT_RUN = {
-    r"(\S*/)?(setup|quickstart|test|test-gpu|test-debian13|docs)\b": "has tests of its own",
+    r"(\S*/)?(setup|quickstart|test|test-gpu|test-paraview|docs)\b": "has tests of its own",
     r"source|export|eval|cd |site=|mkdir": "changes the reader's shell",
     r"cmake|(\S*/)?pip |apt-get|python3 -m venv": "installs",
     r"amgsrn paraview-setup": "changes the reader's ParaView; has tests of its own",

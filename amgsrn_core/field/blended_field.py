@@ -340,7 +340,7 @@ class BlendedField:
             inside &= (column >= -FACE_TOLERANCE) & (column <= end + FACE_TOLERANCE)
         chosen = np.flatnonzero(inside)
         kept = index if len(chosen) == len(index) else index[chosen]
-        return chosen, np.clip(np.ascontiguousarray(kept), 0, last)
+        return chosen, np.clip(kept, 0, last)
 
 
 def _density(network: SceneNetwork, local: Tensor) -> Tensor:

@@ -48,7 +48,10 @@ class Box:
 
     def local(self, points: np.ndarray) -> np.ndarray:
         """Map points [N, 3] in the volume's index space to [-1, 1]^3, float32."""
-        return ((points - self.first) * self.scale - 1.0).astype(np.float32)
+        local = points - self.first
+        local *= self.scale
+        local -= 1.0
+        return local.astype(np.float32, order="C")
 
     def index(self, local: np.ndarray) -> np.ndarray:
         """Map points [..., 3] in [-1, 1]^3 to the volume's index space."""

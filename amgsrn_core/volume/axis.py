@@ -12,6 +12,9 @@ from amgsrn_core.errors import VolumeError
 # ParaView's NetCDF reader calls an axis regular within the same fraction of a cell.
 UNIFORM_TOLERANCE = 1e-3
 
+# Samples that lie so little of a cell beside even ones: neighbouring cells tell the same index.
+_ALIKE = 1e-9
+
 _TURN = 360.0
 _NEARLY_NOTHING = 1e-9
 
@@ -96,9 +99,13 @@ class Axis:
     @property
     def is_uniform(self) -> bool:
         """Whether the samples are evenly spaced, within a thousandth of a cell."""
+        return self._unevenness <= UNIFORM_TOLERANCE
+
+    @property
+    def _unevenness(self) -> float:
+        """By how much of a cell samples lie beside evenly spaced ones, at most."""
         even = self.coordinates[0] + self.spacing * np.arange(self.size)
-        tolerance = UNIFORM_TOLERANCE * self.spacing
-        return bool(np.abs(self.coordinates - even).max() <= tolerance)
+        return float(np.abs(self.coordinates - even).max() / self.spacing)
 
     @property
     def file_coordinates(self) -> np.ndarray:
@@ -117,17 +124,22 @@ class Axis:
         if self.size == 1:
             return world - self.coordinates[0]
         cell = self._cell(world)
-        low, high = self.coordinates[cell], self.coordinates[cell + 1]
-        return cell + (world - low) / (high - low)
+        low = self.coordinates[cell]
+        return cell + (world - low) / (self.coordinates[1:][cell] - low)
 
     def _cell(self, world: np.ndarray) -> np.ndarray:
-        """Return which cell holds each coordinate, the first or last of those beyond the ends."""
-        last = self.size - 2
-        if not self.is_uniform:
+        """Return which cell holds each coordinate, the first or last of those beyond the ends.
+
+        Where cells are alike, and so their neighbours tell the same index, it may be one of these.
+        """
+        last, unevenness = self.size - 2, self._unevenness
+        if unevenness > UNIFORM_TOLERANCE:
             return np.clip(np.searchsorted(self.coordinates, world, side="right") - 1, 0, last)
         # A search is slow for scattered points. Even samples are off by less than half a cell.
         guess = np.floor((world - self.coordinates[0]) / self.spacing)
         cell = np.fmax(np.fmin(guess, last), 0).astype(np.intp)  # of NaN the last
+        if unevenness < _ALIKE:
+            return cell
         cell -= world < self.coordinates[cell]
         cell += world >= self.coordinates[np.minimum(cell + 1, last + 1)]
         return np.clip(cell, 0, last)

@@ -140,7 +140,7 @@ class GridGeometry:
         if not self.is_aligned:
             origin = np.array(self.origin)
             points = origin + np.linalg.solve(self.direction, (points - origin).T).T
-        index = np.empty_like(points)
+        index = np.empty(points.shape, order="F")  # what follows goes column by column
         for column, axis in enumerate(reversed(self.axes)):
             index[:, column] = axis.to_index(points[:, column])
         return index

@@ -11,7 +11,7 @@ from amgsrn_core.rendering.settings import Light, Plane, RenderSettings
 from amgsrn_core.rendering.transfer import TransferFunction
 
 # VTK's numbers.
-_BLEND_MODES = {0: "composite", 1: "maximum", 5: "isosurface"}
+BLEND_MODES = {0: "composite", 1: "maximum", 5: "isosurface"}
 _LOGARITHMIC = 1
 
 _ENTRIES = 1024
@@ -108,7 +108,7 @@ def show_settings(volume: Any, settings: RenderSettings) -> None:
     prop.SetSpecularPower(settings.specular_power)
     prop.SetScalarOpacityUnitDistance(settings.unit_distance)
     mapper.SetUseJittering(settings.jitter)
-    mode = next(mode for mode, name in _BLEND_MODES.items() if name == settings.blend)
+    mode = next(mode for mode, name in BLEND_MODES.items() if name == settings.blend)
     mapper.SetBlendMode(mode)
     for number, value in enumerate(settings.isovalues):
         prop.GetIsoSurfaceValues().SetValue(number, value)
@@ -136,7 +136,7 @@ def settings_of(
         specular=prop.GetSpecular(),
         specular_power=prop.GetSpecularPower(),
         unit_distance=prop.GetScalarOpacityUnitDistance(),
-        blend=_BLEND_MODES.get(mapper.GetBlendMode(), "composite"),
+        blend=BLEND_MODES.get(mapper.GetBlendMode(), "composite"),
         jitter=bool(mapper.GetUseJittering()),
         isovalues=tuple(contours.GetValue(i) for i in range(contours.GetNumberOfContours())),
         crop=crop,

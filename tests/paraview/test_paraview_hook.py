@@ -1,0 +1,78 @@
+"""Neural Volume in a ParaView in which nothing was compiled: what Python alone draws."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from support.kernel_cases import needs_kernels
+from support.sample_models import small_brick, small_index
+from test_neural_volume import write_model
+
+from amgsrn_core.model import write_archive
+from amgsrn_core.volume.times import TimeAxis
+
+pytestmark = needs_kernels
+
+DIMS = (23, 27, 29)
+# Windows of 8 bits round and truncate: mean and maximum in levels of 255. What is lit may differ by
+# more.
+MEAN, MOST, MOST_LIT = 0.2, 2.0, 3.0
+
+
+# Of the program hook_pictures.py: what it compares with the native marcher; what is as before;
+# what is something else.
+COMPARED = (
+    *("first", "other opacity", "other colours", "lit", "moved", "parallel", "larger", "replaced"),
+    *("magnitude", "component", "step 0", "step 1", "step 2"),
+)
+SAME = (
+    *("back", "again", "shown", "volume", "neural again", "as before", "file gone", "put back"),
+    *("second view", "first view", "deleted", "restored"),
+)
+OTHERS = ("turned", "hidden", "outline", "translucent", "both")
+
+
+def write_series(path):
+    """Write a model of three time steps."""
+    index = small_index(dims=DIMS)
+    time = TimeAxis((0.0, 1.0, 2.0), steps=(0, 1, 2))
+    index = index.replace(bricks=index.bricks * 3, time=time)
+    bricks = [small_brick(index, seed) for seed in (7, 8, 9)]
+    for brick in bricks:
+        brick["feature_grids"] *= 6.0
+    write_archive(path, dataclasses.replace(index, name="density"), bricks)
+
+
+@pytest.fixture
+def models(tmp_path):
+    write_model(tmp_path / "even.amgsrn")
+    write_model(tmp_path / "other.amgsrn", seed=5)
+    write_model(tmp_path / "vector.amgsrn", components=("u", "v", "w"), name="u_v_w")
+    write_series(tmp_path / "series.amgsrn")
+    return tmp_path
+
+
+def test_pictures_are_those_of_the_native_marcher(paraview, models):
+    run = paraview.run("pvpython", "hook_pictures.py", models)
+    seen = run.results
+    assert run.messages == []
+    assert seen["default"] == "Neural Volume"
+    assert seen["menu"].count("Neural Volume") == 1
+    compared = {name: value for name, value in seen.items() if name in COMPARED}
+    assert len(compared) == len(COMPARED)
+    for name, (mean, most, contrast) in compared.items():
+        assert contrast > 5, f"{name}: nothing is to be seen"
+        assert mean <= MEAN and most <= (MOST_LIT if name == "lit" else MOST), (name, mean, most)
+    for name in SAME:
+        assert seen[name] == 0, name
+    for name in OTHERS:
+        assert seen[name] > 20, name
+    # Translucent geometry switches depth peeling on; the view gets its setting back.
+    assert seen["peeling"] == [1, 1]
+    assert seen["steps"][0] > 20 and seen["steps"][1] == 0
+    # The preview stays where the network is damaged, and says why, once.
+    assert seen["damaged"] > 5
+    assert run.stdout.count("the network that the data carry is damaged") == 1
+    assert run.stdout.count("network, drawn by") == 1
+    assert "AMGSRNReader" in seen["trace"] and "Hook" not in seen["trace"]

@@ -9,10 +9,11 @@ from pathlib import Path
 from amgsrn_core.cli.options import model_step
 from amgsrn_core.cli.report import print_rows
 from amgsrn_core.field.open_models import open_model
+from amgsrn_core.model.replacement import mark_of
 from amgsrn_core.shader.page import page
 from amgsrn_core.system.output import ensure_writable, replacing, size
 from amgsrn_core.system.spare import write_or_keep
-from amgsrn_core.volume.replacement import PAGE, guard
+from amgsrn_core.volume.replacement import PAGE, comment, guard
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -20,6 +21,8 @@ def run(arguments: argparse.Namespace) -> int:
     ensure_writable(arguments.output)
     model = open_model(arguments.model, "cpu")
     text = page(model.at(model_step(model.series, arguments.time)))
+    head, line, rest = text.partition("\n")
+    text = head + line + comment(mark_of(arguments.command, arguments.model)) + line + rest
 
     def write(path: Path) -> None:
         guard(path, PAGE, by=arguments.command, force=arguments.force)

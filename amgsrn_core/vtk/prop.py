@@ -1,53 +1,27 @@
-"""A model as a prop of VTK: a stock vtkVolume whose fragment shader evaluates the network."""
+"""A model as a prop of VTK."""
 
 from __future__ import annotations
 
-import dataclasses
-import logging
 import os
-import time
-from typing import Any
 
 import numpy as np
-from vtkmodules.vtkCommonCore import VTK_FLOAT
-from vtkmodules.vtkCommonDataModel import vtkImageData, vtkPiecewiseFunction
-from vtkmodules.vtkRenderingCore import vtkColorTransferFunction, vtkVolume
-from vtkmodules.vtkRenderingVolumeOpenGL2 import vtkOpenGLGPUVolumeRayCastMapper
+from vtkmodules.vtkCommonDataModel import vtkPiecewiseFunction
+from vtkmodules.vtkRenderingCore import vtkColorTransferFunction
 
-from amgsrn_core.errors import AmgsrnError, ConfigurationError
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.rendering.colormap import look_transfer
 from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL, suggestion
 from amgsrn_core.rendering.settings import RenderSettings
 from amgsrn_core.rendering.transfer import TransferFunction
-from amgsrn_core.rendering.units import in_view_units
-from amgsrn_core.shader import PackedLook, PackedModel, fragment_source, view_uniforms
 from amgsrn_core.volume.preview import even_geometry
 from amgsrn_core.volume.vtk.dataset import new_dataset, set_arrays, set_geometry, whole_extent
 from amgsrn_core.vtk import scene
-from amgsrn_core.vtk.textures import WindowTextures, set_uniforms
-
-_log = logging.getLogger(__name__)
-
-# A window that is asked for more pictures a second than this is being moved.
-_MOVING_RATE = 1.0
+from amgsrn_core.vtk.network_volume import NetworkVolume, opened
 
 _PREVIEW = 64  # points along an axis, at most
 
-# Of a ray, in one pass of a software renderer: these end all loops after 65,535 iterations.
-_MOST_SAMPLES = 1024
 
-_MOST_PIXELS = 16.0  # along an edge, which one ray stands for
-
-# All that a vertex shader must hand on to find out whether the fragment shader compiles.
-_VERTEX = """//VTK::System::Dec
-in vec3 in_vertexPos;
-out vec3 ip_vertexPos;
-void main() { ip_vertexPos = in_vertexPos; gl_Position = vec4(in_vertexPos, 1.0); }
-"""
-
-
-class NeuralVolumeProp:
+class NeuralVolumeProp(NetworkVolume):
     """A model in scenes of VTK, drawn by the network itself.
 
     What is seen follows `volume`, as of any vtkVolume: its property's colours, opacities and
@@ -95,39 +69,21 @@ class NeuralVolumeProp:
         half: bool = False,
         moving_seconds: float = 0.2,
     ) -> None:
-        if not moving_seconds > 0:
-            raise ConfigurationError(f"moving_seconds must be more than 0, not {moving_seconds}.")
-        self.moving_seconds, self._half = moving_seconds, half
-        model = self._model = _opened(model)
-        self._settings = settings or RenderSettings()
-        self._settings.require_component(len(model.components))
+        model, wanted = opened(model), settings or RenderSettings()
+        wanted.require_component(len(model.components))
         if transfer is None:
-            transfer = look_transfer(suggestion(model, self._settings.component))
+            transfer = look_transfer(suggestion(model, wanted.component))
             if settings is None:
                 low, high = np.reshape(model.geometry.bounds, (3, 2)).T
                 unit = float(np.linalg.norm(high - low)) / UNITS_PER_DIAGONAL
-                self._settings = RenderSettings(unit_distance=unit)
-        self.volume = _new_volume(model, transfer, self._settings)
+                wanted = RenderSettings(unit_distance=unit)
+        super().__init__(model, wanted, half=half, moving_seconds=moving_seconds)
+        prop = self.volume.GetProperty()
+        prop.SetColor(vtkColorTransferFunction())
+        prop.SetScalarOpacity(vtkPiecewiseFunction())
+        scene.show_transfer(prop, transfer)
+        scene.show_settings(self.volume, wanted)
         self._given = transfer, self._times()
-        # By the identities of windows and renderers: whoever holds these keeps them alive.
-        self._windows: dict[str, WindowTextures] = {}
-        self._observers: dict[str, list[int]] = {}
-        self._look_key: tuple[Any, ...] = ()
-        self._source = self._note = ""
-        self._pixel_seconds, self._started = 0.0, 0.0
-        self.is_network, self.status = True, "not drawn yet"
-
-    @property
-    def model(self) -> NeuralVolume:
-        """The model, of a series one time step; another one of the same box may take its place."""
-        return self._model
-
-    @model.setter
-    def model(self, model: NeuralVolume | str | os.PathLike[str]) -> None:
-        model = _opened(model)
-        self._settings.require_component(len(model.components))
-        self._model, self._look_key = model, ()
-        self.volume.Modified()
 
     @property
     def settings(self) -> RenderSettings:
@@ -137,82 +93,13 @@ class NeuralVolumeProp:
     @settings.setter
     def settings(self, settings: RenderSettings) -> None:
         settings.require_component(len(self._model.components))
-        self._settings = settings
         scene.show_settings(self.volume, settings)
+        self._settings = settings
         self.volume.Modified()
-
-    def attach(self, renderer: Any) -> NeuralVolumeProp:
-        """Add the volume to a vtkRenderer; returns itself."""
-        if not renderer.HasViewProp(self.volume):
-            renderer.AddVolume(self.volume)
-        self.observe(renderer)
-        return self
-
-    def observe(self, renderer: Any) -> None:
-        """Draw in a renderer that shows the volume already, whoever added it."""
-        if renderer.__this__ not in self._observers:
-            self._observers[renderer.__this__] = [
-                renderer.AddObserver("StartEvent", lambda caller, _: self.begin(caller)),
-                renderer.AddObserver("EndEvent", lambda caller, _: self.end(caller)),
-            ]
-
-    def detach(self, renderer: Any) -> None:
-        """Remove the volume from a renderer, and free its textures with the window's last one."""
-        for tag in self._observers.pop(renderer.__this__, ()):
-            renderer.RemoveObserver(tag)
-        renderer.RemoveVolume(self.volume)
-        window = renderer.GetRenderWindow()
-        if window is None:
-            return
-        renderers = window.GetRenderers()
-        others = [renderers.GetItemAsObject(i) for i in range(renderers.GetNumberOfItems())]
-        if not any(other.__this__ in self._observers for other in others):
-            self.release(window)
-
-    def release(self, window: Any) -> None:
-        """Free the textures in a vtkRenderWindow."""
-        textures = self._windows.pop(window.__this__, None)
-        if textures is not None:
-            window.MakeCurrent()
-            textures.release(window)
-            window.RemoveObserver(textures.observer)
-            self.volume.ReleaseGraphicsResources(window)
-
-    def begin(self, renderer: Any) -> None:
-        """Prepare a frame; called at a renderer's StartEvent."""
-        if not (self.is_network and self.volume.GetVisibility()):
-            return
-        if not renderer.HasViewProp(self.volume):
-            return
-        window = renderer.GetRenderWindow()
-        try:
-            self._prepare(renderer, window)
-        except AmgsrnError as error:
-            self.release(window)
-            self.fall_back(str(error))
-            return
-        textures = self._windows[window.__this__]
-        textures.activate(self.volume.GetShaderProperty().GetFragmentCustomUniforms())
-        self._started = time.perf_counter()
-
-    def end(self, renderer: Any) -> None:
-        """Give texture units back; called at a renderer's EndEvent."""
-        window = renderer.GetRenderWindow()
-        if window.__this__ not in self._windows:
-            return
-        self._windows[window.__this__].deactivate()
-        if self._started and _is_moving(window):
-            window.WaitForCompletion()
-            width, height = renderer.GetSize()
-            rays = width * height / self.volume.GetMapper().GetImageSampleDistance() ** 2
-            self._pixel_seconds = (time.perf_counter() - self._started) / max(rays, 1.0)
-        self._started = 0.0
 
     def fall_back(self, reason: str) -> None:
         """Show a preview of decoded values, and say why."""
-        self.is_network = False
-        self.status = f"A preview is shown: {reason}"
-        _log.warning("%s", self.status)
+        super().fall_back(reason)
         z, y, x = (min(n, _PREVIEW) for n in self._model.geometry.dims)
         geometry = even_geometry(self._model.geometry, (z, y, x))
         block = self._model.reconstruct_block(geometry)
@@ -225,129 +112,10 @@ class NeuralVolumeProp:
         self.volume.GetShaderProperty().SetFragmentShaderCode(None)
         self.volume.GetMapper().SetInputData(image)
 
-    def _prepare(self, renderer: Any, window: Any) -> None:
-        uniforms = self.volume.GetShaderProperty().GetFragmentCustomUniforms()
-        placement = scene.Placement.of(scene.numbers(self.volume.GetMatrix()))
-        settings = scene.settings_of(self.volume, renderer, placement, self._settings)
-        textures = self._textures(window)
-        settings = self._affordable(settings, textures.is_software)
-        key = *self._times(), settings, placement.scale, self._model
-        if key != self._look_key:
-            self._pack(settings, placement, uniforms)
-            self._look_key = key
-        textures.update(window, {**self._packed.textures, **self._look.textures})
-        self._check(window, textures)
-        to_clip = scene.world_to_clip(renderer)
-        to_clip = to_clip @ placement.matrix()
-        set_uniforms(uniforms, view_uniforms(to_clip, self._shown.geometry, self._seen))
-        moving = _is_moving(window)
-        x, y = renderer.GetOrigin()
-        set_uniforms(
-            uniforms,
-            {
-                "toClip": to_clip @ np.diag([*placement.scale, 1.0]),
-                "pixelOrigin": (float(x), float(y)),
-                "pixelColumns": renderer.GetSize()[0],
-                "filtered": int(moving and not textures.is_software),
-            },
-        )
-        self._choose_rays(renderer, moving)
+    def _show_box(self) -> None:
+        if self.is_network:
+            super()._show_box()
 
-    def _pack(self, settings: RenderSettings, placement: scene.Placement, uniforms: Any) -> None:
-        """Pack model and look for the shader, and say what is the same in every frame."""
-        transfer = self._given[0]
-        if self._times() != self._given[1]:
-            transfer = scene.transfer_of(self.volume.GetProperty())
-        model = self._model.scaled(placement.scale)
-        self._shown, transfer, self._seen = in_view_units(model, transfer, settings)
-        # Whatever the place, the networks are the same.
-        self._packed = PackedModel.of(self._model if self._shown is model else self._shown)
-        self._look = PackedLook.of(self._shown, transfer, self._seen)
-        self._source = fragment_source({**self._packed.defines, **self._look.defines}, "vtk")
-        shader = self.volume.GetShaderProperty()
-        if shader.GetFragmentShaderCode() != self._source:
-            shader.SetFragmentShaderCode(self._source)
-            uniforms.RemoveAllUniforms()
-        set_uniforms(uniforms, self._look.uniforms)
-        set_uniforms(uniforms, {"slice": (0.0, 1e9), "hasDepth": 1})
-
-    def _textures(self, window: Any) -> WindowTextures:
-        """Return the textures in a window."""
-        key, windows = window.__this__, self._windows
-        if key not in windows:
-            windows[key] = WindowTextures(window, self._half)
-            # Who holds this object, too, would keep it alive as long as the window.
-            tag = window.AddObserver("DeleteEvent", lambda *_: windows.pop(key, None))
-            windows[key].observer = tag
-        return windows[key]
-
-    def _affordable(self, settings: RenderSettings, is_software: bool) -> RenderSettings:
-        """Return settings with as many samples as a software renderer's pass may have."""
-        self._note = ""
-        diagonal = float(np.linalg.norm(np.array(self._model.geometry.dims) - 1)) + 1
-        most = _MOST_SAMPLES / diagonal
-        if not is_software or settings.samples_per_voxel <= most:
-            return settings
-        self._note = (
-            f"; {most:.2g} samples per voxel in place of {settings.samples_per_voxel:g}, since "
-            "software renderers end loops early"
-        )
-        return dataclasses.replace(settings, samples_per_voxel=most)
-
-    def _check(self, window: Any, textures: WindowTextures) -> None:
-        """Raise unless the shader compiles in this window."""
-        if textures.checked != self._source:
-            source = self._source.replace("//VTK::Output::Dec", "out vec4 fragOutput0;")
-            source = source.replace("gl_FragData[0]", "fragOutput0")
-            if window.GetShaderCache().ReadyShaderProgram(_VERTEX, source, "") is None:
-                raise ConfigurationError(
-                    f"the shader does not compile with {textures.renderer}; its log says why."
-                )
-            textures.checked = self._source
-        self.status = f"network, drawn by {textures.renderer}{self._note}"
-
-    def _choose_rays(self, renderer: Any, moving: bool) -> None:
-        """Draw fewer rays while the window is being moved, if all would take too long."""
-        distance = 1.0
-        if moving:
-            width, height = renderer.GetSize()
-            distance = 4.0
-            if self._pixel_seconds:
-                seconds = self._pixel_seconds * width * height
-                distance = (seconds / self.moving_seconds) ** 0.5
-        self.volume.GetMapper().SetImageSampleDistance(min(max(distance, 1.0), _MOST_PIXELS))
-
-    def _times(self) -> tuple[int, ...]:
-        prop = self.volume.GetProperty()
-        colour, opacity = prop.GetRGBTransferFunction(0), prop.GetScalarOpacity(0)
-        return colour.GetMTime(), opacity.GetMTime()
-
-
-def _opened(model: NeuralVolume | str | os.PathLike[str]) -> NeuralVolume:
-    return model if isinstance(model, NeuralVolume) else NeuralVolume.open(model, device="cpu")
-
-
-def _is_moving(window: Any) -> bool:
-    return bool(window.GetDesiredUpdateRate() > _MOVING_RATE)
-
-
-def _new_volume(model: NeuralVolume, transfer: TransferFunction, settings: RenderSettings) -> Any:
-    """Return a vtkVolume with the bounds of a model."""
-    low, high = np.reshape(model.geometry.bounds, (3, 2)).T
-    image = vtkImageData()  # eight zeros: they tell VTK the bounds
-    image.SetDimensions(2, 2, 2)
-    image.SetOrigin(low.tolist())
-    image.SetSpacing((high - low).tolist())
-    image.AllocateScalars(VTK_FLOAT, 1)
-    image.GetPointData().GetScalars().Fill(0.0)
-    mapper = vtkOpenGLGPUVolumeRayCastMapper()
-    mapper.SetInputData(image)
-    mapper.AutoAdjustSampleDistancesOff()
-    volume = vtkVolume()
-    volume.SetMapper(mapper)
-    volume.PickableOff()
-    volume.GetProperty().SetColor(vtkColorTransferFunction())
-    volume.GetProperty().SetScalarOpacity(vtkPiecewiseFunction())
-    scene.show_transfer(volume.GetProperty(), transfer)
-    scene.show_settings(volume, settings)
-    return volume
+    def _transfer(self) -> TransferFunction:
+        transfer, times = self._given
+        return transfer if self._times() == times else super()._transfer()

@@ -11,7 +11,7 @@ from amgsrn_core.rendering.settings import Light, Plane, RenderSettings
 from amgsrn_core.rendering.transfer import TransferFunction
 
 # VTK's numbers.
-_BLEND_MODES = {0: "composite", 1: "maximum", 5: "isosurface"}
+BLEND_MODES = {0: "composite", 1: "maximum", 5: "isosurface"}
 _OTHER_MODES = {2: "minimum intensity", 3: "average intensity", 4: "additive", 6: "slice"}
 _LOGARITHMIC = 1
 
@@ -20,8 +20,8 @@ _ENTRIES = 1024
 
 def blend_of(mode: int) -> tuple[str, str]:
     """Return how a blend mode of VTK's is drawn, and a remark where that is another one."""
-    if mode in _BLEND_MODES:
-        return _BLEND_MODES[mode], ""
+    if mode in BLEND_MODES:
+        return BLEND_MODES[mode], ""
     name = _OTHER_MODES.get(mode, f"number {mode}")
     return "composite", f"Blend mode {name} is drawn as composite, since networks have no such mode"
 
@@ -122,7 +122,7 @@ def show_settings(volume: Any, settings: RenderSettings) -> None:
     prop.SetSpecularPower(settings.specular_power)
     prop.SetScalarOpacityUnitDistance(settings.unit_distance)
     mapper.SetUseJittering(settings.jitter)
-    mode = next(mode for mode, name in _BLEND_MODES.items() if name == settings.blend)
+    mode = next(mode for mode, name in BLEND_MODES.items() if name == settings.blend)
     mapper.SetBlendMode(mode)
     for number, value in enumerate(settings.isovalues):
         prop.GetIsoSurfaceValues().SetValue(number, value)

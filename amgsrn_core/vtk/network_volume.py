@@ -96,6 +96,7 @@ class NetworkVolume:
         self._source = self._note = ""
         self._pixel_seconds, self._started = 0.0, 0.0
         self._peeled: set[str] = set()
+        self._unseen: set[str] = set()
 
     @property
     def model(self) -> NeuralVolume:
@@ -107,8 +108,7 @@ class NetworkVolume:
         model = opened(model)
         self._settings.require_component(len(model.components))
         self._model, self._look_key = model, ()
-        self._show_box()
-        self.volume.Modified()
+        self._try_again()
 
     @property
     def settings(self) -> RenderSettings:
@@ -119,8 +119,7 @@ class NetworkVolume:
     def settings(self, settings: RenderSettings) -> None:
         settings.require_component(len(self._model.components))
         self._settings = settings
-        self._show_box()
-        self.volume.Modified()
+        self._try_again()
 
     def attach(self, renderer: Any) -> Self:
         """Add the volume to a vtkRenderer; returns itself."""
@@ -128,6 +127,17 @@ class NetworkVolume:
             renderer.AddVolume(self.volume)
         self.observe(renderer)
         return self
+
+    def _try_again(self) -> None:
+        """Draw the network in the next frame, also if it could not be drawn before."""
+        if not self.is_network:
+            self.is_network, self.status, self._boxed = True, "not drawn yet", ()
+        self._show_box()
+        self.volume.Modified()
+
+    def _is_seen(self, renderer: Any) -> bool:
+        to_clip = scene.world_to_clip(renderer) @ scene.numbers(self.volume.GetMatrix())
+        return min(renderer.GetSize()) > 0 and scene.is_seen(to_clip)
 
     def _show_box(self) -> None:
         """Give the volume the bounds of what is drawn."""
@@ -177,10 +187,16 @@ class NetworkVolume:
             return
         window = renderer.GetRenderWindow()
         try:
+            if not self._is_seen(renderer):
+                self.status = "the camera sees nothing of it"
+                self.volume.VisibilityOff()
+                self._unseen.add(renderer.__this__)
+                return
             self._prepare(renderer, window)
-        except AmgsrnError as error:
+        except Exception as error:  # VTK would print it, and draw eight zeros, in every frame
+            _log.debug("The network cannot be drawn.", exc_info=True)
             self.release(window)
-            self.fall_back(str(error))
+            self.fall_back(explained(error))
             return
         textures = self._windows[window.__this__]
         textures.activate(self.volume.GetShaderProperty().GetFragmentCustomUniforms())
@@ -192,6 +208,9 @@ class NetworkVolume:
 
     def end(self, renderer: Any) -> None:
         """Give texture units back; called at a renderer's EndEvent."""
+        if renderer.__this__ in self._unseen:
+            self._unseen.remove(renderer.__this__)
+            self.volume.VisibilityOn()
         if renderer.__this__ in self._peeled:
             self._peeled.remove(renderer.__this__)
             renderer.UseDepthPeelingForVolumesOn()
@@ -208,7 +227,7 @@ class NetworkVolume:
 
     def fall_back(self, reason: str) -> None:
         """Do not draw the network any more, and say why."""
-        self.is_network = False
+        self.is_network, self._look_key = False, ()
         self.status = f"A preview is shown: {reason}"
         _log.warning("%s", self.status)
 
@@ -275,12 +294,13 @@ class NetworkVolume:
 
     def _affordable(self, settings: RenderSettings, is_software: bool) -> RenderSettings:
         """Return settings with as many samples as a software renderer's pass may have."""
-        self._note = ""
+        blend = scene.blend_of(self.volume.GetMapper().GetBlendMode())[1]
+        self._note = f". {blend}" if blend else ""
         diagonal = float(np.linalg.norm(np.array(self._model.geometry.dims) - 1)) + 1
         most = _MOST_SAMPLES / diagonal
         if not is_software or settings.samples_per_voxel <= most:
             return settings
-        self._note = (
+        self._note += (
             f"; {most:.2g} samples per voxel in place of {settings.samples_per_voxel:g}, since "
             "software renderers end loops early"
         )
@@ -318,6 +338,13 @@ class NetworkVolume:
 def opened(model: NeuralVolume | str | os.PathLike[str]) -> NeuralVolume:
     """Return a model, or the one in a file."""
     return model if isinstance(model, NeuralVolume) else NeuralVolume.open(model, device="cpu")
+
+
+def explained(error: Exception) -> str:
+    """Return an error as a sentence for people."""
+    if isinstance(error, AmgsrnError):
+        return str(error)
+    return f"drawing the network failed ({type(error).__name__}: {error})."
 
 
 def _is_moving(window: Any) -> bool:

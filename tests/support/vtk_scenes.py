@@ -14,7 +14,7 @@ import weakref
 
 import numpy as np
 from vtkmodules.util.numpy_support import vtk_to_numpy
-from vtkmodules.vtkCommonCore import vtkFloatArray, vtkUnsignedCharArray, vtkVersion
+from vtkmodules.vtkCommonCore import vtkFloatArray, vtkObject, vtkUnsignedCharArray, vtkVersion
 from vtkmodules.vtkCommonDataModel import vtkPlane, vtkPlaneCollection
 from vtkmodules.vtkCommonTransforms import vtkTransform
 from vtkmodules.vtkFiltersSources import vtkSphereSource
@@ -28,7 +28,7 @@ from vtkmodules.vtkRenderingCore import (
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.rendering import Camera, RenderSettings, TransferFunction, render
-from amgsrn_core.vtk import NeuralVolumeProp, scene
+from amgsrn_core.vtk import NeuralVolumeProp, network_volume, scene, textures
 
 WIDTH, HEIGHT = 64, 48
 
@@ -284,6 +284,67 @@ def refused(path: str) -> dict:
     return {"status": made.prop.status, "difference": difference}
 
 
+def unseen(model: NeuralVolume) -> dict:
+    """Return the status where there is nothing to see, and what the frames after it show."""
+    made = Scene(model, transfer_for(model))
+    without = made.shown()
+    made.prop.attach(made.renderer)
+    shown, volume, camera = made.shown(), made.prop.volume, made.renderer.GetActiveCamera()
+    record = {}
+
+    def note(name):
+        picture, status = made.shown(), made.prop.status
+        record[name] = [status, float(np.abs(picture - without).max())]
+
+    volume.SetScale(0, 1, 1)
+    note("flat")
+    volume.SetScale(1, 1, 1)
+    up = camera.GetViewUp()
+    camera.SetViewUp(camera.GetDirectionOfProjection())
+    record["up"] = [made.shown() is not None and made.prop.status, 0.0]
+    camera.SetViewUp(up)
+    place = camera.GetPosition()
+    camera.SetPosition(float("nan"), 0.0, 0.0)
+    record["nan"] = [made.shown() is not None and made.prop.status, 0.0]
+    camera.SetPosition(place)
+    record["again"] = float(np.abs(made.shown() - shown).max())
+    made.window.Finalize()  # the context is lost, and another one comes
+    record["another context"] = float(np.abs(made.shown() - shown).max())
+    volume.GetMapper().SetBlendModeToAverageIntensity()
+    note("average")
+    return record
+
+
+def troubles(model: NeuralVolume) -> dict:
+    """Return the status after each trouble, how much is shown then, and of what came next."""
+    record = {}
+
+    def trouble(name, module, attribute, instead):
+        made = Scene(model, transfer_for(model))
+        without = made.shown()
+        made.prop.attach(made.renderer)
+        before = getattr(module, attribute)
+        setattr(module, attribute, instead)
+        vtkObject.GlobalWarningDisplayOff()
+        made.shown()
+        vtkObject.GlobalWarningDisplayOn()
+        setattr(module, attribute, before)
+        preview, status = made.shown(), made.prop.status
+        made.prop.model = model
+        network = made.shown()
+        record[name] = {
+            "status": status,
+            "preview": float(np.abs(preview - without).max()),
+            "then": made.prop.status,
+            "differs": float(np.abs(network - preview).max()),
+        }
+
+    trouble("size", textures, "_most_texels", lambda *_: 4)
+    trouble("shader", network_volume, "fragment_source", lambda *_: "this is no shader")
+    trouble("surprise", network_volume, "view_uniforms", lambda *_: 1 / 0)
+    return record
+
+
 def pyvista_picture(path: str) -> dict | None:
     try:
         import pyvista
@@ -317,6 +378,8 @@ def main() -> None:
         "traces": traces(model),
         "growth": growth(model),
         "refused": refused(sys.argv[4]),
+        "unseen": unseen(model),
+        "troubles": troubles(model),
         "pyvista": pyvista_picture(sys.argv[1]),
     }
     with open(sys.argv[5], "w") as file:

@@ -100,6 +100,8 @@ class WindowTextures:
         for name, (_, texture) in self._known.items():
             texture.Activate()
             uniforms.SetUniformi(name, texture.GetTextureUnit())
+        # Two kinds of samplers must not share a unit, even where one is not looked at.
+        uniforms.SetUniformi("kept", self._known["colours"][1].GetTextureUnit())
 
     def deactivate(self) -> None:
         """Give the units back."""

@@ -174,6 +174,41 @@ def test_whatever_goes_wrong_a_preview_is_shown_until_there_is_another_model(fou
     assert trouble["then"].startswith("network, drawn by") and trouble["differs"] > 0
 
 
+@pytest.mark.parametrize("case", ["whole", "lit, jittered", "beside", "near", "parallel"])
+def test_pictures_in_parts_are_those_that_are_drawn_at_once(found, case):
+    assert found["parts"][case] == 0
+
+
+def test_pictures_in_parts_with_several_samples_per_pixel(found):
+    assert found["parts"]["samples"] <= 1
+
+
+def test_a_picture_may_come_in_many_frames(found):
+    frames = found["parts"]["frames"]
+    progress, differences = frames["progress"], frames["differences"]
+    assert len(progress) > 5 and progress == sorted(progress) and progress[-1] == 1
+    assert differences[0] < 30, "a coarse picture comes first"
+    assert differences[-1] == 0 and differences[0] > differences[-2]
+    assert frames["kept"] == 0 and "refined" not in frames["refined"]
+
+
+def test_a_kept_picture_follows_what_is_opaque(found):
+    frames = found["parts"]["frames"]
+    assert frames["moved"] < 0.5 and frames["moved differs"] == 0
+
+
+def test_an_event_loop_draws_frame_by_frame_and_screenshots_are_whole(found):
+    loop = found["loop"]
+    if loop is None:
+        pytest.skip("no window without a display")
+    first, last = loop["begun"], loop["after"]
+    frames = loop["frames"][first:last]
+    assert frames[0][0] and not frames[1][0]  # dragged, and still
+    progress = [done for is_moving, done in frames if not is_moving]
+    assert len(progress) > 5 and progress == sorted(progress) and progress[-1] == 1
+    assert loop["unfinished"] < 0.5 and loop["difference"] <= 1
+
+
 def test_wrong_settings_are_refused_at_once_and_change_nothing(paths):
     pytest.importorskip("vtkmodules")
     from amgsrn_core import NeuralVolume

@@ -10,10 +10,11 @@ from amgsrn_core.cli.options import model_step
 from amgsrn_core.cli.report import print_rows
 from amgsrn_core.field.open_models import open_model
 from amgsrn_core.model.open_archives import open_archive
+from amgsrn_core.model.replacement import mark_of
 from amgsrn_core.shader.page import page
 from amgsrn_core.system.output import ensure_writable, replacing, size
 from amgsrn_core.system.spare import write_or_keep
-from amgsrn_core.volume.replacement import PAGE, guard
+from amgsrn_core.volume.replacement import PAGE, comment, guard
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -22,6 +23,8 @@ def run(arguments: argparse.Namespace) -> int:
     model, archive = open_model(arguments.model, "cpu"), open_archive(arguments.model)
     steps = None if arguments.time is None else [model_step(model.series, arguments.time)]
     text = page(model, steps, archive.load_quantised)
+    head, line, rest = text.partition("\n")
+    text = head + line + comment(mark_of(arguments.command, arguments.model)) + line + rest
 
     def write(path: Path) -> None:
         guard(path, PAGE, by=arguments.command, force=arguments.force)

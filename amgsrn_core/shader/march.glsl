@@ -43,6 +43,10 @@ uniform int tableEntries;
 uniform float least;           // transmittance at which a ray ends
 uniform int component;
 uniform vec2 slice;            // of a ray's samples, those that this pass draws
+#ifdef KEPT
+uniform bool isKept;           // show what was drawn before
+uniform sampler2D kept;
+#endif
 #if PLANES > 0
 uniform float planes[4 * PLANES];  // in even coordinates; seen is what is on the positive side
 #endif
@@ -602,6 +606,13 @@ void cross_(Ray ray, float before, float value, float count)
 
 void main()
 {
+#ifdef KEPT
+  if (isKept)
+  {
+    RESULT = texelFetch(kept, ivec2(gl_FragCoord.xy), 0);
+    return;
+  }
+#endif
   vec2 place = PLACE;
   Ray ray = makeRay(place);
   sum = vec3(0.0);

@@ -21,7 +21,7 @@ DIALECTS = {
         "//VTK::System::Dec\n//VTK::Output::Dec\nin vec3 ip_vertexPos;\n"
         "uniform mat4 toClip;\nuniform sampler2D in_depthSampler;\n#define depth in_depthSampler\n"
         "vec2 place_() { vec4 p = toClip * vec4(ip_vertexPos, 1.0); return p.xy / p.w; }",
-        {"RESULT": "gl_FragData[0]", "PLACE": "place_()"},
+        {"RESULT": "gl_FragData[0]", "PLACE": "place_()", "KEPT": "1"},
     ),
 }
 """Desktop OpenGL and WebGL 2 with a triangle over the picture, and VTK's volume mapper."""

@@ -1,8 +1,9 @@
 """What an output may take the place of: the one guard of every path that is written.
 
 Never replaced are what a command reads, the data that a model was trained on, and unfinished work.
-A model or a volume is replaced by what made it before, or when that is asked for (force). Volumes
-that are written carry a mark of who made them; a model tells by its training record.
+A model, a volume or a web page is replaced by what made it before, or when that is asked for
+(force). Volumes and pages that are written carry a mark of who made them; a model tells by its
+training record.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ NETCDF_SUFFIXES = (".nc", ".nc4", ".cdf", ".netcdf")
 VTK_SUFFIXES = (".vti", ".vtr")
 
 MARK = "amgsrn_made_by"
-"""Attribute of a NetCDF file, or word of a comment in a file of VTK's, that tells who made it."""
+"""Attribute of a NetCDF file, or word of a comment in a file of VTK's or a page: who made it."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,6 @@ _LIKE = {
     JSON: b"{",
     EVENTS: b"{",
     TABLE: b"iteration,",
-    PAGE: b"<!doctype html>",
 }
 _HEAD = 4096
 _EXPORTED, _EXPORTED_FILES = "volume.json", ("volume.json", "values.npy", "valid.npy")
@@ -76,9 +76,9 @@ def guard(
     kind : Kind
         What is going to be written.
     by : str
-        The command that writes; a volume that it made earlier may be replaced.
+        The command that writes; a volume or a page that it made earlier may be replaced.
     force : bool, default: False
-        Replace a model or a volume that is there, whoever made it.
+        Replace a model, a volume or a page that is there, whoever made it.
     """
     if refuse_place(path, kind):
         refuse_other(path, kind, by=by, force=force)
@@ -106,12 +106,13 @@ def refuse_other(
     """Refuse a file that somebody else made; `is_own` tells whether a model is the command's."""
     target = Path(os.path.realpath(path))
     existing = what_is(target)
-    if force or (existing is None and (target.suffix or _looks_like(target, kind))):
+    is_free = existing is None and kind is not PAGE  # by hand, a page may be a day's work
+    if force or (is_free and (target.suffix or _looks_like(target, kind))):
         return
-    if existing is kind:
-        made = maker_of(target).split(" ")[0] == by if kind is VOLUME else is_own(target)
-        if made:
-            return
+    if kind in (VOLUME, PAGE) and maker_of(target).split(" ")[0] == by:
+        return
+    if existing is kind and kind is not VOLUME and is_own(target):
+        return
     name = "a file" if existing is None else existing.name
     maker = "an earlier output" if by == "library" else f"an earlier output of this {by}"
     # ParaView's trainer has no such option, and the same sentence.
@@ -149,7 +150,7 @@ def _looks_like(path: Path, kind: Kind) -> bool:
 
 
 def maker_of(path: str | os.PathLike[str]) -> str:
-    """Return the mark of a volume that this package wrote; "" where there is none."""
+    """Return the mark of a volume or a page that this package wrote; "" where there is none."""
     try:
         head = _head(Path(path))
         found = re.search(rb"<!-- %b: (.*?) -->" % MARK.encode(), head)

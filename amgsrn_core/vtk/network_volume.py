@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from amgsrn_core.rendering.transfer import TransferFunction
 from amgsrn_core.rendering.units import in_view_units
 from amgsrn_core.shader import PackedLook, PackedModel, fragment_source, view_uniforms
 from amgsrn_core.vtk import scene
+from amgsrn_core.vtk.clock import FrameClock
+from amgsrn_core.vtk.parts import FRAME_SECONDS, KeptPicture, covered, viewport
 from amgsrn_core.vtk.textures import WindowTextures, set_uniforms
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ _MOVING_RATE = 1.0
 # Of a ray, in one pass of a software renderer: these end all loops after 65,535 iterations.
 _MOST_SAMPLES = 1024
 
-_MOST_PIXELS = 16.0  # along an edge, which one ray stands for
+_MOST_PIXELS = 32.0  # along an edge, which one ray stands for
 
 # All that a vertex shader must hand on to find out whether the fragment shader compiles.
 _VERTEX = """//VTK::System::Dec
@@ -86,6 +89,14 @@ class NetworkVolume:
         self._model, self._settings = opened(model), settings
         settings.require_component(len(self._model.components))
         self.volume = _new_volume()
+        me = weakref.ref(self)
+
+        def before_drawing(*_: Any) -> None:
+            network = me()
+            if network is not None:
+                network._before_drawing()
+
+        self.volume.GetMapper().AddObserver("VolumeMapperRenderStartEvent", before_drawing)
         self.is_network, self.status = True, "not drawn yet"
         self._boxed: tuple[float, ...] = ()
         self._show_box()
@@ -95,7 +106,13 @@ class NetworkVolume:
         self._look_key: tuple[Any, ...] = ()
         self._source = self._note = ""
         self._pixel_seconds, self._started = 0.0, 0.0
+        self._pictures: dict[str, KeptPicture] = {}
+        self._clocks: dict[str, FrameClock] = {}
+        self._drawn_in: Any = None
+        self._failure = ""
+        self._pace: tuple[float | None, ...] = ()
         self._peeled: set[str] = set()
+        self._unseen: set[str] = set()
 
     @property
     def model(self) -> NeuralVolume:
@@ -107,8 +124,7 @@ class NetworkVolume:
         model = opened(model)
         self._settings.require_component(len(model.components))
         self._model, self._look_key = model, ()
-        self._show_box()
-        self.volume.Modified()
+        self._try_again()
 
     @property
     def settings(self) -> RenderSettings:
@@ -119,8 +135,7 @@ class NetworkVolume:
     def settings(self, settings: RenderSettings) -> None:
         settings.require_component(len(self._model.components))
         self._settings = settings
-        self._show_box()
-        self.volume.Modified()
+        self._try_again()
 
     def attach(self, renderer: Any) -> Self:
         """Add the volume to a vtkRenderer; returns itself."""
@@ -128,6 +143,17 @@ class NetworkVolume:
             renderer.AddVolume(self.volume)
         self.observe(renderer)
         return self
+
+    def _try_again(self) -> None:
+        """Draw the network in the next frame, also if it could not be drawn before."""
+        if not self.is_network:
+            self.is_network, self.status, self._boxed = True, "not drawn yet", ()
+        self._show_box()
+        self.volume.Modified()
+
+    def _is_seen(self, renderer: Any) -> bool:
+        to_clip = scene.world_to_clip(renderer) @ scene.numbers(self.volume.GetMatrix())
+        return min(renderer.GetSize()) > 0 and scene.is_seen(to_clip)
 
     def _show_box(self) -> None:
         """Give the volume the bounds of what is drawn."""
@@ -153,8 +179,12 @@ class NetworkVolume:
             renderer.RemoveObserver(tag)
         renderer.RemoveVolume(self.volume)
         window = renderer.GetRenderWindow()
+        picture = self._pictures.pop(renderer.__this__, None)
         if window is None:
             return
+        if picture is not None:
+            window.MakeCurrent()
+            picture.release(window)
         renderers = window.GetRenderers()
         others = [renderers.GetItemAsObject(i) for i in range(renderers.GetNumberOfItems())]
         if not any(other.__this__ in self._observers for other in others):
@@ -167,6 +197,9 @@ class NetworkVolume:
             window.MakeCurrent()
             textures.release(window)
             window.RemoveObserver(textures.observer)
+            for picture in self._pictures.values():
+                picture.release(window)
+            self._clocks.pop(window.__this__, FrameClock()).leave(window)
             self.volume.ReleaseGraphicsResources(window)
 
     def begin(self, renderer: Any) -> None:
@@ -177,21 +210,30 @@ class NetworkVolume:
             return
         window = renderer.GetRenderWindow()
         try:
+            if not self._is_seen(renderer):
+                self.status = "the camera sees nothing of it"
+                self.volume.VisibilityOff()
+                self._unseen.add(renderer.__this__)
+                return
             self._prepare(renderer, window)
-        except AmgsrnError as error:
+        except Exception as error:  # VTK would print it, and draw eight zeros, in every frame
+            _log.debug("The network cannot be drawn.", exc_info=True)
             self.release(window)
-            self.fall_back(str(error))
+            self.fall_back(explained(error))
             return
         textures = self._windows[window.__this__]
-        textures.activate(self.volume.GetShaderProperty().GetFragmentCustomUniforms())
+        textures.activate(self._uniforms())
+        self._drawn_in = renderer
         if renderer.GetUseDepthPeelingForVolumes():
             # Else each layer of translucent surfaces would march again, and without their depths.
             renderer.UseDepthPeelingForVolumesOff()
             self._peeled.add(renderer.__this__)
-        self._started = time.perf_counter()
 
     def end(self, renderer: Any) -> None:
         """Give texture units back; called at a renderer's EndEvent."""
+        if renderer.__this__ in self._unseen:
+            self._unseen.remove(renderer.__this__)
+            self.volume.VisibilityOn()
         if renderer.__this__ in self._peeled:
             self._peeled.remove(renderer.__this__)
             renderer.UseDepthPeelingForVolumesOn()
@@ -199,21 +241,33 @@ class NetworkVolume:
         if window.__this__ not in self._windows:
             return
         self._windows[window.__this__].deactivate()
-        if self._started and _is_moving(window):
+        picture = self._picture(renderer)
+        picture.end()
+        if self._started:
             window.WaitForCompletion()
-            width, height = renderer.GetSize()
-            rays = width * height / self.volume.GetMapper().GetImageSampleDistance() ** 2
-            self._pixel_seconds = (time.perf_counter() - self._started) / max(rays, 1.0)
-        self._started = 0.0
+            columns, rows = self._rectangle[2:]
+            rays = columns * rows / self.volume.GetMapper().GetImageSampleDistance() ** 2
+            seconds = (time.perf_counter() - self._started) / max(rays, 1.0)
+            if _is_moving(window):
+                self._pixel_seconds = seconds
+            else:
+                picture.pixel_seconds = seconds
+        self._started, self._drawn_in = 0.0, None
+        if self._failure:
+            self.release(window)
+            self.fall_back(self._failure)
+            self._failure = ""
+        elif not (self._pace or _is_moving(window)):
+            self._clock(window).ask(window, frame=picture.progress < 1.0)
 
     def fall_back(self, reason: str) -> None:
         """Do not draw the network any more, and say why."""
-        self.is_network = False
+        self.is_network, self._look_key = False, ()
         self.status = f"A preview is shown: {reason}"
         _log.warning("%s", self.status)
 
     def _prepare(self, renderer: Any, window: Any) -> None:
-        uniforms = self.volume.GetShaderProperty().GetFragmentCustomUniforms()
+        uniforms = self._uniforms()
         placement = scene.Placement.of(scene.numbers(self.volume.GetMatrix()))
         settings = self._seen_settings(renderer, placement)
         textures = self._textures(window)
@@ -222,23 +276,90 @@ class NetworkVolume:
         if key != self._look_key:
             self._pack(settings, placement, uniforms)
             self._look_key = key
+            for picture in self._pictures.values():
+                picture.expect_another_look()
         textures.update(window, {**self._packed.textures, **self._look.textures})
         self._check(window, textures)
-        to_clip = scene.world_to_clip(renderer)
-        to_clip = to_clip @ placement.matrix()
+        to_clip = scene.world_to_clip(renderer) @ placement.matrix()
         set_uniforms(uniforms, view_uniforms(to_clip, self._shown.geometry, self._seen))
         moving = _is_moving(window)
-        x, y = renderer.GetOrigin()
+        x, y, columns, _ = viewport(renderer)
+        self._to_clip = to_clip @ np.diag([*placement.scale, 1.0])
+        self._rectangle = covered(self._to_clip, self._boxed, viewport(renderer))
         set_uniforms(
             uniforms,
             {
-                "toClip": to_clip @ np.diag([*placement.scale, 1.0]),
+                "toClip": self._to_clip,
                 "pixelOrigin": (float(x), float(y)),
-                "pixelColumns": renderer.GetSize()[0],
+                "pixelColumns": columns,
                 "filtered": int(moving and not textures.is_software),
+                "isKept": 0,
             },
         )
-        self._choose_rays(renderer, moving)
+        self._cast_rays(self._pixels_per_ray() if moving else 1.0)
+
+    def _before_drawing(self) -> None:
+        """Draw in parts what would take long at once; called before VTK's mapper draws."""
+        renderer = self._drawn_in
+        if renderer is None:
+            return
+        self._drawn_in = None  # these are no frames of their own
+        try:
+            self._draw_parts(renderer)
+        except Exception as error:  # VTK would print it
+            _log.debug("The network cannot be drawn.", exc_info=True)
+            self._failure = explained(error)
+
+    def _draw_parts(self, renderer: Any) -> None:
+        window, picture = renderer.GetRenderWindow(), self._picture(renderer)
+        moving, pixels = _is_moving(window), self._rectangle[2] * self._rectangle[3]
+        if moving or _is_supersampled(renderer) or not picture.is_wanted(pixels):
+            picture.forget() if moving else picture.release(window)
+            self._started = time.perf_counter()
+            return
+
+        def draw(distance: float) -> None:
+            self._cast_rays(distance)
+            self.volume.GetMapper().Render(renderer, self.volume)
+
+        budget = self._budget(renderer)
+        key = self._look_key, self._to_clip.tobytes()
+        picture.advance(renderer, draw, key, self._rectangle, budget, self._pixels_per_ray())
+        self._cast_rays(1.0)
+        picture.show(self._uniforms())
+        if picture.progress < 1:
+            self.status += f", {picture.progress:.0%} refined"
+
+    def pace(self, seconds: float | None) -> None:
+        """Leave it to the caller to ask for frames until :attr:`progress` is 1.
+
+        Parameters
+        ----------
+        seconds : float or None
+            What the next still frames may take, or None for all that a picture takes.
+        """
+        self._pace = (seconds,)
+
+    @property
+    def progress(self) -> float:
+        """How much of the picture is drawn, 0 to 1; the least of all renderers."""
+        return min((picture.progress for picture in self._pictures.values()), default=1.0)
+
+    def _budget(self, renderer: Any) -> float | None:
+        """Return how many seconds a frame may take, or None where no other one follows."""
+        if self._pace:
+            return self._pace[0]
+        is_one_of_many = self._clock(renderer.GetRenderWindow()).is_interactive(renderer)
+        return FRAME_SECONDS if is_one_of_many else None
+
+    def _picture(self, renderer: Any) -> KeptPicture:
+        return self._pictures.setdefault(renderer.__this__, KeptPicture())
+
+    def _clock(self, window: Any) -> FrameClock:
+        return self._clocks.setdefault(window.__this__, FrameClock())
+
+    def _uniforms(self) -> Any:
+        return self.volume.GetShaderProperty().GetFragmentCustomUniforms()
 
     def _seen_settings(self, renderer: Any, placement: scene.Placement) -> RenderSettings:
         """Return settings in the stretched volume's coordinates."""
@@ -275,12 +396,13 @@ class NetworkVolume:
 
     def _affordable(self, settings: RenderSettings, is_software: bool) -> RenderSettings:
         """Return settings with as many samples as a software renderer's pass may have."""
-        self._note = ""
+        blend = scene.blend_of(self.volume.GetMapper().GetBlendMode())[1]
+        self._note = f". {blend}" if blend else ""
         diagonal = float(np.linalg.norm(np.array(self._model.geometry.dims) - 1)) + 1
         most = _MOST_SAMPLES / diagonal
         if not is_software or settings.samples_per_voxel <= most:
             return settings
-        self._note = (
+        self._note += (
             f"; {most:.2g} samples per voxel in place of {settings.samples_per_voxel:g}, since "
             "software renderers end loops early"
         )
@@ -298,16 +420,16 @@ class NetworkVolume:
             textures.checked = self._source
         self.status = f"network, drawn by {textures.renderer}{self._note}"
 
-    def _choose_rays(self, renderer: Any, moving: bool) -> None:
-        """Draw fewer rays while the window is being moved, if all would take too long."""
-        distance = 1.0
-        if moving:
-            width, height = renderer.GetSize()
-            distance = 4.0
-            if self._pixel_seconds:
-                seconds = self._pixel_seconds * width * height
-                distance = (seconds / self.moving_seconds) ** 0.5
-        self.volume.GetMapper().SetImageSampleDistance(min(max(distance, 1.0), _MOST_PIXELS))
+    def _pixels_per_ray(self) -> float:
+        """Return for how many pixels along an edge a ray may stand while there is little time."""
+        distance = 4.0
+        if self._pixel_seconds:
+            seconds = self._pixel_seconds * self._rectangle[2] * self._rectangle[3]
+            distance = (seconds / self.moving_seconds) ** 0.5
+        return float(min(max(distance, 1.0), _MOST_PIXELS))
+
+    def _cast_rays(self, distance: float) -> None:
+        self.volume.GetMapper().SetImageSampleDistance(distance)
 
     def _times(self) -> tuple[int, ...]:
         prop = self.volume.GetProperty()
@@ -320,8 +442,21 @@ def opened(model: NeuralVolume | str | os.PathLike[str]) -> NeuralVolume:
     return model if isinstance(model, NeuralVolume) else NeuralVolume.open(model, device="cpu")
 
 
+def explained(error: Exception) -> str:
+    """Return an error as a sentence for people."""
+    if isinstance(error, AmgsrnError):
+        return str(error)
+    return f"drawing the network failed ({type(error).__name__}: {error})."
+
+
 def _is_moving(window: Any) -> bool:
     return bool(window.GetDesiredUpdateRate() > _MOVING_RATE)
+
+
+def _is_supersampled(renderer: Any) -> bool:
+    """Return whether VTK draws more pixels than the window has."""
+    first = renderer.GetPass()
+    return first is not None and bool(first.IsA("vtkSSAAPass"))
 
 
 def _box(bounds: tuple[float, ...]) -> Any:

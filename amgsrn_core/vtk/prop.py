@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 from vtkmodules.vtkCommonDataModel import vtkPiecewiseFunction
 from vtkmodules.vtkRenderingCore import vtkColorTransferFunction
 
+from amgsrn_core.errors import AmgsrnError
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.rendering.colormap import look_transfer
 from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL, suggestion
@@ -95,26 +97,34 @@ class NeuralVolumeProp(NetworkVolume):
         settings.require_component(len(self._model.components))
         scene.show_settings(self.volume, settings)
         self._settings = settings
-        self.volume.Modified()
+        self._try_again()
 
     def fall_back(self, reason: str) -> None:
         """Show a preview of decoded values, and say why."""
         super().fall_back(reason)
-        z, y, x = (min(n, _PREVIEW) for n in self._model.geometry.dims)
-        geometry = even_geometry(self._model.geometry, (z, y, x))
-        block = self._model.reconstruct_block(geometry)
+        shader, mapper = self.volume.GetShaderProperty(), self.volume.GetMapper()
+        shader.ClearAllFragmentShaderReplacements()
+        shader.SetFragmentShaderCode(None)
+        mapper.SetImageSampleDistance(1.0)
+        try:
+            image = self._preview()
+        except (AmgsrnError, MemoryError) as error:
+            self.volume.VisibilityOff()
+            self.status = f"Nothing is shown: {reason} Neither is a preview: {error}"
+            return
+        mapper.SetInputData(image)
+
+    def _preview(self) -> Any:
+        """Return a vtkImageData of decoded values."""
+        model = self._model
+        z, y, x = (min(n, _PREVIEW) for n in model.geometry.dims)
+        geometry = even_geometry(model.geometry, (z, y, x))
+        block = model.reconstruct_block(geometry)
         image = new_dataset(geometry)
         set_geometry(image, geometry, whole_extent(geometry))
-        model = self._model
         set_arrays(image, block, model.name, model.components, model.units)
         image.GetPointData().SetActiveScalars(image.GetPointData().GetArrayName(0))
-        self.volume.GetShaderProperty().ClearAllFragmentShaderReplacements()
-        self.volume.GetShaderProperty().SetFragmentShaderCode(None)
-        self.volume.GetMapper().SetInputData(image)
-
-    def _show_box(self) -> None:
-        if self.is_network:
-            super()._show_box()
+        return image
 
     def _transfer(self) -> TransferFunction:
         transfer, times = self._given

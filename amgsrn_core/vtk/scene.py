@@ -12,9 +12,18 @@ from amgsrn_core.rendering.transfer import TransferFunction
 
 # VTK's numbers.
 BLEND_MODES = {0: "composite", 1: "maximum", 5: "isosurface"}
+_OTHER_MODES = {2: "minimum intensity", 3: "average intensity", 4: "additive", 6: "slice"}
 _LOGARITHMIC = 1
 
 _ENTRIES = 1024
+
+
+def blend_of(mode: int) -> tuple[str, str]:
+    """Return how a blend mode of VTK's is drawn, and a remark where that is another one."""
+    if mode in BLEND_MODES:
+        return BLEND_MODES[mode], ""
+    name = _OTHER_MODES.get(mode, f"number {mode}")
+    return "composite", f"Blend mode {name} is drawn as composite, since networks have no such mode"
 
 
 def numbers(matrix: Any) -> np.ndarray:
@@ -62,6 +71,11 @@ def world_to_clip(renderer: Any) -> np.ndarray:
     camera = renderer.GetActiveCamera()
     aspect = renderer.GetTiledAspectRatio()
     return numbers(camera.GetCompositeProjectionTransformMatrix(aspect, -1, 1))
+
+
+def is_seen(matrix: np.ndarray) -> bool:
+    """Return whether a matrix, float64 [4, 4], leaves anything of a volume to be seen."""
+    return bool(np.isfinite(matrix).all() and np.linalg.det(matrix) != 0)
 
 
 def transfer_of(volume_property: Any) -> TransferFunction:
@@ -136,7 +150,7 @@ def settings_of(
         specular=prop.GetSpecular(),
         specular_power=prop.GetSpecularPower(),
         unit_distance=prop.GetScalarOpacityUnitDistance(),
-        blend=BLEND_MODES.get(mapper.GetBlendMode(), "composite"),
+        blend=blend_of(mapper.GetBlendMode())[0],
         jitter=bool(mapper.GetUseJittering()),
         isovalues=tuple(contours.GetValue(i) for i in range(contours.GetNumberOfContours())),
         crop=crop,

@@ -55,6 +55,8 @@ class WindowTextures:
         ConfigurationError
             One is larger than this graphics processor takes, or cannot be made.
         """
+        if not all(texture.GetHandle() for _, texture in self._known.values()):
+            self._known, self.checked = {}, ""  # the window has lost its context, and has another
         for name in set(self._known) - set(arrays):
             self._free(window, name)
         for name, array in arrays.items():
@@ -65,8 +67,7 @@ class WindowTextures:
 
     def _make(self, window: Any, name: str, array: np.ndarray) -> Any:
         *shape, count = array.shape
-        sizes = {2: "GetMaximumTextureSize", 3: "GetMaximumTextureSize3D"}
-        most = getattr(vtkTextureObject, sizes[len(shape)])(window)
+        most = _most_texels(window, len(shape))
         if most > 0 and max(shape) > most:
             raise ConfigurationError(
                 f"a texture of {' x '.join(map(str, shape[::-1]))} is more than the {most} along "
@@ -99,6 +100,8 @@ class WindowTextures:
         for name, (_, texture) in self._known.items():
             texture.Activate()
             uniforms.SetUniformi(name, texture.GetTextureUnit())
+        # Two kinds of samplers must not share a unit, even where one is not looked at.
+        uniforms.SetUniformi("kept", self._known["colours"][1].GetTextureUnit())
 
     def deactivate(self) -> None:
         """Give the units back."""
@@ -114,6 +117,12 @@ class WindowTextures:
         _, texture = self._known.pop(name, (None, None))
         if texture is not None:
             texture.ReleaseGraphicsResources(window)
+
+
+def _most_texels(window: Any, axes: int) -> int:
+    """Return how long the edges of a texture may be, or 0 where that is unknown."""
+    sizes = {2: "GetMaximumTextureSize", 3: "GetMaximumTextureSize3D"}
+    return int(getattr(vtkTextureObject, sizes[axes])(window))
 
 
 def set_uniforms(target: Any, uniforms: Mapping[str, Uniform]) -> None:

@@ -61,9 +61,6 @@ _ROUGH_DENSITY, _MOST_PIXELS = 0.5, 32
 # The first picture after a change has to be there sooner than the next steps of refinement.
 _ROUGH_SHARE = 0.7
 
-# VTK's numbers.
-_BLEND_MODES = {0: "composite", 1: "maximum", 5: "isosurface"}
-
 _painters: dict[int, _Painter] = {}
 
 
@@ -137,8 +134,10 @@ class _Painter:
     def paint(
         self, generation: int, interactive: bool, budget: float | None, request: Request
     ) -> tuple[float, int, int, np.ndarray, str]:
+        from amgsrn_core.vtk.scene import is_seen
+
         width, height = _size(request)
-        if not _is_view(request):  # nothing is seen, by ParaView's own renderers either
+        if not is_seen(_matrix(request)):  # nothing is seen, by ParaView's own renderers either
             empty = np.zeros((height, width, 4), dtype=np.float32)
             return 1.0, width, height, empty, "the camera sees nothing"
         if generation != self._generation:
@@ -222,6 +221,7 @@ class _Picture:
     ) -> None:
         from amgsrn_core.rendering import Camera, ProgressiveImage, make_marcher
         from amgsrn_core.rendering.image import displayed
+        from amgsrn_core.vtk.scene import blend_of
 
         start = time.perf_counter()
         self._volume = volume
@@ -231,6 +231,7 @@ class _Picture:
         width, height = (math.ceil(size / pixels) for size in _size(request))
         camera = Camera(width, height, _matrix(request), _scale(request))
         shown, camera, self._settings = displayed(volume, camera, settings)
+        self._remarks = [blend_of(int(request["blend_mode"][0]))[1]]
         self._marcher = make_marcher(shown, transfer, self._settings, request["backend"])
         depth = _depth(request, width, height)
         self.image = ProgressiveImage(self._marcher, camera, depth, cost)
@@ -244,7 +245,7 @@ class _Picture:
     @property
     def remark(self) -> str:
         """What it is not that was asked for, as a further sentence, or ""."""
-        return f". {self._marcher.remark}" if self._marcher.remark else ""
+        return "".join(f". {remark}" for remark in (*self._remarks, self._marcher.remark) if remark)
 
     def describe(self) -> str:
         height, width = self.image.rgba.shape[:2]
@@ -271,6 +272,7 @@ def _transfer(request: Request) -> TransferFunction:
 def _settings(request: Request, index: ModelIndex, density: float) -> RenderSettings:
     """Return the settings with `density` times as many samples as requested."""
     from amgsrn_core.rendering import RenderSettings
+    from amgsrn_core.vtk.scene import blend_of
 
     numbers = {
         name: request[name][0]
@@ -279,7 +281,7 @@ def _settings(request: Request, index: ModelIndex, density: float) -> RenderSett
     crop, planes = piece_of(request)
     return RenderSettings(
         samples_per_voxel=density * request["samples_per_voxel"][0],
-        blend=_BLEND_MODES.get(int(request["blend_mode"][0]), "composite"),
+        blend=blend_of(int(request["blend_mode"][0]))[0],
         shade=bool(request["shade"][0]),
         jitter=bool(request["jitter"][0]),
         isovalues=request["isovalues"],
@@ -319,12 +321,6 @@ def _surfaces(
 
 def _matrix(request: Request) -> np.ndarray:
     return np.array(request["world_to_clip"]).reshape(4, 4)
-
-
-def _is_view(request: Request) -> bool:
-    """Return whether a camera sees anything: not so if it looks along its own up direction."""
-    matrix = _matrix(request)
-    return bool(np.isfinite(matrix).all() and np.linalg.det(matrix))
 
 
 def _scale(request: Request) -> tuple[float, float, float]:

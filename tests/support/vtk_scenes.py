@@ -6,15 +6,17 @@ later, so it imports nothing of the other tests.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import json
+import os
 import sys
 import weakref
 
 import numpy as np
 from vtkmodules.util.numpy_support import vtk_to_numpy
-from vtkmodules.vtkCommonCore import vtkFloatArray, vtkUnsignedCharArray, vtkVersion
+from vtkmodules.vtkCommonCore import vtkFloatArray, vtkObject, vtkUnsignedCharArray, vtkVersion
 from vtkmodules.vtkCommonDataModel import vtkPlane, vtkPlaneCollection
 from vtkmodules.vtkCommonTransforms import vtkTransform
 from vtkmodules.vtkFiltersSources import vtkSphereSource
@@ -24,11 +26,12 @@ from vtkmodules.vtkRenderingCore import (
     vtkPolyDataMapper,
     vtkRenderer,
     vtkRenderWindow,
+    vtkWindowToImageFilter,
 )
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.rendering import Camera, RenderSettings, TransferFunction, render
-from amgsrn_core.vtk import NeuralVolumeProp, scene
+from amgsrn_core.vtk import NeuralVolumeProp, network_volume, parts, scene, textures
 
 WIDTH, HEIGHT = 64, 48
 
@@ -57,11 +60,11 @@ STATE = {
 class Scene:
     """A sphere and, once it is attached, a model."""
 
-    def __init__(self, model: NeuralVolume, transfer: TransferFunction, **settings):
+    def __init__(self, model: NeuralVolume, transfer: TransferFunction, samples=0, **settings):
         self.renderer, self.window = vtkRenderer(), vtkRenderWindow()
         self.renderer.SetBackground(1, 1, 1)
         self.window.SetOffScreenRendering(1)
-        self.window.SetMultiSamples(0)
+        self.window.SetMultiSamples(samples)
         self.window.SetSize(WIDTH, HEIGHT)
         self.window.AddRenderer(self.renderer)
         self.prop = NeuralVolumeProp(model, transfer, RenderSettings(**settings))
@@ -284,6 +287,210 @@ def refused(path: str) -> dict:
     return {"status": made.prop.status, "difference": difference}
 
 
+def unseen(model: NeuralVolume) -> dict:
+    """Return the status where there is nothing to see, and what the frames after it show."""
+    made = Scene(model, transfer_for(model))
+    without = made.shown()
+    made.prop.attach(made.renderer)
+    shown, volume, camera = made.shown(), made.prop.volume, made.renderer.GetActiveCamera()
+    record = {}
+
+    def note(name):
+        picture, status = made.shown(), made.prop.status
+        record[name] = [status, float(np.abs(picture - without).max())]
+
+    volume.SetScale(0, 1, 1)
+    note("flat")
+    volume.SetScale(1, 1, 1)
+    up = camera.GetViewUp()
+    camera.SetViewUp(camera.GetDirectionOfProjection())
+    record["up"] = [made.shown() is not None and made.prop.status, 0.0]
+    camera.SetViewUp(up)
+    place = camera.GetPosition()
+    camera.SetPosition(float("nan"), 0.0, 0.0)
+    record["nan"] = [made.shown() is not None and made.prop.status, 0.0]
+    camera.SetPosition(place)
+    record["again"] = float(np.abs(made.shown() - shown).max())
+    made.window.Finalize()  # the context is lost, and another one comes
+    record["another context"] = float(np.abs(made.shown() - shown).max())
+    volume.GetMapper().SetBlendModeToAverageIntensity()
+    note("average")
+    return record
+
+
+def troubles(model: NeuralVolume) -> dict:
+    """Return the status after each trouble, how much is shown then, and of what came next."""
+    record = {}
+
+    def trouble(name, module, attribute, instead):
+        made = Scene(model, transfer_for(model))
+        without = made.shown()
+        made.prop.attach(made.renderer)
+        before = getattr(module, attribute)
+        setattr(module, attribute, instead)
+        vtkObject.GlobalWarningDisplayOff()
+        made.shown()
+        vtkObject.GlobalWarningDisplayOn()
+        setattr(module, attribute, before)
+        preview, status = made.shown(), made.prop.status
+        made.prop.model = model
+        network = made.shown()
+        record[name] = {
+            "status": status,
+            "preview": float(np.abs(preview - without).max()),
+            "then": made.prop.status,
+            "differs": float(np.abs(network - preview).max()),
+        }
+
+    trouble("size", textures, "_most_texels", lambda *_: 4)
+    trouble("shader", network_volume, "fragment_source", lambda *_: "this is no shader")
+    trouble("surprise", network_volume, "view_uniforms", lambda *_: 1 / 0)
+    return record
+
+
+@contextlib.contextmanager
+def slow(*, frame_seconds: float = 0.0):
+    """Take any picture for one that takes long, and parts for slow."""
+    kept = parts._WHOLE_SECONDS, parts._PART_SECONDS, parts._FIRST_PIXELS
+    parts._WHOLE_SECONDS, parts._PART_SECONDS, parts._FIRST_PIXELS = 0.0, 1e-9, 512
+    network_volume.FRAME_SECONDS = frame_seconds
+    yield
+    parts._WHOLE_SECONDS, parts._PART_SECONDS, parts._FIRST_PIXELS = kept
+    network_volume.FRAME_SECONDS = parts.FRAME_SECONDS
+
+
+@contextlib.contextmanager
+def fast():
+    """Take any picture for one that takes no time."""
+    kept, parts._WHOLE_SECONDS = parts._WHOLE_SECONDS, 1e9
+    yield
+    parts._WHOLE_SECONDS = kept
+
+
+def in_parts(model: NeuralVolume) -> dict:
+    """Return how much pictures in parts differ from those that are drawn at once."""
+    record = {}
+
+    def compare(name, change=lambda made: None, samples=0, **settings):
+        made = Scene(model, transfer_for(model), samples, **settings)
+        change(made)
+        made.prop.attach(made.renderer)
+        with fast():
+            made.shown()  # nobody knew how long it takes
+            whole = made.shown()
+            made.prop.progress == 1 or record.__setitem__(name, "not at once")
+        with slow():
+            again = made.shown()
+        record[name] = float(np.abs(whole - again).max())
+
+    def half(made):
+        made.renderer.SetViewport(0.5, 0.25, 1.0, 1.0)
+
+    compare("whole")
+    compare("lit, jittered", shade=True, jitter=True)
+    compare("beside", half, jitter=True)
+    compare("near", _near)
+    compare("parallel", _parallel)
+    compare("samples", samples=4)
+    record["frames"] = _frames(Scene(model, transfer_for(model)))
+    return record
+
+
+def _frames(made: Scene) -> dict:
+    """Let a picture come frame by frame."""
+    made.prop.attach(made.renderer)
+    made.prop.pace(0.0)
+    record = {"progress": [], "differences": []}
+    with slow():
+        pictures = []
+        while made.prop.progress < 1 or not pictures:
+            pictures.append(made.shown())
+            record["progress"].append(made.prop.progress)
+            record["status"] = made.prop.status
+        record["kept"] = float(np.abs(made.shown() - pictures[-1]).max())
+        record["refined"] = made.prop.status
+        actors = made.renderer.GetActors()
+        actors.InitTraversal()
+        actors.GetNextActor().SetPosition(*(-0.1 * made.reach * np.ones(3)))
+        made.shown()
+        record["moved"] = made.prop.progress
+        made.prop.pace(None)
+        moved = made.shown()
+    with fast():
+        made.shown()
+        record["moved differs"] = float(np.abs(made.shown() - moved).max())
+        actors.GetNextActor()
+        actors.InitTraversal()
+        actors.GetNextActor().SetPosition(0, 0, 0)
+        whole = made.shown()
+    record["differences"] = [float(np.abs(each - whole).mean()) for each in pictures]
+    return record
+
+
+def event_loop(model: NeuralVolume) -> dict | None:
+    """Return what a window's event loop draws after a drag, and a screenshot of it."""
+    try:
+        from vtkmodules.vtkInteractionStyle import vtkInteractorStyleTrackballCamera
+        from vtkmodules.vtkRenderingUI import vtkXRenderWindowInteractor
+    except ImportError:
+        return None
+    if not os.environ.get("DISPLAY"):
+        return None
+    made, record = Scene(model, transfer_for(model)), {"frames": []}
+    made.window.SetOffScreenRendering(0)
+    made.prop.attach(made.renderer)
+    interactor, style = vtkXRenderWindowInteractor(), vtkInteractorStyleTrackballCamera()
+    interactor.SetRenderWindow(made.window)
+    interactor.SetInteractorStyle(style)
+    interactor.Initialize()
+    tag = made.renderer.AddObserver(
+        "EndEvent",
+        lambda *_: record["frames"].append(
+            [made.window.GetDesiredUpdateRate() > 1, made.prop.progress]
+        ),
+        -2.0,
+    )
+
+    def drag(*_):
+        interactor.SetEventInformation(30, 20)
+        interactor.InvokeEvent("LeftButtonPressEvent")
+        interactor.SetEventInformation(36, 22)
+        interactor.InvokeEvent("MouseMoveEvent")
+        interactor.InvokeEvent("LeftButtonReleaseEvent")
+
+    def go_on(*_):
+        if "begun" not in record:
+            record["begun"] = len(record["frames"])
+            drag()
+        elif made.prop.progress == 1 and "after" not in record:
+            record["after"] = len(record["frames"])
+            drag()
+            record["unfinished"] = made.prop.progress
+            record["shot"] = screenshot(made.window)
+        elif made.prop.progress == 1 and "difference" not in record:
+            made.renderer.RemoveObserver(tag)
+            with fast():
+                shot = record.pop("shot")
+                record["difference"] = float(np.abs(screenshot(made.window) - shot).max())
+            interactor.TerminateApp()
+
+    interactor.AddObserver("TimerEvent", go_on, -1.0)
+    made.window.Render()
+    interactor.CreateRepeatingTimer(50)
+    with slow():
+        interactor.Start()
+    return record
+
+
+def screenshot(window) -> np.ndarray:
+    """Return what vtkWindowToImageFilter makes of a window."""
+    image = vtkWindowToImageFilter()
+    image.SetInput(window)
+    image.Update()
+    pixels = image.GetOutput().GetPointData().GetScalars()
+    return vtk_to_numpy(pixels).reshape(HEIGHT, WIDTH, 3).astype(float)
+
+
 def pyvista_picture(path: str) -> dict | None:
     try:
         import pyvista
@@ -317,6 +524,10 @@ def main() -> None:
         "traces": traces(model),
         "growth": growth(model),
         "refused": refused(sys.argv[4]),
+        "unseen": unseen(model),
+        "troubles": troubles(model),
+        "parts": in_parts(model),
+        "loop": event_loop(model),
         "pyvista": pyvista_picture(sys.argv[1]),
     }
     with open(sys.argv[5], "w") as file:

@@ -227,6 +227,18 @@ def test_a_model_is_replaced_by_a_page_only_by_force(tmp_path, capsys):
     assert html.read_text().startswith("<!doctype html>")
 
 
+def test_a_page_by_hand_is_replaced_only_by_force(tmp_path, capsys):
+    path, html = tmp_path / "model.amgsrn", tmp_path / "index.html"
+    write_small_model(path, dims=DIMS)
+    command = ["export-web", str(path), "-o", str(html)]
+    for text in ("<!doctype html>\n<title>Mine</title>", "notes"):
+        html.write_text(text)
+        assert main(command) == 1 and html.read_text() == text
+        assert "not an earlier output of this export-web" in capsys.readouterr().err
+    assert main([*command, "--force"]) == 0
+    assert main(command) == 0  # its own
+
+
 def test_values_that_float32_does_not_hold_are_refused(tmp_path):
     index = dataclasses.replace(small_index(DIMS), value_minimum=(1e9,), value_maximum=(1e9 + 1.0,))
     with pytest.raises(ConfigurationError, match="float32"):

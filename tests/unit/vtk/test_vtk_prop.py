@@ -81,7 +81,7 @@ def found(request, paths, tmp_path_factory) -> dict:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     # OpenGL's errors are reported by VTK; one refused model and no display are warned of.
-    assert "ERR|" not in done.stderr, done.stderr[-3000:]
+    assert "ERR|" not in done.stderr and "Traceback" not in done.stderr, done.stderr[-3000:]
     return json.loads(result.read_text())
 
 
@@ -142,6 +142,71 @@ def test_what_cannot_be_drawn_shows_a_preview_and_says_why(found):
     refused = found["refused"]
     assert "A preview is shown" in refused["status"] and "2048 along an axis" in refused["status"]
     assert refused["difference"] > 5
+
+
+@pytest.mark.parametrize("case", ["flat", "up", "nan"])
+def test_where_nothing_is_to_be_seen_nothing_is_drawn(found, case):
+    status, difference = found["unseen"][case]
+    assert status == "the camera sees nothing of it" and difference == 0
+
+
+def test_what_comes_back_is_drawn_again(found):
+    assert found["unseen"]["again"] == 0 and found["unseen"]["another context"] == 0
+
+
+def test_a_blend_mode_that_networks_lack_is_told(found):
+    status, difference = found["unseen"]["average"]
+    assert "Blend mode average intensity is drawn as composite" in status and difference > 20
+
+
+@pytest.mark.parametrize(
+    "case, why",
+    [
+        ("size", "is more than the 4 along an edge"),
+        ("shader", "the shader does not compile with"),
+        ("surprise", "drawing the network failed (ZeroDivisionError"),
+    ],
+)
+def test_whatever_goes_wrong_a_preview_is_shown_until_there_is_another_model(found, case, why):
+    trouble = found["troubles"][case]
+    assert trouble["status"].startswith("A preview is shown:") and why in trouble["status"]
+    assert trouble["preview"] > 5
+    assert trouble["then"].startswith("network, drawn by") and trouble["differs"] > 0
+
+
+@pytest.mark.parametrize("case", ["whole", "lit, jittered", "beside", "near", "parallel"])
+def test_pictures_in_parts_are_those_that_are_drawn_at_once(found, case):
+    assert found["parts"][case] == 0
+
+
+def test_pictures_in_parts_with_several_samples_per_pixel(found):
+    assert found["parts"]["samples"] <= 1
+
+
+def test_a_picture_may_come_in_many_frames(found):
+    frames = found["parts"]["frames"]
+    progress, differences = frames["progress"], frames["differences"]
+    assert len(progress) > 5 and progress == sorted(progress) and progress[-1] == 1
+    assert differences[0] < 30, "a coarse picture comes first"
+    assert differences[-1] == 0 and differences[0] > differences[-2]
+    assert frames["kept"] == 0 and "refined" not in frames["refined"]
+
+
+def test_a_kept_picture_follows_what_is_opaque(found):
+    frames = found["parts"]["frames"]
+    assert frames["moved"] < 0.5 and frames["moved differs"] == 0
+
+
+def test_an_event_loop_draws_frame_by_frame_and_screenshots_are_whole(found):
+    loop = found["loop"]
+    if loop is None:
+        pytest.skip("no window without a display")
+    first, last = loop["begun"], loop["after"]
+    frames = loop["frames"][first:last]
+    assert frames[0][0] and not frames[1][0]  # dragged, and still
+    progress = [done for is_moving, done in frames if not is_moving]
+    assert len(progress) > 5 and progress == sorted(progress) and progress[-1] == 1
+    assert loop["unfinished"] < 0.5 and loop["difference"] <= 1
 
 
 def test_wrong_settings_are_refused_at_once_and_change_nothing(paths):

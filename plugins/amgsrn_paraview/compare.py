@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-from vtkmodules.vtkCommonCore import vtkStringArray
 from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkImageData, vtkTable
 from vtkmodules.vtkCommonExecutionModel import vtkAlgorithm
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
 from amgsrn_core.errors import ConfigurationError
-from amgsrn_core.evaluation.comparison import ErrorHistogram, Row, differences, rows
-from amgsrn_core.evaluation.metrics import Metrics, Tally, relative
-from amgsrn_core.field.neural_volume import NeuralVolume
-from amgsrn_core.volume import Block, Extent
-from amgsrn_core.volume.vtk.dataset import new_array
+from amgsrn_core.evaluation.comparison import Row, rows
+from amgsrn_core.volume import Block, Extent, volume_from_vtk
 from amgsrn_paraview import datasets
 from amgsrn_paraview.algorithm import Algorithm
+from amgsrn_paraview.comparison import Comparison, fill_histogram, fill_table
 from amgsrn_paraview.model_file import ModelFile
 from amgsrn_paraview.model_input import ModelInput
-from amgsrn_paraview.ranks import agree, rank, ranks, share_cores
+from amgsrn_paraview.ranks import rank, ranks, share_cores
 from amgsrn_paraview.reference import Reference
 from amgsrn_paraview.timed_input import TimedInput, ask_for_piece
 
@@ -32,18 +27,6 @@ _MODEL, _REFERENCE = range(2)
 
 # Half of SSIM's window: what a rank needs of its neighbours.
 _SSIM_GHOSTS = 5
-
-_COLUMNS = {
-    "psnr": "PSNR",
-    "ssim": "SSIM",
-    "rmse": "RMSE",
-    "nrmse": "NRMSE",
-    "largest_error": "LargestError",
-    "minimum": "Minimum",
-    "maximum": "Maximum",
-    "voxels": "Voxels",
-    "missing_voxels": "MissingVoxels",
-}
 
 
 class AMGSRNCompare(Algorithm):
@@ -118,12 +101,13 @@ class AMGSRNCompare(Algorithm):
         """Announce the reference's grid, and its times, or else the model's."""
         self._source.update()
         given, field = inInfo[_REFERENCE].GetInformationObject(0), outInfo.GetInformationObject(0)
+        found = self._source.find()
+        live = not found and datasets.is_in_training(self.GetInputDataObject(_MODEL, 0))
+        shown = inInfo[_MODEL].GetInformationObject(0) if live else given
         for key in (Pipeline.WHOLE_EXTENT(), vtkDataObject.ORIGIN(), vtkDataObject.SPACING()):
-            if given.Has(key):
-                field.CopyEntry(given, key)
-        times = _times(given)
-        if not times and self._source.find():
-            times = self._model.index.times
+            if shown.Has(key):
+                field.CopyEntry(shown, key)
+        times = _times(given) or (self._model.index.times if found else ())
         for port in range(self.GetNumberOfOutputPorts()):
             datasets.announce_times(outInfo.GetInformationObject(port), times)
         return 1
@@ -145,24 +129,29 @@ class AMGSRNCompare(Algorithm):
         )
         for output in (field, table, histogram):
             output.Initialize()
+        given = self.GetInputDataObject(_REFERENCE, 0)
+        found: dict[int, list[Row]] = {}
+        notes: list[str] = []
+        times: tuple[float, ...] = ()
         if not self._source.find():
             self._source.refuse_others()
-            self.forget_complaint()
-            self.remark("The model is not complete; the comparison comes when it is.")
-            return 1
-        share_cores()
-        found, notes = self._all_steps(inInfo) if self._time_steps == ALL else ({}, [])
-        given = self.GetInputDataObject(_REFERENCE, 0)
-        field.ShallowCopy(given)
-        comparison = _Comparison(self, given, self._whole(inInfo), self._source.step)
+            comparison = self._live(field, given)
+            found[0] = list(rows(comparison.metrics))
+        else:
+            share_cores()
+            if self._time_steps == ALL:
+                found, notes = self._all_steps(inInfo)
+            comparison, times = self._compare(given, inInfo, self._source.step), self._times
+            found[self._source.step] = list(rows(comparison.metrics))
+            field.ShallowCopy(given)
+            notes += self._notes(given, comparison)
         comparison.fill(field, absolute=self._absolute, relative_too=self._relative)
-        found[self._source.step] = list(rows(comparison.metrics))
         counts = comparison.histogram(self._bins)
         if rank() == 0:
-            _fill_table(table, found, self._model.index.times)
-            _fill_histogram(histogram, counts, comparison)
+            fill_table(table, found, times)
+            fill_histogram(histogram, counts, comparison)
         self.forget_complaint()
-        self.remark(" ".join([*notes, *self._notes(given, comparison)]))
+        self.remark(" ".join(notes))
         return 1
 
     # --- Helpers ---------------------------------------------------------------------------------
@@ -171,10 +160,51 @@ class AMGSRNCompare(Algorithm):
     def _ghosts(self) -> int:
         return _SSIM_GHOSTS if self._ssim and ranks() > 1 else 0
 
+    @property
+    def _times(self) -> tuple[float, ...]:
+        return self._model.index.times
+
+    def _compare(self, given: Any, inInfo: Any, step: int) -> Comparison:
+        """Compare a step of the model with a data set of the reference."""
+        model = self._model.network().at(step)
+        index = model.index
+        reference = Reference.of(given, self._whole(inInfo), index, self.label)
+        volume, members = reference.volume, reference.match.components
+
+        def decode(extent: Extent) -> Block:
+            block = model.reconstruct_block(volume.geometry, extent)
+            return Block(block.values[members], block.valid)
+
+        return Comparison(
+            reference,
+            decode,
+            bricks=[brick.extent for brick in index.bricks] if index.dims == volume.dims else (),
+            with_ssim=self._ssim,
+            geometry=index.geometry,
+            progress=self.UpdateProgress,
+            label=self.label,
+        )
+
+    def _live(self, field: Any, given: Any) -> Comparison:
+        """Compare the preview of a model that is not complete, at the preview's own points."""
+        preview = self.GetInputDataObject(_MODEL, 0)
+        reference = Reference.at_points_of(preview, given)
+        geometry = reference.volume.geometry
+        datasets.set_geometry(field, geometry, datasets.whole_extent(geometry))
+        reference.add_arrays(field, reference.volume.read().with_nan(), "")
+        known = volume_from_vtk(preview, reference.match.arrays).read()
+        return Comparison(
+            reference,
+            lambda extent: Block(known.values[(slice(None), *extent)]),
+            with_ssim=self._ssim,
+            geometry=geometry,
+            label=self.label,
+        )
+
     def _whole(self, inInfo: Any) -> Any:
         return inInfo[_REFERENCE].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT())
 
-    def _notes(self, given: Any, comparison: _Comparison) -> Iterator[str]:
+    def _notes(self, given: Any, comparison: Comparison) -> Iterator[str]:
         """Yield what is not as one may expect."""
         metrics, match = comparison.metrics, comparison.reference.match
         if match.note:
@@ -185,7 +215,7 @@ class AMGSRNCompare(Algorithm):
                 f"The model has no value at {metrics.missing_voxels:,} of the {total:,} samples of "
                 "the reference; they take no part, and their error is NaN."
             )
-        times, key = self._model.index.times, vtkDataObject.DATA_TIME_STEP()
+        times, key = self._times, vtkDataObject.DATA_TIME_STEP()
         if times and given.GetInformation().Has(key):
             shown, own = given.GetInformation().Get(key), times[self._source.step]
             if not _is_same(shown, own, times):
@@ -194,7 +224,7 @@ class AMGSRNCompare(Algorithm):
     def _all_steps(self, inInfo: Any) -> tuple[dict[int, list[Row]], list[str]]:
         """Return the rows of the steps that both have, but for the present one."""
         info, whole = inInfo[_REFERENCE].GetInformationObject(0), self._whole(inInfo)
-        times, own = _times(info), self._model.index.times
+        times, own = _times(info), self._times
         pairs = {
             step: time
             for step, wanted in enumerate(own)
@@ -221,93 +251,10 @@ class AMGSRNCompare(Algorithm):
             for step, time in pairs.items():
                 # On all ranks alike: they have the same steps, and ask for the same time.
                 if step != self._source.step and (*key, step) not in self._known:
-                    comparison = _Comparison(self, timed.at(time), whole, step)
+                    comparison = self._compare(timed.at(time), inInfo, step)
                     self._known[(*key, step)] = list(rows(comparison.metrics))
         others = (step for step in pairs if step != self._source.step)
         return {step: self._known[(*key, step)] for step in others}, notes
-
-
-class _Comparison:
-    """One time step of a model beside a data set; on all ranks alike.
-
-    Attributes
-    ----------
-    reference : Reference
-    metrics : Metrics
-        Of the whole.
-    """
-
-    def __init__(self, algorithm: AMGSRNCompare, given: Any, whole: Any, step: int) -> None:
-        model = algorithm._model.network().at(step)
-        reference = Reference.of(given, whole, model.index, algorithm.label)
-        self.reference, self._label = reference, algorithm.label
-        parts = agree(lambda: self._compare(model, algorithm), self._label)
-        tallies = [part for part in parts if part is not None]
-        self._tally = Tally.sum(tallies)
-        self.metrics: Metrics = self._tally.metrics(
-            reference.volume, reference.summary, model.geometry
-        )
-
-    def _compare(self, model: NeuralVolume, algorithm: AMGSRNCompare) -> Tally | None:
-        reference, volume = self.reference, self.reference.volume
-        if not reference.is_here:
-            return None
-        members = reference.match.components
-
-        def decode(extent: Extent) -> Block:
-            block = model.reconstruct_block(volume.geometry, extent)
-            return Block(block.values[members], block.valid)
-
-        same_grid = model.geometry.dims == volume.dims
-        self.errors, found = differences(
-            volume,
-            decode,
-            reference.summary,
-            own=reference.own,
-            held=reference.held,
-            bricks=[brick.extent for brick in model.index.bricks] if same_grid else (),
-            with_ssim=algorithm._ssim,
-            progress=algorithm.UpdateProgress,
-        )
-        return found
-
-    @property
-    def spans(self) -> np.ndarray:
-        """Of each component of the whole reference, NaN where it has none."""
-        parts = self.metrics.per_component
-        spans = np.array([part.maximum - part.minimum for part in parts])
-        return np.where(spans > 0, spans, math.nan)
-
-    def fill(self, field: Any, *, absolute: bool, relative_too: bool) -> None:
-        """Give a copy of the reference the errors of this rank's part."""
-        if not self.reference.is_here:
-            return
-        self.reference.add_arrays(field, self.errors, "_error")
-        if absolute:
-            self.reference.add_arrays(field, np.abs(self.errors), "_error_absolute")
-        if relative_too:
-            spans = self.spans.astype(self.errors.dtype)[:, None, None, None]
-            self.reference.add_arrays(field, self.errors / spans, "_error_relative")
-
-    def histogram(self, bins: int) -> ErrorHistogram:
-        """Count the errors of the whole, in bins of one width relative to each range."""
-        largest = np.array([part.max_error for part in self.metrics.per_component])
-        shares = largest / self.spans
-        share = float(np.nanmax(shares)) if np.isfinite(shares).any() else math.nan
-        limits = np.where(np.isfinite(self.spans), share * self.spans, largest)
-        counted = ErrorHistogram(np.nan_to_num(limits), bins)
-
-        def count() -> np.ndarray:
-            if self.reference.is_here:
-                geometry = self.reference.volume.geometry
-                held = geometry.resolve(self.reference.held)
-                own = relative(geometry.resolve(self.reference.own), held)
-                for number, errors in enumerate(self.errors):
-                    counted.add(number, errors[own])
-            return counted.counts
-
-        counted.counts = np.sum(agree(count, self._label), axis=0)
-        return counted
 
 
 def _times(info: Any) -> tuple[float, ...]:
@@ -324,31 +271,3 @@ def _listed(times: Sequence[float]) -> str:
     if not times:
         return "none"
     return f"{len(times)} from {times[0]:g} to {times[-1]:g}"
-
-
-def _fill_table(table: vtkTable, found: dict[int, list[Row]], times: Sequence[float]) -> None:
-    lines = [(step, row) for step in sorted(found) for row in found[step]]
-    table.AddColumn(new_array(np.array([step for step, _ in lines], dtype=np.int32), "Step"))
-    if times:
-        table.AddColumn(new_array(np.array([times[step] for step, _ in lines]), "Time"))
-    component = vtkStringArray()
-    component.SetName("Component")
-    for _, row in lines:
-        component.InsertNextValue(row.component)
-    table.AddColumn(component)
-    table.AddColumn(new_array(np.array([row.brick for _, row in lines], dtype=np.int32), "Brick"))
-    for field, name in _COLUMNS.items():
-        values = [dataclasses.asdict(row)[field] for _, row in lines]
-        table.AddColumn(new_array(np.array(values, dtype=np.float64), name))
-
-
-def _fill_histogram(table: vtkTable, counted: ErrorHistogram, comparison: _Comparison) -> None:
-    """Show the middle of each bin, in percent of the range and in the data's unit, and counts."""
-    middles = 0.5 * (counted.edges[:, 1:] + counted.edges[:, :-1])
-    varied = np.flatnonzero(np.isfinite(comparison.spans))
-    if len(varied):
-        percent = 100.0 * middles[varied[0]] / comparison.spans[varied[0]]
-        table.AddColumn(new_array(percent, "ErrorPercent"))
-    for number, part in enumerate(comparison.metrics.per_component):
-        table.AddColumn(new_array(middles[number], f"{part.name}_error"))
-        table.AddColumn(new_array(counted.counts[number], f"{part.name}_count"))

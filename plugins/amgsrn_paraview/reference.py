@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from vtkmodules.vtkFiltersCore import vtkProbeFilter
 
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.model import ModelIndex
-from amgsrn_core.volume import Extent, FieldSummary, Volume, volume_from_vtk
+from amgsrn_core.volume import Extent, FieldSummary, Volume, volume_from_array, volume_from_vtk
 from amgsrn_core.volume.vtk.data import (
     ASSOCIATIONS,
     array_names,
@@ -18,6 +20,7 @@ from amgsrn_core.volume.vtk.data import (
     flips,
     list_arrays,
     require_grid,
+    to_numpy,
 )
 from amgsrn_core.volume.vtk.dataset import new_array, stored_arrays
 from amgsrn_paraview.datasets import VTKExtent
@@ -51,11 +54,17 @@ class Match:
         return [number for members in self.members for number in members]
 
 
-def matched(dataset: Any, index: ModelIndex) -> Match:
+def matched(dataset: Any, stored: dict[str, list[int]]) -> Match:
     """Find a model's arrays in a data set.
 
     An array is known by its name; where the model and the data have one array each, names may
     differ.
+
+    Parameters
+    ----------
+    dataset : vtkDataSet
+    stored : dict of str to list of int
+        The model's arrays, and the numbers of their components.
 
     Raises
     ------
@@ -63,7 +72,6 @@ def matched(dataset: Any, index: ModelIndex) -> Match:
         There is none.
     """
     require_grid(dataset)
-    stored = stored_arrays(index.name, index.components)
     found = {each: _common(dataset, each, stored) for each in ASSOCIATIONS}
     association = max(ASSOCIATIONS, key=lambda each: len(found[each]))
     if common := found[association]:
@@ -138,8 +146,9 @@ class Reference:
             It is no volume, or has no array of the model; on all ranks alike.
         """
         fills: Sequence[float] = () if index.missing is None else index.missing.values
+        stored = stored_arrays(index.name, index.components)
         if ranks() == 1:
-            match = matched(dataset, index)
+            match = matched(dataset, stored)
             volume = volume_from_vtk(dataset, match.arrays, match.association).masking(fills)
             return cls(volume, None, None, volume.survey(), match)
         mine: Volume | None = None
@@ -149,7 +158,7 @@ class Reference:
             require_grid(dataset)
             if not dataset.GetNumberOfPoints():
                 return None
-            match = matched(dataset, index)
+            match = matched(dataset, stored)
             mine, piece = take(dataset, match.arrays, match.association, whole, tuple(fills))
             return match, piece
 
@@ -162,6 +171,39 @@ class Reference:
         if own is None:
             return cls(volume, None, None, summary, match, is_here=False)
         return cls(volume, own[1].own, own[1].held, summary, match)
+
+    @classmethod
+    def at_points_of(cls, preview: Any, dataset: Any) -> Reference:
+        """Interpolate a data set at the points of a preview, whose arrays tell the model's.
+
+        Ranges are those of the whole data set.
+        """
+        stored: dict[str, list[int]] = {}
+        for name in array_names(preview, "point"):
+            count = _count(preview, "point", name)
+            first = sum(map(len, stored.values()))
+            stored[name] = list(range(first, first + count))
+        match = matched(dataset, stored)
+        summary = volume_from_vtk(dataset, match.arrays, match.association).survey()
+        probe = vtkProbeFilter()
+        probe.SetInputData(preview)
+        probe.SetSourceData(dataset)
+        probe.Update()
+        found = probe.GetOutput()
+        volume = volume_from_vtk(found, match.arrays)
+        valid = to_numpy(found.GetPointData().GetArray(probe.GetValidPointMaskArrayName()))
+        block = volume.read()
+        known = valid.reshape(volume.dims) > 0
+        whole = volume_from_array(
+            block.values,
+            geometry=volume.geometry,
+            name=volume.name,
+            components=volume.components,
+            units=volume.units,
+            valid=known if block.valid is None else known & block.valid,
+        )
+        at_points = dataclasses.replace(match, association="point")
+        return cls(whole, None, None, summary, at_points)
 
     def add_arrays(self, dataset: Any, values: np.ndarray, suffix: str) -> None:
         """Add values [C, z, y, x] of `held` to a copy of the data set, by the arrays' names."""

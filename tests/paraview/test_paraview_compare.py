@@ -185,6 +185,18 @@ def test_errors_tables_and_bad_input(paraview, folder):
     assert run.results["cells"]["metrics"]["MissingVoxels"] == [missing]
     check_messages(run.results)
     check_series(run.results, arrays, folder)
+    check_live(run.results, arrays)
+
+
+def check_live(found, arrays):
+    """A model that is still in training is compared at its preview's points."""
+    assert found["live"]["state"] == "training"
+    preview, error = arrays["live/preview"], arrays["live/point/density_error"]
+    assert np.isfinite(error).all()
+    assert error.size == preview.size == found["live"]["points"]
+    data = arrays["live/point/density"]
+    np.testing.assert_allclose(error, preview - data, atol=1e-6)
+    assert found["live"]["metrics"]["RMSE"][0] == pytest.approx(np.sqrt((error**2).mean()), 1e-4)
 
 
 def check_messages(found):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import paraview.simple as pv
 from paraview import servermanager
 from paraview.vtk.util.numpy_support import vtk_to_numpy
-from session import arguments, load_plugin, output_of, save
+from session import arguments, load_plugin, output_of, save, update_again
 
 names = load_plugin()
 folder, ranks = Path(arguments()[0]), int(arguments()[1])
@@ -27,9 +28,9 @@ def columns(table):
     return result
 
 
-def compare(name, model, reference, time=None, **options):
+def compare(name, model, reference, at=None, **options):
     filtered = names.AMGSRNCompare(Input=model, Reference=reference, **options)
-    filtered.UpdatePipeline(*([] if time is None else [time]))
+    filtered.UpdatePipeline(*([] if at is None else [at]))
     filtered.UpdatePropertyInformation()
     found[name] = {"message": filtered.Message}
     for port, what in ((1, "metrics"), (2, "histogram")):
@@ -82,5 +83,28 @@ else:
     filtered.UpdatePipeline(5.0)
     saved("all5", filtered)
     compare("timeless", series, volume("renamed.vti"), TimeSteps="All")
+    # While a model is trained: its preview is compared.
+    trainer = names.AMGSRNTrainer(
+        Input=volume("cells.vtr"),
+        Array=["CELLS", "density"],
+        OutputFile=str(folder / "live.amgsrn"),
+        Execution="Live",
+        Iterations=10_000_000,
+        Grids=2,
+        GridShape=[6, 6, 6],
+        Width=8,
+    )
+    seen = set()
+    while len(seen) < 2:
+        update_again(trainer)
+        live = compare("live", trainer, volume("cells.vtr"))
+        seen.add(found["live"]["metrics"]["PSNR"][0])
+        time.sleep(0.2)
+    trainer.UpdatePropertyInformation()
+    found["live"]["state"] = trainer.State
+    found["live"]["points"] = output_of(trainer).GetNumberOfPoints()
+    saved("live", live)
+    arrays["live/preview"] = vtk_to_numpy(output_of(trainer).GetPointData().GetArray("density"))
+    trainer.InvokeCommand("Stop")
 np.savez(sys.argv[1] + ".npz", **arrays)
 save(**found)

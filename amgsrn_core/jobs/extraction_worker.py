@@ -6,6 +6,7 @@ more, or is gone, and all of its steps are done.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 import time
@@ -26,6 +27,7 @@ def main(folder: Path, rank: int) -> int:
     try:
         extraction = Extraction.read(folder, rank)
         require("torch", "Training").set_num_threads(extraction.threads)
+        importlib.import_module("amgsrn_core.training.brick")  # seconds, of no time step
         # The process of a run of before may still be at what was left to it.
         with waiting_lock(extraction.folder.rank_lock(rank)):
             _train_all(extraction)

@@ -274,7 +274,8 @@ class PartTrainer:
         replace_text(step.result(rank), json.dumps(result))
         assemble(extraction)
         # What went by beside the training is left for that of the next step, too.
-        self._beside = 0.5 * (self._beside + time.monotonic() - began - trained)
+        beside = time.monotonic() - began - trained
+        self._beside = max(beside, 0.5 * (self._beside + beside))
 
     def _train(self, step: HandedFolder, receipt: Receipt) -> None:
         extraction = self._extraction

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from amgsrn_core.evaluation.comparison import ErrorHistogram
 from amgsrn_core.evaluation.metrics import Metrics, compare
 from amgsrn_core.kernels.threads import thread_count
 from amgsrn_core.system.output import replacing
@@ -217,15 +218,16 @@ class _Histogram:
             np.linspace(low, low + span, _BINS + 1) for low, span in zip(minimum, spans)
         ]
         # Errors from -10 % to 10 % of the range; larger ones count in the outermost bins.
-        self._errors = [np.linspace(-0.1 * span, 0.1 * span, _BINS + 1) for span in spans]
-        self._counts = np.zeros((len(spans), 3, _BINS), dtype=np.int64)
+        self._errors = ErrorHistogram(0.1 * spans, _BINS)
+        self._counts = np.zeros((len(spans), 2, _BINS), dtype=np.int64)
 
     def add(self, data: np.ndarray, decoded: np.ndarray, valid: np.ndarray | None) -> None:
-        for c, (edges, error_edges) in enumerate(zip(self._values, self._errors)):
+        for c, edges in enumerate(self._values):
             a = data[c].ravel() if valid is None else data[c][valid]
             b = decoded[c].ravel() if valid is None else decoded[c][valid]
-            for row, (values, bins) in enumerate(((a, edges), (b, edges), (b - a, error_edges))):
-                self._counts[c, row] += np.histogram(np.clip(values, bins[0], bins[-1]), bins)[0]
+            for row, values in enumerate((a, b)):
+                self._counts[c, row] += np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
+            self._errors.add(c, b - a)
 
     def to_json(self, components: Sequence[str]) -> dict[str, Any]:
         return {
@@ -233,17 +235,18 @@ class _Histogram:
                 "edges": self._values[c].tolist(),
                 "reference": self._counts[c, 0].tolist(),
                 "model": self._counts[c, 1].tolist(),
-                "error_edges": self._errors[c].tolist(),
-                "error": self._counts[c, 2].tolist(),
+                "error_edges": self._errors.edges[c].tolist(),
+                "error": self._errors.counts[c].tolist(),
             }
             for c, name in enumerate(components)
         }
 
     def rows(self, components: Sequence[str]) -> Iterable[Sequence[object]]:
+        errors = self._errors
         for c, name in enumerate(components):
-            edges, errors, counts = self._values[c], self._errors[c], self._counts[c]
+            edges, bounds, counts = self._values[c], errors.edges[c], self._counts[c]
             for i in range(_BINS):
                 yield (
                     name, edges[i], edges[i + 1], counts[0, i], counts[1, i],
-                    errors[i], errors[i + 1], counts[2, i],
+                    bounds[i], bounds[i + 1], errors.counts[c, i],
                 )  # fmt: skip

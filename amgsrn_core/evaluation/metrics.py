@@ -17,6 +17,7 @@ from amgsrn_core.volume.psnr import psnr_of
 
 if TYPE_CHECKING:
     from amgsrn_core.volume import Block, Extent, FieldSummary, GridGeometry, Volume
+    from amgsrn_core.volume.geometry import PartialExtent
 
     Decode = Callable[[Extent], Block]
     Watch = Callable[[Extent, np.ndarray, np.ndarray, "np.ndarray | None"], None]
@@ -169,42 +170,140 @@ def compare(
         inside = voxels_inside(reference.geometry, geometry)
         if inside is not None:
             refuse_stranger(*place, min(inside, summary.valid_count), summary.valid_count, advice)
-    lows, highs = np.asarray(summary.minimum), np.asarray(summary.maximum)
-    if not summary.valid_count:
-        lows = highs = np.full(reference.n_components, math.nan)
+    found = tally(
+        reference,
+        decode,
+        summary,
+        bricks=bricks,
+        with_ssim=with_ssim,
+        watch=watch,
+        tile_voxels=tile_voxels,
+    )
+    if not anyway:
+        refuse_stranger(*place, found.voxels, found.voxels + found.missing, advice)
+    return found.metrics(reference, summary, geometry)
+
+
+def tally(
+    reference: Volume,
+    decode: Decode,
+    summary: FieldSummary,
+    *,
+    bricks: Sequence[Extent] = (),
+    with_ssim: bool = True,
+    watch: Watch | None = None,
+    tile_voxels: int = _TILE_VOXELS,
+    own: PartialExtent = None,
+    held: PartialExtent = None,
+) -> Tally:
+    """Compare a model with a part of a volume; see :func:`compare`.
+
+    Parameters
+    ----------
+    reference, decode, bricks, with_ssim, watch, tile_voxels
+        See :func:`compare`; extents are of the whole grid.
+    summary : FieldSummary
+        Of the whole volume.
+    own : tuple of three slices (z, y, x), default: everything
+        The part: voxels of others take no part, but in the windows of SSIM around own ones.
+    held : tuple of three slices (z, y, x), default: everything
+        What can be read and decoded, `own` at least.
+    """
+    own, held = reference.geometry.resolve(own), reference.geometry.resolve(held)
+    spans = _bounds(reference, summary)[1] - _bounds(reference, summary)[0]
     windows = windows_of(reference.dims)
     halo = tuple(len(w) // 2 for w in windows) if with_ssim else (0, 0, 0)
     parts = list(bricks) or [reference.geometry.resolve()]
-    errors = [_Errors(reference.n_components) for _ in parts]
-    similarity = MeanSimilarity(reference.n_components)
-    missing, is_empty = 0, not summary.valid_count
-    for core in _tiles(reference.dims, halo, tile_voxels):
-        outer = _grown(core, halo, reference.dims)
-        inner = _relative(core, outer)
+    found = Tally.of_nothing(reference.n_components, len(parts))
+    for core in _tiles(own, halo, tile_voxels):
+        outer = _grown(core, halo, held)
+        inner = relative(core, outer)
         data, model = reference.read(outer), decode(outer)
         valid = _both(data.valid, model.valid)
-        is_empty = is_empty and model.valid is not None and not model.valid.any()
+        found.has_values = found.has_values or model.valid is None or bool(model.valid.any())
         if model.valid is not None:
             has_value = slice(None) if data.valid is None else data.valid[inner]
-            missing += int(np.count_nonzero(~model.valid[inner][has_value]))
-        for part, statistics in zip(parts, errors):
+            found.missing += int(np.count_nonzero(~model.valid[inner][has_value]))
+        for part, statistics in zip(parts, found.errors):
             common = _intersection(core, part)
             if common is not None:
-                statistics.add(data.values, model.values, valid, _relative(common, outer))
+                statistics.add(data.values, model.values, valid, relative(common, outer))
         if with_ssim:
-            similarity.add(data.values, model.values, valid, windows, highs - lows)
+            found.similarity.add(data.values, model.values, valid, windows, spans)
         if watch is not None:
             mask = None if valid is None else valid[inner]
             watch(core, data.values[(..., *inner)], model.values[(..., *inner)], mask)
-    total = _Errors.sum(errors)
-    if not anyway:
-        refuse_stranger(*place, total.count, total.count + missing, advice)
-    if not total.count and not is_empty:
-        raise VolumeError(
-            "The model and the volume have no voxel with a value in common: "
-            f"{difference(reference.geometry, geometry)}; name the data that it was trained on."
+    return found
+
+
+@dataclass
+class Tally:
+    """What the comparison of a part of a volume has found; parts can be added up.
+
+    Attributes
+    ----------
+    errors : list
+        Sums over the voxels of each brick, or of the whole where none are named.
+    similarity : MeanSimilarity
+    missing : int
+        Voxels with a value in the reference, but none in the model.
+    has_values : bool
+        Whether the model has a value anywhere.
+    """
+
+    errors: list[_Errors]
+    similarity: MeanSimilarity
+    missing: int = 0
+    has_values: bool = False
+
+    @classmethod
+    def of_nothing(cls, components: int, bricks: int) -> Tally:
+        """Return what is known before the first part."""
+        errors = [_Errors(components) for _ in range(bricks)]
+        return cls(errors, MeanSimilarity(components))
+
+    @classmethod
+    def sum(cls, tallies: Sequence[Tally]) -> Tally:
+        """Return what the comparisons of all parts have found together."""
+        return cls(
+            [_Errors.sum(same) for same in zip(*(each.errors for each in tallies))],
+            MeanSimilarity.sum([each.similarity for each in tallies]),
+            sum(each.missing for each in tallies),
+            any(each.has_values for each in tallies),
         )
-    return _metrics(reference, (lows, highs), total, errors, similarity.means(), missing)
+
+    @property
+    def voxels(self) -> int:
+        """Voxels with a value in both."""
+        return sum(part.count for part in self.errors)
+
+    def metrics(
+        self, reference: Volume, summary: FieldSummary, geometry: GridGeometry | None = None
+    ) -> Metrics:
+        """Return the quality that follows.
+
+        Raises
+        ------
+        VolumeError
+            No voxel has a value in both, though one of them has values.
+        """
+        total = _Errors.sum(self.errors)
+        if not total.count and (summary.valid_count or self.has_values):
+            raise VolumeError(
+                "The model and the volume have no voxel with a value in common: "
+                f"{difference(reference.geometry, geometry)}; name the data that it was trained on."
+            )
+        bounds = _bounds(reference, summary)
+        means = self.similarity.means()
+        return _metrics(reference, bounds, total, self.errors, means, self.missing)
+
+
+def _bounds(reference: Volume, summary: FieldSummary) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and highest value of each component; NaN where there is none."""
+    if summary.valid_count:
+        return np.asarray(summary.minimum), np.asarray(summary.maximum)
+    nothing = np.full(reference.n_components, math.nan)
+    return nothing, nothing
 
 
 @dataclass
@@ -306,29 +405,31 @@ def _root_mean_square(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values)))) if len(values) else math.nan
 
 
-def _tiles(
-    dims: Sequence[int], halo: Sequence[int], most: int
-) -> Iterator[tuple[slice, slice, slice]]:
-    """Cut a grid into tiles of at most `most` voxels with their halo, if a tile can be so small.
+def _tiles(extent: Extent, halo: Sequence[int], most: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Cut an extent into tiles of at most `most` voxels with their halo, if one can be so small.
 
     With a halo each tile owns the windows that are centred in it.
     """
-    edges = list(dims)
+    edges = [s.stop - s.start for s in extent]
     while math.prod(e + 2 * h for e, h in zip(edges, halo)) > most and max(edges) > 1:
         longest = edges.index(max(edges))
         edges[longest] = -(-edges[longest] // 2)
-    ranges = [range(0, n, edge) for n, edge in zip(dims, edges)]
+    ranges = [range(s.start, s.stop, max(1, edge)) for s, edge in zip(extent, edges)]
     for starts in itertools.product(*ranges):
-        z, y, x = (slice(s, min(s + e, n)) for s, e, n in zip(starts, edges, dims))
+        z, y, x = (slice(s, min(s + e, w.stop)) for s, e, w in zip(starts, edges, extent))
         yield z, y, x
 
 
-def _grown(core: Extent, halo: Sequence[int], dims: Sequence[int]) -> Extent:
-    z, y, x = (slice(max(s.start - h, 0), min(s.stop + h, n)) for s, h, n in zip(core, halo, dims))
+def _grown(core: Extent, halo: Sequence[int], held: Extent) -> Extent:
+    z, y, x = (
+        slice(max(s.start - h, w.start), min(s.stop + h, w.stop))
+        for s, h, w in zip(core, halo, held)
+    )
     return z, y, x
 
 
-def _relative(inner: Extent, outer: Extent) -> Extent:
+def relative(inner: Extent, outer: Extent) -> Extent:
+    """Return where an extent lies in another one that holds it."""
     z, y, x = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer))
     return z, y, x
 

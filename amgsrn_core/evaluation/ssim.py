@@ -58,6 +58,14 @@ class MeanSimilarity:
         self._sums = np.zeros(components)
         self._counts = np.zeros(components, dtype=np.int64)
 
+    @classmethod
+    def sum(cls, parts: Sequence[MeanSimilarity]) -> MeanSimilarity:
+        """Return the means over the windows of all parts."""
+        total = cls(len(parts[0]._sums))
+        total._sums = np.sum([part._sums for part in parts], axis=0)
+        total._counts = np.sum([part._counts for part in parts], axis=0)
+        return total
+
     def add(
         self,
         data: np.ndarray,

@@ -16,7 +16,7 @@ from amgsrn_core.model import BrickRecord, ModelIndex
 from amgsrn_core.model.box import Box
 from amgsrn_core.model.correction_codes import CORRECTIONS, read_corrections
 from amgsrn_core.model.error_codes import ERRORS, ErrorMap, unpack_errors
-from amgsrn_core.model.feature_grids import box_corners
+from amgsrn_core.model.feature_grids import box_corners, box_densities
 from amgsrn_core.model.shapes import parameter_shapes
 
 if TYPE_CHECKING:
@@ -198,6 +198,10 @@ class FieldBrick:
     def feature_corners(self) -> np.ndarray:
         """Return the corners of the feature grids [G, 8, 3] in the volume's index space."""
         return self.box.index(box_corners(self.evaluator.transforms))
+
+    def feature_densities(self) -> np.ndarray:
+        """Return what each feature grid adds to the feature density inside its box [G]."""
+        return box_densities(self.evaluator.transforms)
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
         if self.scale is None:

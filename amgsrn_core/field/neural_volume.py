@@ -590,19 +590,36 @@ class NeuralVolume:
         """
         return self._on_grid(geometry or self.geometry, extent, 1, density=True)
 
-    def feature_corners(self) -> np.ndarray:
-        """Return the corners of all feature grids in the world, float64 [bricks, G, 8, 3].
+    def feature_corners(self, bricks: Sequence[int] | None = None) -> np.ndarray:
+        """Return the corners of feature grids in the world, float64 [bricks, G, 8, 3].
 
         See :func:`amgsrn_core.model.feature_grids.box_corners`; a grid may reach beyond the volume.
         A brick without a network has none: its corners are NaN.
+
+        Parameters
+        ----------
+        bricks : sequence of int, default: all of them
+            Their numbers.
         """
-        corners = np.full((len(self._bricks), self.index.network.grids, 8, 3), np.nan)
-        for number, record in enumerate(self.index.bricks):
-            if record.state == "network":
+        numbers = range(len(self._bricks)) if bricks is None else bricks
+        corners = np.full((len(numbers), self.index.network.grids, 8, 3), np.nan)
+        for own, number in zip(corners, numbers):
+            if self.index.bricks[number].state == "network":
                 points = self._bricks[number].feature_corners()
-                world = self.geometry.index_to_world(points.reshape(-1, 3))
-                corners[number] = world.reshape(-1, 8, 3)
+                own[:] = self.geometry.index_to_world(points.reshape(-1, 3)).reshape(-1, 8, 3)
         return corners
+
+    def feature_densities(self, bricks: Sequence[int] | None = None) -> np.ndarray:
+        """Return what each feature grid adds to the feature density, float64 [bricks, G].
+
+        That holds inside its box, see :meth:`feature_corners`; NaN in a brick without a network.
+        """
+        numbers = range(len(self._bricks)) if bricks is None else bricks
+        densities = np.full((len(numbers), self.index.network.grids), np.nan)
+        for own, number in zip(densities, numbers):
+            if self.index.bricks[number].state == "network":
+                own[:] = self._bricks[number].feature_densities()
+        return densities
 
     def decoded_preview(self, max_points: int = 64**3) -> tuple[GridGeometry, Block]:
         """Return the field on a coarse grid that is even in the world.

@@ -31,6 +31,21 @@ def box_corners(transforms: np.ndarray) -> np.ndarray:
     return boxes
 
 
+def box_volumes(corners: np.ndarray) -> np.ndarray:
+    """Return the volume of each box, float64 [G], from its corners [G, 8, 3].
+
+    On uneven axes a box has bent faces; then it is that of the six tetrahedra between its corners
+    along one diagonal.
+    """
+    first, last = corners[:, 0], corners[:, 7]
+    round_about = (1, 3, 2, 6, 4, 5, 1)  # along edges, without the two
+    total = np.zeros(len(corners))
+    for one, other in zip(round_about, round_about[1:]):
+        edges = np.stack([corners[:, one], corners[:, other], last], axis=1) - first[:, None]
+        total += np.abs(np.linalg.det(edges)) / 6.0
+    return total
+
+
 def box_densities(transforms: np.ndarray) -> np.ndarray:
     """Return what each grid adds to the feature density inside its box, float64 [G].
 

@@ -19,6 +19,8 @@ from amgsrn_core.volume import GridGeometry
 from amgsrn_paraview import datasets, ranks
 from amgsrn_paraview.datasets import VTKExtent
 
+FEATURE_DENSITY = "feature_density"
+
 
 class ModelFile:
     """The model file last named, read again whenever it changed on the disk."""
@@ -75,12 +77,14 @@ class ModelFile:
         *,
         is_preview: bool = False,
         errors: bool = False,
+        density: bool = False,
     ) -> None:
         """Give a data set a step's values on a part of a grid, its time, and the model's name.
 
         A preview keeps within the model's range and has it for its own. All tell how to show the
         model. With `errors` also how large those are, see
-        :meth:`~amgsrn_core.field.neural_volume.NeuralVolume.error_at`.
+        :meth:`~amgsrn_core.field.neural_volume.NeuralVolume.error_at`, with `density` the feature
+        density.
         """
         datasets.set_geometry(dataset, geometry, extent)
         if not datasets.is_empty(extent):
@@ -95,6 +99,9 @@ class ModelFile:
             for suffix, rms in (("_error_max", False), ("_error_rms", True)) if errors else ():
                 block = model.error_block(geometry, part, rms=rms)
                 datasets.set_arrays(dataset, block, *named, suffix=suffix)
+            if density:
+                block = model.density_block(geometry, part)
+                datasets.set_arrays(dataset, block, FEATURE_DENSITY, (FEATURE_DENSITY,))
         datasets.set_description(dataset, self.index.at(step))
         datasets.set_model(dataset, self.path, self.checksum, step)
         if self.index.times:

@@ -16,7 +16,6 @@ from amgsrn_core.volume import Extent, FieldSummary, GridGeometry, Volume, volum
 from amgsrn_core.volume.description import Description
 from amgsrn_core.volume.partition import is_partition
 from amgsrn_core.volume.pieces import PieceVolume
-from amgsrn_core.volume.precision import refuse_spans
 from amgsrn_core.volume.vtk.data import DUPLICATE, MISSING, ghost_marks, grid_geometry
 from amgsrn_core.volume.vtk.known import description_of, take_description
 from amgsrn_paraview.datasets import VTKExtent
@@ -150,7 +149,7 @@ def join(
     Raises
     ------
     VolumeError
-        No rank has values, the whole is constant, or the pieces are no partition of it.
+        No rank has values, or the pieces are no partition of the whole.
     """
     if not pieces:
         raise VolumeError("The input has no values.")
@@ -165,11 +164,6 @@ def join(
         )
     summary = summary_of(pieces).without(fill_values)
     low, high = summary.minimum, summary.maximum
-    if not (low < high).any():
-        raise VolumeError(
-            f"'{first.name}' is constant or has no valid value; there is nothing to learn from it."
-        )
-    refuse_spans(first.components, low, high)
     nothing = (slice(0, 0),) * 3
     whole = PieceVolume(
         volume,

@@ -6,21 +6,26 @@ import os
 import pickle
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import VTK_ID_TYPE, VTK_UNSIGNED_CHAR, vtkDataArray
 from vtkmodules.vtkParallelCore import vtkMultiProcessController
 
+from amgsrn_core.errors import TrainingError
 from amgsrn_core.system import local_rank as launcher
 from amgsrn_core.system.cores import available_cores
+from amgsrn_paraview.explanation import explain
 
 # The first rank speaks about once a second; the others sleep in between, because waiting in MPI
 # keeps a core busy that the training needs.
 SLEEP_SECONDS = 0.8
 
 Message = dict[str, Any]
+
+T = TypeVar("T")
 
 _share = ""  # what share_cores has set OMP_NUM_THREADS to
 
@@ -63,6 +68,34 @@ def local_rank() -> int:
 def share(message: Any) -> list[Any]:
     """Give a small message to every rank; return those of all ranks, in their order."""
     return [_broadcast(message, sender) for sender in range(ranks())]
+
+
+def agree(work: Callable[[], T], label: str) -> list[T]:
+    """Do something on every rank; return what came of it on each.
+
+    Parameters
+    ----------
+    work : callable
+    label : str
+        What the object is called that does it.
+
+    Raises
+    ------
+    TrainingError
+        On every rank, if it went wrong on one. (A single rank raises what it meets.)
+    """
+    if ranks() == 1:
+        return [work()]
+    result, error = None, ""
+    try:
+        result = work()
+    except Exception as problem:
+        error = explain(problem, label, "use more ranks on more computers")
+    heard = share((result, error))
+    for number, (_, sentence) in enumerate(heard):
+        if sentence:
+            raise TrainingError(f"Rank {number}: {sentence}")
+    return [result for result, _ in heard]
 
 
 def tell(message: Message, *, last: bool) -> None:

@@ -42,7 +42,7 @@ class AMGSRNReader(Algorithm):
         super().__init__(nInputPorts=0, nOutputPorts=1, outputType="vtkImageData")
         self._path = ""
         self._samples = 64
-        self._errors = False
+        self._errors = self._density = False
         self._model = ModelFile()
 
     def SetFileName(self, path: str | None) -> None:
@@ -67,6 +67,12 @@ class AMGSRNReader(Algorithm):
             self._errors = bool(wanted)
             self.Modified()
 
+    def SetFeatureDensity(self, wanted: int) -> None:
+        """Choose whether the feature density is an array, too."""
+        if bool(wanted) != self._density:
+            self._density = bool(wanted)
+            self.Modified()
+
     def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Announce the preview's grid and the model's times."""
         self._refresh()
@@ -87,6 +93,7 @@ class AMGSRNReader(Algorithm):
             *(output, self._preview_geometry(), extent, step),
             is_preview=True,
             errors=self._errors,
+            density=self._density,
         )
         self.forget_complaint()
         if may_return_early(False) and lacks("representations", "NeuralVolumeRepresentation"):

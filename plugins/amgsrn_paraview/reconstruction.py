@@ -35,7 +35,7 @@ class _Reconstruction(Algorithm):
         self._region = WHOLE
         self._bounds = (0.0, 1.0, 0.0, 1.0, 0.0, 1.0)
         self._extent = (0, 1, 0, 1, 0, 1)
-        self._errors = False
+        self._errors = self._density = False
         self._model = ModelFile()
 
     def SetDimensions(self, x: int, y: int, z: int) -> None:
@@ -61,6 +61,10 @@ class _Reconstruction(Algorithm):
     def SetErrorArrays(self, wanted: int) -> None:
         """Choose whether the errors of the model's parts are arrays, too."""
         self._assign("_errors", bool(wanted))
+
+    def SetFeatureDensity(self, wanted: int) -> None:
+        """Choose whether the feature density is an array, too."""
+        self._assign("_density", bool(wanted))
 
     def RequestDataObject(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Make an output of the kind that suits the model's axes."""
@@ -91,7 +95,9 @@ class _Reconstruction(Algorithm):
         info = outInfo.GetInformationObject(0)
         output = info.Get(vtkDataObject.DATA_OBJECT())
         extent, step = info.Get(Pipeline.UPDATE_EXTENT()), self._step(info)
-        self._model.fill(output, self._geometry(), extent, step, errors=self._errors)
+        self._model.fill(
+            *(output, self._geometry(), extent, step), errors=self._errors, density=self._density
+        )
         self.forget_complaint()
         return 1
 

@@ -53,23 +53,24 @@ def fill_feature_grids(output: vtkMultiBlockDataSet, shown: Shown) -> None:
     output.SetNumberOfBlocks(len(shown.live.corners))
     for number, corners in enumerate(shown.live.corners):
         if np.isfinite(corners).all():
-            box = _hexahedron(corners[_HEXAHEDRON])
-            box.GetCellData().AddArray(_named(np.array([number], dtype=np.int32), "grid"))
-            density = shown.live.densities[number : number + 1]
-            box.GetCellData().AddArray(_named(density, "density"))
+            box, density = vtkUnstructuredGrid(), shown.live.densities[number : number + 1]
+            grid = np.array([number], dtype=np.int32)
+            fill_boxes(box, corners[None], grid=grid, density=density)
             output.SetBlock(number, box)
         output.GetMetaData(number).Set(vtkCompositeDataSet.NAME(), f"Grid {number}")
 
 
-def _hexahedron(corners: np.ndarray) -> vtkUnstructuredGrid:
-    points = vtkPoints()
-    points.SetData(numpy_to_vtk(np.ascontiguousarray(corners, dtype=np.float64), deep=True))
-    cells = vtkCellArray()
-    cells.InsertNextCell(8, list(range(8)))
-    grid = vtkUnstructuredGrid()
-    grid.SetPoints(points)
-    grid.SetCells(VTK_HEXAHEDRON, cells)
-    return grid
+def fill_boxes(output: vtkUnstructuredGrid, corners: np.ndarray, **cell_data: np.ndarray) -> None:
+    """Make a cell of each box, given by its corners [N, 8, 3], x fastest, with its data [N]."""
+    points, cells = vtkPoints(), vtkCellArray()
+    places = np.ascontiguousarray(corners[:, _HEXAHEDRON], dtype=np.float64).reshape(-1, 3)
+    points.SetData(numpy_to_vtk(places, deep=True))
+    for first in range(0, len(places), 8):
+        cells.InsertNextCell(8, range(first, first + 8))
+    output.SetPoints(points)
+    output.SetCells(VTK_HEXAHEDRON, cells)
+    for name, values in cell_data.items():
+        output.GetCellData().AddArray(_named(values, name))
 
 
 def _named(values: np.ndarray, name: str) -> object:

@@ -11,6 +11,7 @@ from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline 
 
 from amgsrn_core.errors import ConfigurationError, VolumeError
 from amgsrn_paraview.datasets import VTKExtent
+from amgsrn_paraview.ranks import rank, ranks
 
 
 def times_of(info: Any) -> tuple[float, ...]:
@@ -51,8 +52,17 @@ def step_near(times: tuple[float, ...], info: Any) -> int:
     return min(range(len(times)), key=lambda number: abs(times[number] - wanted))
 
 
+def ask_for_piece(info: Any, ghosts: int) -> None:
+    """Ask in an input's pipeline information for this rank's piece."""
+    # A source that goes by pieces cuts them from the extent.
+    info.Set(Pipeline.UPDATE_EXTENT_INITIALIZED(), 1)
+    info.Set(Pipeline.UPDATE_PIECE_NUMBER(), rank())
+    info.Set(Pipeline.UPDATE_NUMBER_OF_PIECES(), ranks())
+    info.Set(Pipeline.UPDATE_NUMBER_OF_GHOST_LEVELS(), ghosts)
+
+
 class TimedInput:
-    """The first input of an algorithm while this executes.
+    """An input of an algorithm while this executes.
 
     Parameters
     ----------
@@ -61,6 +71,10 @@ class TimedInput:
         What to ask for, the same at every time.
     announce : callable, optional
         Is told each time before the input is brought there.
+    port : int, default: 0
+        Of the algorithm's inputs.
+    ghosts : int, optional
+        Ask for this rank's piece of the extent, with so many levels of ghost cells.
 
     Notes
     -----
@@ -73,8 +87,12 @@ class TimedInput:
         algorithm: Any,
         extent: VTKExtent,
         announce: Callable[[float], None] = lambda time: None,
+        *,
+        port: int = 0,
+        ghosts: int | None = None,
     ) -> None:
-        connection = algorithm.GetInputConnection(0, 0)
+        connection = algorithm.GetInputConnection(port, 0)
+        self._ghosts = ghosts
         self._producer, self._port = connection.GetProducer(), connection.GetIndex()
         self._extent, self._announce = extent, announce
         self._present: float | None = None
@@ -100,6 +118,8 @@ class TimedInput:
         request = requests.GetInformationObject(self._port)
         request.Set(Pipeline.UPDATE_TIME_STEP(), time)
         request.Set(Pipeline.UPDATE_EXTENT(), self._extent, 6)
+        if self._ghosts is not None:
+            ask_for_piece(request, self._ghosts)
         if not self._producer.Update(self._port, requests):
             raise VolumeError(
                 f"The input cannot be read at the time {time:g}; the messages before this one say "

@@ -42,10 +42,9 @@ from amgsrn_core.volume.partition import Brick, brick_counts, counts_for, partit
 from amgsrn_core.volume.pieces import PieceVolume
 from amgsrn_core.volume.preview import preview_geometry
 from amgsrn_paraview.datasets import Looks, VTKExtent
-from amgsrn_paraview.explanation import explain
 from amgsrn_paraview.handover import FILL_VALUES
 from amgsrn_paraview.pieces import Piece, join, summary_of, take
-from amgsrn_paraview.ranks import SLEEP_SECONDS, local_rank, rank, ranks, share, share_cores
+from amgsrn_paraview.ranks import SLEEP_SECONDS, agree, local_rank, rank, ranks, share, share_cores
 from amgsrn_paraview.session import (
     Report,
     Request,
@@ -122,7 +121,7 @@ class SharedTraining:
             return piece, is_same
 
         try:
-            heard = _agree(look)
+            heard = agree(look, _LABEL)
             pieces = [piece for piece, _ in heard]
             present = [piece for piece in pieces if piece is not None]
             fills: tuple[float, ...] = ()
@@ -132,6 +131,7 @@ class SharedTraining:
                 )
             fills = (*request.data.fill_numbers, *fills)
             joined = join(volume, pieces[rank()], present, fills)
+            joined.refuse_unfit(summary_of(present).without(fills))
             cutter = _Cutter(joined, pieces)
             planned = plan(request.settings, cutter)
             chosen = planned.settings
@@ -346,26 +346,6 @@ def _serve(volume: PieceVolume) -> RankProgress:
         worker.end()
 
 
-def _agree(work: Callable[[], T]) -> list[T]:
-    """Do something on every rank; return what came of it on each.
-
-    Raises
-    ------
-    TrainingError
-        On every rank, if it went wrong on one.
-    """
-    result, error = None, ""
-    try:
-        result = work()
-    except Exception as problem:
-        error = explain(problem, _LABEL, "use more ranks on more computers")
-    heard = share((result, error))
-    for number, (_, sentence) in enumerate(heard):
-        if sentence:
-            raise TrainingError(f"Rank {number}: {sentence}")
-    return [result for result, _ in heard]
-
-
 class _Cutter(Cutter):
     """Cuts each rank's piece; every rank looks at the data of its own bricks.
 
@@ -400,15 +380,15 @@ class _Cutter(Cutter):
 
     def measure(self, bricks: Sequence[Brick]) -> list[np.ndarray]:
         mine = [brick for owner, brick in zip(self.owners, bricks) if owner == rank()]
-        return list(itertools.chain(*_agree(lambda: super(_Cutter, self).measure(mine))))
+        return list(itertools.chain(*agree(lambda: super(_Cutter, self).measure(mine), _LABEL)))
 
     def look(self, bricks: Sequence[Brick]) -> list[Look]:
         mine = [brick for owner, brick in zip(self.owners, bricks) if owner == rank()]
-        return list(itertools.chain(*_agree(lambda: super(_Cutter, self).look(mine))))
+        return list(itertools.chain(*agree(lambda: super(_Cutter, self).look(mine), _LABEL)))
 
     def agreed(self, check: Callable[[], T]) -> T:
         """Check together, because a package may be missing on one computer."""
-        return _agree(check)[rank()]
+        return agree(check, _LABEL)[rank()]
 
 
 def _on_this_rank(training: TrainingConfig) -> TrainingConfig:

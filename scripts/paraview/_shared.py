@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import paraview.simple as pv
@@ -18,7 +18,7 @@ from vtkmodules.vtkIOImage import vtkPNGReader
 from vtkmodules.vtkIOOggTheora import vtkOggTheoraWriter
 
 from amgsrn_core.cli.options import scale_factors
-from amgsrn_core.errors import AmgsrnError, ConfigurationError
+from amgsrn_core.errors import AmgsrnError, ConfigurationError, VolumeError
 from amgsrn_core.model import ModelIndex, read_index
 from amgsrn_core.model.replacement import guard
 from amgsrn_core.rendering.proportions import display_scale
@@ -94,6 +94,24 @@ def add_film_options(options: argparse.ArgumentParser, frames: int, opacity: flo
 def model_index(path: str) -> ModelIndex:
     """Return the index of a model, so that a wrong file is told before ParaView starts."""
     return read_index(path)
+
+
+def open_data(paths: list[str]) -> Any:
+    """Return ParaView's source of a file, or of those of a series.
+
+    Raises
+    ------
+    VolumeError
+        There is no such file, or nothing that reads it.
+    """
+    for path in paths:
+        if not Path(path).exists():
+            raise VolumeError(f"There is no file {path}; check the name.")
+    source = pv.OpenDataFile(paths if len(paths) > 1 else paths[0])
+    if source is None:
+        raise VolumeError(f"ParaView has no reader for {paths[0]}.")
+    source.UpdatePipeline()
+    return source
 
 
 class Camera(NamedTuple):

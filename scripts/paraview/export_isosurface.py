@@ -69,7 +69,11 @@ def main() -> None:
         print(surface.Message)
     triangles = surface.GetDataInformation().GetNumberOfCells()
     if not triangles:
-        raise ConfigurationError("There is no such surface, and nothing was written.")
+        lows, highs = index.value_minimum, index.value_maximum
+        known = ", ".join(f"{low:g} to {high:g}" for low, high in zip(lows, highs))
+        raise ConfigurationError(
+            f"There is no such surface, and nothing was written; the data's values are {known}."
+        )
     pv.SaveData(str(output), surface)
     if not output.exists():
         raise OutputError(f"ParaView could not write {output}.")

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import paraview.simple as pv
-from _shared import parser, run
+from _shared import open_data, parser, run
 from amgsrn_paraview.options import KINDS, OPTIONS
 
 from amgsrn_core.cli.options import add_options
@@ -37,13 +38,7 @@ def main() -> None:
     for kind in KINDS:
         add_options(options, kind)
     arguments = options.parse_args()
-    for path in arguments.data:
-        if not Path(path).exists():
-            raise VolumeError(f"There is no file {path}; check the name.")
-    source = pv.OpenDataFile(arguments.data if len(arguments.data) > 1 else arguments.data[0])
-    if source is None:
-        raise VolumeError(f"ParaView has no reader for {arguments.data[0]}.")
-    source.UpdatePipeline()
+    source = open_data(arguments.data)
     trainer = pv.AMGSRNTrainer(
         Input=source,
         Array=array_of(source, arguments.array),
@@ -66,7 +61,7 @@ def main() -> None:
     print(trainer.Message or f"{trainer.ModelFile} is complete.")
 
 
-def array_of(source, name: str | None) -> list[str]:
+def array_of(source: Any, name: str | None) -> list[str]:
     """Return the array that is asked for, or the only one, as ParaView names it."""
     known = [("POINTS", each) for each in source.PointData.keys()]  # noqa: SIM118 -- no dictionary
     known += [("CELLS", each) for each in source.CellData.keys()]  # noqa: SIM118
@@ -77,7 +72,7 @@ def array_of(source, name: str | None) -> list[str]:
     return list(fitting[0])
 
 
-def set_options(trainer, arguments: Namespace) -> None:
+def set_options(trainer: Any, arguments: Namespace) -> None:
     """Set the trainer's properties to the options that were given."""
     for option in OPTIONS.values():
         field = option.field

@@ -12,13 +12,16 @@ import pytest
 from amgsrn_core.model import verify_archive
 from amgsrn_core.runs.extraction_report import read_report
 
-SMALL = "--grids 2 --grid-shape 4,4,4 --layers 1 --width 16 --iterations 60 --batch 512".split()
+_OPTIONS = """
+--cells 16 --every 10 -o run.amgsrn --checkpoints kept --device cpu
+--grids 2 --grid-shape 4,4,4 --layers 1 --width 16 --iterations 60 --batch 512
+"""
+OPTIONS = _OPTIONS.split()
 
 
 @pytest.mark.slow
 def test_a_killed_simulation_goes_on_with_its_series(tmp_path):
-    command = [sys.executable, "-m", "amgsrn_core.cli", "script", "gray_scott", "--cells", "16"]
-    command += [*"--every 10 -o run.amgsrn --checkpoints kept --device cpu".split(), *SMALL]
+    command = [sys.executable, "-m", "amgsrn_core.cli", "script", "gray_scott", *OPTIONS]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(
         [*command, "--steps", "1000000"],

@@ -13,10 +13,12 @@ __version__ = "0.2.0"
 
 _EXPORTS = {
     "GoalConfig": "amgsrn_core.config",
+    "ExtractionConfig": "amgsrn_core.config",
     "NetworkConfig": "amgsrn_core.config",
     "StorageConfig": "amgsrn_core.config",
     "TrainingConfig": "amgsrn_core.config",
     "NeuralVolume": "amgsrn_core.field.neural_volume",
+    "SeriesExtractor": "amgsrn_core.jobs",
     "open_series": "amgsrn_core.volume",
     "open_volume": "amgsrn_core.volume",
     "volume_from_array": "amgsrn_core.volume",

@@ -537,6 +537,40 @@ class SeriesConfig(Checked):
 
 
 @dataclass(frozen=True)
+class ExtractionConfig(Checked):
+    """How a running simulation's time steps become a series of models."""
+
+    seconds_per_step: float = option(
+        0.0,
+        "seconds that a time step may take, from when its training begins until it is in the file "
+        "(0: as long as its iterations take)",
+        minimum=0.0,
+        maximum=1e9,
+    )
+    window: int = option(
+        2, "most time steps that wait for their training", minimum=1, maximum=1_000_000
+    )
+    when_full: str = option(
+        "wait",
+        "what happens where so many wait: the simulation waits as well, or the oldest that waits "
+        "is dropped and the report says so",
+        choices=("wait", "drop"),
+    )
+    keep_error: float = option(
+        0.0,
+        "keep the data themselves of a rank and time step where the largest error is above this, "
+        "in units of the data (0: never)",
+        minimum=0.0,
+    )
+    threads: int = option(
+        0,
+        "threads that train beside each rank (0: the cores it may use, shared by all ranks)",
+        minimum=0,
+        maximum=4096,
+    )
+
+
+@dataclass(frozen=True)
 class DataConfig(Checked):
     """Which numbers of the data stand for no value."""
 

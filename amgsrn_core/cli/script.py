@@ -12,7 +12,14 @@ import amgsrn_core
 from amgsrn_core.cli.report import print_rows
 from amgsrn_core.errors import AmgsrnError, did_you_mean
 
-_PLACES = ("docs/examples/*.py", "scripts/grid_video.py", "scripts/gallery.py", "scripts/slurm/*")
+_PLACES = (
+    "docs/examples/*.py",
+    "scripts/grid_video.py",
+    "scripts/gallery.py",
+    "scripts/insitu/*.py",
+    "scripts/paraview/[a-z]*.py",
+    "scripts/slurm/*",
+)
 _HELP = """usage: amgsrn script NAME [ARGUMENT ...]
        amgsrn script --path NAME
 
@@ -52,7 +59,8 @@ def run_script(words: Sequence[str]) -> int:
         print(path)
         return 0
     sys.stdout.flush()
-    if re.search(r"^(import|from) paraview\b", path.read_text(encoding="utf-8"), re.M):
+    imports = re.search(r"^(import|from) paraview\b", path.read_text(encoding="utf-8"), re.M)
+    if imports or path.parent.name == "paraview":
         from amgsrn_core.cli.paraview_launcher import run_paraview
 
         return run_paraview("pvpython", [str(path), *rest])

@@ -268,7 +268,7 @@ class _Run:
             if not outcomes[-1].completed and not outcomes[-1].missing:
                 break
             # What follows a step without networks starts from the last one that had some.
-            if _has_network(read_index(path)):
+            if has_network(read_index(path)):
                 start = WarmStart(str(path.absolute()), self._series.warm_iterations)
         return outcomes
 
@@ -416,10 +416,10 @@ def _assemble(
     iterations = sum(step.training.iterations_done for step in steps)
     about = training_record(planned.settings.training, fingerprint, seconds, iterations)
     about.config.update(psnr=psnr if known else None, steps=each)
-    network = next((step.network for step in steps if _has_network(step)), planned.settings.network)
+    network = next((step.network for step in steps if has_network(step)), planned.settings.network)
     index = model_index(volume, low, high, network, planned.settings.storage)
     index = index.replace(
-        bricks=tuple(brick for step in steps for brick in _bricks(step, network)),
+        bricks=tuple(brick for step in steps for brick in bricks_of_step(step, network)),
         time=axis,
         training=about,
         source=dataclasses.replace(index.source, bytes=index.source.bytes * len(steps)),
@@ -453,11 +453,12 @@ def _range(step: ModelIndex) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return step.value_minimum, step.value_maximum
 
 
-def _has_network(step: ModelIndex) -> bool:
+def has_network(step: ModelIndex) -> bool:
+    """Return whether any brick of a model needed a network."""
     return any(brick.state == "network" for brick in step.bricks)
 
 
-def _bricks(step: ModelIndex, network: NetworkConfig) -> list[BrickRecord]:
+def bricks_of_step(step: ModelIndex, network: NetworkConfig) -> list[BrickRecord]:
     """Return a step's bricks with the ranges that they are scaled by, the step's included.
 
     A network of another size than the series' is the brick's own.

@@ -75,9 +75,9 @@ class Settings:
         ]
 
     def _results(self) -> dict[str, Any]:
-        training, storage = self._substance()
         cut = {**to_json(self.bricks), **to_json(self.series)}
-        return {**to_json(self.network), **training, **storage, **cut}
+        parts = [to_json(self.network), *self._substance(), cut]
+        return {name: value for part in parts for name, value in part.items()}
 
     def fingerprint(self, data: Sequence[Any], start: Sequence[Any] = ()) -> str:
         """Identify what a run computes: same data, same configuration, same result.

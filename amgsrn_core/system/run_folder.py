@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from amgsrn_core.errors import ConfigurationError, ResumeError
 from amgsrn_core.system.output import failure
 
 PARTS_SUFFIX = ".parts"
+_LOCK_SECONDS = 0.02
+_RECEIPT = "handed.json"
 
 
 class RunFolder:
@@ -74,7 +77,7 @@ class RunFolder:
 
     def has_work(self) -> bool:
         """Tell whether the folder holds interrupted work, of any kind of run."""
-        kept = (self.checkpoint(0).name, "*.amgsrn")
+        kept = (self.checkpoint(0).name, "*.amgsrn", _RECEIPT)
         return any(any(self.path.rglob(pattern)) for pattern in kept)
 
     def new_volume(self) -> Path:
@@ -104,6 +107,83 @@ class JobFolder:
         self.path = path
         self.job_file, self.status_file = path / "job.json", path / "status.json"
         self.control_file, self.log_file = path / "control", path / "worker.log"
+
+
+class ExtractionFolder(RunFolder):
+    """The files by which a simulation's ranks hand their time steps over, and what comes of them.
+
+    Attributes
+    ----------
+    series_lock : Path
+        Who has its lock may change the series.
+    refusal : Path
+        There if what the ranks hand over makes no series; holds why.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.series_lock, self.refusal = path / "series.lock", path / "refusal"
+
+    def rank_lock(self, rank: int) -> Path:
+        """Return what whoever trains a rank's bricks locks; with the first rank's, the model."""
+        return self._of_rank(rank, "lock") if rank else self.lock_file
+
+    def job(self, rank: int) -> Path:
+        """Return the file that says what a rank hands over and how it is trained."""
+        return self._of_rank(rank, "json")
+
+    def log(self, rank: int) -> Path:
+        """Return what the process prints that trains a rank's bricks."""
+        return self._of_rank(rank, "log")
+
+    def closed(self, rank: int) -> Path:
+        """Return the file that is there when a rank hands over no more."""
+        return self._of_rank(rank, "closed")
+
+    def left(self, rank: int) -> Path:
+        """Return the file that is there when all of that is done."""
+        return self._of_rank(rank, "left")
+
+    def latest(self, rank: int) -> Path:
+        """Return a model of one brick: the last network that a rank has trained."""
+        return self._of_rank(rank, "amgsrn")
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the time steps that are there, in their order."""
+        return sorted(int(path.name.partition("-")[2]) for path in self.path.glob("step-*"))
+
+    def handed(self, number: int) -> HandedFolder:
+        """Return the folder of a time step."""
+        return HandedFolder(self.step(number).parent)
+
+    def _of_rank(self, rank: int, suffix: str) -> Path:
+        return self.path / f"rank-{rank:04d}.{suffix}"
+
+
+class HandedFolder(RunFolder):
+    """The files of one time step, of which each rank hands over a brick.
+
+    Attributes
+    ----------
+    dropped : Path
+        There if the step is to come to nothing; holds a rank's reason.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.dropped = path / "dropped"
+
+    def volume(self, rank: int) -> Path:
+        """Return the folder of a rank's values, there until they are trained."""
+        return self.brick(rank) / "volume"
+
+    def receipt(self, rank: int) -> Path:
+        """Return the file that is written when all of a rank's values are there."""
+        return self.brick(rank) / _RECEIPT
+
+    def result(self, rank: int) -> Path:
+        """Return the file that is written when nothing more is done about a rank's brick."""
+        return self.brick(rank) / "result.json"
 
 
 def beside_checkpoint(checkpoint: Path, kind: str) -> Path:
@@ -240,6 +320,32 @@ def _remove_if_bare(folder: Path) -> None:
 def clear(folder: Path) -> None:
     """Remove a folder of parts; its model is complete, or is to be trained again."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def waiting_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, whose folder is made, as soon as nobody else does.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be made.
+    """
+    while True:
+        try:
+            path.parent.mkdir(exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and path.parent.parent.is_dir():
+                continue  # the folder was just removed
+            raise failure(path, error) from error
+        try:
+            if try_lock(handle) and _is_current(handle, path):
+                yield
+                return
+        finally:
+            os.close(handle)
+        time.sleep(_LOCK_SECONDS)
 
 
 def try_lock(handle: int) -> bool:

@@ -55,11 +55,14 @@ class WarmStart:
         How many iterations follow; 0 for half of those of a training without it.
     differences : bool, default: False
         Whether compressed networks are going to be stored as differences from this model's.
+    brick : int, optional
+        The brick of the model that is meant; default: that of the same number.
     """
 
     path: str
     iterations: int = 0
     differences: bool = False
+    brick: int | None = None
 
     @classmethod
     def of(cls, path: str | os.PathLike[str] | None, iterations: int) -> WarmStart | None:
@@ -125,6 +128,7 @@ class WarmStart:
     def network(self, number: int, network: NetworkConfig) -> StartingNetwork | None:
         """Return the network of a brick; None where the brick has none of this size."""
         archive, index = _opened(self.path, file_version(self.path))
+        number = number if self.brick is None else self.brick
         record = index.bricks[number]
         if record.state != "network":
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -156,6 +157,18 @@ def counts_for(dims: tuple[int, int, int], voxels: int) -> Counts:
                 counts[axis] += 1
                 break
     return counts[0], counts[1], counts[2]
+
+
+def is_partition(extents: Sequence[Extent], dims: tuple[int, int, int]) -> bool:
+    """Return whether the parts fill a volume of these dims and do not overlap."""
+    sizes = [math.prod(s.stop - s.start for s in extent) for extent in extents]
+    if sum(sizes) != math.prod(dims):
+        return False
+    return not any(
+        all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other))
+        for number, one in enumerate(extents)
+        for other in extents[:number]
+    )
 
 
 def _cuts(size: int, count: int) -> list[tuple[int, int]]:

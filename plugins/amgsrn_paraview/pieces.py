@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from vtkmodules.vtkCommonDataModel import vtkImageData
 from amgsrn_core.errors import ConfigurationError, VolumeError
 from amgsrn_core.volume import Extent, FieldSummary, GridGeometry, Volume, volume_from_vtk
 from amgsrn_core.volume.description import Description
+from amgsrn_core.volume.partition import is_partition
 from amgsrn_core.volume.pieces import PieceVolume
 from amgsrn_core.volume.vtk.data import DUPLICATE, MISSING, ghost_marks, grid_geometry
 from amgsrn_core.volume.vtk.known import description_of, take_description
@@ -157,7 +157,7 @@ def join(
     if any((p.components, p.dtype) != (first.components, first.dtype) for p in pieces):
         raise VolumeError(f"The ranks' arrays '{first.name}' differ in their type.")
     geometry = first.geometry if first.is_whole else _joined_axes(pieces)
-    if not _is_partition([p.own for p in pieces], geometry.dims):
+    if not is_partition([p.own for p in pieces], geometry.dims):
         raise ConfigurationError(
             f"The ranks' pieces of '{first.name}' overlap or leave gaps; put a filter in front "
             "that distributes the data, or train with a single rank."
@@ -218,17 +218,6 @@ def _joined_axes(pieces: Sequence[Piece]) -> GridGeometry:
         axes.append(dataclasses.replace(axis, coordinates=line))
     z, y, x = axes
     return GridGeometry((z, y, x), first.direction)
-
-
-def _is_partition(extents: Sequence[Extent], dims: tuple[int, int, int]) -> bool:
-    sizes = [math.prod(s.stop - s.start for s in extent) for extent in extents]
-    if sum(sizes) != math.prod(dims):
-        return False
-    return not any(
-        all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other))
-        for number, one in enumerate(extents)
-        for other in extents[:number]
-    )
 
 
 def _slices(ranges: Sequence[tuple[int, int]]) -> Extent:

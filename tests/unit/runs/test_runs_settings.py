@@ -58,3 +58,12 @@ def test_what_is_not_given_is_the_default():
     given = dataclasses.replace(Settings(), goal=GoalConfig(network_size="given"))
     assert Settings.of(NetworkConfig(), None, None) == given
     assert Settings.of(SETTINGS.network).network == SETTINGS.network
+
+
+def test_differences_are_named_where_a_goal_chooses():
+    chosen = Settings.of(None, TrainingConfig(iterations=20))
+    assert chosen.goal.chooses
+    longer = dataclasses.replace(chosen, training=TrainingConfig(iterations=30))
+    assert longer.differences(chosen) == ["iterations 20, now 30"]
+    aimed = dataclasses.replace(longer, goal=GoalConfig(target_psnr=40.0, network_size="chosen"))
+    assert "target-psnr 0.0, now 40.0" in aimed.differences(longer)

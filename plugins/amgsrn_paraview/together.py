@@ -122,7 +122,7 @@ class SharedTraining:
             return piece, is_same
 
         try:
-            heard = _agree(look)
+            heard = agree(look)
             pieces = [piece for piece, _ in heard]
             present = [piece for piece in pieces if piece is not None]
             fills: tuple[float, ...] = ()
@@ -346,7 +346,7 @@ def _serve(volume: PieceVolume) -> RankProgress:
         worker.end()
 
 
-def _agree(work: Callable[[], T]) -> list[T]:
+def agree(work: Callable[[], T]) -> list[T]:
     """Do something on every rank; return what came of it on each.
 
     Raises
@@ -400,15 +400,15 @@ class _Cutter(Cutter):
 
     def measure(self, bricks: Sequence[Brick]) -> list[np.ndarray]:
         mine = [brick for owner, brick in zip(self.owners, bricks) if owner == rank()]
-        return list(itertools.chain(*_agree(lambda: super(_Cutter, self).measure(mine))))
+        return list(itertools.chain(*agree(lambda: super(_Cutter, self).measure(mine))))
 
     def look(self, bricks: Sequence[Brick]) -> list[Look]:
         mine = [brick for owner, brick in zip(self.owners, bricks) if owner == rank()]
-        return list(itertools.chain(*_agree(lambda: super(_Cutter, self).look(mine))))
+        return list(itertools.chain(*agree(lambda: super(_Cutter, self).look(mine))))
 
     def agreed(self, check: Callable[[], T]) -> T:
         """Check together, because a package may be missing on one computer."""
-        return _agree(check)[rank()]
+        return agree(check)[rank()]
 
 
 def _on_this_rank(training: TrainingConfig) -> TrainingConfig:

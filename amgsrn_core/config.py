@@ -609,6 +609,24 @@ class DataConfig(Checked):
 
 
 @dataclass(frozen=True)
+class MeshConfig(Checked):
+    """How data that are no volume (meshes, multi-block data, AMR) become one."""
+
+    sampling_dimensions: Triple = option(  # noqa: RUF009 -- a dataclasses.field, like the others
+        (0, 0, 0),
+        "samples along z, y, x of the lattice on which data are sampled that are neither image "
+        "data nor a rectilinear grid (0: somewhat finer than the mesh)",
+        minimum=0,
+        maximum=65536,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 1 in self.sampling_dimensions:
+            raise ConfigurationError("sampling-dimensions must be at least 2, or 0, not 1.")
+
+
+@dataclass(frozen=True)
 class ImportConfig(Checked):
     """How a model of the original code is taken over."""
 

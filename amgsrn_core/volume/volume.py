@@ -74,6 +74,11 @@ class TimeAxis:
 
     The axis of a series names its steps in `steps`, in the order of their times; `index` is then
     the first of them. The value of a step without a time is NaN.
+
+    Raises
+    ------
+    VolumeError
+        A time is no number.
     """
 
     values: tuple[float, ...]
@@ -82,6 +87,14 @@ class TimeAxis:
     index: int = 0
     name: str = "time"
     steps: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for value in self.values:
+            if not isinstance(value, (int, float, np.integer, np.floating)):
+                raise VolumeError(
+                    f"The times of '{self.name}' are numbers, not {value!r}; give them so, and "
+                    "what they count as the units, such as 'hours since 2026-01-01'."
+                )
 
     @property
     def value(self) -> float:

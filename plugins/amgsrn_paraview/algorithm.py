@@ -27,6 +27,7 @@ class Algorithm(VTKPythonAlgorithmBase):
         self._complaint = ""
         self._complaint_time = -1
         self._remark = ""
+        self.about = ""  # what was done, where that needs to be said
 
     def ProcessRequest(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Serve a request of the pipeline; see vtkAlgorithm."""
@@ -41,9 +42,9 @@ class Algorithm(VTKPythonAlgorithmBase):
     def GetMessage(self) -> str:
         """Return what went wrong last, or ended otherwise than asked for, or what was remarked.
 
-        Empty where there is nothing to say.
+        What was done goes before remarks. Empty where there is nothing to say.
         """
-        return self._complaint or self._remark
+        return self._complaint or " ".join(filter(None, (self.about, self._remark)))
 
     def complain(self, sentence: str) -> None:
         """Show an error in ParaView's messages unless it was just shown for the same state."""

@@ -43,6 +43,7 @@ def _network_bytes(path: str, checksum: str, step: int) -> bytes | str:
     except AmgsrnError as error:
         return str(error)
 
+
 FEATURE_DENSITY = "feature_density"
 
 

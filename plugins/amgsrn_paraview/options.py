@@ -15,6 +15,7 @@ from amgsrn_core.config import (
     DataConfig,
     DispatchConfig,
     GoalConfig,
+    MeshConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
@@ -33,6 +34,7 @@ KINDS = (
     DispatchConfig,
     SeriesConfig,
     DataConfig,
+    MeshConfig,
 )
 
 # Where a field's name says too little beside the others' properties.

@@ -23,6 +23,7 @@ from amgsrn_core.config import (
     DataConfig,
     DispatchConfig,
     GoalConfig,
+    MeshConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
@@ -96,6 +97,7 @@ class Request:
     series: SeriesConfig
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     goal: GoalConfig = dataclasses.field(default_factory=GoalConfig)
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     steps: Steps | None = None
 
     @property
@@ -147,6 +149,7 @@ class Request:
             self.dispatch,
             self.data,
             self.goal,
+            self.mesh,
             self.times and (self.times, self.series),
         )
 
@@ -512,6 +515,7 @@ def own_output(name: str, digest: int, request: Request) -> str:
         *([request.times, to_json(request.series)] if request.times else []),
         *([to_json(request.data)] if request.data != DataConfig() else []),
         *([to_json(request.goal)] if request.goal != GoalConfig() else []),
+        *([to_json(request.mesh)] if request.mesh != MeshConfig() else []),
     ]
     crc = zlib.crc32(repr(options).encode())
     name = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:60]

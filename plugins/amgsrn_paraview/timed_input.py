@@ -61,14 +61,39 @@ def ask_for_piece(info: Any, ghosts: int) -> None:
     info.Set(Pipeline.UPDATE_NUMBER_OF_GHOST_LEVELS(), ghosts)
 
 
+def whole_extent_of(info: Any) -> VTKExtent | None:
+    """Return the whole extent that an input announces in its pipeline information, or None.
+
+    A structured grid has one, and often so has what was made of a volume, for what is upstream.
+    """
+    whole = Pipeline.WHOLE_EXTENT()
+    return info.Get(whole) if info.Has(whole) else None
+
+
+def ask_for_part(info: Any, whole: VTKExtent | None) -> None:
+    """Ask an input, in its pipeline information, for this rank's part of a mesh.
+
+    Sources that go by extents cut the rank's part out of the whole one.
+    """
+    info.Set(Pipeline.UPDATE_PIECE_NUMBER(), rank())
+    info.Set(Pipeline.UPDATE_NUMBER_OF_PIECES(), ranks())
+    info.Set(Pipeline.UPDATE_NUMBER_OF_GHOST_LEVELS(), 0)
+    info.Remove(Pipeline.UPDATE_EXTENT())  # VTK has put the output's there
+    if whole is not None:
+        info.Set(Pipeline.UPDATE_EXTENT(), whole, 6)
+        info.Set(Pipeline.UPDATE_EXTENT_INITIALIZED(), 1)
+
+
 class TimedInput:
     """An input of an algorithm while this executes.
 
     Parameters
     ----------
     algorithm : vtkAlgorithm
-    extent : six integers
-        What to ask for, the same at every time.
+    extent : six integers or None
+        What to ask for, the same at every time; None where the input has no extents.
+    is_mesh : bool
+        Whether to ask for this rank's part of it, as that of a mesh.
     announce : callable, optional
         Is told each time before the input is brought there.
     port : int, default: 0
@@ -85,16 +110,17 @@ class TimedInput:
     def __init__(
         self,
         algorithm: Any,
-        extent: VTKExtent,
+        extent: VTKExtent | None,
         announce: Callable[[float], None] = lambda time: None,
         *,
+        is_mesh: bool = False,
         port: int = 0,
         ghosts: int | None = None,
     ) -> None:
         connection = algorithm.GetInputConnection(port, 0)
         self._ghosts = ghosts
         self._producer, self._port = connection.GetProducer(), connection.GetIndex()
-        self._extent, self._announce = extent, announce
+        self._extent, self._announce, self._is_mesh = extent, announce, is_mesh
         self._present: float | None = None
 
     @property
@@ -117,7 +143,10 @@ class TimedInput:
             requests.Append(vtkInformation())
         request = requests.GetInformationObject(self._port)
         request.Set(Pipeline.UPDATE_TIME_STEP(), time)
-        request.Set(Pipeline.UPDATE_EXTENT(), self._extent, 6)
+        if self._is_mesh:
+            ask_for_part(request, self._extent)
+        else:
+            request.Set(Pipeline.UPDATE_EXTENT(), self._extent, 6)
         if self._ghosts is not None:
             ask_for_piece(request, self._ghosts)
         if not self._producer.Update(self._port, requests):

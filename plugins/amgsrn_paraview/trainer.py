@@ -20,6 +20,7 @@ from amgsrn_core.config import (
     DataConfig,
     DispatchConfig,
     GoalConfig,
+    MeshConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
@@ -30,14 +31,22 @@ from amgsrn_core.jobs import PREVIEW_POINTS, JobStatus
 from amgsrn_core.runs.outcome import stopped_text
 from amgsrn_core.volume.preview import coarse_dims
 from amgsrn_core.volume.vtk.data import require_grid
+from amgsrn_core.volume.vtk.mesh import default_array, is_mesh
 from amgsrn_paraview import datasets, results
 from amgsrn_paraview.algorithm import Algorithm
 from amgsrn_paraview.datasets import VTKExtent
 from amgsrn_paraview.execution import may_return_early
 from amgsrn_paraview.options import Configurations, sets_options
 from amgsrn_paraview.ranks import listen, rank, ranks, tell
+from amgsrn_paraview.sampler import Sampler, Wanted
 from amgsrn_paraview.session import ReadingAborted, Request, Session, Shown, Steps, describe
-from amgsrn_paraview.timed_input import TimedInput, step_near, times_of
+from amgsrn_paraview.timed_input import (
+    TimedInput,
+    ask_for_part,
+    step_near,
+    times_of,
+    whole_extent_of,
+)
 from amgsrn_paraview.together import RankProgress, SharedTraining
 
 AUTO, LIVE, BLOCKING = range(3)
@@ -55,8 +64,11 @@ class AMGSRNTrainer(Algorithm):
     there is by then; elsewhere the first one waits for the finished model. With all time steps the
     model is one of a series, and the outputs are those of the step that is asked for.
 
+    Meshes are sampled on a lattice first.
+
     On several ranks each one trains the bricks of its own piece of the volume; a volume that is not
-    cut into bricks is trained by the first one. The other ranks' outputs are empty.
+    cut into bricks, and a mesh, which all of them sample, is trained by the first one. The other
+    ranks' outputs are empty.
     """
 
     label = "AMGSRN Trainer"
@@ -71,6 +83,7 @@ class AMGSRNTrainer(Algorithm):
         self._execution = AUTO
         self._polled = False
         self._shared = SharedTraining()
+        self._sampler = Sampler()
         session = self._session = Session()
         # Python may keep this object's attributes for longer than there is a filter. (ParaView's
         # window keeps a deleted filter to undo that; it asks no more, and the worker notices.)
@@ -159,9 +172,9 @@ class AMGSRNTrainer(Algorithm):
     # --- Requests of the pipeline ----------------------------------------------------------------
 
     def FillInputPortInformation(self, port: int, info: Any) -> int:
-        """Accept image data and rectilinear grids; others are refused in our own words."""
+        """Accept volumes and meshes; others are refused in our own words."""
         info.Remove(self.INPUT_REQUIRED_DATA_TYPE())
-        info.Append(self.INPUT_REQUIRED_DATA_TYPE(), "vtkDataSet")
+        info.Append(self.INPUT_REQUIRED_DATA_TYPE(), "vtkDataObject")
         return 1
 
     def FillOutputPortInformation(self, port: int, info: Any) -> int:
@@ -171,10 +184,15 @@ class AMGSRNTrainer(Algorithm):
 
     def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Announce the preview's grid."""
-        require_grid(self.GetInputDataObject(0, 0))
-        whole = inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT())
-        cells = self._chosen()[1] == "cell"
-        dims = tuple(whole[2 * i + 1] - whole[2 * i] + 1 - cells for i in (2, 1, 0))
+        if self._is_mesh():
+            # It is known when the mesh was looked at; until then, what every preview has.
+            dims = self._sampler.dims or (2, 2, 2)
+        else:
+            require_grid(self.GetInputDataObject(0, 0))
+            whole = inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT())
+            cells = self._chosen()[1] == "cell"
+            z, y, x = (whole[2 * i + 1] - whole[2 * i] + 1 - cells for i in (2, 1, 0))
+            dims = z, y, x
         nz, ny, nx = coarse_dims(dims, PREVIEW_POINTS)
         info = outInfo.GetInformationObject(0)
         info.Set(Pipeline.WHOLE_EXTENT(), (0, nx - 1, 0, ny - 1, 0, nz - 1), 6)
@@ -183,6 +201,10 @@ class AMGSRNTrainer(Algorithm):
     def RequestUpdateExtent(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Ask for this rank's piece, or for the whole volume on the first rank."""
         info = inInfo[0].GetInformationObject(0)
+        if self._is_mesh():
+            ask_for_part(info, whole_extent_of(info))
+            return 1
+        require_grid(self.GetInputDataObject(0, 0))
         first, shared = rank() == 0, self._is_shared()
         whole = info.Get(Pipeline.WHOLE_EXTENT())
         extent = whole if first or shared else _one_cell(whole)
@@ -199,8 +221,13 @@ class AMGSRNTrainer(Algorithm):
     def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Start training if need be, wait for it or not, and show what there is."""
         preview = vtkImageData.GetData(outInfo, 0)
+        if not self._is_mesh():
+            require_grid(self.GetInputDataObject(0, 0))
         step = self._step(request, inInfo, outInfo)
-        if self._is_shared():
+        self.about = ""
+        if self._is_mesh():
+            shown = self._train_sampled(inInfo, step)
+        elif self._is_shared():
             shown = self._train_together(inInfo)
         elif rank() == 0:
             shown = self._train_alone(inInfo, step)
@@ -241,8 +268,7 @@ class AMGSRNTrainer(Algorithm):
         if not name:
             # A script that makes the filter before its input has data gets no default from
             # ParaView.
-            scalars = dataset.GetPointData().GetScalars()
-            name = "" if scalars is None else scalars.GetName()
+            name = default_array(dataset)
             # (A rank may have no data, and must not be the only one to go on: they all say so.)
             if not name and not self._is_shared():
                 raise ConfigurationError("Choose the point or cell array to learn.")
@@ -250,6 +276,7 @@ class AMGSRNTrainer(Algorithm):
             dataset=dataset,
             arrays=tuple(dict.fromkeys(filter(None, [name, *self._more_arrays]))),
             association=association,
+            mesh=self.configurations.of(MeshConfig) if is_mesh(dataset) else MeshConfig(),
             output=self._output_file,
             restart=self._restart,
             network=self.configurations.of(NetworkConfig),
@@ -265,13 +292,50 @@ class AMGSRNTrainer(Algorithm):
     def _is_shared(self) -> bool:
         """Tell whether each rank trains bricks of its own."""
         bricks = self.configurations.of(BrickConfig)
-        return ranks() > 1 and (bricks.bricks != (1, 1, 1) or bricks.brick_voxels > 0)
+        return (
+            ranks() > 1
+            and not self._is_mesh()
+            and (bricks.bricks != (1, 1, 1) or bricks.brick_voxels > 0)
+        )
 
     def _status(self) -> JobStatus | None:
         return self._shared.status if self._is_shared() else self._session.status()
 
     def _notes(self) -> list[str]:
-        return self._shared.notes if self._is_shared() else self._session.notes()
+        if self._is_shared():
+            return self._shared.notes
+        if self._is_mesh():
+            return [*self._sampler.notes, *(self._sampler.fill_notes or self._session.notes())]
+        return self._session.notes()
+
+    def _is_mesh(self) -> bool:
+        return is_mesh(self.GetInputDataObject(0, 0))
+
+    def _wanted(self, request: Request) -> Wanted:
+        return Wanted(request.arrays, request.association, request.mesh, request.data)
+
+    def _train_sampled(self, inInfo: Any, step: int) -> Shown | RankProgress:
+        """Sample a mesh, on all ranks; train, on the first one; and measure on all."""
+        mesh = self.GetInputDataObject(0, 0)
+        request = self._request(mesh)
+        wanted, image = self._wanted(request), mesh
+        try:
+            if self._time_steps == CURRENT:
+                image = self._sampler.present(mesh, wanted)
+        except AmgsrnError:
+            if rank() == 0:
+                raise
+            return RankProgress("failed")  # the first rank says why
+        request = dataclasses.replace(request, dataset=image, association="point")
+        shown: Shown | RankProgress
+        if rank() == 0:
+            shown = self._train_alone(inInfo, step, request, wanted)
+        else:
+            shown = self._follow(inInfo, wanted)
+        if shown.model is not None:
+            self._sampler.measure(shown.model, mesh, wanted)
+        self.about = self._sampler.message()
+        return shown
 
     def _train_together(self, inInfo: Any) -> Shown | RankProgress:
         whole = inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT())
@@ -289,41 +353,62 @@ class AMGSRNTrainer(Algorithm):
                 raise
             return RankProgress("failed")  # the first rank says why
 
-    def _train_alone(self, inInfo: Any, step: int) -> Shown:
+    def _train_alone(
+        self,
+        inInfo: Any,
+        step: int,
+        request: Request | None = None,
+        wanted: Wanted | None = None,
+    ) -> Shown:
         try:
-            shown = self._train(inInfo, step)
+            shown = self._train(inInfo, step, request, wanted)
         except BaseException:
             tell({"news": RankProgress()}, last=True)
             raise
         tell({"news": RankProgress(shown.status.state, shown.model)}, last=True)
         return shown
 
-    def _follow(self, inInfo: Any) -> RankProgress:
-        """On another rank: go along while the first one reads and trains."""
-        whole = inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT())
-        timed = TimedInput(self, _one_cell(whole))
+    def _follow(self, inInfo: Any, wanted: Wanted | None = None) -> RankProgress:
+        """On another rank: go along while the first one reads, samples and trains."""
+        info = inInfo[0].GetInformationObject(0)
+        if wanted is None:
+            timed = TimedInput(self, _one_cell(info.Get(Pipeline.WHOLE_EXTENT())))
+        else:
+            timed = TimedInput(self, whole_extent_of(info), is_mesh=True)
         while "time" in (message := listen()):
             with contextlib.suppress(AmgsrnError):  # the first rank fails as well, and says so
-                timed.at(message["time"])
+                time = message["time"]
+                if wanted is None or not message["samples"]:
+                    timed.at(time)
+                else:
+                    self._sample_step(timed, time, time == self._times(inInfo)[0], wanted)
         news: RankProgress = message["news"]
         return news
 
-    def _check_complete(self, dataset: Any, whole: VTKExtent) -> None:
+    def _check_complete(self, dataset: Any, whole: VTKExtent | None) -> None:
         present = dataset.GetExtent()
-        if tuple(whole) != tuple(present):
+        if whole is not None and tuple(whole) != tuple(present):
             raise ConfigurationError(
                 f"Training needs the whole volume on one rank, but its source gave the extent "
                 f"{present} of {whole} only; train with a single rank."
             )
 
-    def _train(self, inInfo: Any, step: int) -> Shown:
-        """Make sure that training goes on, and return what there is to show of a time step."""
-        volume = self.GetInputData(inInfo, 0, 0)
-        self._check_complete(volume, inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT()))
+    def _train(
+        self, inInfo: Any, step: int, request: Request | None, wanted: Wanted | None
+    ) -> Shown:
+        """Make sure that training goes on, and return what there is to show of a time step.
+
+        Of a mesh, `request` is for what was sampled of it, and `wanted` what is.
+        """
+        if request is None:
+            volume = self.GetInputData(inInfo, 0, 0)
+            whole = inInfo[0].GetInformationObject(0).Get(Pipeline.WHOLE_EXTENT())
+            self._check_complete(volume, whole)
+            request = self._request(volume)
         early = self._may_return_early()
         self.SetAbortExecute(0)  # VTK leaves it to us to forget an abort
-        with self._steps(inInfo) as steps:
-            request = dataclasses.replace(self._request(volume), steps=steps)
+        with self._steps(inInfo, wanted) as steps:
+            request = dataclasses.replace(request, steps=steps)
             self._session.ensure(request, restart_interrupted=not early)
         if not early:
             self._session.wait(self._report)
@@ -346,27 +431,44 @@ class AMGSRNTrainer(Algorithm):
         return step
 
     @contextlib.contextmanager
-    def _steps(self, inInfo: Any) -> Iterator[Steps | None]:
-        """Yield the input's time steps if all are wanted."""
+    def _steps(self, inInfo: Any, wanted: Wanted | None) -> Iterator[Steps | None]:
+        """Yield the input's time steps if all are wanted, those of a mesh sampled."""
         times, info = self._times(inInfo), inInfo[0].GetInformationObject(0)
         if not times:
             yield None
             return
-        whole = info.Get(Pipeline.WHOLE_EXTENT())
-        # The other ranks have their part in what is upstream.
-        timed = TimedInput(self, whole, lambda time: tell({"time": time}, last=True))
+        extent = whole_extent_of(info)
+        samples = False
+
+        def announce(time: float) -> None:
+            # The other ranks have their part in what is upstream.
+            tell({"time": time, "samples": samples}, last=True)
+
+        timed = TimedInput(self, extent, announce, is_mesh=wanted is not None)
 
         def at(time: float) -> Any:
+            nonlocal samples
             where = f"Reading time step {times.index(time) + 1} of {len(times)}"
             if not self._show_progress(0.0, where):
                 raise ReadingAborted("Stopped before every time step was read; Resume goes on.")
-            dataset = timed.at(time)
-            self._check_complete(dataset, whole)
-            return dataset
+            if wanted is None:
+                dataset = timed.at(time)
+                self._check_complete(dataset, extent)
+                return dataset
+            samples = True
+            try:
+                return self._sample_step(timed, time, time == times[0], wanted)
+            finally:
+                samples = False
 
         asked = Pipeline.UPDATE_TIME_STEP()
         with timed.back_to(info.Get(asked) if info.Has(asked) else times[0]):
             yield Steps(times, at, timed.changed)
+
+    def _sample_step(self, timed: TimedInput, time: float, is_first: bool, wanted: Wanted) -> Any:
+        if is_first:
+            self._sampler.forget()
+        return self._sampler.step(lambda: timed.at(time), wanted)
 
     def _may_return_early(self) -> bool:
         if ranks() > 1:

@@ -133,8 +133,8 @@ def test_the_traps_of_paraviews_own_reader_are_named(paraview, tmp_path):
             "salt": (("depth", "lat", "lon"), values, {"_FillValue": np.float32(1e20)}),
         },
     )
-    words = json.dumps([str(path), str(tmp_path / "a.amgsrn")])
+    words = json.dumps([str(path), str(tmp_path / "a")])
     (sphere, filled) = paraview.run("pvpython", "traps.py", words).results["messages"]
-    assert "untick Spherical Coordinates" in sphere[1]
+    assert "Sampled on" in sphere[1] and "untick Spherical Coordinates" in sphere[1]
     assert filled[0] == "done"
     assert "Replace Fill Value With Nan" in filled[1]

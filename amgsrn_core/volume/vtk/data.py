@@ -18,7 +18,7 @@ from amgsrn_core.volume.axis import Axis, longitude_turn, turns_once
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.in_memory import ArrayVolume, component_names
 from amgsrn_core.volume.volume import MissingValues, TimeAxis, require_three_axes
-from amgsrn_core.volume.vtk.known import description_of, take_description, units_of
+from amgsrn_core.volume.vtk.known import description_of, take_description, take_sampling, units_of
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +94,7 @@ def volume_from_vtk(
     )
     if whole is None:  # a piece is put together with others, which have no description in common
         take_description(volume, description_of(dataset))
+        take_sampling(volume, dataset)
     return volume
 
 
@@ -131,9 +132,8 @@ def require_grid(dataset: Any) -> bool:
     if not is_image and not (dataset is not None and dataset.IsA("vtkRectilinearGrid")):
         kind = "nothing" if dataset is None else dataset.GetClassName()
         raise VolumeError(
-            f"A volume needs image data or a rectilinear grid, not {kind}; resample it to image "
-            "data first. If ParaView has it of a NetCDF file, open that as NetCDF volume (AMGSRN), "
-            "or untick Spherical Coordinates of ParaView's own reader."
+            f"A volume needs image data, a rectilinear grid or a mesh, not {kind}; put a filter in "
+            "front that makes one of these of it, such as Resample To Image."
         )
     return is_image
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from amgsrn_core.errors import AmgsrnError
 from amgsrn_core.system.extras import require
+from amgsrn_core.volume.attributes import Attributes
 from amgsrn_core.volume.axis import UNIFORM_TOLERANCE, Axis
 from amgsrn_core.volume.description import Description
 from amgsrn_core.volume.geometry import GridGeometry
@@ -17,6 +18,10 @@ from amgsrn_core.volume.volume import Volume
 
 DESCRIPTION = "amgsrn_description"
 """Name of the field data's array that holds a description as JSON."""
+
+SAMPLING = "amgsrn_sampling"
+"""Name of the field data's array that says how a mesh became this volume; also of the attribute
+that a model gets of it."""
 
 
 def description_of(dataset: Any) -> Description | None:
@@ -56,6 +61,16 @@ def take_description(volume: Volume, known: Description | None) -> None:
         own = dict(zip(known.components, known.attributes.components))
         components = tuple(own.get(name, {}) for name in volume.components)
         volume.attributes = dataclasses.replace(known.attributes, components=components)
+
+
+def take_sampling(volume: Volume, dataset: Any) -> None:
+    """Let a volume's attributes say how it became one of a mesh, if it did."""
+    array = dataset.GetFieldData().GetAbstractArray(SAMPLING)
+    if array is None or array.GetNumberOfValues() != 1:
+        return
+    known = volume.attributes or Attributes(components=({},) * volume.n_components)
+    file = {**known.file, SAMPLING: array.GetValue(0)}
+    volume.attributes = dataclasses.replace(known, file=file)
 
 
 def described_geometry(geometry: GridGeometry, known: GridGeometry) -> GridGeometry:

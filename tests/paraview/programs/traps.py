@@ -17,7 +17,8 @@ for spherical in (1, 0):
     source.OutputType = "Automatic"
     source.UpdatePipeline()
     place = "POINTS" if source.PointData.keys() else "CELLS"
-    trainer = names.AMGSRNTrainer(Input=source, OutputFile=model, Array=[place, "salt"])
+    output = f"{model}-{spherical}"
+    trainer = names.AMGSRNTrainer(Input=source, OutputFile=output, Array=[place, "salt"])
     trainer.Iterations, trainer.Grids, trainer.GridShape, trainer.Batch = 10, 1, [3, 3, 3], 64
     trainer.UpdatePipeline()
     trainer.UpdatePropertyInformation()

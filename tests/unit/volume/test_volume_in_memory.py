@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from support.sample_volumes import field, ramp, write_netcdf
 
 from amgsrn_core.errors import VolumeError
-from amgsrn_core.volume import GridGeometry, MissingValues, Volume, open_volume, volume_from_array
+from amgsrn_core.volume import (
+    GridGeometry,
+    MissingValues,
+    TimeAxis,
+    Volume,
+    open_volume,
+    volume_from_array,
+)
 from amgsrn_core.volume.netcdf.library import import_netcdf4
 
 
@@ -151,6 +158,12 @@ def test_a_geometry_can_be_given() -> None:
 def test_contradicting_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(VolumeError, match=message):
         volume_from_array(ramp(2, 3, 4), **arguments)
+
+
+@pytest.mark.parametrize("time", ["2026-01-01", np.datetime64("2026-01-01"), None])
+def test_a_time_that_is_no_number_is_refused(time: Any) -> None:
+    with pytest.raises(VolumeError, match=r"The times of 'time' are numbers, not .*units"):
+        TimeAxis((time,))
 
 
 def test_a_volume_is_an_interface() -> None:

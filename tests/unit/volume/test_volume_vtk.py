@@ -449,7 +449,7 @@ def test_coordinates_in_no_order_are_refused(given: list[float]) -> None:
 
 @pytest.mark.parametrize("data", [None, vtkPolyData()])
 def test_other_data_sets_are_refused(data: Any) -> None:
-    with pytest.raises(VolumeError, match="needs image data or a rectilinear grid"):
+    with pytest.raises(VolumeError, match="needs image data, a rectilinear grid or a mesh"):
         volume_from_vtk(data, "density")
 
 

@@ -18,7 +18,7 @@ from amgsrn_core.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
 
-ABI = 8
+ABI = 9
 """Version of the C interface that this module speaks; :func:`layout` tells of its structs."""
 
 LIBRARY_VARIABLE = "AMGSRN_KERNELS"
@@ -170,6 +170,7 @@ class Appearance(Struct):
     _fields_ = [
         *[(name, ctypes.c_void_p) for name in ("empty", "maxima")],
         ("table", _floats),
+        ("shown", ctypes.c_void_p),
         ("entries", _count),
         *[(name, ctypes.c_double) for name in ("low", "high")],
         *[(name, ctypes.c_int32) for name in ("logarithmic", "blend", "component", "shade")],
@@ -198,6 +199,18 @@ class View(Struct):
         ("plane_count", _count),
         ("spacing", ctypes.c_double * 3),
         *[(name, ctypes.c_double) for name in ("samples_per_voxel", "mean_step", "reach")],
+        ("rows", _count * 2),
+        ("cover", _floats),
+    ]
+
+
+class Boxes(Struct):
+    """AmgsrnBoxes of src/abi.h."""
+
+    _fields_ = [
+        ("count", _count * 3),
+        *[(name, ctypes.c_void_p) for name in ("occupied", "corners")],
+        ("world_to_clip", ctypes.c_double * 16),
     ]
 
 
@@ -217,7 +230,7 @@ class WorkingSet(Struct):
     _fields_ = [
         ("levels", ctypes.POINTER(Level)),
         ("level_count", _count),
-        *[(name, ctypes.c_void_p) for name in ("begins", "codes")],
+        *[(name, ctypes.c_void_p) for name in ("begins", "codes", "bounds")],
         *[(name, _floats) for name in ("low", "unit")],
         ("slots", _count),
         *[(name, ctypes.c_void_p) for name in ("owners", "frames", "victims")],
@@ -229,7 +242,7 @@ class WorkingSet(Struct):
 
 _STRUCTS = (
     *(Network, Data, Blocks, Draws, Gradients, Adam, Brick, Axis, Volume, Appearance, View),
-    *(Level, WorkingSet),
+    *(Boxes, Level, WorkingSet),
 )
 
 
@@ -289,6 +302,7 @@ _FUNCTIONS = {
         ctypes.POINTER(_count),
         ctypes.c_int,
     ),
+    "amgsrn_cover": (ctypes.POINTER(View), ctypes.POINTER(Boxes), _floats),
     "amgsrn_march_blocks": (
         ctypes.POINTER(Volume),
         ctypes.POINTER(Appearance),

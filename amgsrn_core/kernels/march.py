@@ -126,7 +126,7 @@ class VolumeKernel:
         )
 
     def march(
-        self, appearance: Appearance, view: View, pixels: np.ndarray, rgba: np.ndarray
+        self, appearance: Appearance, view: View, pixels: np.ndarray | None, rgba: np.ndarray
     ) -> int:
         """March through the networks.
 
@@ -134,10 +134,11 @@ class VolumeKernel:
         ----------
         appearance : Appearance
         view : View
-        pixels : int64 array [N]
+        pixels : int64 array [N] or None
+            None: all of the view's rows.
         rgba : float32 array [N, 4] or [height, width, 4]
-            Where the pixels' colours, multiplied with the opacity, and their opacities go: one
-            after the other, or to their places in the picture.
+            Zeros, where the pixels' colours, multiplied with the opacity, and their opacities go:
+            one after the other, or to their places in the picture.
 
         Returns
         -------
@@ -153,7 +154,7 @@ class VolumeKernel:
         appearance: Appearance,
         view: View,
         blocks: WorkingSet,
-        pixels: np.ndarray,
+        pixels: np.ndarray | None,
         rgba: np.ndarray,
     ) -> None:
         """March through decoded blocks, and decode what is missing.
@@ -169,15 +170,15 @@ class VolumeKernel:
         self,
         function: str,
         arguments: tuple[Struct, ...],
-        pixels: np.ndarray,
+        pixels: np.ndarray | None,
         rgba: np.ndarray,
         *more: object,
     ) -> None:
         self._library.call(
             function,
             *map(ctypes.byref, (self._volume, *arguments)),
-            pointer(pixels, "pixels", (len(pixels),), np.int64),
-            len(pixels),
+            None if pixels is None else pointer(pixels, "pixels", (len(pixels),), np.int64),
+            rgba.size // 4 if pixels is None else len(pixels),
             pointer(rgba, "rgba", rgba.shape, np.float32),
             rgba.ndim == 3,
             *more,

@@ -17,6 +17,7 @@ EDGE = 8
 """Cells of a block along each axis; it has one layer of lattice points more."""
 
 _POINTS = (EDGE + 1) ** 3
+_BOUNDS = 16  # the least and the largest code of each eighth
 _CODES = 65535
 
 # The coarsest lattice has no more cells than this along any axis.
@@ -113,7 +114,7 @@ class BlockStore:
         self.levels = lattice_levels(size, cells_per_voxel)
         every = len(self.levels)
         components = len(low)
-        slot = 2 * _POINTS * components + _SLOT_BYTES
+        slot = 2 * (_POINTS + _BOUNDS) * components + _SLOT_BYTES
         least = math.prod(self.levels[-1].blocks)
         # The tables leave room for the coarsest level in any case.
         pages = min(_PAGE_SHARE * memory, memory - least * slot)
@@ -152,11 +153,13 @@ class BlockStore:
         self._pages = [np.zeros(math.prod(level.blocks), np.int32) for level in self.levels]
         # Pairs of neighbours are read as one number.
         self._codes = np.empty(self.slots * components * _POINTS + 1, np.uint16)
+        self._bounds = np.empty(self.slots * components * _BOUNDS, np.uint16)
         self._owners, self._frames = np.zeros((2, self.slots), np.int64)
         self._victims = np.zeros(self.slots, np.int32)
         self._levels = (Level * len(self.levels))(*map(_level, self.levels, self._pages))
         argument.levels = self._levels
         argument.codes = self._codes.ctypes.data
+        argument.bounds = self._bounds.ctypes.data
         argument.owners = self._owners.ctypes.data
         argument.frames = self._frames.ctypes.data
         argument.victims = self._victims.ctypes.data

@@ -70,12 +70,15 @@ class PixelRays(Rays):
     Parameters
     ----------
     camera : Camera
-    pixels : int64 array [N]
+    pixels : int64 array [N] or range
+        A range is of whole rows.
     depth : float32 array [height * width], optional
         See :meth:`Camera.rays`.
     """
 
-    def __init__(self, camera: Camera, pixels: np.ndarray, depth: np.ndarray | None) -> None:
+    def __init__(
+        self, camera: Camera, pixels: np.ndarray | range, depth: np.ndarray | None
+    ) -> None:
         for name, value in (("camera", camera), ("pixels", pixels), ("depth", depth)):
             object.__setattr__(self, name, value)
 
@@ -86,12 +89,12 @@ class PixelRays(Rays):
         return len(self.pixels)
 
     def __getitem__(self, part: slice | np.ndarray) -> PixelRays:
-        return PixelRays(self.camera, self.pixels[part], self.depth)
+        return PixelRays(self.camera, np.asarray(self.pixels)[part], self.depth)
 
     def __getattr__(self, name: str) -> np.ndarray:
         if name not in ("origins", "directions", "near", "far"):
             raise AttributeError(name)
-        self.__dict__.update(self.camera.lines(self.pixels, self.depth))
+        self.__dict__.update(self.camera.lines(np.asarray(self.pixels), self.depth))
         array: np.ndarray = self.__dict__[name]
         return array
 
@@ -296,13 +299,16 @@ class Camera:
         whole[:3, 3] = np.array(centre) - turn @ np.array(centre)
         return Camera(self.width, self.height, self.world_to_clip @ whole, self.scale)
 
-    def rays(self, pixels: np.ndarray | None = None, depth: np.ndarray | None = None) -> PixelRays:
+    def rays(
+        self, pixels: np.ndarray | range | None = None, depth: np.ndarray | None = None
+    ) -> PixelRays:
         """Return the rays through the centres of pixels.
 
         Parameters
         ----------
-        pixels : int64 array [N], optional
-            ``row * width + column``, row 0 at the bottom as in OpenGL; default: all of them.
+        pixels : int64 array [N] or range, optional
+            ``row * width + column``, row 0 at the bottom as in OpenGL; default: all of them. A
+            range must be of whole rows.
         depth : float32 array [height * width], optional
             Window depth 0 to 1 of what is opaque (1: nothing), where the rays end.
         """

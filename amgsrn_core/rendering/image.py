@@ -194,6 +194,7 @@ class ProgressiveImage:
                 if report is not None:
                     report(done / (camera.width * camera.height))
         except RestartPicture:
+            self.rgba[:] = 0.0
             self._paint_all(painter, report)
         self._done = camera.width * camera.height
 
@@ -246,19 +247,10 @@ class _PixelOrder:
         return stride, np.concatenate(taken) if taken else np.empty(0, dtype=np.int64)
 
 
-def _strips(width: int, height: int) -> Iterator[np.ndarray]:
-    """Yield every pixel once, tile by tile in strips, and 4 x 4 neighbours one after the other."""
-    block = np.arange(_TILE).reshape(-1, 4)
-    columns = np.arange(-(-width // _TILE))[:, None, None] * _TILE + block  # [tile, block, 4]
+def _strips(width: int, height: int) -> Iterator[range]:
+    """Yield every pixel once, some rows after the others."""
     for bottom in range(0, height, _TILE):
-        rows = bottom + block
-        if bottom + _TILE > height:
-            rows = rows[: -(-(height - bottom) // 4)]
-        x, y = columns[:, None, :, None, :], rows[None, :, None, :, None]
-        pixels = y * width + x
-        if width % _TILE or height % 4:
-            pixels = pixels[(x < width) & (y < height)]
-        yield pixels.ravel()
+        yield range(bottom * width, min(bottom + _TILE, height) * width)
 
 
 def _tiles(width: int, height: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -12,6 +12,7 @@ from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.loader import Appearance, View
 from amgsrn_core.kernels.march import BLENDS, VolumeKernel
+from amgsrn_core.rendering.boxes import Boxes
 from amgsrn_core.rendering.camera import Camera, PixelRays
 from amgsrn_core.rendering.occupancy import EmptyCells, MacroCells
 from amgsrn_core.rendering.samples import Samples, reach_of
@@ -87,15 +88,24 @@ class NativeMarcher:
     def _colour(self, appearance: Appearance, rays: PixelRays, rgba: np.ndarray) -> None:
         self.samples += self._model.kernel.march(appearance, *self._seen(rays), rgba)
 
-    def _seen(self, rays: PixelRays) -> tuple[View, np.ndarray]:
-        """Return a picture's view, which is worked out once for all its rays, and their pixels."""
+    def _seen(self, rays: PixelRays) -> tuple[View, np.ndarray | None]:
+        """Return a picture's view, which is worked out once for all its rays, and their pixels.
+
+        None stands for whole rows, which the view then names.
+        """
         camera, depth = rays.camera, rays.depth
         seen = self._viewed
         if seen is None or seen[0] is not camera or seen[1] is not depth:
-            seen = camera, depth, *view_argument(camera, depth, self._geometry, self._settings)
-            self._viewed = seen
+            view, kept = view_argument(camera, depth, self._geometry, self._settings)
+            cover = self._model.boxes.cover(view, camera, self._occupied)
+            view.cover = cover.ctypes.data
+            self._viewed = seen = camera, depth, view, (kept, cover)
             self._begin_picture()
-        view, pixels = seen[2], np.ascontiguousarray(rays.pixels, dtype=np.int64)
+        view = seen[2]
+        if isinstance(rays.pixels, range):
+            view.rows[:] = rays.pixels.start // camera.width, rays.pixels.stop // camera.width
+            return view, None
+        pixels = np.ascontiguousarray(rays.pixels, dtype=np.int64)
         if pixels.min() < 0 or pixels.max() >= view.width * view.height:
             raise IndexError(f"The picture has the pixels 0 to {view.width * view.height - 1}.")
         return view, pixels
@@ -113,10 +123,12 @@ class NativeMarcher:
             low, high = math.log10(low), math.log10(high)
         component = -1 if settings.component == "magnitude" else int(settings.component)
         empty, maxima = self._model.empty.of(transfer, settings)
+        self._occupied = self._model.boxes.occupied(empty)
         return Appearance(
             empty=self._address(empty, np.uint8),
             maxima=None if maxima is None else self._address(maxima, np.float32),
             table=self._address(seen.table, np.float32),
+            shown=self._address(np.cumsum([0, *(seen.table[:, 3] > 0)]), np.int32),
             entries=len(seen.table),
             low=low,
             high=high,
@@ -203,3 +215,4 @@ class _Model:
         bricks = list(volume.bricks())
         self.empty = EmptyCells.of_volume(volume)
         self.kernel = VolumeKernel(library, coordinates, borders, bricks, volume.blend, inverse)
+        self.boxes = Boxes(library, geometry, borders)

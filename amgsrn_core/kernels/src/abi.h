@@ -3,6 +3,9 @@
 
 #include <cstdint>
 
+// Edge of the tiles of a picture's cover, in pixels.
+#define AMGSRN_COVER_TILE 16
+
 extern "C" {
 
 // A network. Nodes are stored channel-last with one layer of zeros around each grid, so that a
@@ -113,6 +116,7 @@ struct AmgsrnAppearance {
   const uint8_t* empty;
   const float* maxima;         // [z][y][x] macro-cells: upper bounds; null unless blending maxima
   const float* table;          // [entries][4] red, green, blue, opacity of one sample
+  const int32_t* shown;        // [entries + 1] how many of the entries before have an opacity
   int64_t entries;
   double low, high;            // values of the first and the last entry; logarithms if logarithmic
   int32_t logarithmic;
@@ -144,6 +148,16 @@ struct AmgsrnView {
   double samples_per_voxel;
   double mean_step;              // which the table's opacities are for
   double reach;                  // steps beyond what is seen that have a sample: 0.5, or 1
+  int64_t rows[2];               // from, to: the pixels that are made, unless they are named
+  const float* cover;            // of amgsrn_cover; null: something may be seen anywhere
+};
+
+// Boxes side by side that hold all that may be seen.
+struct AmgsrnBoxes {
+  int64_t count[3];              // x, y, z
+  const uint8_t* occupied;       // [z][y][x]
+  const double* corners;         // [z + 1][y + 1][x + 1][3] in the world
+  double world_to_clip[4][4];
 };
 
 // A level of a working set: a lattice over the whole volume, in blocks of 8^3 cells.
@@ -155,10 +169,11 @@ struct AmgsrnLevel {
 
 // Decoded blocks that are kept from picture to picture, and where to look for others.
 struct AmgsrnWorkingSet {
-  const AmgsrnLevel* levels;     // the finest first
+  const AmgsrnLevel* levels;     // the finest first; at most 32
   int64_t level_count;
   const double* begins;          // [level_count] from which sample k on a level is used
   uint16_t* codes;               // [slots][components][9][9][9]
+  uint16_t* bounds;              // [slots][components][8][2] least and largest code of each eighth
   const float *low, *unit;       // [components] value = low + code * unit
   int64_t slots;
   int64_t* owners;               // [slots] level << 40 | block

@@ -39,17 +39,57 @@ struct DensityPart {
 // How marching ended.
 enum Outcome { kDone = 0, kTooManySamples = 2, kFull = 3 };
 
+constexpr int kStretch = 64;  // rays that are made together
+
+// Neighbours of a picture.
+struct Stretch {
+  int count;
+  int64_t numbers[kStretch];  // row * width + column
+  int64_t places[kStretch];   // where their colours go
+};
+
 // What of a picture is made.
 struct Pixels {
   const AmgsrnView& view;
-  const int64_t* numbers;  // [count] row * width + column
+  const int64_t* numbers;  // [count] of pixels; null: all of the view's rows
   int64_t count;
-  float* rgba;             // [count][4], or of the whole picture, [height * width][4]
+  float* rgba;             // [count][4], or of the whole picture, [height * width][4]; zeros
   bool is_picture;
   std::atomic<int64_t>& samples;  // added to: how many were evaluated
 
-  // Where the colour of pixel i of these goes.
-  float* colour(int64_t i) const { return rgba + 4 * (is_picture ? numbers[i] : i); }
+  static constexpr int64_t kEdge = 8;  // of a stretch of rows, in pixels
+  int64_t across() const { return (view.width + kEdge - 1) / kEdge; }
+  int64_t stretches() const {
+    if (numbers) return (count + kStretch - 1) / kStretch;
+    return across() * ((view.rows[1] - view.rows[0] + kEdge - 1) / kEdge);
+  }
+
+  // The number-th stretch: pixels as they are listed, or a square of them, 4 x 4 after 4 x 4.
+  void fill(int64_t number, Stretch& s) const {
+    s.count = 0;
+    if (numbers) {
+      const int64_t first = number * kStretch;
+      const int64_t left = count - first;
+      s.count = left < kStretch ? static_cast<int>(left) : kStretch;
+      for (int i = 0; i < s.count; ++i) {
+        s.numbers[i] = numbers[first + i];
+        s.places[i] = is_picture ? s.numbers[i] : first + i;
+      }
+      return;
+    }
+    const int64_t corner[2] = {number % across() * kEdge, view.rows[0] + number / across() * kEdge};
+    const int64_t first = is_picture ? 0 : view.rows[0] * view.width;
+    for (int i = 0; i < kStretch; ++i) {
+      const int64_t column = corner[0] + (i >> 4 & 1) * 4 + (i & 3);
+      const int64_t row = corner[1] + (i >> 5) * 4 + (i >> 2 & 3);
+      if (column >= view.width || row >= view.rows[1]) continue;
+      s.numbers[s.count] = row * view.width + column;
+      s.places[s.count] = s.numbers[s.count] - first;
+      ++s.count;
+    }
+  }
+
+  float* colour(int64_t place) const { return rgba + 4 * place; }
 };
 
 // The same through a working set.

@@ -124,6 +124,7 @@ inline std::string layout() {
   AMGSRN_FIELD(AmgsrnAppearance, empty);
   AMGSRN_FIELD(AmgsrnAppearance, maxima);
   AMGSRN_FIELD(AmgsrnAppearance, table);
+  AMGSRN_FIELD(AmgsrnAppearance, shown);
   AMGSRN_FIELD(AmgsrnAppearance, entries);
   AMGSRN_FIELD(AmgsrnAppearance, low);
   AMGSRN_FIELD(AmgsrnAppearance, high);
@@ -161,6 +162,14 @@ inline std::string layout() {
   AMGSRN_FIELD(AmgsrnView, samples_per_voxel);
   AMGSRN_FIELD(AmgsrnView, mean_step);
   AMGSRN_FIELD(AmgsrnView, reach);
+  AMGSRN_FIELD(AmgsrnView, rows);
+  AMGSRN_FIELD(AmgsrnView, cover);
+
+  AMGSRN_STRUCT(AmgsrnBoxes);
+  AMGSRN_FIELD(AmgsrnBoxes, count);
+  AMGSRN_FIELD(AmgsrnBoxes, occupied);
+  AMGSRN_FIELD(AmgsrnBoxes, corners);
+  AMGSRN_FIELD(AmgsrnBoxes, world_to_clip);
 
   AMGSRN_STRUCT(AmgsrnLevel);
   AMGSRN_FIELD(AmgsrnLevel, cells);
@@ -173,6 +182,7 @@ inline std::string layout() {
   AMGSRN_FIELD(AmgsrnWorkingSet, level_count);
   AMGSRN_FIELD(AmgsrnWorkingSet, begins);
   AMGSRN_FIELD(AmgsrnWorkingSet, codes);
+  AMGSRN_FIELD(AmgsrnWorkingSet, bounds);
   AMGSRN_FIELD(AmgsrnWorkingSet, low);
   AMGSRN_FIELD(AmgsrnWorkingSet, unit);
   AMGSRN_FIELD(AmgsrnWorkingSet, slots);

@@ -11,6 +11,7 @@
 #endif
 
 #include "abi.h"
+#include "cover.h"
 #include "kernels.h"
 #include "layout.h"
 #include "pool.h"
@@ -106,8 +107,8 @@ constexpr int kOutOfMemory = 1;  // others: Outcome
 
 // Calls march(next, scratch) in as many parts as are worth it; returns the worst outcome.
 template <class March>
-int in_stretches(int64_t count, int threads, size_t bytes, March march) {
-  const int parts = useful_parts(threads, count / 64);
+int in_stretches(int64_t stretches, int threads, size_t bytes, March march) {
+  const int parts = useful_parts(threads, stretches);
   const size_t scratch_size = round_up(bytes);
   Memory scratch = allocate(scratch_size * static_cast<size_t>(parts));
   if (!scratch) return kOutOfMemory;
@@ -140,7 +141,7 @@ using namespace amgsrn;
 extern "C" {
 
 // Raised whenever a struct or a function below changes its meaning.
-AMGSRN_API int amgsrn_abi() { return 8; }
+AMGSRN_API int amgsrn_abi() { return 9; }
 
 // Where the fields of the structs lie; see layout.h. The text stays.
 AMGSRN_API const char* amgsrn_layout() {
@@ -230,8 +231,16 @@ AMGSRN_API int amgsrn_pack_decoder(const AmgsrnNetwork* network, float* zeros) {
   return 0;
 }
 
-// Colours of a view's pixels, multiplied with the opacity; returns an Outcome. They are written to
-// rgba [count][4], or, with is_picture, to their places in rgba [height * width][4]. Each
+// Between which distances [tiles down][tiles across][2] something may be seen in the tiles of a view;
+// the near one is the larger where nothing is.
+AMGSRN_API int amgsrn_cover(const AmgsrnView* view, const AmgsrnBoxes* boxes, float* tiles) {
+  Cover(*view, *boxes, tiles).fill();
+  return 0;
+}
+
+// Colours of a view's pixels, multiplied with the opacity; returns an Outcome. Without a list of
+// pixels they are those of the view's rows, `count` of them. They are written to zeros: rgba
+// [count][4], or, with is_picture, to their places in rgba [height * width][4]. Each
 // pixel's result depends on nothing but its ray. Where bricks overlap, each has the weight
 // r / (sum of all r): r is the product over the six sides of s(clamp(distance * slope + 1/2, 0, 1)),
 // with the distance from the side's end, inwards, in index space, and s(t) = t^2 (3 - 2 t). The
@@ -242,7 +251,7 @@ AMGSRN_API int amgsrn_march(const AmgsrnVolume* volume, const AmgsrnAppearance* 
   const Kernels& k = kernels();
   std::atomic<int64_t> taken{0};
   const Pixels wanted = {*view, pixels, count, rgba, is_picture != 0, taken};
-  const int outcome = in_stretches(count, threads, k.march_scratch_size(*volume), [&](auto&&... a) {
+  const int outcome = in_stretches(wanted.stretches(), threads, k.march_scratch_size(*volume), [&](auto&&... a) {
     return k.march(*volume, *appearance, wanted, a...);
   });
   *samples += taken;
@@ -259,7 +268,7 @@ AMGSRN_API int amgsrn_march_blocks(const AmgsrnVolume* volume, const AmgsrnAppea
   const float edge = static_cast<float>(set->cell_edge);
   const BlockPixels wanted = {{*view, pixels, count, rgba, is_picture != 0, taken}, *set, edge, 1.0f / edge,
                               find_victims};
-  const int outcome = in_stretches(count, threads, k.block_scratch_size(*volume), [&](auto&&... a) {
+  const int outcome = in_stretches(wanted.stretches(), threads, k.block_scratch_size(*volume), [&](auto&&... a) {
     return k.march_blocks(*volume, *appearance, wanted, a...);
   });
   set->samples += taken;

@@ -21,7 +21,7 @@ constexpr int kAhead = 4, kMostAhead = 16;
 static_assert(kRays * kAhead <= kSamples, "they fit into a batch");
 
 struct Ray {
-  int64_t number;
+  int64_t place;           // where its colour goes
   double origin[3], direction[3], inverse[3];  // in axis coordinates
   double towards[3];       // in the world, a unit vector
   double near, far, offset;
@@ -67,20 +67,20 @@ class March : Field, Look {
 
   // Marches stretches of rays until `next`, which the parts share, is behind the last.
   amgsrn::Outcome run(std::atomic<int64_t>& next) {
-    int64_t base = 0, samples = 0;
+    const int64_t stretches = pixels_.stretches();
+    int64_t samples = 0;
     int from = 0, to = 0;
     for (;;) {
       while (active_ < kRays) {
         if (from == to) {
-          base = next.fetch_add(kStretch, std::memory_order_relaxed);
-          if (base >= pixels_.count) break;
-          const int64_t left = pixels_.count - base;
-          from = 0, to = left < kStretch ? static_cast<int>(left) : kStretch;
-          if (!make_rays(pixels_.view, pixels_.numbers + base, to, *s_.made))
-            return amgsrn::kTooManySamples;
+          const int64_t stretch = next.fetch_add(1, std::memory_order_relaxed);
+          if (stretch >= stretches) break;
+          pixels_.fill(stretch, s_.made->pixels);
+          if (!any_covered(pixels_.view, s_.made->pixels)) continue;
+          if (!make_rays(pixels_.view, *s_.made)) return amgsrn::kTooManySamples;
+          from = 0, to = s_.made->pixels.count;
         }
-        start(base + from, from);
-        ++from;
+        start(from++);
       }
       if (!active_) break;
       gather();
@@ -96,10 +96,11 @@ class March : Field, Look {
 
  private:
   // Takes a ray in, unless nothing may be seen along it.
-  void start(int64_t number, int i) {
+  void start(int i) {
     const RayTable& made = *s_.made;
+    if (made.end[i] <= made.first[i]) return;
     Ray& ray = s_.rays[active_];
-    ray.number = number;
+    ray.place = made.pixels.places[i];
     for (int a = 0; a < 3; ++a) {
       ray.origin[a] = made.origin[a][i];
       ray.direction[a] = made.direction[a][i];
@@ -363,7 +364,7 @@ class March : Field, Look {
   void finish(const Ray& ray) {
     Quad colour = appearance_.blend == kMaximum ? maximum_colour(ray.best) : ray.colour;
     for (int c = 0; c < 3; ++c) colour[c] = colour[c] < 1.0f ? colour[c] : 1.0f;
-    store<Quad>(pixels_.colour(ray.number), colour);
+    store<Quad>(pixels_.colour(ray.place), colour);
   }
 
   const Pixels& pixels_;

@@ -18,6 +18,8 @@ using amgsrn::BlockPixels;
 
 constexpr int kBits = 3, kEdge = 1 << kBits, kSide = kEdge + 1;  // cells and points of a block
 constexpr int kBlock = kSide * kSide * kSide;
+// A block's eighths, of kPart cells along each axis, which are empty or not.
+constexpr int kPartBits = 2, kPart = 1 << kPartBits, kEighths = 8;
 constexpr float kMostCode = 65535.0f;
 
 // Lanes whose first samples are farther apart than this go by themselves.
@@ -29,8 +31,17 @@ constexpr float kBorderTolerance = 4e-3f;
 // The frame of a slot while its block is replaced.
 constexpr int64_t kReplaced = INT64_MAX;
 
+// What a thread knows of a block in the picture in hand: where it is, -1 if nobody asked yet, and a
+// bit for each eighth in which something may be seen.
+struct KnownBlock {
+  int32_t block, place, live;
+};
+constexpr int kKnown = 256;  // of each level, by the last bits of their numbers
+constexpr int kMostLevels = 32;
+
 struct BlockScratch {
   RayTable* made;
+  KnownBlock* known;  // [kMostLevels][kKnown]
   Batch batch;
   Part* parts;       // [most members] of one point
   float* lattice;    // [components][kBlock] values of a block
@@ -56,19 +67,21 @@ class BlockMarch : Field, Look {
       top_[a] = static_cast<float>(axis.size - 1);
       is_uneven_ |= axis.coordinates != nullptr;
     }
+    for (int64_t i = 0; i < set_.level_count * kKnown; ++i) scratch.known[i].block = -1;
   }
 
   // Marches stretches of rays until `next`, which the parts share, is behind the last.
   amgsrn::Outcome run(std::atomic<int64_t>& next) {
+    const int64_t stretches = pixels_.stretches();
     for (;;) {
-      const int64_t base = next.fetch_add(kStretch, std::memory_order_relaxed);
-      if (base >= pixels_.count || is_full()) break;
-      const int64_t left = pixels_.count - base;
-      const int count = left < kStretch ? static_cast<int>(left) : kStretch;
-      if (!make_rays(pixels_.view, pixels_.numbers + base, count, *s_.made))
-        return amgsrn::kTooManySamples;
+      const int64_t stretch = next.fetch_add(1, std::memory_order_relaxed);
+      if (stretch >= stretches || is_full()) break;
+      pixels_.fill(stretch, s_.made->pixels);
+      if (!any_covered(pixels_.view, s_.made->pixels)) continue;
+      if (!make_rays(pixels_.view, *s_.made)) return amgsrn::kTooManySamples;
+      const int count = s_.made->pixels.count;
       for (int i = 0; i < count; i += kLanes)
-        march_together(base, i, count - i < kLanes ? count : i + kLanes);
+        march_together(i, count - i < kLanes ? count : i + kLanes);
     }
     pixels_.samples.fetch_add(samples_, std::memory_order_relaxed);
     return is_full() ? amgsrn::kFull : amgsrn::kDone;
@@ -77,17 +90,23 @@ class BlockMarch : Field, Look {
  private:
   // Rays in lockstep: all take sample k at once. Distances count from each one's first sample.
   struct Packet {
-    int64_t base;      // k of the first sample of all
-    int count;
-    int64_t number[kLanes];
-    double towards[kLanes][3];
-    alignas(64) float start[3][kLanes], move[3][kLanes], near[kLanes], far[kLanes];
-    alignas(64) float exponent[kLanes], left[kLanes], best[kLanes], before[kLanes];
-    alignas(64) int32_t lead[kLanes], end[kLanes];
-    int32_t before_k[kLanes];
+    int64_t base;          // k of the first sample of all
+    int ray, count;        // of the first one in the table
+    alignas(64) float start[3][kLanes], move[3][kLanes], inverse[3][kLanes];
+    alignas(64) float near[kLanes], far[kLanes], exponent[kLanes];
+    alignas(64) float left[kLanes], best[kLanes], before[kLanes];
+    alignas(64) int32_t lead[kLanes], end[kLanes], before_k[kLanes];
+    // The blocks of the last samples; see KnownBlock.
+    alignas(64) int32_t block[kLanes], place[kLanes], live[kLanes];
     Quad colour[kLanes];
-    // The blocks of the last sample, and where they are.
-    alignas(64) int32_t block[kLanes], place[kLanes];
+    int32_t last;          // the largest end
+    bool is_even;          // all exponents are 1
+  };
+
+  // Cells of lattice points, and where in them these are.
+  struct Place {
+    Integers inner[3], block_at[3], block, where;
+    Vector part[3];
   };
 
   // A level's numbers for the packet in hand.
@@ -111,7 +130,7 @@ class BlockMarch : Field, Look {
     return entry == last ? far : static_cast<float>(entry + 1);
   }
 
-  void march_together(int64_t base, int from, int to) {
+  void march_together(int from, int to) {
     const RayTable& made = *s_.made;
     double first = __builtin_inf(), last = -first;
     for (int i = from; i < to; ++i) {
@@ -120,55 +139,57 @@ class BlockMarch : Field, Look {
       last = made.first[i] > last ? made.first[i] : last;
     }
     if (last - first < kFarApart) {
-      march(base, from, to);
-    } else {
-      for (int i = from; i < to; ++i) march(base, i, i + 1);
+      march(from, 0, to - from, first);
+    } else if (first < last) {
+      for (int i = from; i < to; ++i) march(from, i - from, i - from + 1, made.first[i]);
     }
   }
 
-  // Takes rays [from, to) of the table in; false where none has a sample.
-  bool load_packet(int64_t base, int from, int to, Packet& p) const {
+  // Takes rays [from, to) of the table in, of which lanes [low, high) are used.
+  void load_packet(int from, int low, int high, double first, Packet& p) const {
     const RayTable& made = *s_.made;
-    p.count = to - from;
-    double first = __builtin_inf();
-    for (int i = from; i < to; ++i)
-      if (made.end[i] > made.first[i] && made.first[i] < first) first = made.first[i];
-    const bool any = first < __builtin_inf();
-    p.base = any ? static_cast<int64_t>(first) : 0;
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const int i = from + (lane < p.count ? lane : 0);
-      const bool used = lane < p.count && made.end[i] > made.first[i];
-      const double begin = made.first[i] + made.offset[i];
-      p.number[lane] = base + i;
-      for (int a = 0; a < 3; ++a) {
-        const AmgsrnAxis& axis = volume_.axes[a];
-        p.towards[lane][a] = made.towards[a][i];
-        p.start[a][lane] = static_cast<float>(
-            (made.origin[a][i] + begin * made.direction[a][i] - axis.origin) * axis.scale);
-        const float move = static_cast<float>(made.direction[a][i] * axis.scale);
+    p.base = static_cast<int64_t>(first), p.ray = from, p.count = high;
+    double begin[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane)
+      begin[lane] = made.first[from + lane] + made.offset[from + lane];
+    for (int a = 0; a < 3; ++a) {
+      const AmgsrnAxis& axis = volume_.axes[a];
+      const double *origin = made.origin[a] + from, *direction = made.direction[a] + from;
+      for (int lane = 0; lane < kLanes; ++lane) {
+        const double at = origin[lane] + begin[lane] * direction[lane];
+        const float move = static_cast<float>(direction[lane] * axis.scale);
+        p.start[a][lane] = static_cast<float>((at - axis.origin) * axis.scale);
         p.move[a][lane] = __builtin_fabsf(move) < 1e-9f ? 1e-9f : move;
+        p.inverse[a][lane] = 1.0f / p.move[a][lane];
       }
-      p.near[lane] = static_cast<float>(made.near[i] - begin);
-      p.far[lane] = static_cast<float>(made.far[i] - begin);
-      p.exponent[lane] = static_cast<float>(made.exponent[i]);
-      p.lead[lane] = used ? static_cast<int32_t>(made.first[i] - first) : 0;
-      p.end[lane] = used ? p.lead[lane] + static_cast<int32_t>(made.end[i] - made.first[i]) : 0;
-      p.left[lane] = 1.0f;
-      p.best[lane] = -kInfinity;
-      p.before[lane] = __builtin_nanf("");
-      p.before_k[lane] = INT32_MIN;
-      p.colour[lane] = Quad{};
-      p.block[lane] = -1, p.place[lane] = 0;
     }
-    return any;
+    p.last = 0, p.is_even = true;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const int i = from + lane;
+      const bool used = lane >= low && lane < high && made.end[i] > made.first[i];
+      p.near[lane] = static_cast<float>(made.near[i] - begin[lane]);
+      p.far[lane] = static_cast<float>(made.far[i] - begin[lane]);
+      p.exponent[lane] = static_cast<float>(made.exponent[i]);
+      const double lead = used ? made.first[i] - first : 0.0;
+      p.lead[lane] = static_cast<int32_t>(lead);
+      p.end[lane] = static_cast<int32_t>(used ? lead + made.end[i] - made.first[i] : 0.0);
+      p.last = p.end[lane] > p.last ? p.end[lane] : p.last;
+      p.is_even &= p.exponent[lane] == 1.0f;
+    }
+    const Vector zero = {};
+    const Integers none = {};
+    store(p.left, zero + 1.0f), store(p.best, zero - kInfinity);
+    store(p.before, zero + __builtin_nanf("")), store(p.before_k, none + INT32_MIN);
+    store(p.block, none - 1), store(p.place, none - 1), store(p.live, none);
+    for (Quad& colour : p.colour) colour = Quad{};
   }
 
-  void finish(const Packet& p) const {
-    for (int lane = 0; lane < p.count; ++lane) {
+  void finish(const Packet& p, int low) const {
+    for (int lane = low; lane < p.count; ++lane) {
       Quad colour =
           appearance_.blend == kMaximum ? maximum_colour(p.best[lane]) : p.colour[lane];
       for (int c = 0; c < 3; ++c) colour[c] = colour[c] < 1.0f ? colour[c] : 1.0f;
-      store<Quad>(pixels_.colour(p.number[lane]), colour);
+      store<Quad>(pixels_.colour(s_.made->pixels.places[p.ray + lane]), colour);
     }
   }
 
@@ -184,26 +205,23 @@ class BlockMarch : Field, Look {
     return {&level, static_cast<int32_t>(number), static_cast<float>(1.0 / level.spacing)};
   }
 
-  void march(int64_t base, int from, int to) {
+  void march(int from, int low, int high, double first) {
     Packet p;
-    if (load_packet(base, from, to, p)) {
-      int32_t end = 0;
-      for (int lane = 0; lane < kLanes; ++lane) end = p.end[lane] > end ? p.end[lane] : end;
-      int64_t until = INT64_MIN;
-      Scale scale = {};
-      for (int32_t k = 0; k < end && !stopped_;) {
-        if (p.base + k >= until) {
-          scale = scale_at(p.base + k, &until);
-          for (int32_t& block : p.block) block = -1;
-        }
-        k = sample(p, scale, k, end);
+    load_packet(from, low, high, first, p);
+    int64_t until = INT64_MIN;
+    Scale scale = {};
+    for (int32_t k = 0; k < p.last && !stopped_;) {
+      if (p.base + k >= until) {
+        scale = scale_at(p.base + k, &until);
+        store(p.block, Integers{} - 1);
       }
+      k = sample(p, scale, k);
     }
-    finish(p);
+    finish(p, low);
   }
 
   // Takes the packet's sample k; returns the next k at which something may be seen.
-  int32_t sample(Packet& p, const Scale& scale, int32_t k, int32_t end) {
+  int32_t sample(Packet& p, const Scale& scale, int32_t k) {
     const Vector zero = {};
     const Integers lead = load_integers(p.lead), step = k - Integers{};
     const Vector t = __builtin_convertvector(step - lead, Vector);
@@ -216,33 +234,30 @@ class BlockMarch : Field, Look {
       high = high < far ? high : far;
       active &= high > low;
     }
-    const Vector at = 0.5f * (low + high);
     Vector index[3];
-    Integers cell[3];
-    active &= find_index(p, at, index);
-    if (!lane_bits(active)) return lane_bits(alive) ? k + 1 : end;
-    for (int a = 0; a < 3; ++a) {
-      const Integers last = static_cast<int32_t>(volume_.axes[a].cell_count - 1) - Integers{};
-      cell[a] = __builtin_convertvector(index[a] * pixels_.per_cell, Integers);
-      cell[a] = cell[a] < last ? cell[a] : last;
-    }
-    const Integers reach = find_empty(p, cell, active);
-    Integers seen = active & (reach == 0);
-    if (!lane_bits(seen)) return behind_cells(p, cell, reach, active, alive, k, end);
+    active &= find_index(p, 0.5f * (low + high), index);
+    if (!lane_bits(active)) return lane_bits(alive) ? k + 1 : p.last;
+    Place place;
+    find_cells(scale, index, place);
+    Integers seen = active & find_live(p, scale, index, active, place);
+    if (!lane_bits(seen)) return behind_cells(p, scale, index, active, alive, place, k);
     if (has_masks_) seen &= find_valid(index, seen);
     if (!lane_bits(seen)) return k + 1;
-    Integers where;
-    Vector part[3];
-    if (!locate(p, scale, index, seen, &where, part)) return end;
+    if (lane_bits(seen & (load_integers(p.place) < 0))) {
+      if (!decode_missing(p, scale, seen, place)) return p.last;
+      seen &= live_bits(p, place);
+      if (!lane_bits(seen)) return k + 1;
+    }
+    find_codes(p, seen, place);
     samples_ += __builtin_popcount(static_cast<unsigned>(lane_bits(seen)));
-    const Vector value = seen_value(where, part);
+    const Vector value = seen_value(place.where, place.part);
     if (appearance_.blend == kMaximum) {
       const Vector best = load(p.best);
       store(p.best, seen & (value > best) ? value : best);
     } else if (appearance_.blend == kIsosurface) {
       cross(p, scale, k, value, seen);
     } else {
-      composite(p, value, index, where, part, (high - low) * load(p.exponent), seen);
+      composite(p, value, index, place, (high - low) * load(p.exponent), seen);
     }
     return k + 1;
   }
@@ -265,8 +280,13 @@ class BlockMarch : Field, Look {
   }
 
   // How many macro-cells away something may be seen; 0 where it may here.
-  Integers find_empty(const Packet& p, const Integers* cell, Integers active) const {
+  Integers find_empty(const Packet& p, const Vector* index, Integers active, Integers* cell) const {
     const AmgsrnAxis* axes = volume_.axes;
+    for (int a = 0; a < 3; ++a) {
+      const Integers last = static_cast<int32_t>(axes[a].cell_count - 1) - Integers{};
+      cell[a] = __builtin_convertvector(index[a] * pixels_.per_cell, Integers);
+      cell[a] = cell[a] < last ? cell[a] : last;
+    }
     const Integers number =
         active & ((cell[2] * static_cast<int32_t>(axes[1].cell_count) + cell[1]) *
                       static_cast<int32_t>(axes[0].cell_count) + cell[0]);
@@ -280,41 +300,74 @@ class BlockMarch : Field, Look {
     return reach;
   }
 
-  // k of the first sample of any ray behind the cells that are less than `reach` cells away.
-  int32_t behind_cells(const Packet& p, const Integers* cell, Integers reach, Integers active,
-                       Integers alive, int32_t k, int32_t end) const {
+  // Where a macro-cell begins, and where an index is, on the straight scale of `start` and `move`.
+  static float border(const AmgsrnAxis& axis, int64_t number) {
+    number = number < 0 ? 0 : number < axis.cell_count ? number : axis.cell_count;
+    return static_cast<float>((axis.borders[number] - axis.origin) * axis.scale);
+  }
+
+  static float straight(const AmgsrnAxis& axis, float index) {
+    if (!axis.coordinates) return index;
+    const int64_t last = axis.size - 1;
+    const int64_t cell = index < static_cast<float>(last) ? static_cast<int64_t>(index) : last - 1;
+    const double part = static_cast<double>(index) - static_cast<double>(cell);
+    const double low = axis.coordinates[cell], high = axis.coordinates[cell + 1];
+    return static_cast<float>((low + (part < 1.0 ? part : 1.0) * (high - low) - axis.origin) * axis.scale);
+  }
+
+  // t behind which rays are out of boxes between low and high, in voxels.
+  static AMGSRN_INLINE Vector exit_of(const Packet& p, int axis, Vector low, Vector high) {
+    const Vector move = load(p.move[axis]), zero = {};
+    return ((move > zero ? high : low) - load(p.start[axis])) * load(p.inverse[axis]);
+  }
+
+  // k of the first sample of any ray behind what is empty round it: the eighth of a block, or the
+  // macro-cells that are nearer than anything that may be seen.
+  int32_t behind_cells(const Packet& p, const Scale& scale, const Vector* index, Integers active,
+                       Integers alive, const Place& place, int32_t k) const {
     const Vector zero = {};
-    Vector leave = 1e9f - zero;
+    const float size = static_cast<float>(kPart) / scale.per_voxel;
+    Integers cell[3];
+    const Integers reach = find_empty(p, index, active, cell);
+    Vector leave = zero + 1e9f, leave_part = leave;
     for (int a = 0; a < 3; ++a) {
       const AmgsrnAxis& axis = volume_.axes[a];
-      const Vector move = load(p.move[a]);
-      Integers border = move > zero ? cell[a] + reach : cell[a] + 1 - reach;
-      Vector to = {};
+      const Integers first = cell[a] + 1 - reach, last = cell[a] + reach;
+      const Integers corner = (place.block_at[a] << kBits | place.inner[a]) >> kPartBits;
+      Vector from = __builtin_convertvector(corner, Vector) * size;
+      Vector exit;
       if (is_uneven_) {
+        // Rays are straight by coordinates, which `start` and `move` are in.
+        Vector low = {}, high = {}, part_low = {}, part_high = {};
         for (int lane = 0; lane < kLanes; ++lane) {
-          const int64_t b = border[lane] < 0 ? 0 : border[lane];
-          const int64_t most = b < axis.cell_count ? b : axis.cell_count;
-          to[lane] = static_cast<float>((axis.borders[most] - axis.origin) * axis.scale);
+          low[lane] = border(axis, first[lane]), high[lane] = border(axis, last[lane]);
+          part_low[lane] = straight(axis, from[lane]);
+          part_high[lane] = straight(axis, from[lane] + size);
         }
+        exit = exit_of(p, a, low, high);
+        from = exit_of(p, a, part_low, part_high);
       } else {
-        to = clamp(__builtin_convertvector(border, Vector) * pixels_.cell_edge, 0.0f, top_[a]);
+        const Vector low = __builtin_convertvector(first, Vector) * pixels_.cell_edge;
+        const Vector high = __builtin_convertvector(last, Vector) * pixels_.cell_edge;
+        exit = exit_of(p, a, clamp(low, 0.0f, top_[a]), clamp(high, 0.0f, top_[a]));
+        from = exit_of(p, a, from, from + size);
       }
-      const Vector t = (to - load(p.start[a])) / move;
-      leave = t < leave ? t : leave;
+      leave = exit < leave ? exit : leave;
+      leave_part = from < leave_part ? from : leave_part;
     }
-    int32_t next = end;
-    for (int lane = 0; lane < kLanes; ++lane) {
-      int32_t at = end;
-      if (active[lane]) {
-        const float up = __builtin_ceilf(leave[lane] - kBorderTolerance);
-        if (up < static_cast<float>(end - p.lead[lane])) at = p.lead[lane] + static_cast<int32_t>(up);
-      } else if (alive[lane] && k < p.end[lane]) {
-        at = p.lead[lane];  // it may begin later
-      }
-      at = at > k ? at : k + 1;
-      next = at < next ? at : next;
-    }
-    return next;
+    leave = (leave > leave_part) | live_bits(p, place) ? leave : leave_part;
+    // Who begins later is not jumped over.
+    const Integers end = load_integers(p.end), lead = load_integers(p.lead);
+    const Integers later = alive & ~active & (k < end);
+    const Vector most = __builtin_convertvector(end, Vector) + 1.0f;
+    Vector next = leave - kBorderTolerance + __builtin_convertvector(lead, Vector);
+    next = next < most ? next : most;
+    next = active ? next : later ? __builtin_convertvector(lead, Vector) : zero + kInfinity;
+    float nearest = kInfinity;
+    for (int lane = 0; lane < kLanes; ++lane) nearest = next[lane] < nearest ? next[lane] : nearest;
+    if (!(nearest < static_cast<float>(p.last))) return p.last;
+    const int32_t up = static_cast<int32_t>(__builtin_ceilf(nearest));
+    return up > k ? up : k + 1;
   }
 
   // Which lanes have a value: their nearest voxels have.
@@ -331,31 +384,155 @@ class BlockMarch : Field, Look {
     return valid;
   }
 
-  // Finds the cells of lattice points, and decodes their blocks where they are missing; false where
-  // there is no room for one.
-  bool locate(Packet& p, const Scale& scale, const Vector* index, Integers seen, Integers* where,
-              Vector* part) {
+  // Finds the cells of lattice points.
+  static AMGSRN_INLINE void find_cells(const Scale& scale, const Vector* index, Place& place) {
     const AmgsrnLevel& level = *scale.level;
-    Integers inner[3], block = {};
+    place.block = Integers{};
     for (int a = 2; a >= 0; --a) {
       const Vector at = index[a] * scale.per_voxel;
       const Integers last = static_cast<int32_t>(level.cells[a] - 1) - Integers{};
       Integers cell = __builtin_convertvector(at, Integers);
       cell = cell < last ? cell : last;
-      part[a] = at - __builtin_convertvector(cell, Vector);
-      inner[a] = cell & (kEdge - 1);
-      block = block * static_cast<int32_t>(level.blocks[a]) + (cell >> kBits);
+      place.part[a] = at - __builtin_convertvector(cell, Vector);
+      place.inner[a] = cell & (kEdge - 1);
+      place.block_at[a] = cell >> kBits;
+      place.block = place.block * static_cast<int32_t>(level.blocks[a]) + place.block_at[a];
     }
-    const int moved = lane_bits(seen & (block != load_integers(p.block)));
+  }
+
+  // Where the codes of these cells are.
+  static AMGSRN_INLINE void find_codes(const Packet& p, Integers seen, Place& place) {
+    const Integers inner = (place.inner[2] * kSide + place.inner[1]) * kSide + place.inner[0];
+    place.where = seen & (load_integers(p.place) + inner);
+  }
+
+  // Which lanes are in eighths of their blocks in which something may be seen.
+  Integers find_live(Packet& p, const Scale& scale, const Vector* index, Integers active,
+                     const Place& place) const {
+    const int moved = lane_bits(active & (place.block != load_integers(p.block)));
     for (int left = moved; left; left &= left - 1) {
       const int lane = __builtin_ctz(static_cast<unsigned>(left));
-      const int64_t slot = acquire(scale, block[lane]);
-      if (slot < 0) return false;
-      p.block[lane] = block[lane];
-      p.place[lane] = static_cast<int32_t>(slot * volume_.components * kBlock);
+      const KnownBlock& known = known_block(scale, place.block[lane]);
+      p.block[lane] = known.block, p.place[lane] = known.place, p.live[lane] = known.live;
     }
-    *where = seen & (load_integers(p.place) + (inner[2] * kSide + inner[1]) * kSide + inner[0]);
+    Integers live = live_bits(p, place);
+    if (!appearance_.maxima) return live;
+    Integers cell[3];
+    const Integers reach = find_empty(p, index, active, cell);
+    return live & (reach == 0);
+  }
+
+  static AMGSRN_INLINE Integers live_bits(const Packet& p, const Place& place) {
+    const Integers eighth = (place.inner[2] >> kPartBits) * 4 + (place.inner[1] >> kPartBits) * 2 +
+                            (place.inner[0] >> kPartBits);
+    return -((load_integers(p.live) >> eighth) & 1);
+  }
+
+  KnownBlock& known_block(const Scale& scale, int32_t block) const {
+    KnownBlock& known = s_.known[scale.number * kKnown + (block & (kKnown - 1))];
+    if (known.block != block) known = {block, -1, live_cells(scale, block)};
+    return known;
+  }
+
+  // The eighths of a block that macro-cells do not tell to be empty. Lattice values between the
+  // points of an empty one are between values that are not seen, and so are not seen either.
+  int32_t live_cells(const Scale& scale, int32_t block) const {
+    const AmgsrnLevel& level = *scale.level;
+    const int64_t row = block / level.blocks[0], slab = row / level.blocks[1];
+    const int64_t at[3] = {block - row * level.blocks[0], row - slab * level.blocks[1], slab};
+    int64_t first[3][2], end[3][2];
+    for (int a = 0; a < 3; ++a)
+      for (int side = 0; side < 2; ++side) {
+        const int64_t most = volume_.axes[a].cell_count;
+        const double from = static_cast<double>(kEdge * at[a] + kPart * side) * level.spacing;
+        const double per_cell = 1.0 / static_cast<double>(set_.cell_edge);
+        const int64_t low = static_cast<int64_t>(from * per_cell);
+        const int64_t high =
+            static_cast<int64_t>(__builtin_ceil((from + kPart * level.spacing) * per_cell));
+        first[a][side] = low < most ? low : most - 1;
+        end[a][side] = high < most ? high : most;
+      }
+    int32_t live = 0;
+    for (int e = 0; e < kEighths; ++e) {
+      const int x = e & 1, y = e >> 1 & 1, z = e >> 2;
+      if (any_occupied(first[0][x], end[0][x], first[1][y], end[1][y], first[2][z], end[2][z]))
+        live |= 1 << e;
+    }
+    return live;
+  }
+
+  bool any_occupied(int64_t x0, int64_t x1, int64_t y0, int64_t y1, int64_t z0, int64_t z1) const {
+    const AmgsrnAxis* axes = volume_.axes;
+    for (int64_t z = z0; z < z1; ++z)
+      for (int64_t y = y0; y < y1; ++y) {
+        const uint8_t* row = appearance_.empty + (z * axes[1].cell_count + y) * axes[0].cell_count;
+        for (int64_t x = x0; x < x1;) {
+          if (!row[x]) return true;
+          x += row[x];
+        }
+      }
+    return false;
+  }
+
+  // The eighths of a decoded block in which something may be seen, by the codes there.
+  int32_t live_values(int64_t slot) const {
+    if (appearance_.blend != kComposite) return (1 << kEighths) - 1;
+    const int64_t components = volume_.components;
+    int32_t live = 0;
+    for (int e = 0; e < kEighths; ++e) {
+      float least = 0.0f, most = 0.0f;
+      for (int64_t c = 0; c < components; ++c) {
+        if (appearance_.component >= 0 && c != appearance_.component) continue;
+        const uint16_t* bounds = set_.bounds + ((slot * components + c) * kEighths + e) * 2;
+        // Interpolation rounds.
+        const float low = set_.low[c] + set_.unit[c] * (static_cast<float>(bounds[0]) - 2.0f);
+        const float high = set_.low[c] + set_.unit[c] * (static_cast<float>(bounds[1]) + 2.0f);
+        if (appearance_.component >= 0) {
+          least = low, most = high;
+        } else {
+          const float near = low > 0.0f ? low : high < 0.0f ? high : 0.0f;
+          const float far = -low > high ? low : high;
+          least += near * near, most += far * far;
+        }
+      }
+      if (appearance_.component < 0) least = __builtin_sqrtf(least), most = __builtin_sqrtf(most);
+      if (shows(least, most)) live |= 1 << e;
+    }
+    return live;
+  }
+
+  // Whether some value between two may be seen.
+  bool shows(float least, float most) const {
+    const int64_t last = appearance_.entries - 1;
+    int64_t first = static_cast<int64_t>(__builtin_floor(position_of(least)));
+    int64_t end = static_cast<int64_t>(__builtin_floor(position_of(most))) + 2;
+    first = first < last ? first : last;
+    end = end < last + 1 ? end : last + 1;
+    return appearance_.shown[end] > appearance_.shown[first];
+  }
+
+  // Finds the blocks that are looked into for the first time; false where there is no room for one.
+  bool decode_missing(Packet& p, const Scale& scale, Integers seen, const Place& place) {
+    const int missing = lane_bits(seen & (load_integers(p.place) < 0));
+    for (int left = missing; left; left &= left - 1) {
+      const int lane = __builtin_ctz(static_cast<unsigned>(left));
+      const KnownBlock* known = acquired(scale, place.block[lane]);
+      if (!known) return false;
+      p.place[lane] = known->place, p.live[lane] = known->live;
+    }
     return true;
+  }
+
+  // A block that is decoded; null where there is no room for it.
+  const KnownBlock* acquired(const Scale& scale, int32_t block) {
+    KnownBlock& known = known_block(scale, block);
+    if (known.place < 0) {
+      const int64_t slot = acquire(scale, block);
+      if (slot < 0) return nullptr;
+      known.place = static_cast<int32_t>(slot * volume_.components * kBlock);
+      known.live &= live_values(slot);
+    }
+    return &known;
   }
 
   // The corners of cells, x fastest.
@@ -410,9 +587,18 @@ class BlockMarch : Field, Look {
 
   static AMGSRN_INLINE Vector mix(Vector a, Vector b, Vector t) { return a + t * (b - a); }
 
+  // The table's entry of a value, and what is left of it.
+  double position_of(float value) const {
+    const double low = appearance_.low, top = static_cast<double>(appearance_.entries - 1);
+    double v = static_cast<double>(value);
+    if (appearance_.logarithmic) v = v > 0.0 ? __builtin_log10(v) : low;
+    const double position = (v - low) * position_scale_;
+    return position > 0.0 ? position < top ? position : top : 0.0;
+  }
+
   // Adds the samples of lanes to what their rays see.
-  void composite(Packet& p, Vector value, const Vector* index, Integers where,
-                 const Vector* part, Vector share, Integers seen) {
+  void composite(Packet& p, Vector value, const Vector* index, const Place& place, Vector share,
+                 Integers seen) {
     const float low = static_cast<float>(appearance_.low);
     const float top = static_cast<float>(appearance_.entries - 1);
     if (appearance_.logarithmic)
@@ -427,13 +613,23 @@ class BlockMarch : Field, Look {
     const Integers last = static_cast<int32_t>(appearance_.entries - 2) - Integers{};
     entry = entry < last ? entry : last;
     const Vector fraction = held - __builtin_convertvector(entry, Vector);
+    alignas(64) float parts[kLanes], shares[kLanes];
+    alignas(64) int32_t entries[kLanes];
+    store(parts, fraction), store(shares, share), store(entries, entry);
+    const bool is_cut = lane_bits(seen & (share != 1.0f - Vector{}));
+    if (!appearance_.shade && !is_cut) {
+      for (int left = visible; left; left &= left - 1) {
+        const int lane = __builtin_ctz(static_cast<unsigned>(left));
+        blend(p, lane, table_colour(entries[lane], parts[lane]), nullptr);
+      }
+      return;
+    }
     Vector gradient[3];
-    if (appearance_.shade) seen_gradient(where, part, gradient);
+    if (appearance_.shade) seen_gradient(place.where, place.part, gradient);
     for (int left = visible; left; left &= left - 1) {
       const int lane = __builtin_ctz(static_cast<unsigned>(left));
-      const float* row = appearance_.table + 4 * entry[lane];
-      Quad colour = lerp(load<Quad>(row), load<Quad>(row + 4), fraction[lane]);
-      if (share[lane] != 1.0f) colour[3] = 1.0f - __builtin_powf(1.0f - colour[3], share[lane]);
+      Quad colour = table_colour(entries[lane], parts[lane]);
+      if (shares[lane] != 1.0f) colour[3] = 1.0f - __builtin_powf(1.0f - colour[3], shares[lane]);
       if (!(colour[3] > 0.0f)) continue;
       double normal[3];
       bool has_normal = false;
@@ -449,24 +645,38 @@ class BlockMarch : Field, Look {
     }
   }
 
-  void blend(Packet& p, int lane, Quad colour, const double* normal) const {
+  AMGSRN_INLINE Quad table_colour(int32_t entry, float part) const {
+    const float* row = appearance_.table + 4 * static_cast<int64_t>(entry);
+    return lerp(load<Quad>(row), load<Quad>(row + 4), part);
+  }
+
+  AMGSRN_INLINE void blend(Packet& p, int lane, Quad colour, const double* normal) const {
     const float weight = colour[3] * p.left[lane];
     p.left[lane] *= 1.0f - colour[3];
-    if (appearance_.shade) colour = lit(colour, normal, p.towards[lane]);
+    if (appearance_.shade) {
+      const RayTable& made = *s_.made;
+      const int i = p.ray + lane;
+      const double towards[3] = {made.towards[0][i], made.towards[1][i], made.towards[2][i]};
+      colour = lit(colour, normal, towards);
+    }
     colour[3] = 1.0f;
     p.colour[lane] += weight * colour;
   }
 
   // Composites the isosurfaces between the sample before and this one.
   void cross(Packet& p, const Scale& scale, int32_t k, Vector value, Integers seen) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      if (!seen[lane]) continue;
-      const float before = p.before[lane];
-      const bool adjacent = p.before_k[lane] == k - 1;
-      p.before[lane] = value[lane];
-      p.before_k[lane] = k;
-      if (!adjacent) continue;
-      for_crossings(before, value[lane], [&](float way, float isovalue) {
+    const Vector before = load(p.before), zero = {};
+    const Integers adjacent = seen & (load_integers(p.before_k) == k - 1);
+    Integers crossed = {};
+    for (int64_t i = 0; i < appearance_.isovalue_count; ++i) {
+      const Vector isovalue = appearance_.isovalues[i] - zero;
+      crossed |= (before < isovalue) ^ (value < isovalue);
+    }
+    store(p.before, seen ? value : before);
+    store(p.before_k, seen ? k - Integers{} : load_integers(p.before_k));
+    for (int left = lane_bits(adjacent & crossed); left && !stopped_; left &= left - 1) {
+      const int lane = __builtin_ctz(static_cast<unsigned>(left));
+      for_crossings(before[lane], value[lane], [&](float way, float isovalue) {
         if (p.left[lane] <= appearance_.transmittance_limit) return false;
         const float t = static_cast<float>(k - 1 - p.lead[lane]) + way;
         if (!(t >= p.near[lane] && t < p.far[lane])) return true;
@@ -482,13 +692,18 @@ class BlockMarch : Field, Look {
 
   // Unit vector along the gradient at a distance along a lane's ray; false where there is none.
   bool find_normal(Packet& p, const Scale& scale, int lane, float t, double* normal) {
-    Vector index[3], part[3], gradient[3];
-    Integers only = {}, where;
+    Vector index[3], gradient[3];
+    Integers only = {};
     only[lane] = -1;
     find_index(p, t - Vector{}, index);
     if (has_masks_ && !lane_bits(find_valid(index, only))) return false;
-    if (!locate(p, scale, index, only, &where, part)) return false;
-    seen_gradient(where, part, gradient);
+    Place place;
+    find_cells(scale, index, place);
+    const KnownBlock* known = acquired(scale, place.block[lane]);
+    if (!known) return false;
+    p.block[lane] = known->block, p.place[lane] = known->place, p.live[lane] = known->live;
+    find_codes(p, only, place);
+    seen_gradient(place.where, place.part, gradient);
     double by_index[3], at[3];
     for (int a = 0; a < 3; ++a) {
       by_index[a] = static_cast<double>(gradient[a][lane]);
@@ -648,7 +863,24 @@ class BlockMarch : Field, Look {
         code = code > 0.0f ? code : 0.0f;  // NaN becomes 0
         to[i] = static_cast<uint16_t>(code < kMostCode ? code : kMostCode);
       }
+      uint16_t* bounds = set_.bounds + (slot * volume_.components + c) * kEighths * 2;
+      for (int e = 0; e < kEighths; ++e, bounds += 2) bound(to, e, bounds);
     }
+  }
+
+  // The least and the largest code of an eighth's points.
+  static void bound(const uint16_t* codes, int eighth, uint16_t* bounds) {
+    uint16_t least = UINT16_MAX, most = 0;
+    const uint16_t* first =
+        codes + kPart * (((eighth >> 2) * kSide + (eighth >> 1 & 1)) * kSide + (eighth & 1));
+    for (int z = 0; z <= kPart; ++z)
+      for (int y = 0; y <= kPart; ++y)
+        for (int x = 0; x <= kPart; ++x) {
+          const uint16_t code = first[(z * kSide + y) * kSide + x];
+          least = code < least ? code : least;
+          most = code > most ? code : most;
+        }
+    bounds[0] = least, bounds[1] = most;
   }
 
   const BlockPixels& pixels_;

@@ -21,6 +21,7 @@ int64_t amgsrn_decoder_size(const AmgsrnNetwork*);
 int amgsrn_pack_decoder(const AmgsrnNetwork*, float*);
 int amgsrn_march(const AmgsrnVolume*, const AmgsrnAppearance*, const AmgsrnView*, const int64_t*,
                  int64_t, float*, int, int64_t*, int);
+int amgsrn_cover(const AmgsrnView*, const AmgsrnBoxes*, float*);
 int amgsrn_march_blocks(const AmgsrnVolume*, const AmgsrnAppearance*, const AmgsrnView*,
                         AmgsrnWorkingSet*, const int64_t*, int64_t, float*, int, int);
 int amgsrn_draw(const AmgsrnData*, const float*, int64_t, float*, float*, int);
@@ -71,6 +72,8 @@ void march_blocks(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance
   for (const int64_t slots : {2, 9}) {
     std::vector<uint16_t> codes(static_cast<size_t>(slots) * outputs * 729);
     fine.assign(8, 0), coarse.assign(1, 0), frames.assign(9, 0);
+    std::vector<uint16_t> bounds(static_cast<size_t>(slots) * outputs * 16);
+    set.bounds = bounds.data();
     set.codes = codes.data(), set.slots = slots, set.filled = 0;
     for (int frame = 0; frame < 2; ++frame) {
       ++set.frame;
@@ -128,7 +131,15 @@ void march(const AmgsrnNetwork& network, int64_t count) {
   view.samples_per_voxel = 4, view.mean_step = 0.25, view.reach = 1;
   std::vector<int64_t> pixels;
   for (int64_t i = 0; i < count; ++i) pixels.push_back(count - 1 - i);
+  const std::vector<double> corners = {0, 0, 0, 5, 0, 0, 0, 5, 0, 5, 5, 0,
+                                       0, 0, 5, 5, 0, 5, 0, 5, 5, 5, 5, 5};
+  std::vector<float> tiles(static_cast<size_t>(2 * (count / 16 + 1)));
+  const std::vector<uint8_t> box = {1};
+  const AmgsrnBoxes boxes = {{1, 1, 1}, box.data(), corners.data(),
+                             {{0, 1 / 2.4, 0, -2.5 / 2.4}, {0, 0, 1 / 2.4, -2.5 / 2.4},
+                              {1 / 6.0, 0, 0, -2.5 / 6}, {0, 0, 0, 1}}};
   const std::vector<uint8_t> empty = {0, 0}, half = {1, 0};
+  const std::vector<int32_t> shown = {0, 1, 2, 3, 4, 5};
   const std::vector<float> table(4 * 5, 0.3f), isovalues = {0.0f, 0.1f, -0.2f};
   const std::vector<float> maxima = {1e30f, 1e30f};
   for (const int blend : {0, 1, 2})
@@ -139,7 +150,7 @@ void march(const AmgsrnNetwork& network, int64_t count) {
       AmgsrnAppearance appearance = {};
       appearance.empty = shade ? half.data() : empty.data();
       appearance.maxima = blend == 1 ? maxima.data() : nullptr;
-      appearance.table = table.data(), appearance.entries = 5;
+      appearance.table = table.data(), appearance.entries = 5, appearance.shown = shown.data();
       appearance.low = -1.0, appearance.high = 1.0;
       appearance.blend = blend, appearance.component = shade - 1, appearance.shade = shade;
       appearance.isovalues = isovalues.data(), appearance.isovalue_count = 3;
@@ -151,7 +162,12 @@ void march(const AmgsrnNetwork& network, int64_t count) {
       int64_t taken = 0;
       amgsrn_march(&volume, &appearance, &view, pixels.data(), count, image.get(), blend == 1,
                    &taken, 3);
+      // The same as whole rows, of which a cover tells where to look.
+      amgsrn_cover(&view, &boxes, tiles.data());
+      view.cover = tiles.data(), view.rows[1] = 1;
+      amgsrn_march(&volume, &appearance, &view, nullptr, count, image.get(), 1, &taken, 3);
       march_blocks(volume, appearance, view, pixels);
+      view.cover = nullptr;
     }
 }
 

@@ -94,7 +94,7 @@ def test_fields_in_another_order_than_the_library_has_them_are_refused(monkeypat
     Appearance = type("Appearance", (loader.Struct,), {"_fields_": fields})
     structs = [Appearance if struct is loader.Appearance else struct for struct in loader._STRUCTS]
     monkeypatch.setattr(loader, "_STRUCTS", structs)
-    swap = r"AmgsrnAppearance\.low 32 8 f instead of AmgsrnAppearance\.high 32 8 f"
+    swap = r"AmgsrnAppearance\.low 40 8 f instead of AmgsrnAppearance\.high 40 8 f"
     with pytest.raises(OSError, match=swap):
         KernelLibrary(load().path)
 

@@ -32,7 +32,7 @@ __all__ = ["library", "threads"]
 
 def megabytes(blocks: int) -> float:
     """Return the memory that holds so many blocks of two components, and their tables."""
-    return 1e-6 * (blocks * (2 * 2 * 729 + 20) + 200)
+    return 1e-6 * (blocks * (2 * 2 * (729 + 16) + 20) + 200)
 
 
 def marcher(volume: NeuralVolume, transfer: TransferFunction, **options) -> CachedMarcher:
@@ -207,7 +207,7 @@ def test_a_picture_that_needs_more_memory_is_coarser_and_says_so(monkeypatch):
 
 def test_memory_that_holds_no_picture_is_refused():
     volume = model()
-    with pytest.raises(ConfigurationError, match=r"0\.001 MB do not hold .* at least 0\.0118 MB"):
+    with pytest.raises(ConfigurationError, match=r"0\.001 MB do not hold .* at least 0\.0121 MB"):
         marcher(volume, colours(volume), cache_memory=1e-3)
     for wrong in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ConfigurationError, match="cache-memory"):

@@ -70,5 +70,5 @@ def test_a_large_picture_takes_little_beyond_the_model(tmp_path):
     )
     assert run.returncode == 0, run.stderr
     grown = json.loads(run.stdout)
-    # 48 MB of them are the picture: 2000 x 1500 pixels of four float32.
-    assert all(48 < megabytes < 64 for megabytes in grown.values()), grown
+    # Up to 48 MB are the picture, as far as it is touched: 2000 x 1500 pixels of four float32.
+    assert all(12 < megabytes < 64 for megabytes in grown.values()), grown

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from conftest import end, executable, finish
 from support.kernel_cases import needs_kernels
 from support.sample_models import small_brick, small_index
-from test_neural_volume import write_model
+from test_neural_volume import difference, picture, write_bricks, write_model
 
 from amgsrn_core.model import write_archive
 from amgsrn_core.volume.times import TimeAxis
@@ -76,3 +77,46 @@ def test_pictures_are_those_of_the_native_marcher(paraview, models):
     assert run.stdout.count("the network that the data carry is damaged") == 1
     assert run.stdout.count("network, drawn by") == 1
     assert "AMGSRNReader" in seen["trace"] and "Hook" not in seen["trace"]
+
+
+@pytest.mark.mpi
+def test_ranks_draw_one_picture_together_here_and_on_a_server(paraview, models, free_port):
+    one = drawn_by(paraview, models, 1)
+    compare_ranks(one, drawn_by(paraview, models, 2))
+    options = ["--oversubscribe", "--bind-to", "none", "-n", "2"]
+    command = [executable("pvserver"), f"--server-port={free_port}"]
+    server = paraview.start([executable("mpiexec"), *options, *command])
+    try:
+        for line in server.stdout:
+            if "Accepting connection" in line:
+                break
+        compare_ranks(one, drawn_by(paraview, models, 2, free_port))
+        served = finish(server, 30)
+    finally:
+        end(server)
+    assert served.returncode == 0, served.stderr
+    assert "ERROR" not in served.stdout + served.stderr
+    assert served.stdout.count("network, drawn by") == 2
+
+
+def drawn_by(paraview, models, ranks, port=0):
+    """Return the folder with the pictures of a number of ranks."""
+    folder = models / f"ranks-{ranks}-{port}"
+    folder.mkdir()
+    write_bricks(folder / "bricks.amgsrn")
+    program = "pvpython" if port else "pvbatch"
+    run = paraview.run(
+        program, "hook_ranks.py", folder, port, ranks, ranks=0 if port or ranks == 1 else ranks
+    )
+    assert run.messages == []
+    parts = run.results["points_by_rank"]
+    assert all(0 < part < 0.8 * sum(parts) or ranks == 1 for part in parts)
+    return folder
+
+
+def compare_ranks(one, more):
+    for name in ("front", "back", "above", "later"):
+        mean, _ = difference(one / f"{name}.png", more / f"{name}.png")
+        assert mean <= 0.2, name
+        assert picture(more / f"{name}.png").std() > 5.0
+    assert difference(more / "front.png", more / "later.png") == (0.0, 0.0)

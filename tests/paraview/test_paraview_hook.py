@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from conftest import end, executable, finish
+from conftest import end, executable, finish, missing
 from support.kernel_cases import needs_kernels
 from support.sample_models import small_brick, small_index
 from test_neural_volume import difference, picture, write_bricks, write_model
 
+from amgsrn_core.cli.paraview_launcher import neural_volume
 from amgsrn_core.model import write_archive
 from amgsrn_core.volume.times import TimeAxis
 
@@ -120,3 +121,20 @@ def compare_ranks(one, more):
         assert mean <= 0.2, name
         assert picture(more / f"{name}.png").std() > 5.0
     assert difference(more / "front.png", more / "later.png") == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_the_compiled_plugin_draws_where_it_is_loaded(paraview, models, order):
+    if neural_volume() is None:
+        missing("The compiled plugin (Debian, Ubuntu: paraview-dev)")
+    run = paraview.run("pvpython", "hook_compiled.py", models / "even.amgsrn", order)
+    seen = run.results
+    assert run.messages == [] and "WARN|" not in run.stderr
+    assert seen["both"]["class"] == "vtkNeuralVolumeRepresentation"
+    assert seen["both"]["menu"].count("Neural Volume") == 1
+    assert seen["both"]["ours"] == 0
+    assert not seen["carried"]
+    if order == "after":
+        assert seen["alone"]["class"] == "vtkImageVolumeRepresentation"
+        assert seen["alone"]["menu"].count("Neural Volume") == 1
+        assert seen["alone"]["ours"] == 1

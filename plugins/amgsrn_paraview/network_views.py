@@ -10,7 +10,7 @@ import atexit
 import dataclasses
 import functools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 # Of classes whose modules nobody imported, VTK's objects have no methods here.
@@ -60,6 +60,8 @@ class NetworkView:
     def __init__(self, view: Any, is_wanted: Callable[[], bool]) -> None:
         self._is_wanted = is_wanted
         self._volumes: dict[str, _Volume] = {}
+        self._listed: tuple[int, Any] = (0, None)
+        self._found: dict[str, Any] = {}
         renderer = view.GetRenderer()
         self._view, self._renderer = vtkWeakReference(), vtkWeakReference()
         self._view.Set(view)
@@ -73,7 +75,7 @@ class NetworkView:
         view = self._view.Get()
         if view is None or renderer.GetSelector() is not None:  # what is picked is the preview
             return
-        found = dict(_representations(view))
+        found = self._representations(view)
         for name in set(self._volumes) - set(found):
             self._volumes.pop(name).leave(renderer)
         for name, representation in found.items():
@@ -87,10 +89,27 @@ class NetworkView:
     def leave(self) -> None:
         """Free the textures while there is an OpenGL context."""
         renderer = self._renderer.Get()
+        self._listed, self._found = (0, None), {}
         while self._volumes:
             volume = self._volumes.popitem()[1]
             if renderer is not None:
                 volume.leave(renderer)
+
+    def _representations(self, view: Any) -> dict[str, Any]:
+        """Return those that draw volumes of image data, by their identities."""
+        count = view.GetNumberOfRepresentations()
+        # New ones come last. What is held cannot end, so that its identity stays its own.
+        last = view.GetRepresentation(count - 1) if count else None
+        if (count, last) != self._listed:
+            self._listed = count, last
+            every = [view.GetRepresentation(number) for number in range(count)]
+            self._found = {
+                found.__this__: found
+                for found in every
+                if found.IsA("vtkImageVolumeRepresentation")
+                and not found.IsA("vtkNeuralVolumeRepresentation")
+            }
+        return self._found
 
     def _end(self, renderer: Any, event: str) -> None:
         for volume in self._volumes.values():
@@ -156,16 +175,6 @@ class _Volume:
 
         self._stand_in = StandIn(model, self._actor)
         renderer.AddVolume(self._stand_in.volume)
-
-
-def _representations(view: Any) -> Iterator[tuple[str, Any]]:
-    """Yield those that draw volumes of image data, by their identities."""
-    for number in range(view.GetNumberOfRepresentations()):
-        found = view.GetRepresentation(number)
-        if not found.IsA("vtkImageVolumeRepresentation"):
-            continue
-        if not found.IsA("vtkNeuralVolumeRepresentation"):
-            yield found.__this__, found
 
 
 def _carrier(actor: Any) -> Any:

@@ -1,0 +1,55 @@
+"""Neural Volume's backend opengl shows in ParaView what the CPU kernels show."""
+
+from __future__ import annotations
+
+import re
+
+from test_neural_volume import _plugin, difference, models  # noqa: F401
+
+CASES = {
+    "plain": 2.0,
+    "lit": 3.0,
+    "placed": 2.0,
+    "cropped": 2.0,
+    "maximum": 2.0,
+    "surface": 3.0,
+    "colours": 2.0,
+    "translucent": 2.0,
+    "uneven": 2.0,
+    "bricks": 2.0,
+}
+
+
+def test_a_shader_draws_what_the_kernels_draw(paraview, models):  # noqa: F811
+    run = paraview.run("pvpython", "neural_opengl.py", models)
+    status = run.results["status"]
+
+    def alike(first, second):
+        return difference(models / f"{first}.png", models / f"{second}.png")
+
+    for name, most in CASES.items():
+        assert "native on cpu" in status[f"{name}-native"]
+        assert "opengl on llvmpipe" in status[f"{name}-opengl"], name
+        assert "100% refined" in status[f"{name}-opengl"]
+        mean, largest = alike(f"{name}-native", f"{name}-opengl")
+        assert mean <= 0.2 and largest <= most, (name, mean, largest)
+        assert name == "plain" or alike(f"{name}-opengl", "plain-opengl")[0] > 0.3, name
+    assert "million samples/s" in status["plain-opengl"]
+    assert alike("plain-opengl", "without")[0] > 2
+    assert alike("hidden", "without") == (0.0, 0.0)
+    assert alike("shown", "plain-opengl")[1] <= 1
+
+    assert int(re.search(r"(\d+) x \d+ rays", status["dragged"])[1]) < 96
+    mean, largest = alike("parts", "again")
+    assert mean < 0.1 and largest <= 1  # with several samples per pixel
+    assert alike("large-native", "large-opengl")[0] <= 0.2
+    # A program on the CPU is never chosen.
+    assert "native on cpu" in status["auto"] and "OpenGL" not in status["auto"]
+    assert "OpenGL is not used: the shader does not compile with" in status["broken"]
+    assert "native on cpu" in status["broken"] and "100% refined" in status["broken"]
+    assert alike("broken", "unbroken") == (0.0, 0.0) and "OpenGL" not in status["unbroken"]
+    assert "opengl on" in status["mended"]
+    mean, largest = alike("mended", "unbroken")
+    assert mean <= 0.2 and largest <= 2
+    mean, largest = alike("restored", "mended")
+    assert mean < 0.1 and largest <= 1

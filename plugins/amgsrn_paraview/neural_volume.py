@@ -159,7 +159,7 @@ class _Painter:
         if generation != self._generation:
             self._rough = self._sharp = None
             self._generation = generation
-            self._volume = self.open(request)
+            self.open(request)
         seen = self._sharp or self._rough
         if budget is not None and (interactive or seen is None):
             share = 1.0 if interactive else _ROUGH_SHARE
@@ -221,8 +221,8 @@ class _Painter:
             raise ArchiveNotFoundError(
                 f"The model file {path} was replaced by another model; update its source."
             )
-        self._shown = shown
-        return model.at(step).near(request["bounds"])
+        self._shown, self._volume = shown, model.at(step).near(request["bounds"])
+        return self._volume
 
 
 class Picture:

@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Where rays are counted or timed, one stands for so many pixels along an edge.
+# Where rays are counted, one stands for so many pixels along an edge.
 _FEWER = 16
+
+# What others take for a picture is found out with so many rays.
+_TIMED_RAYS = 2000
 
 
 def shade(
@@ -126,9 +129,12 @@ class _Shader:
 
     def _require_faster(self, model: NeuralVolume, request: Request, whole: float) -> None:
         """Leave it to others if these make the picture sooner than in `whole` seconds."""
-        small = neural_volume.Picture(model, {**request, "depth": b""}, pixels=_FEWER)
-        small.advance(None)
-        expected = small.seconds * _FEWER**2
+        width, height = request["size"]
+        fewer = max(1.0, (width * height / _TIMED_RAYS) ** 0.5)
+        for _ in range(2):  # the first one finds out where there is nothing
+            small = neural_volume.Picture(model, {**request, "depth": b""}, pixels=fewer)
+            small.advance(None)
+        expected = small.seconds * fewer**2
         if expected < whole:
             why = f"{small.marcher.backend} takes {expected:.2g} s here, and OpenGL {whole:.2g} s."
             self.refuse(request, why)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from test_neural_volume import _plugin, difference, models  # noqa: F401
+from test_paraview_window import window  # noqa: F401
 
 CASES = {
     "plain": 2.0,
@@ -34,6 +36,7 @@ def test_a_shader_draws_what_the_kernels_draw(paraview, models):  # noqa: F811
         mean, largest = alike(f"{name}-native", f"{name}-opengl")
         assert mean <= 0.2 and largest <= most, (name, mean, largest)
         assert name == "plain" or alike(f"{name}-opengl", "plain-opengl")[0] > 0.3, name
+    assert run.results["packed"] == 1
     assert "million samples/s" in status["plain-opengl"]
     assert alike("plain-opengl", "without")[0] > 2
     assert alike("hidden", "without") == (0.0, 0.0)
@@ -45,6 +48,9 @@ def test_a_shader_draws_what_the_kernels_draw(paraview, models):  # noqa: F811
     assert alike("large-native", "large-opengl")[0] <= 0.2
     # A program on the CPU is never chosen.
     assert "native on cpu" in status["auto"] and "OpenGL" not in status["auto"]
+    # Where there is a graphics processor, both are timed.
+    assert "opengl on" in status["tried"] and "native on cpu" in status["slower"]
+    assert re.search(r"OpenGL is not used: native takes \S+ s here", status["slower"])
     assert "OpenGL is not used: the shader does not compile with" in status["broken"]
     assert "native on cpu" in status["broken"] and "100% refined" in status["broken"]
     assert alike("broken", "unbroken") == (0.0, 0.0) and "OpenGL" not in status["unbroken"]
@@ -53,3 +59,17 @@ def test_a_shader_draws_what_the_kernels_draw(paraview, models):  # noqa: F811
     assert mean <= 0.2 and largest <= 2
     mean, largest = alike("restored", "mended")
     assert mean < 0.1 and largest <= 1
+
+
+@pytest.mark.gui
+def test_a_window_refines_part_by_part_and_screenshots_are_whole(window, models):  # noqa: F811
+    outcome = window("gui_opengl.py", timeout=180)
+    seen = outcome.results
+    assert outcome.messages == []
+    # Parts came one by one, and the event loop went on between them.
+    assert seen["first"] == sorted(seen["first"]) and len(set(seen["first"])) > 3
+    assert seen["first"][-1] == 100
+    assert all("opengl on" in status for status in seen["while_dragging"])
+    assert seen["after_drag"] < 100 and seen["at_shot"] < 100
+    assert difference(models / "early.png", models / "late.png")[1] <= 1
+    assert difference(models / "late.png", models / "native.png")[0] <= 0.2

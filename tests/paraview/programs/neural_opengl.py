@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import paraview.simple as pv
+from amgsrn_paraview import shader_volume
 from neural_scene import Scene, load
 from session import arguments, save
 
@@ -37,7 +38,12 @@ scene.display.Visibility = 0
 scene.add_ball([20.0, 16.0, 14.0], 5.0)
 take("without", scene)
 scene.display.Visibility = 1
+packed = []
+pack = network_volume.PackedModel.of
+network_volume.PackedModel.of = lambda model: packed.append(1) or pack(model)
 both("plain", scene)
+pv.Render(scene.view)
+results["packed"] = len(packed)
 scene.display.Visibility = 0
 take("hidden", scene)
 scene.display.Visibility = 1
@@ -84,6 +90,14 @@ for backend in ("native", "opengl"):
 
 scene.display.NeuralBackend = "auto"
 take("auto", scene)
+# As on a graphics processor, which here is slower than the processor.
+is_software, shader_volume.is_software = shader_volume.is_software, lambda name: False
+scene.display.NeuralBackend = "native"
+take("native", scene)
+scene.display.NeuralBackend = "auto"
+take("tried", scene)
+take("slower", scene)
+shader_volume.is_software = is_software
 whole = network_volume.fragment_source
 network_volume.fragment_source = lambda *_: "this is no shader"
 scene.display.NeuralSamplesPerVoxel = 3.0

@@ -28,6 +28,14 @@ if (_PACKAGES / "amgsrn_paraview").resolve() != _FOUND:
 paraview_plugin_name = "AMGSRN"
 
 
+try:
+    from amgsrn_paraview import hook
+except ImportError:  # no ParaView: somebody looks at the file
+    pass
+else:
+    hook.start()
+
+
 class Proxies:
     """Hands the server-manager XML to ParaView, which looks for this attribute."""
 

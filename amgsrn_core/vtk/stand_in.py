@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import numpy as np
+from vtkmodules.vtkCommonDataModel import vtkPlaneCollection
 
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.field.neural_volume import NeuralVolume
@@ -47,7 +48,7 @@ class StandIn(NetworkVolume):
         settings: RenderSettings | None = None,
         **options: Any,
     ) -> None:
-        self.original, self._hides = original, False
+        self.original, self._hides, self._no_planes = original, False, vtkPlaneCollection()
         super().__init__(model, settings or RenderSettings(), **options)
         self.volume.VisibilityOff()
 
@@ -90,7 +91,8 @@ class StandIn(NetworkVolume):
         mapper.SetCropping(theirs.GetCropping())
         mapper.SetCroppingRegionFlags(theirs.GetCroppingRegionFlags())
         mapper.SetCroppingRegionPlanes(theirs.GetCroppingRegionPlanes())
-        mapper.SetClippingPlanes(theirs.GetClippingPlanes())
+        # Both share them: none is an empty collection of our own.
+        mapper.SetClippingPlanes(theirs.GetClippingPlanes() or self._no_planes)
         if hasattr(theirs, "GetUseJittering"):
             mapper.SetUseJittering(theirs.GetUseJittering())
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 MODEL = "amgsrn_model"
 STATE = "amgsrn_state"
+NETWORK = "amgsrn_network"
 
 # How to show a model, for the plugin NeuralVolume on the client. A client knows no values of
 # a field array, but the range of each component: of one tuple these are its values.
@@ -91,6 +92,20 @@ def get_model(dataset: Any) -> tuple[str, str, int] | None:
         return None
     step = int(array.GetValue(2)) if array.GetNumberOfValues() > 2 else 0
     return array.GetValue(0), array.GetValue(1), step
+
+
+def set_network(dataset: Any, network: bytes | str) -> None:
+    """Let a data set carry the network that :mod:`amgsrn_core.field.carried` made bytes of.
+
+    A text stands for none and says why.
+    """
+    if isinstance(network, str):
+        array = vtkStringArray()
+        array.InsertNextValue(network)
+    else:
+        array = numpy_to_vtk(np.frombuffer(network, dtype=np.uint8), deep=True)
+    array.SetName(NETWORK)
+    dataset.GetFieldData().AddArray(array)
 
 
 @dataclass(frozen=True)

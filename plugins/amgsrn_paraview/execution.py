@@ -27,18 +27,6 @@ def may_return_early(polled: bool) -> bool:
     return polled or _is_client()
 
 
-def lacks(group: str, name: str) -> bool:
-    """Tell whether this process is a client without the definition of a proxy."""
-    try:
-        from paraview.modules.vtkRemotingServerManager import vtkSMProxyManager
-    except ImportError:  # plain VTK
-        return False
-    if not _is_client() or not vtkSMProxyManager.IsInitialized():
-        return False
-    session = vtkSMProxyManager.GetProxyManager().GetActiveSessionProxyManager()
-    return session is not None and not session.HasDefinition(group, name)
-
-
 def _called_by_python() -> bool:
     frame = sys._getframe()
     while frame is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any
 
 from vtkmodules.vtkCommonDataModel import vtkDataObject
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
-from amgsrn_core.errors import ArchiveNotFoundError
+from amgsrn_core.errors import AmgsrnError, ArchiveNotFoundError
+from amgsrn_core.field.carried import carried
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.field.open_models import open_model
 from amgsrn_core.model import open_archive
@@ -18,6 +20,28 @@ from amgsrn_core.system.files import FileVersion, file_version
 from amgsrn_core.volume import GridGeometry
 from amgsrn_paraview import datasets, ranks
 from amgsrn_paraview.datasets import VTKExtent
+from amgsrn_paraview.menu import is_needed
+
+
+def carry_network(dataset: Any, path: str, checksum: str, step: int) -> None:
+    """Let a preview carry the network itself, if it is to be drawn without the compiled plugin.
+
+    So it is where pictures are made, and no file has to be there.
+    """
+    if is_needed():
+        datasets.set_network(dataset, _network_bytes(path, checksum, step))
+
+
+@functools.lru_cache(maxsize=1)
+def _network_bytes(path: str, checksum: str, step: int) -> bytes | str:
+    """Return a time step of a model file, or why there is none."""
+    try:
+        archive = open_archive(path)
+        if archive.checksum != checksum:
+            raise ArchiveNotFoundError(f"the model file {path} was replaced by another model.")
+        return carried(archive, step)
+    except AmgsrnError as error:
+        return str(error)
 
 
 class ModelFile:
@@ -97,6 +121,8 @@ class ModelFile:
                 datasets.set_arrays(dataset, block, *named, suffix=suffix)
         datasets.set_description(dataset, self.index.at(step))
         datasets.set_model(dataset, self.path, self.checksum, step)
+        if is_preview:
+            carry_network(dataset, self.path, self.checksum, step)
         if self.index.times:
             time = self.index.times[step]
             dataset.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), time)

@@ -316,7 +316,7 @@ def _settings(request: Request, index: ModelIndex, density: float) -> RenderSett
         name: request[name][0]
         for name in ("ambient", "diffuse", "specular", "specular_power", "unit_distance")
     }
-    crop, planes = _piece(request)
+    crop, planes = piece_of(request)
     return RenderSettings(
         samples_per_voxel=density * request["samples_per_voxel"][0],
         blend=blend_of(int(request["blend_mode"][0]))[0],
@@ -324,7 +324,7 @@ def _settings(request: Request, index: ModelIndex, density: float) -> RenderSett
         jitter=bool(request["jitter"][0]),
         isovalues=request["isovalues"],
         sampling=request.get("sampling", "exact"),
-        component=_component(request["array"], int(request["component"][0]), index),
+        component=component_of(request["array"], int(request["component"][0]), index),
         crop=crop,
         clip_planes=(*planes, *_rows(request["planes"], 4)),
         lights=tuple(_rows(request.get("lights", ()), 6)),
@@ -368,7 +368,7 @@ def _scale(request: Request) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _component(array: str, component: int, index: ModelIndex) -> int | str:
+def component_of(array: str, component: int, index: ModelIndex) -> int | str:
     """Return which component of the model an array, or a component of it, is."""
     if array in index.components:
         return index.components.index(array)
@@ -386,8 +386,8 @@ def _arrays(index: ModelIndex) -> tuple[str, ...]:
     return (index.name,) if is_vector else index.components
 
 
-def _piece(request: Request) -> tuple[tuple[float, ...], list[tuple[float, ...]]]:
-    """Return the box and the planes that bound what this process shows.
+def piece_of(request: Request) -> tuple[tuple[float, ...], list[tuple[float, ...]]]:
+    """Return the box and the planes that bound what this process shows, of a request.
 
     That is its piece of the data set, so that ranks do not draw each other's parts, and of it what
     is in the cropping box.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
-from vtkmodules.vtkCommonCore import vtkOutputWindow
 from vtkmodules.vtkCommonDataModel import vtkImageData
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
@@ -14,20 +12,7 @@ from amgsrn_core.volume import GridGeometry
 from amgsrn_core.volume.preview import preview_geometry
 from amgsrn_paraview import datasets
 from amgsrn_paraview.algorithm import Algorithm
-from amgsrn_paraview.execution import lacks, may_return_early
 from amgsrn_paraview.model_file import ModelFile
-
-_NEURAL_VOLUME = (
-    "AMGSRN Reader: this is a coarse preview. The network itself is drawn by the plugin "
-    "NeuralVolume, which is not loaded; where there is none for this ParaView, `amgsrn "
-    "paraview-setup --build` compiles it. AMGSRN Reconstruction samples at any resolution.\n"
-)
-
-
-@functools.cache
-def _tell_of_neural_volume() -> None:
-    """Say once, in ParaView's messages, what would show more than a preview."""
-    vtkOutputWindow.GetInstance().DisplayText(_NEURAL_VOLUME)
 
 
 class AMGSRNReader(Algorithm):
@@ -89,8 +74,6 @@ class AMGSRNReader(Algorithm):
             errors=self._errors,
         )
         self.forget_complaint()
-        if may_return_early(False) and lacks("representations", "NeuralVolumeRepresentation"):
-            _tell_of_neural_volume()
         return 1
 
     def _refresh(self) -> None:

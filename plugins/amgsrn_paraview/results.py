@@ -16,6 +16,7 @@ from vtkmodules.vtkCommonDataModel import (
 )
 
 from amgsrn_paraview import datasets
+from amgsrn_paraview.model_file import carry_network
 from amgsrn_paraview.session import Shown
 
 # From corners that run through x fastest to VTK's order of a hexahedron's corners.
@@ -31,6 +32,7 @@ def fill_preview(output: vtkImageData, shown: Shown) -> None:
     datasets.set_state(output, shown.status.state)
     if shown.model is not None:
         datasets.set_model(output, *shown.model)
+        carry_network(output, *shown.model)
 
 
 def fill_history(output: vtkTable, shown: Shown) -> None:

@@ -1,0 +1,56 @@
+"""Neural Volume in ParaView's menu where the compiled plugin, which has an entry, is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amgsrn_paraview.sessions import sessions
+
+_TEXT, _GROUP, _IMAGES = "Neural Volume", "representations", "UniformGridRepresentation"
+_COMPILED = "NeuralVolumeRepresentation"
+
+# What ParaView's own volumes are drawn by; see network_views.
+_OURS = "VolumeRepresentation"
+
+_ENTRY = f"""<ServerManagerConfiguration><ProxyGroup name="{_GROUP}"><Extension name="{_IMAGES}">
+<RepresentationType subproxy="{_OURS}" text="{_TEXT}"/>
+</Extension></ProxyGroup></ServerManagerConfiguration>"""
+
+
+def keep_entry(definitions: Any) -> None:
+    """See to it that there is one entry, now and whenever a plugin is loaded.
+
+    Parameters
+    ----------
+    definitions : vtkSIProxyDefinitionManager
+        Of a session that is new here.
+    """
+    _settle(definitions)
+    definitions.AddObserver(definitions.ProxyDefinitionsUpdated, lambda caller, _: _settle(caller))
+
+
+def is_compiled(definitions: Any) -> bool:
+    """Tell whether the compiled plugin is loaded."""
+    return bool(definitions.HasDefinition(_GROUP, _COMPILED))
+
+
+def is_needed() -> bool:
+    """Tell whether this process is ParaView's, without the compiled plugin."""
+    return any(not is_compiled(found.GetProxyDefinitionManager()) for found in sessions())
+
+
+def _settle(definitions: Any) -> None:
+    if not definitions.HasDefinition(_GROUP, _IMAGES):
+        return
+    images = definitions.GetProxyDefinition(_GROUP, _IMAGES)
+    children = [images.GetNestedElement(i) for i in range(images.GetNumberOfNestedElements())]
+    ours = [
+        child
+        for child in children
+        if child.GetAttribute("text") == _TEXT and child.GetAttribute("subproxy") == _OURS
+    ]
+    if is_compiled(definitions):
+        for child in ours:
+            images.RemoveNestedElement(child)
+    elif not ours:
+        definitions.LoadConfigurationXMLFromString(_ENTRY)

@@ -1,0 +1,217 @@
+"""Networks in ParaView's render views, where the preview's volume would be drawn.
+
+VTK's objects tell everything, so this works in each process that draws: in the window, on a server
+and on its ranks.
+"""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import functools
+import weakref
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+# Of classes whose modules nobody imported, VTK's objects have no methods here.
+import paraview.modules.vtkRemotingViews  # noqa: F401
+import vtkmodules.vtkRenderingVolumeOpenGL2  # noqa: F401
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkCommonCore import vtkOutputWindow, vtkWeakReference
+
+from amgsrn_core.errors import ConfigurationError
+from amgsrn_paraview import datasets
+from amgsrn_paraview.explanation import explain
+from amgsrn_paraview.neural_volume import component_of, piece_of
+
+if TYPE_CHECKING:
+    from amgsrn_core.field.neural_volume import NeuralVolume
+    from amgsrn_core.rendering import RenderSettings
+    from amgsrn_core.vtk.stand_in import StandIn
+
+# Several views show one model.
+_networks: weakref.WeakValueDictionary[tuple[str, int], NeuralVolume] = (
+    weakref.WeakValueDictionary()
+)
+
+
+_views: weakref.WeakSet[NetworkView] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave_all() -> None:
+    """Free all textures; later there would be nobody to do it."""
+    for view in list(_views):
+        view.leave()
+
+
+class NetworkView:
+    """Draws networks in a vtkPVRenderView in place of the volumes of data that carry them.
+
+    It lives as long as the view's renderer does.
+
+    Parameters
+    ----------
+    view : vtkPVRenderView
+    is_wanted : callable
+        Whether volumes that come into the view now are to be drawn by their networks.
+    """
+
+    def __init__(self, view: Any, is_wanted: Callable[[], bool]) -> None:
+        self._is_wanted = is_wanted
+        self._volumes: dict[str, _Volume] = {}
+        renderer = view.GetRenderer()
+        self._view, self._renderer = vtkWeakReference(), vtkWeakReference()
+        self._view.Set(view)
+        self._renderer.Set(renderer)
+        renderer.AddObserver("StartEvent", self._start)
+        renderer.AddObserver("EndEvent", self._end)
+        view.AddObserver("DeleteEvent", lambda *_: self.leave())
+        _views.add(self)
+
+    def _start(self, renderer: Any, event: str) -> None:
+        view = self._view.Get()
+        if view is None or renderer.GetSelector() is not None:  # what is picked is the preview
+            return
+        found = dict(_representations(view))
+        for name in set(self._volumes) - set(found):
+            self._volumes.pop(name).leave(renderer)
+        for name, representation in found.items():
+            volume = self._volumes.get(name)
+            if volume is None:
+                if not self._is_wanted() or _carrier(representation.GetActor()) is None:
+                    continue
+                volume = self._volumes[name] = _Volume(representation.GetActor())
+            volume.begin(renderer)
+
+    def leave(self) -> None:
+        """Free the textures while there is an OpenGL context."""
+        renderer = self._renderer.Get()
+        while self._volumes:
+            volume = self._volumes.popitem()[1]
+            if renderer is not None:
+                volume.leave(renderer)
+
+    def _end(self, renderer: Any, event: str) -> None:
+        for volume in self._volumes.values():
+            volume.end(renderer)
+
+
+class _Volume:
+    """One volume of ParaView's, and the network in its place."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+        self._stand_in: StandIn | None = None
+        self._known: tuple[str, int] | None = None  # which network
+        self._part: tuple[Any, ...] = ()  # what of it
+
+    def begin(self, renderer: Any) -> None:
+        if not self._actor.GetVisibility():
+            if self._stand_in is not None:
+                self._stand_in.volume.VisibilityOff()
+            return
+        try:
+            self._update(renderer)
+            if self._stand_in is not None:
+                self._stand_in.begin(renderer)
+                _tell(self._stand_in.status)
+        except Exception as error:
+            why = explain(error, "Neural Volume", "choose a smaller window")
+            self.leave(renderer)
+            _tell(f"A preview is shown: {why}")
+
+    def end(self, renderer: Any) -> None:
+        if self._stand_in is not None:
+            self._stand_in.end(renderer)
+
+    def leave(self, renderer: Any) -> None:
+        """Let ParaView's volume be seen again."""
+        if self._stand_in is not None:
+            self._stand_in.end(renderer)
+            self._stand_in.detach(renderer)
+            self._stand_in = None
+
+    def _update(self, renderer: Any) -> None:
+        """Take the network that the data carry now, and of it what is shown."""
+        data = _carrier(self._actor)
+        known = datasets.get_model(data) if data is not None else None
+        identity = known[1:] if known is not None else None
+        if identity != self._known:
+            self._known, self._part = identity, ()
+            self.leave(renderer)
+            if identity is not None:
+                self._open(renderer, _network(data, identity))
+        if self._stand_in is None:
+            return
+        color = self._actor.GetProperty().GetRGBTransferFunction(0)
+        array = self._actor.GetMapper().GetArrayName()
+        part = data.GetMTime(), array, color.GetVectorMode(), color.GetVectorComponent()
+        if part != self._part:
+            self._stand_in.settings = _settings(self._stand_in.model, data, array, color)
+            self._part = part
+
+    def _open(self, renderer: Any, model: NeuralVolume) -> None:
+        from amgsrn_core.vtk.stand_in import StandIn
+
+        self._stand_in = StandIn(model, self._actor)
+        renderer.AddVolume(self._stand_in.volume)
+
+
+def _representations(view: Any) -> Iterator[tuple[str, Any]]:
+    """Yield those that draw volumes of image data, by their identities."""
+    for number in range(view.GetNumberOfRepresentations()):
+        found = view.GetRepresentation(number)
+        if not found.IsA("vtkImageVolumeRepresentation"):
+            continue
+        if not found.IsA("vtkNeuralVolumeRepresentation"):
+            yield found.__this__, found
+
+
+def _carrier(actor: Any) -> Any:
+    """Return the data that an actor shows if they carry a network, or why they carry none."""
+    mapper = actor.GetMapper()
+    if mapper is None or not mapper.GetNumberOfInputConnections(0):
+        return None
+    data = mapper.GetInputDataObject(0, 0)
+    if data is None or datasets.get_model(data) is None:
+        return None
+    return data if data.GetFieldData().GetAbstractArray(datasets.NETWORK) is not None else None
+
+
+def _network(data: Any, identity: tuple[str, int]) -> NeuralVolume:
+    """Return the network that data carry; who shows the same one shares it."""
+    from amgsrn_core.field.carried import unpacked
+
+    carried = data.GetFieldData().GetAbstractArray(datasets.NETWORK)
+    if carried.IsA("vtkStringArray"):
+        raise ConfigurationError(carried.GetValue(0))
+    model = _networks.get(identity)
+    if model is None:
+        model = _networks[identity] = unpacked(vtk_to_numpy(carried).tobytes())
+    return model
+
+
+def _settings(model: NeuralVolume, data: Any, array: str, color: Any) -> RenderSettings:
+    """Return which component is seen, and of the model the part that the data are."""
+    import numpy as np
+
+    from amgsrn_core.rendering import RenderSettings
+
+    component = -1 if color.GetVectorMode() == color.MAGNITUDE else color.GetVectorComponent()
+    settings = RenderSettings(component=component_of(array, component, model.index))
+    bounds, whole = data.GetBounds(), np.array(model.geometry.bounds)
+    if np.allclose(bounds, whole, rtol=0, atol=1e-6 * np.ptp(whole)):
+        return settings
+    matrix = data.GetIndexToPhysicalMatrix()
+    numbers = tuple(matrix.GetElement(i, j) for i in range(4) for j in range(4))
+    crop, planes = piece_of(
+        {"bounds": bounds, "index_to_world": numbers, "extent": data.GetExtent()}
+    )
+    return dataclasses.replace(settings, crop=crop, clip_planes=tuple(planes))
+
+
+@functools.cache
+def _tell(status: str) -> None:
+    """Say once in ParaView's messages what draws, or why there is a preview."""
+    vtkOutputWindow.GetInstance().DisplayText(f"Neural Volume: {status}\n")

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
-from test_neural_volume import _plugin, difference, models  # noqa: F401
+from test_neural_volume import (  # noqa: F401
+    _plugin,
+    compare_ranks,
+    difference,
+    drawn_by,
+    models,
+)
 from test_paraview_window import window  # noqa: F401
 
 CASES = {
@@ -59,6 +65,12 @@ def test_a_shader_draws_what_the_kernels_draw(paraview, models):  # noqa: F811
     assert mean <= 0.2 and largest <= 2
     mean, largest = alike("restored", "mended")
     assert mean < 0.1 and largest <= 1
+
+
+@pytest.mark.mpi
+def test_ranks_draw_their_pieces(paraview, models):  # noqa: F811
+    one = drawn_by(paraview, models, 1)
+    compare_ranks(one, drawn_by(paraview, models, 2, backend="opengl"))
 
 
 @pytest.mark.gui

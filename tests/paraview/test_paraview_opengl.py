@@ -11,6 +11,7 @@ from test_neural_volume import (  # noqa: F401
     difference,
     drawn_by,
     models,
+    picture,
 )
 from test_paraview_window import window  # noqa: F401
 
@@ -85,3 +86,14 @@ def test_a_window_refines_part_by_part_and_screenshots_are_whole(window, models)
     assert seen["after_drag"] < 100 and seen["at_shot"] < 100
     assert difference(models / "early.png", models / "late.png")[1] <= 1
     assert difference(models / "late.png", models / "native.png")[0] <= 0.2
+
+
+@pytest.mark.gui
+def test_so_does_a_window_without_the_compiled_plugin(paraview, window, models):  # noqa: F811
+    paraview.plugin_path = ""
+    outcome = window("gui_parts.py", timeout=180)
+    turned = outcome.results["turned"]
+    assert turned == sorted(turned) and turned[0] == 0 and turned[-1] == 1 and len(turned) > 3
+    assert outcome.results["at_shot"] < 1
+    assert difference(models / "early.png", models / "late.png") == (0.0, 0.0)
+    assert picture(models / "late.png").std() > 5

@@ -52,10 +52,12 @@ scene.display.NeuralShade = 1
 both("lit", scene)
 scene.display.NeuralShade = 0
 scene.display.Scale, scene.display.Orientation = [1.0, 0.7, 1.2], [0.0, 20.0, 10.0]
-scene.display.Position = [1.0, 2.0, -1.0]
+# ParaView 6 has another name for it.
+place = "Position" if "Position" in scene.display.ListProperties() else "Translation"
+setattr(scene.display, place, [1.0, 2.0, -1.0])
 both("placed", scene)
 scene.display.Scale, scene.display.Orientation = [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]
-scene.display.Position = [0.0, 0.0, 0.0]
+setattr(scene.display, place, [0.0, 0.0, 0.0])
 scene.display.NeuralUseCropping = 1
 scene.display.NeuralCroppingScale = [0.6, 0.7, 0.8]
 both("cropped", scene)

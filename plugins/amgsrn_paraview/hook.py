@@ -1,7 +1,7 @@
 """Neural Volume in a ParaView without the compiled plugin: its place in the menu, and its pictures.
 
-Whoever loads the plugin, or makes a reader or a trainer, starts this in each process of ParaView:
-the proxy AMGSRNHook is a part of theirs.
+Whoever loads the Python plugin starts this, and so does each reader and trainer where its data are:
+the proxy AMGSRNHook is a part of theirs. On the client of a server it tells the server of views.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from amgsrn_paraview.sessions import sessions
 
 # By the identities of VTK's objects, which live longer or say when they end.
 _known: set[str] = set()
+
+# So many global identifiers in a row may be of things that only a client has.
+_FARTHEST = 20_000
+
 _messengers: dict[str, Any] = {}
 
 # Later there is no session that could delete them everywhere.
@@ -55,15 +59,20 @@ def _visit() -> None:
             keep_entry(session.GetProxyDefinitionManager())
             manager = _proxies(session)
             if manager is not None:
-                manager.AddObserver("RegisterEvent", lambda *_: _look_at_views())
-    _look_at_views()
+                manager.AddObserver("RegisterEvent", lambda *_: look_at_views())
+    look_at_views()
 
 
-def _look_at_views() -> None:
-    """Take charge of the views whose proxies are here, in each process that draws them."""
+def look_at_views() -> None:
+    """Take charge of the views that there are.
+
+    Those whose proxies are here are drawn by other processes, too, which are told. A server looks
+    for what its client did not tell of.
+    """
     for session in sessions():
         manager = _proxies(session)
         if manager is None:
+            _search(session)
             continue
         views = vtkSMProxyIterator()
         views.SetSessionProxyManager(manager)
@@ -74,6 +83,18 @@ def _look_at_views() -> None:
             views.Next()
             if _take(proxy.GetClientSideObject(), session) and _is_shared(session):
                 _send(manager, session, proxy)
+
+
+def _search(session: Any) -> None:
+    """Look for views among the objects of a server's session, which has no list of them."""
+    number, last = 0, _FARTHEST
+    while number < last:
+        number += 1
+        found = session.GetSIObject(number)
+        if found is not None:
+            last = number + _FARTHEST
+            if found.IsA("vtkSIProxy"):
+                _take(found.GetVTKObject(), session)
 
 
 def _take(view: Any, session: Any) -> bool:

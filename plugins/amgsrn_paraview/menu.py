@@ -10,11 +10,7 @@ _TEXT, _GROUP, _IMAGES = "Neural Volume", "representations", "UniformGridReprese
 _COMPILED = "NeuralVolumeRepresentation"
 
 # What ParaView's own volumes are drawn by; see network_views.
-_OURS = "VolumeRepresentation"
-
-_ENTRY = f"""<ServerManagerConfiguration><ProxyGroup name="{_GROUP}"><Extension name="{_IMAGES}">
-<RepresentationType subproxy="{_OURS}" text="{_TEXT}"/>
-</Extension></ProxyGroup></ServerManagerConfiguration>"""
+_OURS = {"text": _TEXT, "subproxy": "VolumeRepresentation"}
 
 
 def keep_entry(definitions: Any) -> None:
@@ -40,17 +36,33 @@ def is_needed() -> bool:
 
 
 def _settle(definitions: Any) -> None:
+    """Add the entry or, where the compiled plugin has one, remove it.
+
+    The elements themselves change: an extension that is loaded as XML can neither be taken back,
+    nor does it count where image data were shown before.
+    """
     if not definitions.HasDefinition(_GROUP, _IMAGES):
         return
-    images = definitions.GetProxyDefinition(_GROUP, _IMAGES)
-    children = [images.GetNestedElement(i) for i in range(images.GetNumberOfNestedElements())]
-    ours = [
-        child
-        for child in children
-        if child.GetAttribute("text") == _TEXT and child.GetAttribute("subproxy") == _OURS
-    ]
-    if is_compiled(definitions):
-        for child in ours:
-            images.RemoveNestedElement(child)
-    elif not ours:
-        definitions.LoadConfigurationXMLFromString(_ENTRY)
+    own = definitions.GetProxyDefinition(_GROUP, _IMAGES)
+    for images in (own, definitions.GetCollapsedProxyDefinition(_GROUP, _IMAGES, None, True)):
+        children = [images.GetNestedElement(i) for i in range(images.GetNumberOfNestedElements())]
+        ours = [
+            child
+            for child in children
+            if all(child.GetAttribute(name) == value for name, value in _OURS.items())
+        ]
+        if is_compiled(definitions):
+            for child in ours:
+                images.RemoveNestedElement(child)
+        elif not ours:
+            images.AddNestedElement(_entry())
+
+
+def _entry() -> Any:
+    from paraview.modules.vtkPVVTKExtensionsCore import vtkPVXMLElement
+
+    entry = vtkPVXMLElement()
+    entry.SetName("RepresentationType")
+    for name, value in _OURS.items():
+        entry.AddAttribute(name, value)
+    return entry

@@ -29,6 +29,9 @@ def carry_network(dataset: Any, path: str, checksum: str, step: int) -> None:
     So it is where pictures are made, and no file has to be there.
     """
     if is_needed():
+        from amgsrn_paraview import hook  # not in plain VTK
+
+        hook.look_at_views()
         datasets.set_network(dataset, _network_bytes(path, checksum, step))
 
 

@@ -9,8 +9,9 @@ from conftest import end, executable, finish, missing
 from support.kernel_cases import needs_kernels
 from support.sample_models import small_brick, small_index
 from test_neural_volume import difference, picture, write_bricks, write_model
+from test_paraview_window import window  # noqa: F401
 
-from amgsrn_core.cli.paraview_launcher import neural_volume
+from amgsrn_core.cli.paraview_launcher import neural_volume, plugin_folder
 from amgsrn_core.model import write_archive
 from amgsrn_core.volume.times import TimeAxis
 
@@ -138,3 +139,19 @@ def test_the_compiled_plugin_draws_where_it_is_loaded(paraview, models, order):
         assert seen["alone"]["class"] == "vtkImageVolumeRepresentation"
         assert seen["alone"]["menu"].count("Neural Volume") == 1
         assert seen["alone"]["ours"] == 1
+
+
+@pytest.mark.gui
+def test_the_window_drags_hides_and_undoes(paraview, window, models):  # noqa: F811
+    paraview.plugin_path = str(plugin_folder())  # not the compiled one's
+    outcome = window("gui_hook.py", timeout=180)
+    seen = outcome.results
+    assert outcome.messages == []
+    assert seen["representation"] == "'Neural Volume'"
+    # Fewer rays while the mouse moves, all of them afterwards.
+    assert max(seen["rates"]) > 1 == seen["still"][0]
+    assert min(seen["turned"], seen["hidden"]) > 3
+    assert seen["shown"] == 0
+    assert seen["deleted"] < 1
+    for name in ("undone", "brought back"):
+        assert seen[name] < 0.5 * seen["turned"], name

@@ -157,6 +157,41 @@ def pictures(model: NeuralVolume, bricks: NeuralVolume, uneven: NeuralVolume) ->
     return found
 
 
+def stood_in(model: NeuralVolume) -> dict:
+    """Draw in the place of a volume that is moved, cropped and clipped, then let it be seen."""
+    from amgsrn_core.vtk.stand_in import StandIn
+
+    made = Scene(model, transfer_for(model))
+    for change in (_moved, _cropped, _clipped):
+        change(made)
+    made.renderer.AddVolume(made.prop.volume)  # as anybody's: eight zeros, without a shader
+    made.renderer.UseDepthPeelingForVolumesOn()
+    stand_in = StandIn(model, made.prop.volume).attach(made.renderer)
+    shown = made.shown()
+    made.renderer.RemoveVolume(made.prop.volume)
+    stand_in.original.VisibilityOff()
+    without, depth = made.shown(), made.depths()
+    stand_in.original.VisibilityOn()
+    picture = made.expected(
+        model, scene.transfer_of(made.prop.volume.GetProperty()), without, depth
+    )
+    found = {"picture": levels(shown, picture), "seen": float(np.abs(shown - without).max())}
+    made.renderer.AddVolume(made.prop.volume)
+    found["again"] = float(np.abs(made.shown() - shown).max())
+    found["visible"] = made.prop.volume.GetVisibility()
+    found["peeling"] = made.renderer.GetUseDepthPeelingForVolumes()
+    low, high = np.reshape(model.geometry.bounds, (3, 2)).T
+    middle = 0.5 * (low + high)
+    part = np.stack([low, [*high[:2], middle[2]]], axis=1).ravel().tolist()
+    stand_in.settings = RenderSettings(crop=tuple(part))
+    found["part"] = float(np.abs(made.shown() - shown).max())
+    made.prop.volume.GetMapper().SetBlendMode(3)  # averages
+    averaged, found["status"] = made.shown(), stand_in.status
+    stand_in.detach(made.renderer)
+    found["other blend"] = float(np.abs(made.shown() - averaged).max())
+    return found
+
+
 def _two_lights(made: Scene) -> None:
     for position, colour in (((1, 0, 0), (1, 0.5, 0.2)), ((0, 1, 1), (0.2, 0.5, 1))):
         light = vtkLight()
@@ -526,6 +561,7 @@ def main() -> None:
         "pictures": pictures(model, bricks, uneven),
         "traces": traces(model),
         "growth": growth(model),
+        "stood in": stood_in(model),
         "refused": refused(sys.argv[4]),
         "unseen": unseen(model),
         "troubles": troubles(model),

@@ -35,6 +35,7 @@ if order == "before":
     load_neural_volume()
 load_plugin()
 if order == "after":
+    pv.Show(pv.Wavelet(), pv.CreateView("RenderView"))  # image data that were shown before count
     source = reader()
     found["alone"] = shown(source)
     load_neural_volume()

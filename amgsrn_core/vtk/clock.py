@@ -33,8 +33,9 @@ class FrameClock:
         """
         window = renderer.GetRenderWindow()
         self._watch(window)
-        is_late = bool(self._due) and time.perf_counter() > self._due + _LATE_SECONDS
-        if is_late or _has_ended(window.GetInteractor()):
+        if self._due and time.perf_counter() > self._due + _LATE_SECONDS:
+            self._due, self._is_running = 0.0, False  # until another timer fires
+        if _has_ended(window.GetInteractor()):
             self._is_running = False
         camera = renderer.GetActiveCamera().__this__
         is_shot = not window.GetSwapBuffers() or tuple(window.GetTileScale()) != (1, 1)

@@ -73,6 +73,8 @@ class NetworkVolume:
         What draws it, for people, or why it is not drawn.
     is_network : bool
         Whether the network is drawn.
+    renderer, note : str
+        GL_RENDERER, and what is drawn otherwise than it was asked for.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class NetworkVolume:
         self._windows: dict[str, WindowTextures] = {}
         self._observers: dict[str, list[int]] = {}
         self._look_key: tuple[Any, ...] = ()
-        self._source = self._note = ""
+        self._source = self.note = self.renderer = ""
         self._pixel_seconds, self._started = 0.0, 0.0
         self._pictures: dict[str, KeptPicture] = {}
         self._clocks: dict[str, FrameClock] = {}
@@ -206,8 +208,20 @@ class NetworkVolume:
         """Prepare a frame; called at a renderer's StartEvent."""
         if not (self.is_network and self.volume.GetVisibility()):
             return
-        if not renderer.HasViewProp(self.volume):
-            return
+        if renderer.HasViewProp(self.volume):
+            self._start(renderer)
+
+    def draw_now(self, renderer: Any) -> None:
+        """Draw in the midst of a frame of a renderer which has not got the volume.
+
+        Everything opaque is to be there. Afterwards `is_network` tells whether it was drawn.
+        """
+        self._start(renderer)
+        if self.is_network:
+            self.volume.RenderVolumetricGeometry(renderer)
+        self.end(renderer)
+
+    def _start(self, renderer: Any) -> None:
         window = renderer.GetRenderWindow()
         try:
             if not self._is_seen(renderer):
@@ -222,6 +236,7 @@ class NetworkVolume:
             self.fall_back(explained(error))
             return
         textures = self._windows[window.__this__]
+        self.renderer = textures.renderer
         textures.activate(self._uniforms())
         self._drawn_in = renderer
         if renderer.GetUseDepthPeelingForVolumes():
@@ -296,7 +311,7 @@ class NetworkVolume:
                 "isKept": 0,
             },
         )
-        self._cast_rays(self._pixels_per_ray() if moving else 1.0)
+        self._cast_rays(self._pixels_per_ray(renderer) if moving else 1.0)
 
     def _before_drawing(self) -> None:
         """Draw in parts what would take long at once; called before VTK's mapper draws."""
@@ -324,7 +339,8 @@ class NetworkVolume:
 
         budget = self._budget(renderer)
         key = self._look_key, self._to_clip.tobytes()
-        picture.advance(renderer, draw, key, self._rectangle, budget, self._pixels_per_ray())
+        coarse = self._pixels_per_ray(renderer)
+        picture.advance(renderer, draw, key, self._rectangle, budget, coarse)
         self._cast_rays(1.0)
         picture.show(self._uniforms())
         if picture.progress < 1:
@@ -397,12 +413,12 @@ class NetworkVolume:
     def _affordable(self, settings: RenderSettings, is_software: bool) -> RenderSettings:
         """Return settings with as many samples as a software renderer's pass may have."""
         blend = scene.blend_of(self.volume.GetMapper().GetBlendMode())[1]
-        self._note = f". {blend}" if blend else ""
+        self.note = f". {blend}" if blend else ""
         diagonal = float(np.linalg.norm(np.array(self._model.geometry.dims) - 1)) + 1
         most = _MOST_SAMPLES / diagonal
         if not is_software or settings.samples_per_voxel <= most:
             return settings
-        self._note += (
+        self.note += (
             f"; {most:.2g} samples per voxel in place of {settings.samples_per_voxel:g}, since "
             "software renderers end loops early"
         )
@@ -418,14 +434,17 @@ class NetworkVolume:
                     f"the shader does not compile with {textures.renderer}; its log says why."
                 )
             textures.checked = self._source
-        self.status = f"network, drawn by {textures.renderer}{self._note}"
+        self.status = f"network, drawn by {textures.renderer}{self.note}"
 
-    def _pixels_per_ray(self) -> float:
+    def _pixels_per_ray(self, renderer: Any) -> float:
         """Return for how many pixels along an edge a ray may stand while there is little time."""
-        distance = 4.0
-        if self._pixel_seconds:
-            seconds = self._pixel_seconds * self._rectangle[2] * self._rectangle[3]
+        known = self._pixel_seconds or self._picture(renderer).pixel_seconds
+        if known:
+            seconds = known * self._rectangle[2] * self._rectangle[3]
             distance = (seconds / self.moving_seconds) ** 0.5
+        else:
+            is_software = self._textures(renderer.GetRenderWindow()).is_software
+            distance = _MOST_PIXELS if is_software else 4.0
         return float(min(max(distance, 1.0), _MOST_PIXELS))
 
     def _cast_rays(self, distance: float) -> None:

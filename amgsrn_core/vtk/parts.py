@@ -15,8 +15,9 @@ import numpy as np
 from vtkmodules.vtkCommonCore import VTK_FLOAT, vtkFloatArray
 from vtkmodules.vtkRenderingOpenGL2 import vtkOpenGLFramebufferObject, vtkTextureObject
 
-# What a part takes at most, as far as the one before tells, and the parts of a frame together.
-_PART_SECONDS, FRAME_SECONDS = 0.05, 0.1
+# What the parts of a frame take together, and one of them, as far as the one before tells. Where no
+# other frame follows, nobody waits for the window, and larger parts cost less.
+FRAME_SECONDS, _PART_SECONDS, _LARGE_PART_SECONDS = 0.1, 0.05, 0.15
 
 # A picture that is expected to take less is drawn at once.
 _WHOLE_SECONDS = 0.1
@@ -98,7 +99,7 @@ class KeptPicture:
         budget: float | None,
         coarse: float,
     ) -> None:
-        """Draw parts, at least one unless the picture is complete.
+        """Draw a coarse picture at first, if there is a budget, then parts, at least one.
 
         Parameters
         ----------
@@ -111,7 +112,7 @@ class KeptPicture:
         rectangle : Rectangle
             Where the volume may be seen.
         budget : float or None
-            Seconds that the parts may take together; None for all of them.
+            Seconds, more than 0, that parts may take together; None for all of them.
         coarse : float
             What is shown in the place of parts to come: pixels along an edge for one ray.
         """
@@ -129,6 +130,7 @@ class KeptPicture:
                 _clear(state, (0, 0, *size))
                 if budget is not None:
                     draw(coarse)
+                    budget = 0.0
             window.WaitForCompletion()
             self._draw_parts(window, draw, budget)
         finally:
@@ -137,12 +139,13 @@ class KeptPicture:
 
     def _draw_parts(self, window: Any, draw: Callable[[float], None], budget: float | None) -> None:
         parts, state = self._parts, window.GetState()
-        known = self.pixel_seconds
-        pixels = _PART_SECONDS / known if known else float(_FIRST_PIXELS)
+        known, most = self.pixel_seconds, _LARGE_PART_SECONDS if budget is None else _PART_SECONDS
+        pixels = most / known if known else float(_FIRST_PIXELS)
         start = now = time.perf_counter()
         drawn = 0
         while parts.left:
-            if budget is not None and drawn and now - start + pixels * known > budget:
+            is_over = budget is not None and now - start + pixels * known > budget
+            if is_over and (drawn or not budget):
                 break
             part = parts.take(max(pixels, _FEWEST_PIXELS))
             _clear(state, part)
@@ -152,7 +155,7 @@ class KeptPicture:
             before, now = now, time.perf_counter()
             known = (now - before) / size
             # The first one may have had to be compiled.
-            pixels = min(max(_PART_SECONDS / known, size / 8), 4.0 * size)
+            pixels = min(max(most / known, size / 4), 4.0 * size)
             drawn += size
         if drawn:
             self.pixel_seconds = (now - start) / drawn

@@ -21,7 +21,7 @@ from amgsrn_paraview.explanation import explain
 if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume
     from amgsrn_core.model import ModelIndex
-    from amgsrn_core.rendering import CallCost, RenderSettings, TransferFunction
+    from amgsrn_core.rendering import CallCost, Camera, RenderSettings, TransferFunction
 
 Request = dict[str, Any]
 """What a picture depends on; but for the texts and the depth all are tuples of floats.
@@ -51,7 +51,8 @@ image_reduction      while interacting: least pixels per ray, along each axis
 path, checksum, step text: the model; empty or the number of a series' time step
 array                text: name of the array that is shown
 sampling             text: "exact" or "cached", see RenderSettings; missing for "exact"
-backend, device      text: see make_marcher and NeuralVolume.open
+backend, device      text: see make_marcher and NeuralVolume.open; "opengl" is shader_volume's, in
+                     the place of which "auto" is used here
 ==================== ============================================================================
 """
 
@@ -101,9 +102,7 @@ def render(
         A package that rendering needs is missing.
     """
     try:
-        return _painters.setdefault(token, _Painter()).paint(
-            generation, interactive, budget, request
-        )
+        return painter(token).paint(generation, interactive, budget, request)
     except ImportError:
         raise
     except Exception as error:
@@ -113,6 +112,11 @@ def render(
         raise AmgsrnError(explain(error, "Neural Volume", "choose a smaller window")) from error
 
 
+def painter(token: int) -> _Painter:
+    """Return what is known of a caller."""
+    return _painters.setdefault(token, _Painter())
+
+
 def release(token: int) -> None:
     """Forget everything about a caller, and give back the memory that it took on a GPU."""
     if _painters.pop(token, None) is not None:
@@ -120,30 +124,42 @@ def release(token: int) -> None:
 
 
 class _Painter:
-    """What one mapper shows: a rough picture at once, a sharp one when there is time."""
+    """What one mapper shows: a rough picture at once, a sharp one when there is time.
+
+    Attributes
+    ----------
+    shader : object or None
+        What shader_volume draws.
+    remark : str
+        Why it does not draw, or "".
+    """
 
     def __init__(self) -> None:
         self._generation = -1
-        self._rough: _Picture | None = None
-        self._sharp: _Picture | None = None
+        self._rough: Picture | None = None
+        self._sharp: Picture | None = None
         self._shown: tuple[Any, ...] = ()
         self._volume: NeuralVolume | None = None
         # What the last rough picture took for each ray, and beside the rays.
         self._pixel_seconds = self._fixed_seconds = 0.0
+        self.shader: Any = None
+        self.remark = ""
 
     def paint(
         self, generation: int, interactive: bool, budget: float | None, request: Request
     ) -> tuple[float, int, int, np.ndarray, str]:
         from amgsrn_core.vtk.scene import is_seen
 
+        if request["backend"] not in ("auto", "opengl"):
+            self.shader, self.remark = None, ""
         width, height = _size(request)
-        if not is_seen(_matrix(request)):  # nothing is seen, by ParaView's own renderers either
+        if not is_seen(matrix_of(request)):  # nothing is seen, by ParaView's own renderers either
             empty = np.zeros((height, width, 4), dtype=np.float32)
             return 1.0, width, height, empty, "the camera sees nothing"
         if generation != self._generation:
             self._rough = self._sharp = None
             self._generation = generation
-            self._volume = self._open(request)
+            self.open(request)
         seen = self._sharp or self._rough
         if budget is not None and (interactive or seen is None):
             share = 1.0 if interactive else _ROUGH_SHARE
@@ -155,10 +171,11 @@ class _Painter:
                 shown = self._rough
         fraction = self._sharp.image.fraction if self._sharp else 0.0
         status = f"{shown.describe()}, {fraction:.0%} refined{shown.remark}"
+        status += f". {self.remark}" if self.remark else ""
         height, width = shown.image.rgba.shape[:2]
         return fraction, width, height, np.ascontiguousarray(shown.image.rgba), status
 
-    def _begin(self, request: Request) -> _Picture:
+    def _begin(self, request: Request) -> Picture:
         """Return a sharp picture without any ray, which expects what the rough one's took."""
         from amgsrn_core.rendering import CallCost
 
@@ -168,7 +185,7 @@ class _Painter:
         cost = CallCost(known.per_ray / _ROUGH_DENSITY, known.fixed)
         return self._picture(request, cost=cost)
 
-    def _sketch(self, budget: float, request: Request) -> _Picture:
+    def _sketch(self, budget: float, request: Request) -> Picture:
         """Return a picture with as many rays as there is time for."""
         width, height = _size(request)
         pixels = _MOST_PIXELS / 2.0
@@ -185,11 +202,11 @@ class _Painter:
         self._pixel_seconds = (picture.seconds - self._fixed_seconds) / max(1.0, done)
         return picture
 
-    def _picture(self, request: Request, **quality: Any) -> _Picture:
+    def _picture(self, request: Request, **quality: Any) -> Picture:
         assert self._volume is not None
-        return _Picture(self._volume, request, **quality)
+        return Picture(self._volume, request, **quality)
 
-    def _open(self, request: Request) -> NeuralVolume:
+    def open(self, request: Request) -> NeuralVolume:
         """Return the model's bricks that this process shows; all who show them share them."""
         from amgsrn_core.field.open_models import open_model
 
@@ -204,11 +221,11 @@ class _Painter:
             raise ArchiveNotFoundError(
                 f"The model file {path} was replaced by another model; update its source."
             )
-        self._shown = shown
-        return model.at(step).near(request["bounds"])
+        self._shown, self._volume = shown, model.at(step).near(request["bounds"])
+        return self._volume
 
 
-class _Picture:
+class Picture:
     """A picture in progress: sharp, or with larger pixels and longer steps."""
 
     def __init__(
@@ -219,25 +236,24 @@ class _Picture:
         density: float = 1.0,
         cost: CallCost | None = None,
     ) -> None:
-        from amgsrn_core.rendering import Camera, ProgressiveImage, make_marcher
+        from amgsrn_core.rendering import ProgressiveImage, make_marcher
         from amgsrn_core.rendering.image import displayed
         from amgsrn_core.vtk.scene import blend_of
 
         start = time.perf_counter()
         self._volume = volume
-        settings, transfer = _surfaces(
-            _settings(request, volume.index, density), _transfer(request), volume.index
-        )
-        width, height = (math.ceil(size / pixels) for size in _size(request))
-        camera = Camera(width, height, _matrix(request), _scale(request))
+        settings, transfer = look_of(request, volume.index, density)
+        camera = camera_of(request, pixels)
         shown, camera, self._settings = displayed(volume, camera, settings)
+        backend = "auto" if request["backend"] == "opengl" else request["backend"]
         self._remarks = [blend_of(int(request["blend_mode"][0]))[1]]
-        self._marcher = make_marcher(shown, transfer, self._settings, request["backend"])
-        depth = _depth(request, width, height)
-        self.image = ProgressiveImage(self._marcher, camera, depth, cost)
+        self.marcher = make_marcher(shown, transfer, self._settings, backend)
+        depth = _depth(request, camera.width, camera.height)
+        self.image = ProgressiveImage(self.marcher, camera, depth, cost)
         self.seconds = time.perf_counter() - start
 
     def advance(self, budget: float | None) -> None:
+        """Draw for so many seconds, or all that is left."""
         start = time.perf_counter()
         self.image.advance(budget)
         self.seconds += time.perf_counter() - start
@@ -245,18 +261,40 @@ class _Picture:
     @property
     def remark(self) -> str:
         """What it is not that was asked for, as a further sentence, or ""."""
-        return "".join(f". {remark}" for remark in (*self._remarks, self._marcher.remark) if remark)
+        return "".join(f". {remark}" for remark in (*self._remarks, self.marcher.remark) if remark)
 
     def describe(self) -> str:
+        """Return what is drawn and how, for people."""
         height, width = self.image.rgba.shape[:2]
         surfaces = ", ".join(f"{value:g}" for value in self._settings.isovalues)
         what = f"surface at {surfaces}, " if self._settings.blend == "isosurface" else ""
-        blocks = getattr(self._marcher, "status", "")
+        blocks = getattr(self.marcher, "status", "")
         more = f", {blocks}" if blocks else ""
         return (
-            f"{what}{self._marcher.backend} on {self._volume.device}, {width} x {height} rays, "
+            f"{what}{self.marcher.backend} on {self._volume.device}, {width} x {height} rays, "
             f"{self._settings.samples_per_voxel:g} samples per voxel, {self.seconds:.2f} s{more}"
         )
+
+
+def look_of(
+    request: Request, index: ModelIndex, density: float = 1.0
+) -> tuple[RenderSettings, TransferFunction]:
+    """Return what a request says of a model's look, with `density` times as many samples.
+
+    Raises
+    ------
+    ConfigurationError
+        It has no such array, or a surface's value is outside the range.
+    """
+    return _surfaces(_settings(request, index, density), _transfer(request), index)
+
+
+def camera_of(request: Request, pixels: float = 1.0) -> Camera:
+    """Return the camera, with one ray for so many pixels along each edge."""
+    from amgsrn_core.rendering import Camera
+
+    width, height = (math.ceil(size / pixels) for size in _size(request))
+    return Camera(width, height, matrix_of(request), _scale(request))
 
 
 def _transfer(request: Request) -> TransferFunction:
@@ -319,7 +357,8 @@ def _surfaces(
     return dataclasses.replace(settings, isovalues=isovalues), transfer
 
 
-def _matrix(request: Request) -> np.ndarray:
+def matrix_of(request: Request) -> np.ndarray:
+    """Return the map from the volume to OpenGL's clip space, float64 [4, 4]."""
     return np.array(request["world_to_clip"]).reshape(4, 4)
 
 

@@ -231,18 +231,19 @@ def test_ranks_draw_one_picture_together_here_and_on_a_server(paraview, models, 
     assert "ERROR" not in served.stdout + served.stderr
 
 
-def drawn_by(paraview, models, ranks, port=0):
+def drawn_by(paraview, models, ranks, port=0, backend="auto"):
     """Return the folder with the pictures of a number of ranks."""
-    folder = models / f"ranks-{ranks}"
+    folder = models / f"ranks-{ranks}-{backend}"
     folder.mkdir()
     (folder / "bricks.amgsrn").write_bytes((models / "bricks.amgsrn").read_bytes())
-    where = ("neural_ranks.py", folder, port, ranks)
+    where = ("neural_ranks.py", folder, port, ranks, backend)
     if port:
         # The client has the plugins, but not what they need to draw a model.
         run = paraview.run("pvpython", *where, environment={"PYTHONPATH": f"{PROGRAMS}:{ROOT}"})
     else:
         run = paraview.run("pvbatch", *where, ranks=ranks)
     assert run.messages == []
+    assert backend == "auto" or f"{backend} on" in run.results["status"]
     parts = run.results["points_by_rank"]
     assert all(0 < part < 0.8 * sum(parts) or ranks == 1 for part in parts)
     # Each has read the bricks in its piece, and those that reach into it, but no others. (Three

@@ -272,6 +272,7 @@ def traces(model: NeuralVolume) -> dict:
     record["hidden as before"] = bool(np.array_equal(made.shown(), before))
     made.prop.volume.VisibilityOn()
     made.window.SetDesiredUpdateRate(10.0)
+    made.prop.moving_seconds = 1e-4
     record["moving"] = float(np.abs(made.shown() - shown).mean())
     record["moving pixels"] = made.prop.volume.GetMapper().GetImageSampleDistance()
     made.window.SetDesiredUpdateRate(0.001)
@@ -384,13 +385,15 @@ def troubles(model: NeuralVolume) -> dict:
 
 
 @contextlib.contextmanager
-def slow(*, frame_seconds: float = 0.0):
+def slow(*, frame_seconds: float = 1e-9):
     """Take any picture for one that takes long, and parts for slow."""
-    kept = parts._WHOLE_SECONDS, parts._PART_SECONDS, parts._FIRST_PIXELS
-    parts._WHOLE_SECONDS, parts._PART_SECONDS, parts._FIRST_PIXELS = 0.0, 1e-9, 512
+    instead = {"_WHOLE_SECONDS": 0.0, "_PART_SECONDS": 1e-9, "_LARGE_PART_SECONDS": 1e-9}
+    instead["_FIRST_PIXELS"] = 512
+    kept = {name: getattr(parts, name) for name in instead}
+    vars(parts).update(instead)
     network_volume.FRAME_SECONDS = frame_seconds
     yield
-    parts._WHOLE_SECONDS, parts._PART_SECONDS, parts._FIRST_PIXELS = kept
+    vars(parts).update(kept)
     network_volume.FRAME_SECONDS = parts.FRAME_SECONDS
 
 
@@ -434,7 +437,7 @@ def in_parts(model: NeuralVolume) -> dict:
 def _frames(made: Scene) -> dict:
     """Let a picture come frame by frame."""
     made.prop.attach(made.renderer)
-    made.prop.pace(0.0)
+    made.prop.pace(1e-9)
     record = {"progress": [], "differences": []}
     with slow():
         pictures = []

@@ -15,6 +15,7 @@ if port:
 names = load(remote=bool(port))
 scene = Scene(names.AMGSRNReader(FileName=str(folder / "bricks.amgsrn")))
 scene.view.RemoteRenderThreshold = 0
+scene.display.NeuralBackend = arguments()[3]
 scene.add_ball([16, 13, 11], 5.0)
 scene.add_ball([36, 26, 36], 3.0)
 scene.save(folder / "front.png")

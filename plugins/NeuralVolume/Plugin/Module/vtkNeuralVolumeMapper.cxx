@@ -248,6 +248,7 @@ struct vtkNeuralVolumeMapper::Internals
 {
   vtkNeuralVolumeRequest Request;
   unsigned long Generation = 0; ///< counts the requests
+  bool HasCalled = false;       ///< has Python anything to forget?
   bool HasFailed = false;
   bool HasPicture = false;
 
@@ -262,7 +263,7 @@ vtkNeuralVolumeMapper::vtkNeuralVolumeMapper()
 
 vtkNeuralVolumeMapper::~vtkNeuralVolumeMapper()
 {
-  if (this->Internal->Generation)
+  if (this->Internal->HasCalled)
   {
     vtkNeuralVolumeRelease(this);
   }
@@ -313,30 +314,26 @@ void vtkNeuralVolumeMapper::Render(vtkRenderer* renderer, vtkVolume* volume)
     return;
   }
   const double start = vtkTimerLog::GetUniversalTime();
-  if (!this->UpdatePicture(renderer, volume, input))
+  const vtkNeuralVolumeRequest request = this->MakeRequest(renderer, volume, input);
+  if (!this->DrawByShader(renderer, volume, request))
   {
-    this->Superclass::Render(renderer, volume);
-    return;
+    if (!this->UpdatePicture(renderer, request))
+    {
+      this->Superclass::Render(renderer, volume);
+      return;
+    }
+    this->DrawPicture(renderer);
   }
-  this->DrawPicture(renderer);
   this->TimeToDraw = vtkTimerLog::GetUniversalTime() - start;
 }
 
-// Returns whether there is a picture to be drawn.
-bool vtkNeuralVolumeMapper::UpdatePicture(
+// Returns all that a picture depends on but the depth.
+vtkNeuralVolumeRequest vtkNeuralVolumeMapper::MakeRequest(
   vtkRenderer* renderer, vtkVolume* volume, vtkDataSet* input)
 {
-  auto* window = vtkOpenGLRenderWindow::SafeDownCast(renderer->GetRenderWindow());
   const Viewport view(renderer);
-  window->MakeCurrent();
-
   vtkNeuralVolumeRequest request;
   auto& numbers = request.Numbers;
-  request.Depth = ReadDepth(window, view);
-  if (std::all_of(request.Depth.begin(), request.Depth.end(), [](float z) { return z >= 1.0f; }))
-  {
-    request.Depth = std::vector<float>(); // nothing hides the volume, so nothing has to be kept
-  }
   numbers["size"] = { double(view.Width), double(view.Height) };
   numbers["world_to_clip"] = WorldToClip(renderer, volume);
   numbers["scale"] = Scale(volume);
@@ -373,12 +370,49 @@ bool vtkNeuralVolumeMapper::UpdatePicture(
   request.Texts["sampling"] = this->Sampling == "auto" ? sampling : this->Sampling;
   request.Texts["backend"] = this->Backend;
   request.Texts["device"] = this->Device;
+  return request;
+}
 
+// Returns whether a shader has drawn the model; else Python makes the picture.
+bool vtkNeuralVolumeMapper::DrawByShader(
+  vtkRenderer* renderer, vtkVolume* volume, const vtkNeuralVolumeRequest& request)
+{
+  if (this->Backend != "opengl" && this->Backend != "auto")
+  {
+    return false;
+  }
+  renderer->GetRenderWindow()->MakeCurrent();
+  this->Internal->HasCalled = true;
+  const vtkNeuralVolumeAnswer answer = vtkNeuralVolumeShade(
+    this, renderer, volume, this->Pass == WHOLE ? -1.0 : this->Seconds, request);
+  if (answer.IsDrawn)
+  {
+    this->Internal->HasPicture = false;
+    this->LastPass = this->Pass;
+    this->Progress = answer.Progress;
+    this->Status = answer.Status;
+    this->Complaint.clear();
+  }
+  return answer.IsDrawn;
+}
+
+// Returns whether there is a picture to be drawn.
+bool vtkNeuralVolumeMapper::UpdatePicture(vtkRenderer* renderer, vtkNeuralVolumeRequest request)
+{
+  auto* window = vtkOpenGLRenderWindow::SafeDownCast(renderer->GetRenderWindow());
+  const Viewport view(renderer);
+  window->MakeCurrent();
+  request.Depth = ReadDepth(window, view);
+  if (std::all_of(request.Depth.begin(), request.Depth.end(), [](float z) { return z >= 1.0f; }))
+  {
+    request.Depth = std::vector<float>(); // nothing hides the volume, so nothing has to be kept
+  }
   auto& internal = *this->Internal;
   if (internal.Generation == 0 || !(request == internal.Request))
   {
     internal.Request = std::move(request);
     ++internal.Generation;
+    internal.HasCalled = true;
     internal.HasFailed = internal.HasPicture = false;
   }
   if (internal.HasFailed)

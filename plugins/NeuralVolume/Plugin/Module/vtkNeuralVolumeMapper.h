@@ -8,6 +8,9 @@
  * depth, the sampled transfer functions and the settings, and blends the result over the frame
  * buffer. Rays end at the opaque depth; what is translucent and in front is covered by the volume.
  *
+ * With the backend "opengl" a shader of VTK's own volume mapper evaluates the model instead, right in
+ * the frame buffer; see amgsrn_paraview.shader_volume.
+ *
  * A picture is refined over several calls of Render(), see SetPass(), and kept until something that
  * it depends on changes.
  *
@@ -22,6 +25,8 @@
 
 #include <memory> // for std::unique_ptr
 #include <string> // for std::string
+
+struct vtkNeuralVolumeRequest;
 
 class NEURALVOLUMERENDERING_EXPORT vtkNeuralVolumeMapper : public vtkMultiBlockVolumeMapper
 {
@@ -90,7 +95,10 @@ private:
 
   struct Internals;
 
-  bool UpdatePicture(vtkRenderer* renderer, vtkVolume* volume, vtkDataSet* input);
+  bool DrawByShader(
+    vtkRenderer* renderer, vtkVolume* volume, const vtkNeuralVolumeRequest& request);
+  bool UpdatePicture(vtkRenderer* renderer, vtkNeuralVolumeRequest request);
+  vtkNeuralVolumeRequest MakeRequest(vtkRenderer* renderer, vtkVolume* volume, vtkDataSet* input);
   void DrawPicture(vtkRenderer* renderer);
   void Complain(const std::string& sentence);
 

@@ -2,12 +2,16 @@
 
 #include "vtkNeuralVolumeRequest.h"
 #include "vtkPythonInterpreter.h"
+#include "vtkPythonUtil.h"
+#include "vtkRenderer.h"
+#include "vtkVolume.h"
 
 #include <memory>
 
 namespace
 {
 const char* const MODULE = "amgsrn_paraview.neural_volume";
+const char* const SHADER_MODULE = "amgsrn_paraview.shader_volume";
 
 struct Unreference
 {
@@ -89,6 +93,12 @@ std::string TakeError()
   return text.empty() ? "An unknown error occurred in Python." : text;
 }
 
+// Seconds, or None for as long as it takes.
+PyObject* ToBudget(double seconds)
+{
+  return seconds < 0 ? (Py_INCREF(Py_None), Py_None) : PyFloat_FromDouble(seconds);
+}
+
 bool Receive(PyObject* answer, vtkNeuralVolumeAnswer& result, const vtkNeuralVolumeReceiver& receiver)
 {
   int width = 0, height = 0;
@@ -127,7 +137,7 @@ vtkNeuralVolumeAnswer vtkNeuralVolumeRender(const void* token, unsigned long gen
   vtkPythonInterpreter::Initialize(); // does nothing if it was done before
   InterpreterLock lock;
   Reference module(PyImport_ImportModule(MODULE));
-  Reference budget(seconds < 0 ? (Py_INCREF(Py_None), Py_None) : PyFloat_FromDouble(seconds));
+  Reference budget(ToBudget(seconds));
   Reference values(ToDictionary(request));
   Reference answer;
   if (module && budget && values)
@@ -140,6 +150,33 @@ vtkNeuralVolumeAnswer vtkNeuralVolumeRender(const void* token, unsigned long gen
   {
     result.Error = TakeError();
   }
+  return result;
+}
+
+vtkNeuralVolumeAnswer vtkNeuralVolumeShade(const void* token, vtkRenderer* renderer,
+  vtkVolume* volume, double seconds, const vtkNeuralVolumeRequest& request)
+{
+  vtkNeuralVolumeAnswer result;
+  vtkPythonInterpreter::Initialize();
+  InterpreterLock lock;
+  Reference module(PyImport_ImportModule(SHADER_MODULE)); // and VTK's, so that these are known
+  Reference budget(ToBudget(seconds));
+  Reference values(ToDictionary(request));
+  Reference drawnIn(vtkPythonUtil::GetObjectFromPointer(renderer));
+  Reference drawn(vtkPythonUtil::GetObjectFromPointer(volume));
+  Reference answer;
+  if (module && budget && values && drawnIn && drawn)
+  {
+    answer.reset(PyObject_CallMethod(module.get(), "shade", "nOOOO",
+      reinterpret_cast<Py_ssize_t>(token), drawnIn.get(), drawn.get(), budget.get(), values.get()));
+  }
+  PyObject* status = nullptr;
+  if (answer && answer.get() != Py_None)
+  {
+    result.IsDrawn = PyArg_ParseTuple(answer.get(), "dU", &result.Progress, &status) != 0;
+    result.Status = ToString(status);
+  }
+  PyErr_Clear(); // whoever makes the picture instead meets the same error
   return result;
 }
 

@@ -12,6 +12,9 @@
 #include <string>     // for std::string
 #include <vector>     // for std::vector
 
+class vtkRenderer;
+class vtkVolume;
+
 struct vtkNeuralVolumeRequest
 {
   std::map<std::string, std::vector<double>> Numbers;
@@ -27,9 +30,10 @@ struct vtkNeuralVolumeRequest
 
 struct vtkNeuralVolumeAnswer
 {
-  std::string Error;   ///< why there is no picture; empty if there is one
-  double Progress = 1; ///< how much of it is done, 0 to 1
-  std::string Status;  ///< what was done and how
+  bool IsDrawn = false; ///< by a shader, in the renderer itself
+  std::string Error;    ///< why there is no picture; empty if there is one
+  double Progress = 1;  ///< how much of it is done, 0 to 1
+  std::string Status;   ///< what was done and how
 };
 
 /**
@@ -48,6 +52,15 @@ using vtkNeuralVolumeReceiver = std::function<void(int, int, const float*)>;
 vtkNeuralVolumeAnswer vtkNeuralVolumeRender(const void* token, unsigned long generation,
   bool interactive, double seconds, const vtkNeuralVolumeRequest& request,
   const vtkNeuralVolumeReceiver& receiver);
+
+/**
+ * Have Python draw the network by a shader of OpenGL, in the midst of a renderer's frame.
+ *
+ * As above, but that the request needs no depth. Where the answer says that nothing was drawn, another
+ * backend is to be used; what is to be told about that stands in the status of its pictures.
+ */
+vtkNeuralVolumeAnswer vtkNeuralVolumeShade(const void* token, vtkRenderer* renderer,
+  vtkVolume* volume, double seconds, const vtkNeuralVolumeRequest& request);
 
 /**
  * Return why Python cannot make pictures, empty where the suite's code is found.

@@ -311,7 +311,8 @@ class SeriesExtractor:
         while len(waiting := extraction.waiting()) >= self._config.window:
             if self._config.when_full == "drop":
                 why = f"{self._config.window} step(s) of rank {self._rank} were waiting already"
-                replace_text(extraction.folder.handed(waiting[0]).dropped, why)
+                with contextlib.suppress(FileNotFoundError):  # trained meanwhile
+                    replace_text(extraction.folder.handed(waiting[0]).dropped, why)
                 _log.warning("Step %d is dropped: %s.", waiting[0], why)
             elif not self._watch():
                 break

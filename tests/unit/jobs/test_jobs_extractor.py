@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import signal
@@ -38,7 +39,7 @@ PARTS = (
     ((slice(0, 8), *ALL), (slice(0, 9), *ALL)),
     ((slice(8, 16), *ALL), (slice(7, 16), *ALL)),
 )
-WAIT = 60.0
+WAIT = 120.0
 
 
 def field(step: int) -> np.ndarray:
@@ -233,6 +234,28 @@ def test_data_are_kept_where_errors_are_large(output):
     assert [path.name for path in kept] == ["step-0001.rank-0000", "step-0001.rank-0001"]
     for path, (_, ghosted) in zip(kept, PARTS):
         np.testing.assert_array_equal(open_volume(path).read().values[0], field(1)[ghosted])
+
+
+def test_seconds_end_the_training_of_a_step(output):
+    endless = dataclasses.replace(TRAINING, iterations=100_000_000)
+    config = ExtractionConfig(seconds_per_step=0.3)
+    simulation = extractors(output, ranks=1, training=endless, extraction=config)
+    put(simulation, 1)
+    put(simulation, 2)
+    close(simulation)
+    steps = verify_archive(output).training.config["steps"]
+    assert all(0 < each["iterations_done"] < 10_000_000 for each in steps)
+
+
+def test_data_are_kept_where_training_fails(output):
+    simulation = extractors(output, storage=StorageConfig(max_error=1e-12))
+    put(simulation, 1)
+    close(simulation)
+    assert not output.exists()
+    (row,) = read_report(output)
+    assert row.state == "dropped" and "rank 1: " in row.note
+    kept = open_volume(output.parent / row.kept.split(" ")[1])
+    np.testing.assert_array_equal(kept.read().values[0], field(1)[PARTS[1][1]])
 
 
 def test_constant_and_missing_values_are_told(output):

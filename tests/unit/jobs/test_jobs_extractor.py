@@ -85,7 +85,7 @@ def output(tmp_path, monkeypatch):
                 os.kill(int(line.split()[0]), signal.SIGKILL)
 
 
-def test_a_series_grows_and_a_restart_goes_on_with_it(output):
+def test_a_series_grows_and_a_restart_goes_on_with_it(output, caplog):
     simulation = extractors(output)
     for step in (2, 4, 6):
         put(simulation, step)
@@ -104,6 +104,8 @@ def test_a_series_grows_and_a_restart_goes_on_with_it(output):
     again = extractors(output)
     for step in (6, 8):  # as from a checkpoint of the simulation after step 4
         put(again, step)
+    assert f"Step 6 (time 3) is in {output} already." in caplog.text
+    assert "Step 8" not in caplog.text
     close(again)
     index = verify_archive(output)
     assert index.times == (1.0, 2.0, 3.0, 4.0)

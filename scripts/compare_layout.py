@@ -12,11 +12,13 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import paraview.simple as pv
 
 SIGNED = "Cool to Warm"
+LIVE_SHARE = 0.05  # of the data's range, which colours the errors of a training
 ROWS = 6  # vtkDataObject.ROW
 
 
@@ -81,9 +83,15 @@ def build(source: Any, axis: str = "z", *, slices: bool = True) -> Any:
         show(view, data, title, axis if slices or title == "Error" else "")
         for view, data, title in zip(views, (compare.Reference, model, compare), kinds)
     ]
-    colour(shown[0], views[0], association, name)
-    colour(shown[1], views[1], "POINTS", name)
-    colour_errors(shown[2], views[2], association, f"{name}_error", compare)
+    low, high = limits(compare.Reference, association, name)
+    colour(shown[0], views[0], (association, name), low, high)
+    colour(shown[1], views[1], ("POINTS", name), low, high)
+    # What is large at the beginning of a training soon is small.
+    error = f"{name}_error"
+    ends = (low - high, high - low) if trainer else limits(compare, association, error)
+    largest = (LIVE_SHARE if trainer else 1.0) * max(map(abs, ends)) or 1.0
+    pv.GetColorTransferFunction(error).ApplyPreset(SIGNED, True)
+    colour(shown[2], views[2], (association, error), -largest, largest)
     plot(chart, trainer, compare)
     look(views, axis, slices)
     return layout
@@ -126,29 +134,27 @@ def show(view: Any, data: Any, title: str, axis: str) -> Any:
     return pv.Show(cut, view)
 
 
-def colour(shown: Any, view: Any, association: str, name: str) -> None:
+def limits(source: Any, association: str, name: str) -> tuple[float, float]:
+    """Return the range of an array, or of its magnitude."""
+    array = (source.PointData if association == "POINTS" else source.CellData)[name]
+    low, high = array.GetRange(-1 if array.GetNumberOfComponents() > 1 else 0)
+    return low, high
+
+
+def colour(shown: Any, view: Any, array: tuple[str, str], low: float, high: float) -> None:
     """Colour by an array; arrays of one name share their colours."""
-    pv.ColorBy(shown, (association, name))
+    pv.ColorBy(shown, array)
     shown.SetScalarBarVisibility(view, True)
-
-
-def colour_errors(shown: Any, view: Any, association: str, name: str, compare: Any) -> None:
-    """Colour errors from blue over white, which is none, to red."""
-    colour(shown, view, association, name)
-    data = compare.PointData if association == "POINTS" else compare.CellData
-    array = data[name]
-    part = -1 if array.GetNumberOfComponents() > 1 else 0
-    largest = max(map(abs, array.GetRange(part))) or 1.0
-    colours = pv.GetColorTransferFunction(name)
-    colours.ApplyPreset(SIGNED, True)
-    colours.RescaleTransferFunction(-largest, largest)
+    for function in (pv.GetColorTransferFunction, pv.GetOpacityTransferFunction):
+        function(array[1]).RescaleTransferFunction(low, high)
 
 
 def plot(chart: Any, trainer: Any, compare: Any) -> None:
     """Plot the PSNR as it grows with the iterations, or how often each error occurs."""
     if trainer is not None:
         shown = pv.Show(trainer[1], chart, "XYChartRepresentation")
-        series, across, title = ["psnr"], "iteration", "Training history"
+        across, title = "iteration", "Training history"
+        hide(shown, ("iteration", "loss", "learning_rate", "grid_motion"))
         chart.LeftAxisTitle, chart.BottomAxisTitle = "PSNR (dB)", "iteration"
     else:
         table = compare[2]
@@ -156,11 +162,21 @@ def plot(chart: Any, trainer: Any, compare: Any) -> None:
         rows = table.GetDataInformation().GetAttributeInformation(ROWS)
         names = [rows.GetArrayInformation(i).GetName() for i in range(rows.GetNumberOfArrays())]
         series = [name for name in names if name.endswith("_count")]
+        hide(shown, [name for name in names if name not in series])
         across, title = "ErrorPercent", "How often each error occurs"
         chart.LeftAxisTitle, chart.BottomAxisTitle = "samples", "error (% of the range)"
     shown.UseIndexForXAxis, shown.XArrayName = 0, across
-    shown.SeriesVisibility = series
     chart.ChartTitle = title
+
+
+def hide(shown: Any, names: Sequence[str]) -> None:
+    """Keep columns of a table, which it may not have yet, from being plotted."""
+    pairs = [text for name in names for text in (name, "0")]
+    visibility = shown.SMProxy.GetProperty("SeriesVisibility")
+    visibility.SetNumberOfElements(len(pairs))
+    for number, text in enumerate(pairs):
+        visibility.SetElement(number, text)
+    shown.SMProxy.UpdateVTKObjects()
 
 
 def look(views: list[Any], axis: str, slices: bool) -> None:

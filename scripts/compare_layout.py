@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import paraview.simple as pv
@@ -152,31 +151,18 @@ def colour(shown: Any, view: Any, array: tuple[str, str], low: float, high: floa
 def plot(chart: Any, trainer: Any, compare: Any) -> None:
     """Plot the PSNR as it grows with the iterations, or how often each error occurs."""
     if trainer is not None:
-        shown = pv.Show(trainer[1], chart, "XYChartRepresentation")
-        across, title = "iteration", "Training history"
-        hide(shown, ("iteration", "loss", "learning_rate", "grid_motion"))
+        pv.Show(trainer[1], chart)
+        chart.ChartTitle = "Training history"
         chart.LeftAxisTitle, chart.BottomAxisTitle = "PSNR (dB)", "iteration"
-    else:
-        table = compare[2]
-        shown = pv.Show(table, chart, "XYChartRepresentation")
-        rows = table.GetDataInformation().GetAttributeInformation(ROWS)
-        names = [rows.GetArrayInformation(i).GetName() for i in range(rows.GetNumberOfArrays())]
-        series = [name for name in names if name.endswith("_count")]
-        hide(shown, [name for name in names if name not in series])
-        across, title = "ErrorPercent", "How often each error occurs"
-        chart.LeftAxisTitle, chart.BottomAxisTitle = "samples", "error (% of the range)"
-    shown.UseIndexForXAxis, shown.XArrayName = 0, across
-    chart.ChartTitle = title
-
-
-def hide(shown: Any, names: Sequence[str]) -> None:
-    """Keep columns of a table, which it may not have yet, from being plotted."""
-    pairs = [text for name in names for text in (name, "0")]
-    visibility = shown.SMProxy.GetProperty("SeriesVisibility")
-    visibility.SetNumberOfElements(len(pairs))
-    for number, text in enumerate(pairs):
-        visibility.SetElement(number, text)
-    shown.SMProxy.UpdateVTKObjects()
+        return
+    table = compare[2]
+    shown = pv.Show(table, chart, "XYChartRepresentation")
+    rows = table.GetDataInformation().GetAttributeInformation(ROWS)
+    names = [rows.GetArrayInformation(i).GetName() for i in range(rows.GetNumberOfArrays())]
+    shown.UseIndexForXAxis, shown.XArrayName = 0, "ErrorPercent"
+    shown.SeriesVisibility = [name for name in names if name.endswith("_count")]
+    chart.ChartTitle = "How often each error occurs"
+    chart.LeftAxisTitle, chart.BottomAxisTitle = "samples", "error (% of the range)"
 
 
 def look(views: list[Any], axis: str, slices: bool) -> None:

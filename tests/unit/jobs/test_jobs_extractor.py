@@ -340,6 +340,8 @@ def test_steps_come_in_their_order_and_with_the_same_parts(output):
         SeriesExtractor(output, DIMS, rank=2, ranks=2)
     with pytest.raises(ConfigurationError, match="give max-error"):
         extractors(output, storage=StorageConfig(max_relative_error=0.1))
+    with pytest.raises(ConfigurationError, match="without records; leave out log_grids"):
+        extractors(output, training=dataclasses.replace(TRAINING, log_grids=5))
 
 
 def wait_until(is_so) -> None:

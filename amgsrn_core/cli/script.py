@@ -14,6 +14,7 @@ from amgsrn_core.errors import AmgsrnError, did_you_mean
 
 _PLACES = (
     "docs/examples/*.py",
+    "scripts/compare_layout.py",
     "scripts/grid_video.py",
     "scripts/gallery.py",
     "scripts/insitu/*.py",

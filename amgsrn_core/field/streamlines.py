@@ -191,9 +191,11 @@ class _Lines:
         taken = inside & ((np.abs(errors) <= allowed) | is_shortest)
         self._next[own] = np.clip(lengths * factors, shortest, steps.longest * cells)
         some = own[taken]
+        # The chord would be too short where a long step bends.
+        mean = 0.5 * (speeds[taken] + np.linalg.norm(found[-1][taken], axis=1))
+        self._lengths[some] += np.abs(spans[taken]) * mean
         self._points[some], self._velocities[some] = ends[taken], found[-1][taken]
         self._times[some] += spans[taken]
-        self._lengths[some] += lengths[taken]
         self._counts[some] += 1
         self._kept.append((some, ends[taken], self._times[some]))
         self._reasons[own[~inside & is_shortest]] = OUT_OF_DOMAIN

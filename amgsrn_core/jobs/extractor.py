@@ -45,6 +45,9 @@ _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.01
 _MOST_STARTS = 4
 
+NOT_RECORDED = ("log_grids", "tensorboard")
+"""Options of a training that would write a record for each step and rank, and are refused."""
+
 
 class SeriesExtractor:
     """Makes one growing series of models of what a running simulation computes.
@@ -124,6 +127,11 @@ class SeriesExtractor:
                 "A rank does not know the range of the whole: give max-error instead of "
                 "max-relative-error."
             )
+        for name in NOT_RECORDED:
+            if getattr(self._settings.training, name):
+                raise ConfigurationError(
+                    f"Steps of a simulation are trained without records; leave out {name}."
+                )
         self._config = extraction or ExtractionConfig()
         self._rank, self._ranks = rank, ranks
         self._last, self._number = -math.inf, -1  # time and number of what was handed over last
@@ -311,7 +319,8 @@ class SeriesExtractor:
         while len(waiting := extraction.waiting()) >= self._config.window:
             if self._config.when_full == "drop":
                 why = f"{self._config.window} step(s) of rank {self._rank} were waiting already"
-                replace_text(extraction.folder.handed(waiting[0]).dropped, why)
+                with contextlib.suppress(FileNotFoundError):  # trained meanwhile
+                    replace_text(extraction.folder.handed(waiting[0]).dropped, why)
                 _log.warning("Step %d is dropped: %s.", waiting[0], why)
             elif not self._watch():
                 break

@@ -102,7 +102,7 @@ class AMGSRNCompare(Algorithm):
         self._source.update()
         given, field = inInfo[_REFERENCE].GetInformationObject(0), outInfo.GetInformationObject(0)
         found = self._source.find()
-        live = not found and datasets.is_in_training(self.GetInputDataObject(_MODEL, 0))
+        live = not found and self._has_preview
         shown = inInfo[_MODEL].GetInformationObject(0) if live else given
         for key in (Pipeline.WHOLE_EXTENT(), vtkDataObject.ORIGIN(), vtkDataObject.SPACING()):
             if shown.Has(key):
@@ -133,8 +133,13 @@ class AMGSRNCompare(Algorithm):
         found: dict[int, list[Row]] = {}
         notes: list[str] = []
         times: tuple[float, ...] = ()
-        if not self._source.find():
+        is_complete = self._source.find()
+        if not (is_complete or self._has_preview):
             self._source.refuse_others()
+            self.forget_complaint()
+            self.remark("The model is not complete; the comparison comes when it is.")
+            return 1
+        if not is_complete:
             comparison = self._live(field, given)
             found[0] = list(rows(comparison.metrics))
         else:
@@ -199,6 +204,17 @@ class AMGSRNCompare(Algorithm):
             with_ssim=self._ssim,
             geometry=geometry,
             label=self.label,
+        )
+
+    @property
+    def _has_preview(self) -> bool:
+        """Whether the model is in training, and there is something to see of it."""
+        data = self.GetInputDataObject(_MODEL, 0)
+        # On several ranks the first one alone has the preview, once the training has ended.
+        return (
+            ranks() == 1
+            and datasets.is_in_training(data)
+            and data.GetPointData().GetNumberOfArrays() > 0
         )
 
     def _whole(self, inInfo: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -128,8 +127,9 @@ def fill_table(table: vtkTable, found: dict[int, list[Row]], times: Sequence[flo
     table.AddColumn(component)
     table.AddColumn(new_array(np.array([row.brick for _, row in lines], dtype=np.int32), "Brick"))
     for field, name in _COLUMNS.items():
-        values = [dataclasses.asdict(row)[field] for _, row in lines]
-        table.AddColumn(new_array(np.array(values, dtype=np.float64), name))
+        values = [getattr(row, field) for _, row in lines]
+        kind = np.int64 if field.endswith("voxels") else np.float64
+        table.AddColumn(new_array(np.array(values, dtype=kind), name))
 
 
 def fill_histogram(table: vtkTable, counted: ErrorHistogram, comparison: Comparison) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import sys
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from amgsrn_core import SeriesExtractor
 from amgsrn_core.cli.options import add_options, configuration, gives_size
 from amgsrn_core.config import ExtractionConfig, NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import VolumeError
+from amgsrn_core.jobs.extractor import NOT_RECORDED
 
 CHANNEL = "grid"
 
@@ -33,14 +35,17 @@ def requested() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="catalyst_extractor",
         description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-o", "--output", metavar="NAME.amgsrn", required=True, help="the series")
     parser.add_argument("--array", metavar="NAME", help="the point or cell array (one: that one)")
     parser.add_argument("--channel", default=CHANNEL, help=f"of the simulation ({CHANNEL})")
     for kind in (ExtractionConfig, NetworkConfig, TrainingConfig, StorageConfig):
-        add_options(parser, kind)
+        add_options(parser, kind, without=NOT_RECORDED)
     words = catalyst.get_args() or shlex.split(os.environ.get("AMGSRN_EXTRACT", ""))
+    if __name__ == "__main__":
+        parser.parse_args(sys.argv[1:])  # --help
+        parser.error("a simulation runs this, which is instrumented for Catalyst")
     return parser.parse_args(words)
 
 

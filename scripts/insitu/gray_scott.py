@@ -25,6 +25,7 @@ from amgsrn_core import SeriesExtractor
 from amgsrn_core.cli.options import add_options, configuration, gives_size
 from amgsrn_core.config import ExtractionConfig, NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import AmgsrnError
+from amgsrn_core.jobs.extractor import NOT_RECORDED
 from amgsrn_core.runs.extraction_report import read_report
 
 FEED, KILL, DIFFUSION_U, DIFFUSION_V = 0.02, 0.048, 0.2, 0.1
@@ -247,7 +248,7 @@ def tell(output: str) -> None:
 def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(
-        prog="gray_scott", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="gray_scott", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cells", metavar="N", type=int, default=64, help="along each edge")
     parser.add_argument("--steps", metavar="N", type=int, default=1000, help="of the solver")
@@ -269,7 +270,7 @@ def main() -> int:
         help="hand over to a script of Catalyst 2 instead, in ParaView's Python",
     )
     for kind in (ExtractionConfig, NetworkConfig, TrainingConfig, StorageConfig):
-        add_options(parser, kind)
+        add_options(parser, kind, without=NOT_RECORDED)
     arguments = parser.parse_args()
     ranks = Ranks()
     if not 0 < 2 * ranks.count <= arguments.cells or arguments.every < 1:

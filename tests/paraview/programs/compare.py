@@ -60,6 +60,8 @@ if ranks > 1:
     # (servermanager.Fetch loses the other ranks' parts of structured data in ParaView 5.11.)
     pv.SaveData(str(folder / "errors.pvti"), filtered)
     compare("refused", wind, volume("other.vti"))
+    series = names.AMGSRNReader(FileName=str(folder / "series.amgsrn"))
+    compare("all", series, volume("steps.pvd"), 7.5, TimeSteps="All")
 else:
     saved("wind", compare("wind", wind, data, SSIM=1, Bins=20))
     saved("few", compare("few", wind, data, AbsoluteError=0, RelativeError=0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import signal
@@ -38,7 +39,7 @@ PARTS = (
     ((slice(0, 8), *ALL), (slice(0, 9), *ALL)),
     ((slice(8, 16), *ALL), (slice(7, 16), *ALL)),
 )
-WAIT = 60.0
+WAIT = 120.0
 
 
 def field(step: int) -> np.ndarray:
@@ -84,7 +85,7 @@ def output(tmp_path, monkeypatch):
                 os.kill(int(line.split()[0]), signal.SIGKILL)
 
 
-def test_a_series_grows_and_a_restart_goes_on_with_it(output):
+def test_a_series_grows_and_a_restart_goes_on_with_it(output, caplog):
     simulation = extractors(output)
     for step in (2, 4, 6):
         put(simulation, step)
@@ -103,6 +104,8 @@ def test_a_series_grows_and_a_restart_goes_on_with_it(output):
     again = extractors(output)
     for step in (6, 8):  # as from a checkpoint of the simulation after step 4
         put(again, step)
+    assert f"Step 6 (time 3) is in {output} already." in caplog.text
+    assert "Step 8" not in caplog.text
     close(again)
     index = verify_archive(output)
     assert index.times == (1.0, 2.0, 3.0, 4.0)
@@ -235,6 +238,28 @@ def test_data_are_kept_where_errors_are_large(output):
         np.testing.assert_array_equal(open_volume(path).read().values[0], field(1)[ghosted])
 
 
+def test_seconds_end_the_training_of_a_step(output):
+    endless = dataclasses.replace(TRAINING, iterations=100_000_000)
+    config = ExtractionConfig(seconds_per_step=0.3)
+    simulation = extractors(output, ranks=1, training=endless, extraction=config)
+    put(simulation, 1)
+    put(simulation, 2)
+    close(simulation)
+    steps = verify_archive(output).training.config["steps"]
+    assert all(0 < each["iterations_done"] < 10_000_000 for each in steps)
+
+
+def test_data_are_kept_where_training_fails(output):
+    simulation = extractors(output, storage=StorageConfig(max_error=1e-12))
+    put(simulation, 1)
+    close(simulation)
+    assert not output.exists()
+    (row,) = read_report(output)
+    assert row.state == "dropped" and "rank 1: " in row.note
+    kept = open_volume(output.parent / row.kept.split(" ")[1])
+    np.testing.assert_array_equal(kept.read().values[0], field(1)[PARTS[1][1]])
+
+
 def test_constant_and_missing_values_are_told(output):
     simulation = extractors(output, storage=StorageConfig(compress=True, compress_finetune=0))
     put(simulation, 1, np.full(DIMS, 3.0, np.float32))
@@ -315,6 +340,8 @@ def test_steps_come_in_their_order_and_with_the_same_parts(output):
         SeriesExtractor(output, DIMS, rank=2, ranks=2)
     with pytest.raises(ConfigurationError, match="give max-error"):
         extractors(output, storage=StorageConfig(max_relative_error=0.1))
+    with pytest.raises(ConfigurationError, match="without records; leave out log_grids"):
+        extractors(output, training=dataclasses.replace(TRAINING, log_grids=5))
 
 
 def wait_until(is_so) -> None:

@@ -38,7 +38,7 @@ NOT_RUN = {
     r"(cd DATA; .*)?(\S*/)?python tests/benchmarks/": "measures for hours, on data from elsewhere",
 }
 # What is run by `scripts/test-pages` alone.
-LONG = r"amgsrn (script|bench)"
+LONG = r"amgsrn (script (?!gray_scott)|script$|bench)"
 
 # What makes a command short, instead of what the page says or beside it.
 SHORT = (

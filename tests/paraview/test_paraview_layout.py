@@ -6,6 +6,8 @@ import numpy as np
 from conftest import covered, executable, finish
 from support.paths import ROOT
 from support.sample_models import write_small_model
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkIOImage import vtkPNGReader
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.volume import write_volume
@@ -25,6 +27,7 @@ def test_a_training_is_laid_out_while_it_goes_on(paraview, tmp_path):
     share, colours = covered(tmp_path / "layout.png")
     assert share > 0.1
     assert colours > 100
+    assert curve(tmp_path / "layout.png") > 50
 
 
 def test_a_model_is_drawn_beside_its_data(paraview, tmp_path):
@@ -42,10 +45,24 @@ def test_a_model_is_drawn_beside_its_data(paraview, tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.messages == []
     assert covered(picture)[1] > 100
+    assert curve(picture) > 50
     before = volume.read_bytes()
     run = drawn(model, volume, "-o", volume)
     assert run.returncode == 1
     assert volume.read_bytes() == before
+
+
+def curve(path):
+    """Return how many pixels between the axes of the chart, the lower right quarter, are dark."""
+    reader = vtkPNGReader()
+    reader.SetFileName(str(path))
+    reader.Update()
+    width, height, _ = reader.GetOutput().GetDimensions()
+    pixels = vtk_to_numpy(reader.GetOutput().GetPointData().GetScalars()).astype(int)
+    rows = slice(height // 2 * 20 // 100, height // 2 * 80 // 100)  # from below
+    columns = slice(width // 2 * 115 // 100, width // 2 * 190 // 100)
+    chart = pixels.reshape(height, width, -1)[rows, columns, :3]
+    return int((chart.min(axis=2) < 170).sum())
 
 
 def model_grid(path):

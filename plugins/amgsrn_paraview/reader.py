@@ -23,6 +23,11 @@ _NEURAL_VOLUME = (
     "paraview-setup --build` compiles it. AMGSRN Reconstruction samples at any resolution.\n"
 )
 
+_INDEX_SPACE = (
+    "The model is in the index space of a curvilinear grid, and so is this preview; AMGSRN "
+    "Reconstruction returns the grid itself."
+)
+
 
 @functools.cache
 def _tell_of_neural_volume() -> None:
@@ -89,6 +94,7 @@ class AMGSRNReader(Algorithm):
             errors=self._errors,
         )
         self.forget_complaint()
+        self.remark(_INDEX_SPACE if self._model.index.coordinates is not None else "")
         if may_return_early(False) and lacks("representations", "NeuralVolumeRepresentation"):
             _tell_of_neural_volume()
         return 1

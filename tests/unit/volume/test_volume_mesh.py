@@ -22,6 +22,10 @@ from vtkmodules.vtkImagingCore import vtkRTAnalyticSource
 
 from amgsrn_core.config import DataConfig
 from amgsrn_core.errors import VariableNotFoundError, VolumeError
+from amgsrn_core.runs.series import refuse_other_field
+from amgsrn_core.volume import export_volume, open_volume
+from amgsrn_core.volume.curvilinear import Coordinates
+from amgsrn_core.volume.source import identity_of
 from amgsrn_core.volume.volume import Volume
 from amgsrn_core.volume.vtk.data import volume_from_vtk
 from amgsrn_core.volume.vtk.known import SAMPLING
@@ -302,6 +306,34 @@ def test_what_has_no_volume_is_refused(dataset, kind, sentence):
 def test_an_array_that_is_not_there_is_refused_with_those_that_are():
     with pytest.raises(VariableNotFoundError, match=r"cell array 'linear'.*linear \(point\)"):
         sample(pipe(), association="cell")
+
+
+def test_a_curvilinear_grid_is_a_volume_in_index_space(tmp_path):
+    grid = pipe()
+    volume = volume_from_vtk(grid, "linear")
+    assert volume.dims == (8, 41, 9) and volume.geometry.bounds == (0, 8, 0, 40, 0, 7)
+    points = vtk_to_numpy(grid.GetPoints().GetData()).reshape(8, 41, 9, 3)
+    assert volume.coordinates == Coordinates.of_points(points)
+    values = volume.read().values[0]
+    np.testing.assert_allclose(values, points @ [2.0, -1.0, 3.0])
+    again = open_volume(export_volume(volume, tmp_path / "pipe"))
+    assert again.coordinates == volume.coordinates
+    # What tells two runs apart: the same values on other points are other data.
+    moved = pipe(0.0, np.pi / 3)
+    moved.GetPointData().Initialize()
+    moved.GetPointData().AddArray(grid.GetPointData().GetArray("linear"))
+    other = volume_from_vtk(moved, "linear")
+    assert identity_of(other) != identity_of(volume)
+    with pytest.raises(VolumeError, match="on another grid"):
+        refuse_other_field(1, other, volume)
+    add(grid.GetCellData(), "layer", np.arange(7.0 * 40 * 8))
+    cells = volume_from_vtk(grid, "layer", "cell")
+    assert cells.dims == (7, 40, 8) and cells.geometry.origin == (0.5, 0.5, 0.5)
+    assert cells.coordinates is not None
+    corners = [points[k : k + 2, j : j + 2, i : i + 2] for k, j, i in ((0, 0, 0), (6, 39, 7))]
+    for corner, at in zip(corners, (0, -1)):
+        centre = cells.coordinates.at(*([[0], [6]][at], [[0], [39]][at], [[0], [7]][at]))
+        np.testing.assert_allclose(centre[0, 0, 0], corner.mean(axis=(0, 1, 2)))
 
 
 def test_layers_that_are_spheres_are_noticed():

@@ -45,7 +45,7 @@ def volume_from_vtk(
     *,
     duplicates: bool = False,
     whole: Sequence[int] | None = None,
-) -> ArrayVolume:
+) -> VTKVolume:
     """Make a volume of arrays of a VTK data set in memory; the values are not copied.
 
     Parameters
@@ -102,7 +102,20 @@ def volume_from_vtk(
 
 
 class VTKVolume(ArrayVolume):
-    """A volume on views of VTK's arrays, one view per component."""
+    """A volume on views of VTK's arrays, one view per component.
+
+    Attributes
+    ----------
+    arrays : tuple of str
+        Names of the arrays, where the data set is of a file.
+    """
+
+    arrays: tuple[str, ...] = ()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the arrays in the file."""
+        return self.arrays or super().variables
 
 
 def _time(dataset: Any) -> TimeAxis | None:

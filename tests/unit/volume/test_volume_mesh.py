@@ -257,6 +257,20 @@ def test_fill_values_are_hidden_before_they_are_interpolated():
         assert not inside[places(volume)[..., 2] > 6 / 7 + 1e-6].any()
 
 
+def test_a_mesh_that_moves_out_of_its_first_lattice_is_noticed():
+    first, moved = pipe(), pipe()
+    points = vtk_to_numpy(moved.GetPoints().GetData())
+    lattice = lattice_of(prepared(first, ["linear"], "point"), (0, 0, 0))
+    assert not lattice.misses(prepared(moved, ["linear"], "point").record.size)
+    points[:, 0] += 0.5
+    moved.GetPoints().Modified()
+    mesh = prepared(moved, ["linear"], "point")
+    assert lattice.misses(mesh.record.size)
+    # What is left of it is masked as everything else.
+    volume = volume_from_vtk(sampled(mesh, lattice), "linear")
+    assert not is_inside(volume)[places(volume)[..., 0] < 0.5].any()
+
+
 def test_how_a_volume_was_made_travels_in_its_attributes():
     _, image, _, _ = sample(pipe(), dims=(8, 9, 10))
     note_sampling(image, "Sampled.")

@@ -619,6 +619,13 @@ class MeshConfig(Checked):
         minimum=0,
         maximum=65536,
     )
+    curvilinear: str = option(
+        "space",
+        "how structured (curvilinear) grids are learned: sampled on a lattice in space, or sample "
+        "by sample in index space (index), with their coordinates stored in the model, so that its "
+        "reconstruction is the same grid",
+        choices=("space", "index"),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

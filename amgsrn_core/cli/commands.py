@@ -32,6 +32,7 @@ from amgsrn_core.config import (
     DispatchConfig,
     GoalConfig,
     ImportConfig,
+    MeshConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
@@ -65,7 +66,9 @@ def add_commands(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = command(commands, "train", "fit a model to a volume")
-    parser.add_argument("volume", metavar="VOLUME", help="NetCDF, .vti or .vtr file")
+    parser.add_argument(
+        "volume", metavar="VOLUME", help="NetCDF, .vti or .vtr file, or a mesh (.vtu, .vts, .vtm)"
+    )
     add_output(parser, "MODEL.amgsrn", "the model to write", MODEL)
     parser.paths.reads += ["volume", "start", "scheduler"]
     parser.paths.writes.update(log=EVENTS, tensorboard=FOLDER)
@@ -103,6 +106,7 @@ def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
     for kind in (
         GoalConfig,
         DataConfig,
+        MeshConfig,
         NetworkConfig,
         TrainingConfig,
         SeriesConfig,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from amgsrn_core.model.index import BrickRecord
 from amgsrn_core.system.json_fields import number_to_json
 from amgsrn_core.system.output import ensure_writable, replacing
 from amgsrn_core.volume.times import time_dates, time_text
+from amgsrn_core.volume.vtk.known import SAMPLING
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -173,8 +174,15 @@ def describe(index: ModelIndex, path: str) -> dict[str, Any]:
         "psnr": index.psnr,
         "step_psnr": [index.at(step).psnr for step in range(index.steps)],
         "training": values["training"],
+        "sampling": index.attributes.file.get(SAMPLING) if index.attributes else None,
         "backend_default": backend_name("cpu"),
     }
+
+
+def _box(ends: Sequence[float]) -> str:
+    return ", ".join(
+        f"{axis} {interval(ends[i], ends[i + 1])}" for axis, i in (("x", 0), ("y", 2), ("z", 4))
+    )
 
 
 def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -182,14 +190,14 @@ def _rows(index: ModelIndex, results: dict[str, Any]) -> Iterator[tuple[str, str
     yield "model", results["path"]
     yield "variable", _variable(index)
     yield "dims (z, y, x)", " x ".join(map(str, index.dims))
-    ends = index.geometry.bounds
-    bounds = (
-        f"{axis} {interval(ends[i], ends[i + 1])}" for axis, i in (("x", 0), ("y", 2), ("z", 4))
-    )
     uneven = [axis.name for axis in index.geometry.axes if not axis.is_uniform]
-    yield "bounds", ", ".join(bounds)
+    yield "bounds", _box(index.geometry.bounds)
     if uneven:
         yield "uneven axes", ", ".join(uneven)
+    if index.coordinates is not None:
+        yield "curvilinear grid", f"in index space; in the world {_box(index.coordinates.bounds)}"
+    if results["sampling"]:
+        yield "sampling", results["sampling"]
     for name, units, low, high in zip(
         index.components, index.units, index.value_minimum, index.value_maximum
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from collections.abc import Mapping
 
@@ -17,6 +18,13 @@ from amgsrn_core.model import open_archive
 from amgsrn_core.model.replacement import mark_of
 from amgsrn_core.volume import GridGeometry, VolumeWriter
 from amgsrn_core.volume.region import Region, index_box, world_box
+
+logger = logging.getLogger(__name__)
+
+_INDEX_SPACE = (
+    "The model is in the index space of a curvilinear grid, and so is what was written; AMGSRN "
+    "Reconstruction in ParaView, and NeuralVolume.to_vtk in Python, return the grid itself."
+)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
                 writer.write(extent, block, number)
                 done = (number + extent[0].stop / geometry.dims[0]) / len(steps)
                 shown.update(done, [remaining.text(done)])
+    if index.coordinates is not None:
+        logger.warning("%s", _INDEX_SPACE)
     print_rows(
         [
             ("volume", output),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from amgsrn_core.config import MeshConfig
 from amgsrn_core.errors import ConfigurationError, VariableNotFoundError, VolumeError
 from amgsrn_core.model import ModelIndex
 from amgsrn_core.volume import GridGeometry, TimeAxis, Volume
@@ -75,7 +76,10 @@ def _open(
     path: str, variables: tuple[str, ...] | None, time: TimeStep, index: ModelIndex
 ) -> Volume:
     if time is not None or index.time is None:
-        return open_step(path, variables, time)
+        # A mesh is sampled as it was.
+        kind = "space" if index.coordinates is None else "index"
+        mesh = MeshConfig(sampling_dimensions=index.dims, curvilinear=kind)
+        return open_step(path, variables, time, mesh)
     if _has_times(open_step(path, variables).time, index.time):
         return open_step(path, variables, index.time.index)
     try:

@@ -18,12 +18,13 @@ from amgsrn_core.config import (
     DataConfig,
     DispatchConfig,
     GoalConfig,
+    MeshConfig,
     NetworkConfig,
     SeriesConfig,
     StorageConfig,
     TrainingConfig,
 )
-from amgsrn_core.errors import TrainingError
+from amgsrn_core.errors import ConfigurationError, TrainingError
 from amgsrn_core.model import read_index
 from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import ensure_writable
@@ -31,6 +32,7 @@ from amgsrn_core.system.run_folder import usable_parts
 from amgsrn_core.volume import open_series, open_volume
 from amgsrn_core.volume.masking import masked
 from amgsrn_core.volume.times import names_several
+from amgsrn_core.volume.vtk.known import is_sampled
 
 if TYPE_CHECKING:
     from amgsrn_core.runs import TrainingOutcome
@@ -50,14 +52,19 @@ def run(arguments: argparse.Namespace) -> int:
     output = arguments.output
     ensure_writable(output)
     usable_parts(output, arguments.parts)
-    data = configuration(DataConfig, arguments)
+    data, mesh = configuration(DataConfig, arguments), configuration(MeshConfig, arguments)
     chosen, time = variables(arguments.variable, arguments.volume), arguments.time
     several = names_several(time)
     volumes = (
         open_series(arguments.volume, chosen, time)
         if several
-        else [open_volume(arguments.volume, chosen, time)]
+        else [open_volume(arguments.volume, chosen, time, mesh=mesh)]
     )
+    if data.fill_values not in ("auto", "none") and any(map(is_sampled, volumes)):
+        raise ConfigurationError(
+            "A mesh is sampled before its fill values could be masked; have NaN in its file "
+            "instead, or train in ParaView, where the trainer masks them first."
+        )
     volumes = masked(volumes, data)
     if arguments.dry_run:
         return _foretell(volumes, options)

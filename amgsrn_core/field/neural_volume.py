@@ -30,7 +30,7 @@ from amgsrn_core.volume.vtk.dataset import (
     new_dataset,
     set_arrays,
     set_description,
-    set_geometry,
+    set_places,
     whole_extent,
 )
 
@@ -561,7 +561,8 @@ class NeuralVolume:
         Returns
         -------
         vtkImageData, or vtkRectilinearGrid where axes are uneven
-            The values are point arrays with their units; NaN where they are missing.
+            The values are point arrays with their units; NaN where they are missing. Of a model in
+            the index space of a curvilinear grid it is that grid, a vtkStructuredGrid.
 
         Raises
         ------
@@ -569,8 +570,8 @@ class NeuralVolume:
             VTK is not installed.
         """
         geometry = geometry or self.geometry
-        output = new_dataset(geometry)
-        set_geometry(output, geometry, whole_extent(geometry))
+        output = new_dataset(geometry, self.index.coordinates)
+        set_places(output, geometry, whole_extent(geometry), self.index)
         block = self.reconstruct_block(geometry)
         set_arrays(output, block, self.name, self.components, self.units)
         set_description(output, self.index)

@@ -33,6 +33,7 @@ from amgsrn_core.model.records import (
 from amgsrn_core.model.shapes import parameter_shapes
 from amgsrn_core.system.json_fields import Fields
 from amgsrn_core.volume.attributes import Attributes
+from amgsrn_core.volume.curvilinear import Coordinates
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.precision import is_moderate, is_span, type_of_ranges
 from amgsrn_core.volume.times import Nearest, TimeStep, select_time
@@ -70,6 +71,8 @@ class ModelIndex:
         The time steps of the file, and which of them was trained, or which were (`steps`).
     attributes : Attributes, optional
         What the data's file says in other attributes; None where that is not known.
+    coordinates : Coordinates, optional
+        Of a model in the index space of a curvilinear grid: where the grid's samples lie.
     looks : tuple of LookRecord
         How to show each component and, of several, their magnitude; empty where nobody found out.
     """
@@ -91,6 +94,7 @@ class ModelIndex:
     looks: tuple[LookRecord, ...] = ()
     version: tuple[int, int] = FORMAT_VERSION
     attributes: Attributes | None = None
+    coordinates: Coordinates | None = None
 
     def __post_init__(self) -> None:
         count = len(self.components)
@@ -154,6 +158,7 @@ class ModelIndex:
             missing=volume.missing,
             time=volume.time,
             attributes=volume.attributes,
+            coordinates=volume.coordinates,
             **more,
         )
 
@@ -351,6 +356,7 @@ class ModelIndex:
             "storage": self.storage.to_json(),
             "history_columns": list(self.history_columns),
             **({} if self.attributes is None else {"attributes": self.attributes.to_json()}),
+            **({} if self.coordinates is None else {"coordinates": self.coordinates.to_json()}),
             **({"looks": [look.to_json() for look in self.looks]} if self.looks else {}),
         }
 
@@ -370,7 +376,7 @@ class ModelIndex:
         geometry = _geometry(fields)
         records = fields.children("bricks")
         missing, time = fields.optional_child("missing"), fields.optional_child("time")
-        attributes = fields.optional_child("attributes")
+        attributes, places = (fields.optional_child(k) for k in ("attributes", "coordinates"))
         return cls(
             version=version,
             name=fields.text("name"),
@@ -388,6 +394,7 @@ class ModelIndex:
             storage=configured(StorageConfig, "storage", fields, version),
             history_columns=fields.texts("history_columns"),
             attributes=None if attributes is None else Attributes.from_json(attributes),
+            coordinates=None if places is None else Coordinates.from_json(places, geometry.dims),
             looks=tuple(map(LookRecord.from_json, fields.children("looks")))
             if "looks" in fields
             else (),

@@ -14,7 +14,7 @@ from amgsrn_core.system.json_fields import Fields, number_to_json
 from amgsrn_core.volume.geometry import Extent
 
 FORMAT_NAME = "amgsrn"
-FORMAT_VERSION = (1, 4)
+FORMAT_VERSION = (1, 5)
 
 BRICK_STATES = ("network", "constant", "empty", "missing")
 """A brick is a network; or needs none, because it has one value, or none at all; or was not

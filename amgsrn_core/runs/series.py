@@ -229,7 +229,8 @@ def time_axis(volumes: Sequence[Volume]) -> TimeAxis:
 def refuse_other_field(number: int, volume: Volume, first: Volume) -> None:
     """Raise :class:`VolumeError` if a step differs from the first in more than its values."""
     same = (volume.name, volume.components) == (first.name, first.components)
-    if not same or volume.geometry != first.geometry:
+    places = volume.coordinates, first.coordinates
+    if not same or volume.geometry != first.geometry or places[0] != places[1]:
         raise VolumeError(
             f"Step {number} of the series is another field or on another grid than its first; "
             "train them one by one."

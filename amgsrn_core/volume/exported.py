@@ -16,9 +16,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from amgsrn_core.errors import OutputError, VariableNotFoundError, VolumeError, VolumeNotFoundError
+from amgsrn_core.system.json_fields import Fields
 from amgsrn_core.system.output import reason, replacing
 from amgsrn_core.volume.array_file import ArrayFile
 from amgsrn_core.volume.block import Block
+from amgsrn_core.volume.curvilinear import Coordinates
 from amgsrn_core.volume.description import Description, describe
 from amgsrn_core.volume.in_memory import ArrayVolume
 from amgsrn_core.volume.times import TimeStep, select_time
@@ -103,6 +105,7 @@ def open_exported(
             attributes=about.attributes,
             source=str(description["source"]),
             folder=str(directory),
+            coordinates=_coordinates(description, geometry.dims),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, VolumeError):
@@ -117,6 +120,11 @@ def open_exported(
         if chosen != volume.time:
             raise VolumeError(f"'{directory}' holds another time step than {time} only.")
     return volume
+
+
+def _coordinates(description: dict[str, Any], dims: tuple[int, int, int]) -> Coordinates | None:
+    fields = Fields(description, "volume").optional_child("coordinates")
+    return None if fields is None else Coordinates.from_json(fields, dims)
 
 
 def _write_arrays(
@@ -155,10 +163,12 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...], dtype: Any) -> int:
 
 
 def _describe(volume: Volume, is_masked: bool) -> dict[str, Any]:
+    places = volume.coordinates
     return {
         "format": FORMAT,
         "version": VERSION,
         **describe(volume),
+        **({} if places is None else {"coordinates": places.to_json()}),
         "masked": is_masked,
         "source": volume.source,
         "dtype": volume.source_dtype.str,

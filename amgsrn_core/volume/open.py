@@ -6,11 +6,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from amgsrn_core.config import MeshConfig
 from amgsrn_core.errors import ConfigurationError, VolumeError, VolumeNotFoundError
 from amgsrn_core.volume.exported import open_exported
 from amgsrn_core.volume.netcdf.reader import netcdf_names, netcdf_volumes, open_netcdf
 from amgsrn_core.volume.times import Nearest, TimeStep, select_times, tell_first
 from amgsrn_core.volume.volume import Volume
+from amgsrn_core.volume.vtk.mesh_file import READERS as MESHES
+from amgsrn_core.volume.vtk.mesh_file import mesh_names, open_mesh_file
 from amgsrn_core.volume.vtk.reader import open_vtk_file, vtk_names
 from amgsrn_core.volume.vtk.xml import vtk_file_kind
 
@@ -25,6 +28,7 @@ def open_volume(
     time: TimeStep = None,
     *,
     time_method: str = "exact",
+    mesh: MeshConfig | None = None,
 ) -> Volume:
     """Open a volume; its values are read later, extent by extent.
 
@@ -32,8 +36,9 @@ def open_volume(
     ----------
     path : path-like
         A NetCDF file (classic or NetCDF-4), VTK image data (.vti) or rectilinear grid (.vtr), also
-        in pieces (.pvti, .pvtr), or a folder that :func:`export_volume` wrote. Content decides, not
-        the suffix.
+        in pieces (.pvti, .pvtr), or a folder that :func:`export_volume` wrote; or a mesh in a file
+        of VTK's (.vtu, .vts, .vtm and others), which is read whole and sampled, see
+        :class:`~amgsrn_core.config.MeshConfig`. Content decides, not the suffix.
     variables : str or sequence of str, optional
         Variable(s) to use; several become the components of one field. Needed only where the
         file holds more than one volume.
@@ -43,6 +48,8 @@ def open_volume(
         many, is logged.
     time_method : {"exact", "nearest"}, default: "exact"
         Whether the step nearest to a time will do.
+    mesh : MeshConfig, optional
+        How a mesh becomes a volume.
 
     Raises
     ------
@@ -62,7 +69,7 @@ def open_volume(
         raise ConfigurationError(f"The time method is exact or nearest, not {time_method!r}.")
     if time_method == "nearest" and time is not None and not isinstance(time, Nearest):
         time = Nearest(time)
-    volume = open_step(path, variables, time)
+    volume = open_step(path, variables, time, mesh)
     if time is None:
         tell_first(volume.name, volume.time)
     return volume
@@ -72,6 +79,7 @@ def open_step(
     path: str | os.PathLike[str],
     variables: Sequence[str] | str | None = None,
     time: TimeStep = None,
+    mesh: MeshConfig | None = None,
 ) -> Volume:
     """Open a volume like :func:`open_volume`, but tell nobody that it is the first step."""
     path = Path(path)
@@ -81,6 +89,8 @@ def open_step(
     kind = _file_kind(path)
     if kind == NETCDF:
         return open_netcdf(path, names, time)
+    if kind in MESHES:
+        return open_mesh_file(path, kind, names, time, mesh)
     return open_vtk_file(path, kind, names, time)
 
 
@@ -100,14 +110,14 @@ def _file_kind(path: Path) -> str:
     if head.startswith(b"# vtk DataFile"):
         raise VolumeError(
             f"'{path}' is a legacy VTK file, which is not read here; open it in ParaView and save "
-            "it as .vti or .vtr."
+            "it as .vti, .vtr or, of a mesh, .vtu."
         )
     kind = vtk_file_kind(path)
     if kind is not None:
         return kind
     raise VolumeError(
         f"'{path}' is of a kind that is not read here; "
-        "use NetCDF, .vti, .vtr or an exported folder."
+        "use NetCDF, .vti, .vtr, a mesh (.vtu, .vts, .vtm) or an exported folder."
     )
 
 
@@ -129,6 +139,8 @@ def variable_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
         volume = open_exported(path)
         return (volume.name, *volume.components)
     kind = _file_kind(path)
+    if kind in MESHES:
+        return mesh_names(path, kind)
     return netcdf_names(path) if kind == NETCDF else vtk_names(path, kind)
 
 

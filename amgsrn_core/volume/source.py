@@ -72,6 +72,8 @@ def identity_of(volume: Volume) -> list[Any]:
         crc = 0
         for extent in volume.slabs():
             crc = volume.scanned(extent, checksum=True).checksum(crc)
+        if volume.coordinates is not None:
+            crc = volume.coordinates.checksum(crc)
         return [volume.name, crc, *([] if volume.time is None else [volume.time.value])]
     status = os.stat(volume.source)
     time = None if volume.time is None else volume.time.index

@@ -18,6 +18,7 @@ from amgsrn_core.system.json_fields import Fields, number_to_json
 from amgsrn_core.system.output import size
 from amgsrn_core.volume.attributes import Attributes
 from amgsrn_core.volume.block import Block, FieldSummary, Scan, cache_slabs
+from amgsrn_core.volume.curvilinear import Coordinates
 from amgsrn_core.volume.fill_values import matches, written
 from amgsrn_core.volume.geometry import Extent, GridGeometry, PartialExtent
 from amgsrn_core.volume.precision import refuse_spans, type_of_numbers
@@ -160,6 +161,8 @@ class Volume(ABC):
         What the source says in other attributes; None where it has no place for any.
     source : str
         Path of the file, or "memory".
+    coordinates : Coordinates or None
+        Of a curvilinear grid, where the samples lie; the geometry is then that of its indices.
     folder : str
         The folder of :func:`amgsrn_core.volume.export_volume` that it was opened from, or empty.
 
@@ -183,6 +186,7 @@ class Volume(ABC):
         attributes: Attributes | None = None,
         source: str = "memory",
         folder: str = "",
+        coordinates: Coordinates | None = None,
     ) -> None:
         self.name = name
         self.components = tuple(components)
@@ -196,6 +200,7 @@ class Volume(ABC):
         self.attributes = attributes
         self.source = source
         self.folder = folder
+        self.coordinates = coordinates
         if not self.components or len(self.units) != len(self.components):
             raise VolumeError(
                 f"Volume '{name}' has {len(self.components)} components but "

@@ -143,6 +143,7 @@ class AMGSRNCompare(Algorithm):
             comparison = self._live(field, given)
             found[0] = list(rows(comparison.metrics))
         else:
+            self._model.refuse_index_space("use `amgsrn test --against` with the mesh's file")
             share_cores()
             if self._time_steps == ALL:
                 found, notes = self._all_steps(inInfo)

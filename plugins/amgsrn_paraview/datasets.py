@@ -37,6 +37,9 @@ from amgsrn_core.volume.vtk.dataset import (
     set_geometry as set_geometry,
 )
 from amgsrn_core.volume.vtk.dataset import (
+    set_places as set_places,
+)
+from amgsrn_core.volume.vtk.dataset import (
     whole_extent as whole_extent,
 )
 from amgsrn_paraview import ranks

@@ -75,6 +75,8 @@ class Overview:
         self._steps += 1
         about = (volume.name, volume.components, volume.geometry.to_json())
         self.digest = zlib.crc32(repr(about).encode(), self.digest)
+        if volume.coordinates is not None:
+            self.digest = volume.coordinates.checksum(self.digest)
 
     def see(self, block: Block) -> None:
         """Take note of the next block of values."""

@@ -83,6 +83,7 @@ class AMGSRNIsosurface(Algorithm):
         isovalues = [self._isovalues[number] for number in sorted(self._isovalues)]
         if not isovalues:
             raise ConfigurationError("Give at least one isovalue.")
+        self._model.refuse_index_space()
         share_cores()
         model = self._model.network().at(self._source.step)
         component = "magnitude" if self._component == MAGNITUDE else self._component

@@ -9,7 +9,7 @@ from typing import Any
 from vtkmodules.vtkCommonDataModel import vtkDataObject
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
-from amgsrn_core.errors import AmgsrnError, ArchiveNotFoundError
+from amgsrn_core.errors import AmgsrnError, ArchiveNotFoundError, ConfigurationError
 from amgsrn_core.field.carried import carried
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.field.open_models import open_model
@@ -114,7 +114,7 @@ class ModelFile:
         :meth:`~amgsrn_core.field.neural_volume.NeuralVolume.error_at`, with `density` the feature
         density.
         """
-        datasets.set_geometry(dataset, geometry, extent)
+        datasets.set_places(dataset, geometry, extent, self.index)
         if not datasets.is_empty(extent):
             index, model = self.index, self.network().at(step)
             part, named = datasets.to_slices(extent), (index.name, index.components, index.units)
@@ -137,6 +137,16 @@ class ModelFile:
         if self.index.times:
             time = self.index.times[step]
             dataset.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), time)
+
+    def refuse_index_space(
+        self, advice: str = "apply AMGSRN Reconstruction, and ParaView's own filter to that"
+    ) -> None:
+        """Raise where a model is in the index space of a curvilinear grid, not in the world."""
+        if self.index.coordinates is not None:
+            raise ConfigurationError(
+                "The model is in the index space of a curvilinear grid, and knows no places in the "
+                f"world; {advice}."
+            )
 
     def expect(self, checksum: str) -> None:
         """Raise unless the file still is the model with this checksum."""

@@ -14,6 +14,11 @@ from amgsrn_paraview import datasets
 from amgsrn_paraview.algorithm import Algorithm
 from amgsrn_paraview.model_file import ModelFile
 
+_INDEX_SPACE = (
+    "The model is in the index space of a curvilinear grid, and so is this preview; AMGSRN "
+    "Reconstruction returns the grid itself."
+)
+
 
 class AMGSRNReader(Algorithm):
     """Reads a model file and decodes a preview, evenly spaced in the world.
@@ -81,6 +86,7 @@ class AMGSRNReader(Algorithm):
             density=self._density,
         )
         self.forget_complaint()
+        self.remark(_INDEX_SPACE if self._model.index.coordinates is not None else "")
         return 1
 
     def _refresh(self) -> None:

@@ -69,7 +69,10 @@ class _Reconstruction(Algorithm):
     def RequestDataObject(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Make an output of the kind that suits the model's axes."""
         known = self._find_model()
-        wanted = datasets.new_dataset(self._model.index.geometry) if known else vtkImageData()
+        wanted = vtkImageData()
+        if known:
+            index = self._model.index
+            wanted = datasets.new_dataset(index.geometry, index.coordinates)
         info = outInfo.GetInformationObject(0)
         present = info.Get(vtkDataObject.DATA_OBJECT())
         if present is None or present.GetClassName() != wanted.GetClassName():
@@ -124,6 +127,7 @@ class _Reconstruction(Algorithm):
     def _geometry(self) -> GridGeometry:
         own = self._model.index.geometry
         if self._region == BOUNDS:
+            self._model.refuse_index_space("choose the region by its Index Extent")
             own = own.window(_extent_of_bounds(own, self._bounds))
         elif self._region == EXTENT:
             own = own.window(_extent_of_samples(own, self._extent))

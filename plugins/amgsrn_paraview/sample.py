@@ -108,6 +108,7 @@ class AMGSRNSample(Algorithm):
             self._source.refuse_others()
             output.ShallowCopy(given)
         else:
+            self._model.refuse_index_space()
             model = self._model.network().at(self._source.step)
             for dataset in _copied(given, output):
                 points = DatasetPoints(dataset, cells=self._association == CELLS)

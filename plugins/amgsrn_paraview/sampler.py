@@ -15,20 +15,22 @@ from amgsrn_core.config import DataConfig, MeshConfig
 from amgsrn_core.field.open_models import open_model
 from amgsrn_core.model import open_archive
 from amgsrn_core.volume.vtk.mesh import (
-    Agreement,
-    Lattice,
     Mesh,
     MeshRecord,
-    agreement,
     hide_fills,
-    inside_share,
     is_spherical,
+    leaves,
+    prepared,
+)
+from amgsrn_core.volume.vtk.mesh_sampling import (
+    Agreement,
+    Lattice,
+    agreement,
     lattice_of,
     lattice_values,
-    leaves,
     note_sampling,
-    prepared,
     sampled,
+    told,
 )
 from amgsrn_paraview.handover import FILL_VALUES
 from amgsrn_paraview.ranks import agree, ranks
@@ -119,7 +121,7 @@ class Sampler:
         back = self._compared(mesh, lattice_values(image, mesh.arrays))
         self._steps.append(back.psnr)
         if is_first:
-            self.text = self._told(mesh, inside_share(image), back)
+            self.text = told(mesh, self._lattice, image, back)
             if any(_on_each_rank(lambda: any(map(is_spherical, leaves(mesh.dataset))))):
                 self._remark(_SPHERE)
         note_sampling(image, self.text)
@@ -175,15 +177,6 @@ class Sampler:
     def _compared(self, mesh: Mesh, values: Callable[[np.ndarray], np.ndarray]) -> Agreement:
         every = _on_each_rank(lambda: agreement(mesh, values))
         return functools.reduce(Agreement.merged, every)
-
-    def _told(self, mesh: Mesh, share: float, back: Agreement) -> str:
-        is_cells = mesh.association == "cell"
-        where = "cells' centres" if is_cells else "points"
-        return (
-            f"Sampled on a {self._lattice} lattice (x, y, z), {share:.0%} of it "
-            f"inside the mesh{', each cell with its value' if is_cells else ''}. The lattice, "
-            f"interpolated at {back.compared} of the mesh's own {back.points} {where}: {back}."
-        )
 
     def _remark(self, sentence: str) -> None:
         if sentence not in self.notes:

@@ -161,9 +161,11 @@ class Request:
         arrays = [data.GetArray(name) for name in self.arrays]
         # Both kinds of ghosts tell which points, or cells, have no value.
         arrays += [attributes(self.dataset, each).GetArray(GHOSTS) for each in ASSOCIATIONS]
+        points = self.dataset.GetPoints() if self.dataset.IsA("vtkStructuredGrid") else None
         return (
             self.dataset.GetExtent(),
             self.dataset.GetBounds(),
+            None if points is None else points.GetMTime(),
             tuple(None if array is None else array.GetMTime() for array in arrays),
         )
 

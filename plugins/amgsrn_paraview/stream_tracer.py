@@ -111,6 +111,7 @@ class AMGSRNStreamTracer(Algorithm):
             self.forget_complaint()
             self.remark("The model is not complete; lines come when it is.")
             return 1
+        self._model.refuse_index_space()
         index = self._model.index
         members, note = _velocity(index, self._vectors)
         own = DatasetPoints(self.GetInputDataObject(_SEEDS, 0))

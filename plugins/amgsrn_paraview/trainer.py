@@ -276,7 +276,7 @@ class AMGSRNTrainer(Algorithm):
             dataset=dataset,
             arrays=tuple(dict.fromkeys(filter(None, [name, *self._more_arrays]))),
             association=association,
-            mesh=self.configurations.of(MeshConfig) if is_mesh(dataset) else MeshConfig(),
+            mesh=self.configurations.of(MeshConfig) if self._is_mesh() else MeshConfig(),
             output=self._output_file,
             restart=self._restart,
             network=self.configurations.of(NetworkConfig),
@@ -309,7 +309,12 @@ class AMGSRNTrainer(Algorithm):
         return self._session.notes()
 
     def _is_mesh(self) -> bool:
-        return is_mesh(self.GetInputDataObject(0, 0))
+        """Tell whether the input is to be sampled."""
+        dataset = self.GetInputDataObject(0, 0)
+        is_grid = dataset is not None and dataset.IsA("vtkStructuredGrid")
+        if is_grid and self.configurations.of(MeshConfig).curvilinear == "index":
+            return False
+        return is_mesh(dataset)
 
     def _wanted(self, request: Request) -> Wanted:
         return Wanted(request.arrays, request.association, request.mesh, request.data)
@@ -346,6 +351,11 @@ class AMGSRNTrainer(Algorithm):
                 raise ConfigurationError(
                     "On several ranks all time steps are trained without bricks only; set Bricks "
                     "to 1 1 1 and BrickVoxels to 0, or use a single rank."
+                )
+            if request.dataset.IsA("vtkStructuredGrid"):
+                raise ConfigurationError(
+                    "On several ranks a curvilinear grid is learned in index space without bricks "
+                    "only; set Bricks to 1 1 1 and BrickVoxels to 0, or use a single rank."
                 )
             return self._shared.train(request, whole, self._show_progress)
         except AmgsrnError:

@@ -81,20 +81,28 @@ def test_a_foreign_file(tmp_path: Path, content: bytes) -> None:
     refused(VolumeError, "use NetCDF, .vti, .vtr", open_volume, tmp_path / "a.nc")
 
 
-@pytest.mark.parametrize(
-    ("kind", "remedy"),
-    [
-        ("UnstructuredGrid", "Resample To Image"),
-        ("StructuredGrid", "Resample To Image"),
-        ("PUnstructuredGrid", "Resample To Image"),
-        ("vtkMultiBlockDataSet", "extract a block"),
-        ("Collection", "extract a block"),
-    ],
-)
-def test_another_kind_of_vtk_file(tmp_path: Path, kind: str, remedy: str) -> None:
+@pytest.mark.parametrize("kind", ["PolyData", "Collection", "Table"])
+def test_another_kind_of_vtk_file(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "a.vtp").write_text(f'<?xml version="1.0"?><VTKFile type="{kind}">')
+    message = refused(VolumeError, f"holds {kind};", open_volume, tmp_path / "a.vtp")
+    assert "open it in ParaView, apply Resample To Image" in message
+
+
+@pytest.mark.parametrize("kind", ["UnstructuredGrid", "vtkMultiBlockDataSet"])
+def test_a_truncated_mesh(tmp_path: Path, kind: str) -> None:
     (tmp_path / "a.vtu").write_text(f'<?xml version="1.0"?><VTKFile type="{kind}">')
-    message = refused(VolumeError, f"holds {kind};", open_volume, tmp_path / "a.vtu")
-    assert "open it in ParaView" in message and remedy in message
+    refused(VolumeError, "is truncated", open_volume, tmp_path / "a.vtu")
+
+
+def test_an_empty_mesh_and_one_whose_pieces_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.vtu"
+    path.write_text('<?xml version="1.0"?><VTKFile type="UnstructuredGrid"></VTKFile>')
+    refused(VolumeError, "is damaged or holds no points", open_volume, path)
+    path.write_text(
+        '<?xml version="1.0"?><VTKFile type="vtkMultiBlockDataSet" version="1.0">'
+        '<vtkMultiBlockDataSet><DataSet index="0" file="a/b.vtu"/></vtkMultiBlockDataSet></VTKFile>'
+    )
+    refused(VolumeNotFoundError, "There is no file.*b.vtu", open_volume, path)
 
 
 def test_a_legacy_vtk_file(tmp_path: Path) -> None:

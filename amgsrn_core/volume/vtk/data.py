@@ -15,6 +15,7 @@ import numpy as np
 from amgsrn_core.errors import VariableNotFoundError, VolumeError
 from amgsrn_core.system.extras import require
 from amgsrn_core.volume.axis import Axis, longitude_turn, turns_once
+from amgsrn_core.volume.curvilinear import Coordinates
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.in_memory import ArrayVolume, component_names
 from amgsrn_core.volume.volume import MissingValues, TimeAxis, require_three_axes
@@ -44,13 +45,14 @@ def volume_from_vtk(
     *,
     duplicates: bool = False,
     whole: Sequence[int] | None = None,
-) -> ArrayVolume:
+) -> VTKVolume:
     """Make a volume of arrays of a VTK data set in memory; the values are not copied.
 
     Parameters
     ----------
-    dataset : vtkImageData or vtkRectilinearGrid
-        Its extent, origin, spacing and direction are kept. Coordinates may descend.
+    dataset : vtkImageData, vtkRectilinearGrid or vtkStructuredGrid
+        Its extent, origin, spacing and direction are kept. Coordinates may descend. A structured
+        (curvilinear) grid becomes a volume in its index space, with `coordinates`.
     array_names : str or sequence of str
         Numeric arrays; each component of each becomes a component of the volume.
     association : {"point", "cell"}, default: "point"
@@ -91,6 +93,7 @@ def volume_from_vtk(
         source_dtype=np.result_type(*(value.dtype for value in values)),
         missing=MISSING,
         time=_time(dataset),
+        coordinates=_coordinates(dataset, association),
     )
     if whole is None:  # a piece is put together with others, which have no description in common
         take_description(volume, description_of(dataset))
@@ -99,7 +102,20 @@ def volume_from_vtk(
 
 
 class VTKVolume(ArrayVolume):
-    """A volume on views of VTK's arrays, one view per component."""
+    """A volume on views of VTK's arrays, one view per component.
+
+    Attributes
+    ----------
+    arrays : tuple of str
+        Names of the arrays, where the data set is of a file.
+    """
+
+    arrays: tuple[str, ...] = ()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the arrays in the file."""
+        return self.arrays or super().variables
 
 
 def _time(dataset: Any) -> TimeAxis | None:
@@ -121,21 +137,41 @@ def grid_geometry(dataset: Any, association: str, name: str) -> GridGeometry:
         raise VolumeError(f"Arrays belong to point or cell, not to '{association}'.")
     is_image = require_grid(dataset)
     cells = association == "cell"
-    x, y, z = (max(0, int(size) - cells) for size in dataset.GetDimensions())
+    ends = dataset.GetExtent()
+    x, y, z = (max(0, ends[2 * i + 1] - ends[2 * i] + 1 - cells) for i in range(3))
     require_three_axes(name, [("z", z), ("y", y), ("x", x)])
+    if dataset.IsA("vtkStructuredGrid"):
+        x0, y0, z0 = (float(start) + 0.5 * cells for start in ends[::2])
+        return GridGeometry.uniform((z, y, x), (x0, y0, z0))
     return _image_geometry(dataset, cells) if is_image else _rectilinear_geometry(dataset, cells)
 
 
 def require_grid(dataset: Any) -> bool:
     """Raise VolumeError for other data sets than volumes; return whether it is image data."""
     is_image = dataset is not None and dataset.IsA("vtkImageData")
-    if not is_image and not (dataset is not None and dataset.IsA("vtkRectilinearGrid")):
+    others = ("vtkRectilinearGrid", "vtkStructuredGrid")
+    if not is_image and (dataset is None or not any(map(dataset.IsA, others))):
         kind = "nothing" if dataset is None else dataset.GetClassName()
         raise VolumeError(
             f"A volume needs image data, a rectilinear grid or a mesh, not {kind}; put a filter in "
             "front that makes one of these of it, such as Resample To Image."
         )
     return is_image
+
+
+def _coordinates(dataset: Any, association: str) -> Coordinates | None:
+    """Return where the points of a structured grid are, or its cells' centres."""
+    if not dataset.IsA("vtkStructuredGrid"):
+        return None
+    x0, x1, y0, y1, z0, z1 = dataset.GetExtent()
+    points = to_numpy(dataset.GetPoints().GetData())
+    points = points.reshape(z1 - z0 + 1, y1 - y0 + 1, x1 - x0 + 1, 3)
+    if not np.isfinite(points).all():
+        raise VolumeError("The structured grid has points that are not finite; mend them first.")
+    for axis in range(3) if association == "cell" else ():
+        low, high = _neighbours(points, axis)
+        points = (0.5 * (low + high)).astype(points.dtype)
+    return Coordinates.of_points(points)
 
 
 def component_views(
@@ -229,7 +265,8 @@ def missing_samples(
     it is a duplicate, refined or hidden, or has a hidden corner; a point if it is a duplicate or
     hidden, or all cells around it are.
     """
-    x, y, z = dataset.GetDimensions()
+    x0, x1, y0, y1, z0, z1 = dataset.GetExtent()
+    x, y, z = x1 - x0 + 1, y1 - y0 + 1, z1 - z0 + 1
     points = ghost_marks(dataset, "point", (z, y, x))
     cells = ghost_marks(dataset, "cell", (z - 1, y - 1, x - 1))
     duplicate = 0 if duplicates else DUPLICATE

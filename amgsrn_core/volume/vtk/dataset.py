@@ -8,23 +8,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from amgsrn_core.volume.block import Block
+from amgsrn_core.volume.curvilinear import Coordinates
 from amgsrn_core.volume.description import Described, describe
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.vtk.data import import_vtk
 from amgsrn_core.volume.vtk.known import DESCRIPTION, units_key
 
+
+class Placed(Protocol):
+    """A volume or a model, as far as its place goes."""
+
+    @property
+    def geometry(self) -> GridGeometry:
+        """Where the samples lie, in index space if there are coordinates."""
+
+    @property
+    def coordinates(self) -> Coordinates | None:
+        """Where the samples of a curvilinear grid lie in the world."""
+
+
 VTKExtent = tuple[int, int, int, int, int, int]
 """First and last sample (inclusive) along x, y, z."""
 
 
-def new_dataset(geometry: GridGeometry) -> Any:
-    """Return an empty data set of the kind that holds this geometry."""
+def new_dataset(geometry: GridGeometry, coordinates: Coordinates | None = None) -> Any:
+    """Return an empty data set of the kind that holds this geometry, in index space or not."""
     model = import_vtk("vtkCommonDataModel")
+    if coordinates is not None:
+        return model.vtkStructuredGrid()
     return model.vtkImageData() if geometry.is_uniform else model.vtkRectilinearGrid()
 
 
@@ -49,6 +65,24 @@ def set_geometry(dataset: Any, geometry: GridGeometry, extent: VTKExtent) -> Non
     dataset.SetXCoordinates(x)
     dataset.SetYCoordinates(y)
     dataset.SetZCoordinates(z)
+
+
+def set_places(dataset: Any, geometry: GridGeometry, extent: VTKExtent, field: Placed) -> None:
+    """Give a data set of :func:`new_dataset` the place of an extent of `geometry`.
+
+    Where the field has coordinates, the geometry is a grid in the index space of these.
+    """
+    if field.coordinates is None or not dataset.IsA("vtkStructuredGrid"):
+        set_geometry(dataset, geometry, extent)
+        return
+    dataset.SetExtent(*extent)
+    z, y, x = (
+        axis.to_index(other.coordinates[extent[2 * i] : extent[2 * i + 1] + 1])
+        for i, axis, other in zip((2, 1, 0), field.geometry.axes, geometry.axes)
+    )
+    points = import_vtk("vtkCommonCore").vtkPoints()
+    points.SetData(_vtk_array(np.ascontiguousarray(field.coordinates.at(z, y, x).reshape(-1, 3))))
+    dataset.SetPoints(points)
 
 
 def set_arrays(

@@ -73,6 +73,11 @@ def take_sampling(volume: Volume, dataset: Any) -> None:
     volume.attributes = dataclasses.replace(known, file=file)
 
 
+def is_sampled(volume: Volume) -> bool:
+    """Tell whether a volume was made of a mesh."""
+    return volume.attributes is not None and SAMPLING in volume.attributes.file
+
+
 def described_geometry(geometry: GridGeometry, known: GridGeometry) -> GridGeometry:
     """Return a data set's geometry with what is known of its axes beside their coordinates.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ def open_vtk_file(
     outline, pieces, sample = _open(path, kind)
     frame = vtk_data.joined_frame(path, [_read(piece.file, piece.extent, {}) for piece in pieces])
     whole = tuple(frame.GetExtent())
-    names, association = _choose(path, sample, arrays)
+    names, association = choose_arrays(path, present_arrays([sample]), arrays)
     require_whole(path, outline, outline.whole or whole, association)
     found = [vtk_data.attributes(sample, association).GetArray(name) for name in names]
     name = "_".join(names)
@@ -171,8 +171,8 @@ def _open(path: Path, kind: str) -> tuple[Outline, list[_Piece], Any]:
     """Return what a file says of itself, its pieces, and one cell of it with all that it holds."""
     if kind.removeprefix("P") not in READERS:
         raise VolumeError(
-            f"'{path}' holds {kind}; a volume needs image data (.vti) or a rectilinear grid "
-            f"(.vtr): {_remedy(kind)}."
+            f"'{path}' holds {kind}; a volume needs image data (.vti), a rectilinear grid "
+            "(.vtr) or a mesh: open it in ParaView, apply Resample To Image, and save that as .vti."
         )
     outline = read_outline(path)
     if kind in READERS:
@@ -257,7 +257,7 @@ def _readable(path: Path, kind: str) -> _Piece:
 def _whole_extent(file: _File) -> tuple[int, ...]:
     """Return the file's point extent."""
     pipeline = vtk_data.import_vtk("vtkCommonExecutionModel").vtkStreamingDemandDrivenPipeline
-    with _quiet():
+    with quiet():
         reader = _reader(file)
         information = reader.GetOutputInformation(0)
         key = pipeline.WHOLE_EXTENT()
@@ -269,7 +269,7 @@ def _whole_extent(file: _File) -> tuple[int, ...]:
 
 def _read(file: _File, extent: tuple[int, ...], arrays: dict[str, tuple[str, ...]] | None) -> Any:
     """Return the data set of a point extent with some arrays by association (None: all)."""
-    with _quiet():
+    with quiet():
         reader = _reader(file)
         if arrays is not None:
             for association in vtk_data.ASSOCIATIONS:
@@ -292,7 +292,7 @@ def _reader(file: _File) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep VTK from printing; what went wrong shows in the result."""
     base = vtk_data.import_vtk("vtkCommonCore").vtkObject
     before = base.GetGlobalWarningDisplay()
@@ -303,12 +303,22 @@ def _quiet() -> Iterator[None]:
         base.SetGlobalWarningDisplay(before)
 
 
-def _choose(path: Path, sample: Any, wanted: tuple[str, ...] | None) -> tuple[tuple[str, ...], str]:
+def present_arrays(datasets: Iterable[Any]) -> dict[str, list[str]]:
+    """Return the names of the numeric arrays of points and of cells, in any of some data sets."""
+    every = list(datasets)
+    return {
+        each: list(dict.fromkeys(n for d in every for n in vtk_data.array_names(d, each)))
+        for each in vtk_data.ASSOCIATIONS
+    }
+
+
+def choose_arrays(
+    path: Path, present: dict[str, list[str]], wanted: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], str]:
     """Return the arrays to use, and whether they belong to points or cells."""
-    present = {each: vtk_data.array_names(sample, each) for each in vtk_data.ASSOCIATIONS}
-    listed = vtk_data.list_arrays(sample)
+    choices = [(name, each) for each, names in present.items() for name in names]
+    listed = ", ".join(f"{name} ({each})" for name, each in choices) or "none"
     if wanted is None:
-        choices = [(name, each) for each, names in present.items() for name in names]
         if len(choices) != 1:
             raise VariableNotFoundError(
                 f"'{path}' holds {len(choices)} arrays; name the one(s) to use: {listed}."
@@ -327,13 +337,6 @@ def _choose(path: Path, sample: Any, wanted: tuple[str, ...] | None) -> tuple[tu
         f"The arrays {', '.join(wanted)} belong partly to points and partly to cells; "
         "train them one by one."
     )
-
-
-def _remedy(kind: str) -> str:
-    """Say how to come from another kind of data set to one that is read."""
-    if kind == "Collection" or any(word in kind for word in ("Multi", "Partitioned", "AMR")):
-        return "open it in ParaView, extract a block, and save that"
-    return "open it in ParaView, apply Resample To Image, and save the result as .vti"
 
 
 def _damaged(file: _File) -> VolumeError:

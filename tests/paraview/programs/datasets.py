@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import paraview.simple as pv
 import session  # by its name: programmable sources fill this module's namespace with numpy's
+from vtkmodules.util.numpy_support import vtk_to_numpy
 
 SMALL = {"Iterations": 40, "Batch": 1024, "Grids": 2, "GridShape": [5, 5, 5], "Width": 16}
 
@@ -107,6 +108,36 @@ def train(key, source, array, association="POINTS", again=False, **options):
     return found
 
 
+def in_index_space():
+    """The pipe sample by sample; what comes back, at its own and at twice the resolution."""
+    found = {"trained": train("index", grid, "flow", Curvilinear="index")}
+    cells = train("index_cells", grid, "layer", "CELLS", Curvilinear="index")
+    found["cells"] = cells["state"]
+    reader = pv.OpenDataFile(found["trained"]["model"])
+    for key, options in (("own", {}), ("fine", {"ScaleFactor": 2.0}), ("part", {"Region": 2})):
+        back = names.AMGSRNReconstruction(Input=reader, **options)
+        if key == "part":
+            back.IndexExtent = [2, 5, 3, 4, 0, 6]
+        back.UpdatePipeline()
+        found[key] = session.describe(back)
+        points = session.output_of(back).GetPoints().GetData()
+        values[f"index {key} points"] = vtk_to_numpy(points).copy()
+    values["index values"] = vtk_to_numpy(session.output_of(back).GetPointData().GetArray("flow"))
+    values["pipe points"] = vtk_to_numpy(session.output_of(grid).GetPoints().GetData()).copy()
+    line = pv.PointSource(NumberOfPoints=3)
+    box = {"Region": 1, "WorldBounds": [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]}
+    refused = (
+        names.AMGSRNSample(Input=line, Model=reader),
+        names.AMGSRNIsosurface(Input=reader, Isovalues=[1.0]),
+        names.AMGSRNReconstruction(Input=reader, **box),
+    )
+    found["refused"] = []
+    for filter_ in refused:
+        filter_.UpdatePipeline()
+        found["refused"].append(filter_.SMProxy.GetClientSideObject().GetMessage())
+    return found
+
+
 def series():
     """Two time steps of an unstructured grid."""
     source = pv.ProgrammableFilter(
@@ -165,6 +196,7 @@ results = {
     "filled": train("filled", grid, "filled"),
     "mixed": train("mixed", mixed, "flow"),
     "amr": train("amr", pv.AMRGaussianPulseSource(), "Gaussian-Pulse", "CELLS"),
+    "index": in_index_space(),
     "series": series(),
     "refused": refusals(),
 }

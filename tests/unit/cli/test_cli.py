@@ -30,6 +30,7 @@ from amgsrn_core.config import options as option_fields
 from amgsrn_core.errors import VolumeError
 from amgsrn_core.model import SourceRecord, write_archive
 from amgsrn_core.volume import (
+    Attributes,
     Axis,
     GridGeometry,
     MissingValues,
@@ -37,6 +38,7 @@ from amgsrn_core.volume import (
     open_volume,
     write_volume,
 )
+from amgsrn_core.volume.curvilinear import Coordinates
 from amgsrn_core.volume.times import Nearest
 
 CONFIGURATIONS = (GoalConfig, NetworkConfig, TrainingConfig, StorageConfig)
@@ -221,6 +223,26 @@ def test_info_tells_far_times_and_coordinates_apart(capsys, tmp_path):
     out = capsys.readouterr().out
     assert "x 4651234 to 4651237.5, y 0 to 6" in out
     assert "index 1 of 2: 20000102 day as" in out
+
+
+def test_models_of_curvilinear_grids_and_of_meshes_are_told(capsys, caplog, tmp_path):
+    index = small_index((4, 5, 6))
+    z, y, x = np.meshgrid(*(np.arange(n, dtype=float) for n in index.dims), indexing="ij")
+    places = Coordinates.of_points(np.stack([x + y, 2 * y, z + 7], axis=-1))
+    about = Attributes({"amgsrn_sampling": "Sampled on a lattice."}, ({},))
+    path = tmp_path / "curved.amgsrn"
+    index = index.replace(coordinates=places, attributes=about)
+    write_archive(path, index, [small_brick(index)])
+    assert main(["info", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "in index space; in the world x 0 to 9, y 0 to 8, z 7 to 10" in out
+    assert "Sampled on a lattice." in out
+    assert run_json(capsys, "info", path, "--json")["sampling"] == "Sampled on a lattice."
+    assert main(["reconstruct", str(path), "-o", str(tmp_path / "back.nc")]) == 0
+    assert "index space of a curvilinear grid" in capsys.readouterr().err + caplog.text
+    grid = NeuralVolume.open(path, device="cpu").to_vtk()
+    assert grid.GetClassName() == "vtkStructuredGrid"
+    assert grid.GetPoint(1 + 6 * (2 + 5 * 3)) == (3.0, 4.0, 10.0)
 
 
 def test_test_measures_what_it_should(capsys, ocean):

@@ -35,6 +35,7 @@ from amgsrn_core.model import (
 from amgsrn_core.model.mask import pack_mask, unpack_mask
 from amgsrn_core.volume import GridGeometry, MissingValues, TimeAxis, volume_from_array
 from amgsrn_core.volume.axis import Axis
+from amgsrn_core.volume.curvilinear import Coordinates
 
 REUSED_FOLDER = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -54,13 +55,31 @@ def test_tensors_and_index_come_back_as_written(tmp_path):
         assert loaded[name].dtype == tensor.dtype
 
 
+def test_coordinates_come_back_and_older_readers_can_do_without(tmp_path):
+    index = small_index()
+    points = np.random.default_rng(0).random((*index.dims, 3), dtype=np.float32)
+    index = index.replace(coordinates=Coordinates.of_points(points))
+    path = tmp_path / "model.amgsrn"
+    write_archive(path, index, [small_brick(index)])
+    again = verify_archive(path)
+    assert again.coordinates == index.coordinates and again.version >= (1, 5)
+    # As a model of a version before has none of it.
+    values = again.to_json()
+    del values["coordinates"]
+    values["version"] = [1, 4]
+    assert ModelIndex.from_json(values).coordinates is None
+    values["coordinates"] = {"dims": [1, 2, 3]}
+    with pytest.raises(ArchiveError, match="'coordinates' are those of another grid"):
+        ModelIndex.from_json(values)
+
+
 def test_the_file_is_plain_safetensors_with_documented_names(tmp_path):
     path = tmp_path / "model.amgsrn"
     write_small_model(path, mask=True)
     with safe_open(str(path), framework="numpy") as file:
         values = json.loads(file.metadata()["amgsrn"])
         assert values["format"] == "amgsrn"
-        assert values["version"] == [1, 4]
+        assert values["version"] == [1, 5]
         assert values["bricks"][0]["extent"] == [0, 6, 0, 7, 0, 8]
         assert set(file.keys()) == {
             "bricks/0/feature_grids",

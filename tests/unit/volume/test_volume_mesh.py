@@ -22,21 +22,26 @@ from vtkmodules.vtkImagingCore import vtkRTAnalyticSource
 
 from amgsrn_core.config import DataConfig
 from amgsrn_core.errors import VariableNotFoundError, VolumeError
+from amgsrn_core.runs.series import refuse_other_field
+from amgsrn_core.volume import export_volume, open_volume
+from amgsrn_core.volume.curvilinear import Coordinates
+from amgsrn_core.volume.source import identity_of
 from amgsrn_core.volume.volume import Volume
 from amgsrn_core.volume.vtk.data import volume_from_vtk
 from amgsrn_core.volume.vtk.known import SAMPLING
 from amgsrn_core.volume.vtk.mesh import (
-    Agreement,
-    agreement,
     default_array,
     hide_fills,
-    inside_share,
     is_mesh,
     is_spherical,
+    prepared,
+)
+from amgsrn_core.volume.vtk.mesh_sampling import (
+    Agreement,
+    agreement,
     lattice_of,
     lattice_values,
     note_sampling,
-    prepared,
     sampled,
 )
 
@@ -130,12 +135,11 @@ def enclosed(grid, volume):
 
 def test_a_lattice_has_the_meshs_values_inside_and_none_outside():
     grid = tetrahedra()
-    volume, image, back, _ = sample(grid, dims=(24, 26, 28))
+    volume, _, back, _ = sample(grid, dims=(24, 26, 28))
     assert volume.dims == (24, 26, 28)
     np.testing.assert_allclose(volume.geometry.bounds, grid.GetBounds(), rtol=1e-6)
     inside = is_inside(volume)
     assert 0.4 < inside.mean() < 0.5
-    assert inside.mean() == pytest.approx(inside_share(image))
     # An independent look at each sample; those on the surface are anybody's.
     radius = np.linalg.norm(places(volume), axis=-1)
     differs = inside != enclosed(grid, volume)
@@ -223,9 +227,9 @@ def test_blocks_that_lack_an_array_are_left_out():
     assert volume.geometry.bounds[0] == pytest.approx(0.0, abs=1e-6)
     # Both blocks together, where both have it.
     whole.SetBlock(2, pipe(np.pi / 2, np.pi))
-    volume, image, _, _ = sample(whole, dims=(8, 20, 41))
+    volume, _, _, _ = sample(whole, dims=(8, 20, 41))
     assert volume.geometry.bounds[0] == pytest.approx(-2.0)
-    assert inside_share(image) == pytest.approx(0.57, abs=0.05)
+    assert is_inside(volume).mean() == pytest.approx(0.57, abs=0.05)
     assert default_array(whole) == "linear"
 
 
@@ -251,6 +255,20 @@ def test_fill_values_are_hidden_before_they_are_interpolated():
         values, inside = volume.read().values[0], is_inside(volume)
         assert values[inside].min() >= 0 and values[inside].max() <= 6
         assert not inside[places(volume)[..., 2] > 6 / 7 + 1e-6].any()
+
+
+def test_a_mesh_that_moves_out_of_its_first_lattice_is_noticed():
+    first, moved = pipe(), pipe()
+    points = vtk_to_numpy(moved.GetPoints().GetData())
+    lattice = lattice_of(prepared(first, ["linear"], "point"), (0, 0, 0))
+    assert not lattice.misses(prepared(moved, ["linear"], "point").record.size)
+    points[:, 0] += 0.5
+    moved.GetPoints().Modified()
+    mesh = prepared(moved, ["linear"], "point")
+    assert lattice.misses(mesh.record.size)
+    # What is left of it is masked as everything else.
+    volume = volume_from_vtk(sampled(mesh, lattice), "linear")
+    assert not is_inside(volume)[places(volume)[..., 0] < 0.5].any()
 
 
 def test_how_a_volume_was_made_travels_in_its_attributes():
@@ -302,6 +320,34 @@ def test_what_has_no_volume_is_refused(dataset, kind, sentence):
 def test_an_array_that_is_not_there_is_refused_with_those_that_are():
     with pytest.raises(VariableNotFoundError, match=r"cell array 'linear'.*linear \(point\)"):
         sample(pipe(), association="cell")
+
+
+def test_a_curvilinear_grid_is_a_volume_in_index_space(tmp_path):
+    grid = pipe()
+    volume = volume_from_vtk(grid, "linear")
+    assert volume.dims == (8, 41, 9) and volume.geometry.bounds == (0, 8, 0, 40, 0, 7)
+    points = vtk_to_numpy(grid.GetPoints().GetData()).reshape(8, 41, 9, 3)
+    assert volume.coordinates == Coordinates.of_points(points)
+    values = volume.read().values[0]
+    np.testing.assert_allclose(values, points @ [2.0, -1.0, 3.0])
+    again = open_volume(export_volume(volume, tmp_path / "pipe"))
+    assert again.coordinates == volume.coordinates
+    # What tells two runs apart: the same values on other points are other data.
+    moved = pipe(0.0, np.pi / 3)
+    moved.GetPointData().Initialize()
+    moved.GetPointData().AddArray(grid.GetPointData().GetArray("linear"))
+    other = volume_from_vtk(moved, "linear")
+    assert identity_of(other) != identity_of(volume)
+    with pytest.raises(VolumeError, match="on another grid"):
+        refuse_other_field(1, other, volume)
+    add(grid.GetCellData(), "layer", np.arange(7.0 * 40 * 8))
+    cells = volume_from_vtk(grid, "layer", "cell")
+    assert cells.dims == (7, 40, 8) and cells.geometry.origin == (0.5, 0.5, 0.5)
+    assert cells.coordinates is not None
+    corners = [points[k : k + 2, j : j + 2, i : i + 2] for k, j, i in ((0, 0, 0), (6, 39, 7))]
+    for corner, at in zip(corners, (0, -1)):
+        centre = cells.coordinates.at(*([[0], [6]][at], [[0], [39]][at], [[0], [7]][at]))
+        np.testing.assert_allclose(centre[0, 0, 0], corner.mean(axis=(0, 1, 2)))
 
 
 def test_layers_that_are_spheres_are_noticed():

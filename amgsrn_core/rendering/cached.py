@@ -134,7 +134,8 @@ class CachedMarcher(NativeMarcher):
     def _told(self) -> str:
         """Return what the picture is not as it might be, as a sentence, or ""."""
         said = []
-        if self._fallen or self._store.left_out:
+        # Levels that were left out are not missed where coarser ones show all.
+        if self._fallen or (self._store.left_out and not self._smooth):
             memory = _memory(self._settings) / 1e6
             spacing = self._store.levels[self._level].spacing
             said.append(

@@ -68,6 +68,17 @@ class BlockMarch : Field, Look {
       top_[a] = static_cast<float>(axis.size - 1);
       is_uneven_ |= axis.coordinates != nullptr;
     }
+    double largest = 0.0, by_axis[3][3];
+    for (int a = 0; a < 3; ++a)
+      for (int b = 0; b < 3; ++b) {
+        by_axis[a][b] = volume.axes[a].scale * volume.to_world[a][b];
+        const double size = __builtin_fabs(by_axis[a][b]);
+        largest = size > largest ? size : largest;
+      }
+    for (int a = 0; a < 3; ++a)
+      for (int b = 0; b < 3; ++b) to_normal_[a][b] = static_cast<float>(by_axis[a][b] / largest);
+    const float power = appearance.specular_power;
+    if (power <= 64.0f && power == __builtin_floorf(power)) whole_power_ = static_cast<int>(power);
     for (int64_t level = 0; level < set_.level_count; ++level)
       for (int32_t& word : scratch.known->words[level]) word = ~kLive;  // of no block
   }
@@ -96,6 +107,7 @@ class BlockMarch : Field, Look {
     int ray, count;        // of the first one in the table
     alignas(64) float start[3][kLanes], move[3][kLanes], inverse[3][kLanes];
     alignas(64) float near[kLanes], far[kLanes], exponent[kLanes];
+    alignas(64) float towards[3][kLanes];  // in the world
     alignas(64) float left[kLanes], best[kLanes], before[kLanes];
     alignas(64) int32_t lead[kLanes], end[kLanes], before_k[kLanes];
     Quad colour[kLanes];
@@ -162,6 +174,7 @@ class BlockMarch : Field, Look {
         p.start[a][lane] = static_cast<float>((at - axis.origin) * axis.scale);
         p.move[a][lane] = __builtin_fabsf(move) < 1e-9f ? 1e-9f : move;
         p.inverse[a][lane] = 1.0f / p.move[a][lane];
+        p.towards[a][lane] = static_cast<float>(made.towards[a][from + lane]);
       }
     }
     p.last = 0, p.is_even = true;
@@ -620,11 +633,22 @@ class BlockMarch : Field, Look {
     }
     Vector gradient[3];
     if (appearance_.shade) seen_gradient(place.where, place.part, gradient);
+    const bool has_lamp = appearance_.shade && !appearance_.light_count && !is_uneven_;
+    alignas(64) float bright[kLanes], gloss[kLanes];
+    if (has_lamp) light(p, gradient, bright, gloss);
     for (int left = visible; left; left &= left - 1) {
       const int lane = __builtin_ctz(static_cast<unsigned>(left));
       Quad colour = table_colour(entries[lane], parts[lane]);
       if (shares[lane] != 1.0f) colour[3] = 1.0f - __builtin_powf(1.0f - colour[3], shares[lane]);
       if (!(colour[3] > 0.0f)) continue;
+      if (has_lamp) {
+        const float weight = colour[3] * p.left[lane];
+        p.left[lane] *= 1.0f - colour[3];
+        colour = colour * bright[lane] + gloss[lane];
+        colour[3] = 1.0f;
+        p.colour[lane] += weight * colour;
+        continue;
+      }
       double normal[3];
       bool has_normal = false;
       if (appearance_.shade) {
@@ -637,6 +661,42 @@ class BlockMarch : Field, Look {
       }
       blend(p, lane, colour, has_normal ? normal : nullptr);
     }
+  }
+
+  // What a lamp at the camera makes of colours where a field has these gradients by even axes: a
+  // factor, and what is added. See Look::lit.
+  void light(const Packet& p, const Vector* gradient, float* bright, float* gloss) const {
+    const Vector zero = {};
+    Vector most = zero;
+    for (int a = 0; a < 3; ++a) {
+      const Vector size = gradient[a] < zero ? -gradient[a] : gradient[a];
+      most = size > most ? size : most;
+    }
+    Vector squares = zero, along = zero;
+    for (int a = 0; a < 3; ++a) {
+      Vector normal = zero;  // of any length: as long as its squares are numbers
+      for (int b = 0; b < 3; ++b) normal += gradient[b] / most * to_normal_[b][a];
+      squares += normal * normal;
+      along += normal * load(p.towards[a]);
+    }
+    alignas(64) float length[kLanes];
+    store(length, squares);
+    for (int lane = 0; lane < kLanes; ++lane) length[lane] = __builtin_sqrtf(length[lane]);
+    Vector facing = along / load(length);
+    facing = facing < zero ? -facing : facing;
+    facing = squares > zero ? facing : zero;  // without a gradient there is ambient light alone
+    facing = facing < 1.0f - zero ? facing : 1.0f - zero;
+    store(bright, appearance_.ambient + appearance_.diffuse * facing);
+    Vector power = zero + 1.0f;
+    if (whole_power_ >= 0) {
+      Vector factor = facing;
+      for (int left = whole_power_; left; left >>= 1, factor *= factor)
+        if (left & 1) power *= factor;
+    } else {
+      for (int lane = 0; lane < kLanes; ++lane)
+        power[lane] = __builtin_powf(facing[lane], appearance_.specular_power);
+    }
+    store(gloss, facing > zero ? appearance_.specular * power : zero);
   }
 
   AMGSRN_INLINE Quad table_colour(int32_t entry, float part) const {
@@ -883,6 +943,8 @@ class BlockMarch : Field, Look {
   Evaluate evaluate_;
   const float low_entry_, high_entry_;  // between these something is seen
   float top_[3];                        // last voxels
+  float to_normal_[3][3];  // of gradients by even axes, but for a factor
+  int whole_power_ = -1;   // the specular power, where it is a small whole number
   bool has_masks_ = false, is_uneven_ = false, stopped_ = false;
   int64_t samples_ = 0;
 };

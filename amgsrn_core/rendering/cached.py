@@ -10,7 +10,7 @@ import numpy as np
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.loader import Appearance, FullError
-from amgsrn_core.kernels.working_set import BlockStore
+from amgsrn_core.kernels.working_set import BlockStore, LatticeLevel
 from amgsrn_core.rendering.camera import Camera, PixelRays
 from amgsrn_core.rendering.native import NativeMarcher
 from amgsrn_core.rendering.occupancy import MacroCells
@@ -25,6 +25,9 @@ _SHARE, _MOST = 1 / 8, 1 << 30
 
 # A cell of the lattice is at least so many pixels wide, where there is a coarser level.
 _CELL_PIXELS = 1.0
+
+# Half a step of a picture's colours, and at how many points a level's errors are looked for.
+_STEP, _PROBES = 0.5 / 255, 512
 
 
 class CachedMarcher(NativeMarcher):
@@ -55,10 +58,12 @@ class CachedMarcher(NativeMarcher):
         transfer: TransferFunction,
         settings: RenderSettings,
     ) -> None:
-        self._level, self._frame, self._is_begun = 0, -1, False
+        self._smooth = self._coarser = self._fallen = 0
+        self._frame, self._is_begun = -1, False
         super().__init__(library, volume, transfer, settings)
         if self._appearance is not None:
             self._store = store_of(volume, settings)
+            self._smooth = _smooth_levels(volume, self._store, transfer, settings)
 
     @property
     def status(self) -> str:
@@ -74,6 +79,25 @@ class CachedMarcher(NativeMarcher):
             f"{cells}, {filled} blocks, {store.nbytes / 1e6:.3g} MB, "
             f"{min(1.0, filled / total):.0%} decoded"
         )
+
+    def coarsen(self, levels: int) -> int:
+        """Draw from now on so many levels coarser than it should be, or as coarse as can be.
+
+        Returns
+        -------
+        int
+            How many levels coarser that is.
+        """
+        if self._appearance is not None:
+            self._coarser = max(0, min(levels, len(self._store.levels) - 1 - self._smooth))
+            self._begin_picture()
+        return self._coarser
+
+    @property
+    def _level(self) -> int:
+        """The finest level in use."""
+        wanted = self._smooth + self._coarser + self._fallen
+        return min(wanted, len(self._store.levels) - 1)
 
     def forget(self) -> None:
         """Begin anew, with nothing decoded."""
@@ -93,7 +117,7 @@ class CachedMarcher(NativeMarcher):
                 try:
                     self._model.kernel.march_blocks(appearance, view, store.argument, pixels, rgba)
                 except FullError:
-                    self._level += 1
+                    self._fallen += 1
                     self._frame = store.begin_frame()
                     if self._is_begun:
                         self._is_begun = False
@@ -110,7 +134,8 @@ class CachedMarcher(NativeMarcher):
     def _told(self) -> str:
         """Return what the picture is not as it might be, as a sentence, or ""."""
         said = []
-        if self._level or self._store.left_out:
+        # Levels that were left out are not missed where coarser ones show all.
+        if self._fallen or (self._store.left_out and not self._smooth):
             memory = _memory(self._settings) / 1e6
             spacing = self._store.levels[self._level].spacing
             said.append(
@@ -126,7 +151,7 @@ class CachedMarcher(NativeMarcher):
 
     def _begin_picture(self) -> None:
         """Begin at the finest level, and with blocks of others to be replaced."""
-        self._level, self._frame, self._is_begun = 0, -1, False
+        self._fallen, self._frame, self._is_begun = 0, -1, False
 
     def _begins(self, camera: Camera) -> np.ndarray:
         spacings = [level.spacing for level in self._store.levels]
@@ -157,6 +182,54 @@ def level_begins(
         # At k a voxel along the ray is (k + 1/2) * pixel / samples_per_voxel of a pixel's width.
         return np.asarray(limits * settings.samples_per_voxel / pixel - 0.5)
     return np.where(pixel / min(geometry.spacing) > limits, -np.inf, np.inf)
+
+
+def _smooth_levels(
+    volume: NeuralVolume, store: BlockStore, transfer: TransferFunction, settings: RenderSettings
+) -> int:
+    """Return how many of the finest levels show nothing that the next coarser one does not.
+
+    That is so where the error of linear interpolation, times the steepest slope of what is seen of
+    a sample, is no step of a picture. Light and surfaces show every ripple, so there all levels do.
+    """
+    if settings.shade or settings.blend == "isosurface":
+        return 0
+    slope = transfer.corrected(settings.opacity_ratio(volume.geometry)).steepest_slope()
+    key = level_errors, settings.cells_per_voxel, len(store.levels)
+    errors = volume.derived(key, lambda: level_errors(volume, store.levels))
+    if settings.component == "magnitude":
+        seen = np.linalg.norm(errors, axis=1)
+    else:
+        seen = errors[:, int(settings.component)]
+    rough = np.flatnonzero(seen * slope > _STEP)
+    return max(0, int(rough[0]) - 1) if len(rough) else len(store.levels) - 1
+
+
+def level_errors(volume: NeuralVolume, levels: list[LatticeLevel]) -> np.ndarray:
+    """Return what linear interpolation on each level errs by, float64 [levels, C].
+
+    A cell's function errs by an eighth of the second differences along its axes; of these it is the
+    99 % quantile at points that are always the same ones. Values are those of the networks.
+
+    Parameters
+    ----------
+    volume : NeuralVolume
+    levels : list of LatticeLevel
+    """
+    last = np.array(volume.geometry.dims[::-1]) - 1.0
+    unit = np.random.default_rng(0).random((_PROBES, 3))
+    errors = np.zeros((len(levels), len(volume.components)))
+    for number, level in enumerate(levels):
+        step = np.minimum(level.spacing, 0.5 * last)
+        centre = step + unit * (last - 2 * step)
+        beside = [centre + sign * step * axis for axis in np.eye(3) for sign in (-1, 1)]
+        points = volume.geometry.index_to_world(np.concatenate([centre, *beside]))
+        values = volume.sample(points, corrected=False).reshape(7, _PROBES, -1).astype(np.float64)
+        bent = np.abs(values[1::2] + values[2::2] - 2 * values[0]).sum(axis=0) / 8
+        known = bent[np.isfinite(bent).all(axis=1)]
+        if len(known):
+            errors[number] = np.quantile(known, 0.99, axis=0)
+    return errors
 
 
 _stores: list[weakref.ref[BlockStore]] = []

@@ -11,12 +11,15 @@ import numpy as np
 from amgsrn_core.rendering.camera import Camera
 from amgsrn_core.rendering.cost import CallCost
 from amgsrn_core.rendering.marcher import Marcher, make_marcher
-from amgsrn_core.rendering.painting import Painter, RestartPicture
+from amgsrn_core.rendering.painting import Decoding, Painter, RestartPicture
 
 if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume
     from amgsrn_core.rendering.settings import RenderSettings
     from amgsrn_core.rendering.transfer import TransferFunction
+
+# More than any lattice has.
+_ALL_LEVELS = 99
 
 # The image appears at every eighth pixel along both directions, then at every fourth, and so on.
 _COARSEST = 8
@@ -89,7 +92,9 @@ def displayed(
 class ProgressiveImage:
     """An image that sharpens with every call of :meth:`advance`.
 
-    When it is done it is the same to the last bit, however the time was cut.
+    Every eighth pixel comes first. With a marcher that keeps decoded blocks all pixels come at
+    first, through the coarsest ones, and then one tile after the other as it should be. When it is
+    done it is the same to the last bit, however the time was cut.
 
     Parameters
     ----------
@@ -99,6 +104,8 @@ class ProgressiveImage:
         Window depth of opaque things; see :meth:`Camera.rays`.
     cost : CallCost, optional
         What to expect of a call, if that is known.
+    sketch : float32 array [height, width, 4], optional
+        What to show where there is nothing better yet, instead of the coarsest blocks.
 
     Attributes
     ----------
@@ -117,6 +124,7 @@ class ProgressiveImage:
         camera: Camera,
         depth: np.ndarray | None = None,
         cost: CallCost | None = None,
+        sketch: np.ndarray | None = None,
     ) -> None:
         self._marcher = marcher
         self._camera = camera
@@ -124,11 +132,17 @@ class ProgressiveImage:
         on_cuda = marcher.device.startswith("cuda")
         self._first_rays = _FIRST_RAYS_OF_CUDA if on_cuda else _FIRST_RAYS
         self._most_rays = _MOST_RAYS_OF_CUDA if on_cuda else _MOST_RAYS
-        self._order = _PixelOrder(camera.width, camera.height)
-        self._done = 0
+        self._is_sketched = sketch is not None
+        self._begin()
         self.cost = cost or CallCost()
         self.calls = 0
-        self.rgba = np.zeros((camera.height, camera.width, 4), dtype=np.float32)
+        shape = camera.height, camera.width, 4
+        self.rgba = np.zeros(shape, np.float32) if sketch is None else sketch.copy()
+
+    def _begin(self) -> None:
+        stride = 1 if self._is_sketched else _COARSEST
+        self._order = _PixelOrder(self._camera.width, self._camera.height, stride)
+        self._done = 0
 
     @property
     def fraction(self) -> float:
@@ -141,7 +155,7 @@ class ProgressiveImage:
         """Whether some pixels have no colour yet, not even a neighbour's."""
         camera = self._camera
         coarsest = -(-camera.width // _COARSEST) * -(-camera.height // _COARSEST)
-        return self._done < coarsest
+        return not self._is_sketched and self._done < coarsest
 
     def advance(
         self,
@@ -159,6 +173,8 @@ class ProgressiveImage:
         """
         if budget_seconds is None:
             if not self._done and isinstance(self._marcher, Painter):
+                if self._is_sketched:
+                    self.rgba[:] = 0.0
                 self._paint_all(self._marcher, report)
             while self.fraction < 1.0:
                 self._march(self._most_rays)
@@ -166,6 +182,8 @@ class ProgressiveImage:
                     report(self.fraction)
             return self.fraction
         end = time.perf_counter() + budget_seconds
+        if not self._done and not self._is_sketched and isinstance(self._marcher, Decoding):
+            self._sketch(self._marcher)
         rays = self._first_rays
         if self.cost.per_ray:
             # At least so many that they take as long as the call by itself, if there is time.
@@ -179,6 +197,15 @@ class ProgressiveImage:
             # Never more than twice as many as before: costs differ over the image.
             rays = int(min(affordable, 2 * rays, self._most_rays))
         return self.fraction
+
+    def _sketch(self, marcher: Decoding) -> None:
+        """Show all pixels through the coarsest blocks, if these are coarser than they should be."""
+        if marcher.coarsen(_ALL_LEVELS):
+            for pixels in _strips(self._camera.width, self._camera.height):
+                marcher.paint(self._camera.rays(pixels, self._depth), self.rgba)
+            marcher.coarsen(0)
+            self._is_sketched = True
+            self._begin()
 
     def _paint_all(self, painter: Painter, report: Callable[[float], None] | None) -> None:
         """March all rays where nobody looks before they are there: none of them roughly."""
@@ -204,8 +231,7 @@ class ProgressiveImage:
         try:
             colours = self._marcher.march(self._camera.rays(pixels, self._depth))
         except RestartPicture:  # what there is of it is of another kind
-            self._order = _PixelOrder(self._camera.width, self._camera.height)
-            self._done = 0
+            self._begin()
             return
         self.cost.note(len(pixels), time.perf_counter() - start)
         self.calls += 1
@@ -225,9 +251,9 @@ class ProgressiveImage:
 class _PixelOrder:
     """Every pixel once: those of the coarsest grid first, tile by tile, then finer and finer."""
 
-    def __init__(self, width: int, height: int) -> None:
-        self._tiles = _tiles(width, height)
-        self._stride, self._waiting = _COARSEST, np.empty(0, dtype=np.int64)
+    def __init__(self, width: int, height: int, coarsest: int) -> None:
+        self._tiles = _tiles(width, height, coarsest)
+        self._stride, self._waiting = coarsest, np.empty(0, dtype=np.int64)
 
     def take(self, count: int) -> tuple[int, np.ndarray]:
         """Return the stride of a grid and up to `count` pixels of it; none when all were taken."""
@@ -253,16 +279,20 @@ def _strips(width: int, height: int) -> Iterator[range]:
         yield range(bottom * width, min(bottom + _TILE, height) * width)
 
 
-def _tiles(width: int, height: int) -> Iterator[tuple[int, np.ndarray]]:
-    stride = _COARSEST
+def _tiles(width: int, height: int, coarsest: int) -> Iterator[tuple[int, np.ndarray]]:
+    stride = coarsest
     while stride:
         for bottom in range(0, height, _TILE):
             for left in range(0, width, _TILE):
                 rows = np.arange(bottom, min(bottom + _TILE, height), stride)[:, None]
                 columns = np.arange(left, min(left + _TILE, width), stride)
                 new = np.ones((len(rows), len(columns)), dtype=bool)
-                if stride < _COARSEST:
+                if stride < coarsest:
                     new[::2, ::2] = False
-                if new.any():
-                    yield stride, (rows * width + columns)[new]
+                pixels = rows * width + columns
+                if coarsest == 1 and not (len(rows) % 4 or len(columns) % 4):
+                    blocks = pixels.reshape(len(rows) // 4, 4, -1, 4).swapaxes(1, 2)
+                    yield stride, blocks.ravel()
+                elif new.any():
+                    yield stride, pixels[new]
         stride //= 2

@@ -93,11 +93,11 @@ def make_marcher(
     library = None
     if backend in ("auto", "torch", "native"):
         library = native_library(backend, volume.device, volume.index.network.encoder)
-    remark = _exact_because(volume, settings, library is not None)
+    because = _exact_because(volume, settings, library is not None)
     marcher: Marcher
     if library is None:
         marcher = _torch_marcher(volume, transfer, settings, backend)
-    elif settings.sampling == "exact" or remark:
+    elif settings.sampling == "exact" or because:
         from amgsrn_core.rendering.native import NativeMarcher
 
         marcher = NativeMarcher(library, volume, transfer, settings)
@@ -105,7 +105,7 @@ def make_marcher(
         from amgsrn_core.rendering.cached import CachedMarcher
 
         marcher = CachedMarcher(library, volume, transfer, settings)
-    marcher.remark = remark
+    marcher.remark = because or _unused(settings)
     return marcher
 
 
@@ -121,6 +121,24 @@ def _exact_because(volume: NeuralVolume, settings: RenderSettings, has_kernels: 
             "where some are."
         )
     return ""
+
+
+def _unused(settings: RenderSettings) -> str:
+    """Return which settings of decoded blocks change nothing, as a sentence, or ""."""
+    if settings.sampling == "cached":
+        return ""
+    defaults = type(settings)()
+    names = [
+        name
+        for name in ("cells_per_voxel", "cache_memory")
+        if getattr(settings, name) != getattr(defaults, name)
+    ]
+    if not names:
+        return ""
+    return (
+        f"Sampling is exact, so {' and '.join(names)} change{'s' * (len(names) == 1)} nothing; "
+        "sampling cached uses decoded blocks."
+    )
 
 
 def _torch_marcher(

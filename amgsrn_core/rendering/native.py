@@ -125,7 +125,7 @@ class NativeMarcher:
         empty, maxima = self._model.empty.of(transfer, settings)
         self._occupied = self._model.boxes.occupied(empty)
         return Appearance(
-            empty=self._address(empty, np.uint8),
+            empty=self._address(np.pad(empty.ravel(), (0, 3)), np.uint8),
             maxima=None if maxima is None else self._address(maxima, np.float32),
             table=self._address(seen.table, np.float32),
             shown=self._address(np.cumsum([0, *(seen.table[:, 3] > 0)]), np.int32),

@@ -28,5 +28,11 @@ class Decoding(Protocol):
 
     status: str
 
+    def paint(self, rays: PixelRays, rgba: np.ndarray) -> None:
+        """Write the colours of rays to their places in float32 [height, width, 4]."""
+
+    def coarsen(self, levels: int) -> int:
+        """Draw from now on so many levels coarser, as far as there are; returns how many."""
+
     def forget(self) -> None:
         """Begin anew, with nothing decoded."""

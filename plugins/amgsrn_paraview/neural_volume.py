@@ -62,6 +62,10 @@ _ROUGH_DENSITY, _MOST_PIXELS = 0.5, 32
 # The first picture after a change has to be there sooner than the next steps of refinement.
 _ROUGH_SHARE = 0.7
 
+# More than any lattice has. Of its time, what a rough picture of blocks may take for the next one
+# to be of finer ones.
+_ALL_LEVELS, _SPARE = 99, 0.25
+
 _painters: dict[int, _Painter] = {}
 
 
@@ -144,6 +148,8 @@ class _Painter:
         self._pixel_seconds = self._fixed_seconds = 0.0
         self.shader: Any = None
         self.remark = ""
+        # Levels by which decoded blocks are coarser in rough pictures than they should be.
+        self._coarser = _ALL_LEVELS
 
     def paint(
         self, generation: int, interactive: bool, budget: float | None, request: Request
@@ -181,22 +187,30 @@ class _Painter:
 
         if self._rough is None:
             return self._picture(request)
-        known = self._rough.image.cost
+        known, rgba = self._rough.image.cost, self._rough.image.rgba
         cost = CallCost(known.per_ray / _ROUGH_DENSITY, known.fixed)
-        return self._picture(request, cost=cost)
+        is_whole = self._rough.is_decoding and rgba.shape[1::-1] == _size(request)
+        return self._picture(request, cost=cost, sketch=rgba if is_whole else None)
 
     def _sketch(self, budget: float, request: Request) -> Picture:
-        """Return a picture with as many rays as there is time for."""
+        """Return a picture with as many rays as there is time for, or of as fine blocks."""
         width, height = _size(request)
-        pixels = _MOST_PIXELS / 2.0
+        is_cached = request.get("sampling") == "cached"
+        pixels = 1.0 if is_cached else _MOST_PIXELS / 2.0
         if self._pixel_seconds:
             left = max(budget - self._fixed_seconds, 0.1 * budget)
             pixels = math.sqrt(self._pixel_seconds * width * height / left)
         # Where samples cost little, a drag may show every pixel.
-        least = 1.0 if request.get("sampling") == "cached" else request["image_reduction"][0]
+        least = 1.0 if is_cached else request["image_reduction"][0]
         pixels = max(least, min(pixels, _MOST_PIXELS))
-        picture = self._picture(request, pixels=pixels, density=_ROUGH_DENSITY)
-        picture.advance(2 * budget)
+        picture = self._picture(
+            request, pixels=pixels, density=_ROUGH_DENSITY, coarser=self._coarser
+        )
+        picture.advance(None if picture.is_decoding else 2 * budget)
+        # A finer level costs eight times as much where it is not decoded yet.
+        slower = picture.seconds > budget
+        faster = picture.seconds < _SPARE * budget and picture.coarser > 0
+        self._coarser = picture.coarser + slower - faster
         done = picture.image.fraction * picture.image.rgba[..., 0].size
         self._fixed_seconds = picture.image.calls * picture.image.cost.fixed
         self._pixel_seconds = (picture.seconds - self._fixed_seconds) / max(1.0, done)
@@ -226,7 +240,7 @@ class _Painter:
 
 
 class Picture:
-    """A picture in progress: sharp, or with larger pixels and longer steps."""
+    """A picture in progress: sharp, or with larger pixels, longer steps and coarser blocks."""
 
     def __init__(
         self,
@@ -234,10 +248,14 @@ class Picture:
         request: Request,
         pixels: float = 1.0,
         density: float = 1.0,
+        *,
+        coarser: int = 0,
         cost: CallCost | None = None,
+        sketch: np.ndarray | None = None,
     ) -> None:
         from amgsrn_core.rendering import ProgressiveImage, make_marcher
         from amgsrn_core.rendering.image import displayed
+        from amgsrn_core.rendering.painting import Decoding
         from amgsrn_core.vtk.scene import blend_of
 
         start = time.perf_counter()
@@ -249,7 +267,9 @@ class Picture:
         self._remarks = [blend_of(int(request["blend_mode"][0]))[1]]
         self.marcher = make_marcher(shown, transfer, self._settings, backend)
         depth = _depth(request, camera.width, camera.height)
-        self.image = ProgressiveImage(self.marcher, camera, depth, cost)
+        self.is_decoding = isinstance(self.marcher, Decoding)
+        self.coarser = self.marcher.coarsen(coarser) if isinstance(self.marcher, Decoding) else 0
+        self.image = ProgressiveImage(self.marcher, camera, depth, cost, sketch)
         self.seconds = time.perf_counter() - start
 
     def advance(self, budget: float | None) -> None:

@@ -5,8 +5,10 @@ its default view. The reference evaluates every sample inside the volume; it tak
 is measured once.
 
 Pictures through decoded blocks are compared with exact ones of the kernels, in CPU seconds: 1000 x
-700 pixels and a sample per voxel of a thin shell of values, of fog and of what is opaque; the first
-one, one from another side, and one with other opacities.
+700 pixels and a sample per voxel of a thin shell of values, of fog, of what is opaque and of an
+isosurface; the first one, the coarsest one that is shown before it, one from another side, and one
+with other opacities. Unless a model is named, there are also such pictures of turbulence, 512 x 512
+pixels of 256^3 voxels.
 """
 
 from __future__ import annotations
@@ -39,10 +41,14 @@ from amgsrn_core.rendering.settings import mean_spacing
 if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume
 
+# More than any lattice has.
+_ALL_LEVELS = 99
+
 _SIDE, _SAMPLES = 512, 256
 _DATA_SIDE, _ITERATIONS = 64, 400
 _LARGE = 1000, 700
-_LOOKS = ("peak", "fog", "iso")
+_LOOKS = ("peak", "fog", "iso", "surface")
+_TURBULENCE_SIDE, _TURBULENCE_SHAPE, _TURBULENCE_ITERATIONS = 256, (32, 32, 32), 800
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,10 +58,14 @@ def run(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         model = _model(arguments, Path(folder))
+        large = None if arguments.model else _turbulence(Path(folder))
         rows, decoded = [], []
         for threads in chosen_threads(arguments.threads):
             rows += measure_render(model, threads, arguments.repetitions)
             decoded += measure_cached(model, threads, arguments.repetitions)
+            if large is not None:
+                more = measure_cached(large, threads, arguments.repetitions, (_SIDE, _SIDE))
+                decoded += [{**row, "look": f"turbulence, {row['look']}"} for row in more]
     results = {
         "benchmark": "render",
         "machine": machine(),
@@ -109,7 +119,7 @@ def measure_render(
 def measure_cached(
     model: NeuralVolume, threads: int, repetitions: int, size: tuple[int, int] = _LARGE
 ) -> list[dict[str, Any]]:
-    """Return how many times as fast, in CPU time, decoded blocks make a picture of three looks.
+    """Return how many times as fast, in CPU time, decoded blocks make a picture of each look.
 
     `difference` is the mean one of the picture from the exact one, in steps of 255. There are no
     rows where the kernels are not built.
@@ -129,6 +139,7 @@ def _cached_row(
     from amgsrn_core.rendering import ProgressiveImage, make_marcher
     from amgsrn_core.rendering.painting import Decoding
 
+    low, high = model.index.value_minimum[0], model.index.value_maximum[0]
     shown, moved = (_look(model, look, shift) for shift in (0.0, 0.1))
     views = [
         Camera.orbit(model.geometry.bounds, width=size[0], height=size[1], azimuth=a, polar=60)
@@ -136,23 +147,35 @@ def _cached_row(
     ]
     seconds: dict[str, list[float]] = {}
 
-    def drawn(name: str, transfer: TransferFunction, view: Camera, sampling: str) -> np.ndarray:
-        settings = RenderSettings(sampling=sampling)
+    def wanted(sampling: str, shift: float = 0.0) -> RenderSettings:
+        if look != "surface":
+            return RenderSettings(sampling=sampling)
+        isovalue = low + (0.6 - shift) * (high - low)
+        return RenderSettings(sampling=sampling, blend="isosurface", isovalues=(isovalue,))
+
+    def drawn(
+        name: str, transfer: TransferFunction, view: Camera, settings: RenderSettings
+    ) -> np.ndarray:
         start = time.process_time()
         marcher = make_marcher(model, transfer, settings)
-        if name == "first" and isinstance(marcher, Decoding):
-            marcher.forget()
+        if isinstance(marcher, Decoding):
+            if name in ("first", "coarsest"):
+                marcher.forget()
+            if name == "coarsest":
+                marcher.coarsen(_ALL_LEVELS)
         image = ProgressiveImage(marcher, view)
         image.advance()
         seconds.setdefault(name, []).append(time.process_time() - start)
         return image.rgba
 
-    make_marcher(model, shown, RenderSettings(sampling="cached"))  # finds the macro-cells
+    cached = wanted("cached")
+    make_marcher(model, shown, cached)  # finds the macro-cells
     for _ in range(repetitions):
-        exact = drawn("exact", shown, views[0], "exact")
-        first = drawn("first", shown, views[0], "cached")
-        drawn("turned", shown, views[1], "cached")
-        drawn("changed", moved, views[0], "cached")
+        exact = drawn("exact", shown, views[0], wanted("exact"))
+        drawn("coarsest", shown, views[0], cached)
+        first = drawn("first", shown, views[0], cached)
+        drawn("turned", shown, views[1], cached)
+        drawn("changed", moved, views[0], wanted("cached", 0.1))
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     ratios = {name: medians["exact"] / value for name, value in medians.items() if name != "exact"}
     difference = 255 * float(np.abs(exact - first).mean())
@@ -166,6 +189,7 @@ def _look(model: NeuralVolume, look: str, shift: float) -> TransferFunction:
         "peak": np.clip(0.9 * (1 - np.abs(x - 0.65 + shift) / 0.03), 0, 1),
         "fog": 0.02 + (0.03 + shift / 10) * x,
         "iso": np.where(x > 0.6 - shift, 0.95, 0.0),
+        "surface": np.ones_like(x),
     }[look]
     table = np.stack([x, 1 - np.abs(2 * x - 1), 1 - x, opacity], axis=1)
     return TransferFunction(model.index.value_minimum[0], model.index.value_maximum[0], table)
@@ -186,6 +210,29 @@ def _marcher(model: NeuralVolume, backend: str) -> Marcher:
 
 def _camera(model: NeuralVolume, side: int) -> Camera:
     return Camera.orbit(model.geometry.bounds, width=side, height=side)
+
+
+def _turbulence(folder: Path) -> NeuralVolume:
+    """Return a model of random waves whose energy falls with the power -5/3 of their number."""
+    from amgsrn_core.field.neural_volume import NeuralVolume
+    from amgsrn_core.runs import train
+    from amgsrn_core.volume import volume_from_array
+
+    side = _TURBULENCE_SIDE
+    random = np.random.default_rng(0)
+    numbers = (np.arange(side) + side // 2) % side - side // 2
+    squares = (
+        numbers[:, None, None] ** 2 + numbers[:, None] ** 2 + numbers[: side // 2 + 1] ** 2
+    ).astype(np.float32)
+    # Of one wave: a third of the energy's exponent, and the shell of its number.
+    amplitudes = np.where((squares > 0) & (squares < 48**2), squares, np.inf) ** (-11 / 12)
+    phases = np.exp(2j * np.pi * random.random(squares.shape, dtype=np.float32))
+    values = np.fft.irfftn(amplitudes * phases, s=(side,) * 3, axes=(0, 1, 2)).astype(np.float32)
+    path = folder / "turbulence.amgsrn"
+    network = NetworkConfig(grids=16, features=2, grid_shape=_TURBULENCE_SHAPE)
+    training = TrainingConfig(iterations=_TURBULENCE_ITERATIONS, batch=32768, device="cpu")
+    train(volume_from_array(values), path, network, training)
+    return NeuralVolume.open(path, "cpu")
 
 
 def _model(arguments: argparse.Namespace, folder: Path) -> NeuralVolume:

@@ -112,7 +112,7 @@ struct AmgsrnVolume {
 // What a volume looks like.
 struct AmgsrnAppearance {
   // [z][y][x] macro-cells: 0 where something may be seen; n: not in this cell, nor in any that is
-  // less than n cells away.
+  // less than n cells away. Three bytes more can be read.
   const uint8_t* empty;
   const float* maxima;         // [z][y][x] macro-cells: upper bounds; null unless blending maxima
   const float* table;          // [entries][4] red, green, blue, opacity of one sample

@@ -325,7 +325,7 @@ size_t scratch_size(const AmgsrnNetwork& n, int64_t tiles);
 int64_t carve_blocks(const AmgsrnVolume& volume, void* memory, BlockScratch& s) {
   Carver carver(memory);
   s.made = carver.take<RayTable>(1);
-  s.known = carver.take<KnownBlock>(kMostLevels * kKnown);
+  s.known = carver.take<KnownBlocks>(1);
   s.parts = carver.take<Part>(volume.most_members);
   s.lattice = carver.take<float>(volume.components * kBlock);
   carve_batch(volume.components, carver, s.batch);

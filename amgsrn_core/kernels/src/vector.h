@@ -103,6 +103,47 @@ AMGSRN_INLINE Integers gather_pairs(const uint16_t* from, Integers at) {
 #endif
 }
 
+// An array's numbers for each lane.
+AMGSRN_INLINE Integers gather_integers(const int32_t* from, Integers at) {
+#if AMGSRN_LANES == 8 && defined(__AVX2__)
+  const __m256i none = _mm256_setzero_si256();
+  return reinterpret_cast<Integers>(_mm256_mask_i32gather_epi32(
+      none, from, reinterpret_cast<__m256i>(at), _mm256_cmpeq_epi32(none, none), 4));
+#elif AMGSRN_LANES == 16 && defined(__AVX512F__)
+  return reinterpret_cast<Integers>(_mm512_mask_i32gather_epi32(
+      _mm512_setzero_si512(), 0xffff, reinterpret_cast<__m512i>(at), from, 4));
+#else
+  Integers numbers = {};
+  for (int lane = 0; lane < kLanes; ++lane) numbers[lane] = from[at[lane]];
+  return numbers;
+#endif
+}
+
+// The same of bytes, behind which three more can be read.
+AMGSRN_INLINE Integers gather_bytes(const uint8_t* from, Integers at) {
+#if AMGSRN_LANES == 8 && defined(__AVX2__)
+  const __m256i none = _mm256_setzero_si256();
+  return reinterpret_cast<Integers>(_mm256_mask_i32gather_epi32(
+             none, reinterpret_cast<const int*>(from), reinterpret_cast<__m256i>(at),
+             _mm256_cmpeq_epi32(none, none), 1)) & 0xff;
+#elif AMGSRN_LANES == 16 && defined(__AVX512F__)
+  return reinterpret_cast<Integers>(_mm512_mask_i32gather_epi32(
+             _mm512_setzero_si512(), 0xffff, reinterpret_cast<__m512i>(at), from, 1)) & 0xff;
+#else
+  Integers numbers = {};
+  for (int lane = 0; lane < kLanes; ++lane) numbers[lane] = from[at[lane]];
+  return numbers;
+#endif
+}
+
+AMGSRN_INLINE float smallest(Vector x) {
+  alignas(64) float least[kLanes];
+  std::memcpy(least, &x, sizeof x);
+  for (int half = kLanes / 2; half; half /= 2)
+    for (int i = 0; i < half; ++i) least[i] = least[i + half] < least[i] ? least[i + half] : least[i];
+  return least[0];
+}
+
 // NaN becomes `low`.
 AMGSRN_INLINE Vector clamp(Vector x, float low, float high) {
   const Vector zero = {};

@@ -31,17 +31,18 @@ constexpr float kBorderTolerance = 4e-3f;
 // The frame of a slot while its block is replaced.
 constexpr int64_t kReplaced = INT64_MAX;
 
-// What a thread knows of a block in the picture in hand: where it is, -1 if nobody asked yet, and a
-// bit for each eighth in which something may be seen.
-struct KnownBlock {
-  int32_t block, place, live;
-};
-constexpr int kKnown = 256;  // of each level, by the last bits of their numbers
+// What a thread knows of blocks in the picture in hand, of each level by the last bits of their
+// numbers: the other bits with one for each eighth in which something may be seen, and where its
+// codes are, -1 if nobody asked yet.
 constexpr int kMostLevels = 32;
+constexpr int32_t kLive = (1 << kEighths) - 1, kKnown = kLive + 1;
+struct KnownBlocks {
+  alignas(64) int32_t words[kMostLevels][kKnown], places[kMostLevels][kKnown];
+};
 
 struct BlockScratch {
   RayTable* made;
-  KnownBlock* known;  // [kMostLevels][kKnown]
+  KnownBlocks* known;
   Batch batch;
   Part* parts;       // [most members] of one point
   float* lattice;    // [components][kBlock] values of a block
@@ -67,7 +68,19 @@ class BlockMarch : Field, Look {
       top_[a] = static_cast<float>(axis.size - 1);
       is_uneven_ |= axis.coordinates != nullptr;
     }
-    for (int64_t i = 0; i < set_.level_count * kKnown; ++i) scratch.known[i].block = -1;
+    double largest = 0.0, by_axis[3][3];
+    for (int a = 0; a < 3; ++a)
+      for (int b = 0; b < 3; ++b) {
+        by_axis[a][b] = volume.axes[a].scale * volume.to_world[a][b];
+        const double size = __builtin_fabs(by_axis[a][b]);
+        largest = size > largest ? size : largest;
+      }
+    for (int a = 0; a < 3; ++a)
+      for (int b = 0; b < 3; ++b) to_normal_[a][b] = static_cast<float>(by_axis[a][b] / largest);
+    const float power = appearance.specular_power;
+    if (power <= 64.0f && power == __builtin_floorf(power)) whole_power_ = static_cast<int>(power);
+    for (int64_t level = 0; level < set_.level_count; ++level)
+      for (int32_t& word : scratch.known->words[level]) word = ~kLive;  // of no block
   }
 
   // Marches stretches of rays until `next`, which the parts share, is behind the last.
@@ -94,10 +107,9 @@ class BlockMarch : Field, Look {
     int ray, count;        // of the first one in the table
     alignas(64) float start[3][kLanes], move[3][kLanes], inverse[3][kLanes];
     alignas(64) float near[kLanes], far[kLanes], exponent[kLanes];
+    alignas(64) float towards[3][kLanes];  // in the world
     alignas(64) float left[kLanes], best[kLanes], before[kLanes];
     alignas(64) int32_t lead[kLanes], end[kLanes], before_k[kLanes];
-    // The blocks of the last samples; see KnownBlock.
-    alignas(64) int32_t block[kLanes], place[kLanes], live[kLanes];
     Quad colour[kLanes];
     int32_t last;          // the largest end
     bool is_even;          // all exponents are 1
@@ -105,8 +117,9 @@ class BlockMarch : Field, Look {
 
   // Cells of lattice points, and where in them these are.
   struct Place {
-    Integers inner[3], block_at[3], block, where;
+    Integers inner[3], block_at[3], block, live, where;
     Vector part[3];
+    bool is_known;  // all active lanes' blocks were
   };
 
   // A level's numbers for the packet in hand.
@@ -161,6 +174,7 @@ class BlockMarch : Field, Look {
         p.start[a][lane] = static_cast<float>((at - axis.origin) * axis.scale);
         p.move[a][lane] = __builtin_fabsf(move) < 1e-9f ? 1e-9f : move;
         p.inverse[a][lane] = 1.0f / p.move[a][lane];
+        p.towards[a][lane] = static_cast<float>(made.towards[a][from + lane]);
       }
     }
     p.last = 0, p.is_even = true;
@@ -180,7 +194,6 @@ class BlockMarch : Field, Look {
     const Integers none = {};
     store(p.left, zero + 1.0f), store(p.best, zero - kInfinity);
     store(p.before, zero + __builtin_nanf("")), store(p.before_k, none + INT32_MIN);
-    store(p.block, none - 1), store(p.place, none - 1), store(p.live, none);
     for (Quad& colour : p.colour) colour = Quad{};
   }
 
@@ -211,10 +224,7 @@ class BlockMarch : Field, Look {
     int64_t until = INT64_MIN;
     Scale scale = {};
     for (int32_t k = 0; k < p.last && !stopped_;) {
-      if (p.base + k >= until) {
-        scale = scale_at(p.base + k, &until);
-        store(p.block, Integers{} - 1);
-      }
+      if (p.base + k >= until) scale = scale_at(p.base + k, &until);
       k = sample(p, scale, k);
     }
     finish(p, low);
@@ -241,14 +251,12 @@ class BlockMarch : Field, Look {
     find_cells(scale, index, place);
     Integers seen = active & find_live(p, scale, index, active, place);
     if (!lane_bits(seen)) return behind_cells(p, scale, index, active, alive, place, k);
-    if (has_masks_) seen &= find_valid(index, seen);
-    if (!lane_bits(seen)) return k + 1;
-    if (lane_bits(seen & (load_integers(p.place) < 0))) {
-      if (!decode_missing(p, scale, seen, place)) return p.last;
-      seen &= live_bits(p, place);
+    if (has_masks_) {
+      seen &= find_valid(index, seen);
       if (!lane_bits(seen)) return k + 1;
     }
-    find_codes(p, seen, place);
+    if (!find_codes(scale, &seen, place)) return p.last;
+    if (!lane_bits(seen)) return k + 1;
     samples_ += __builtin_popcount(static_cast<unsigned>(lane_bits(seen)));
     const Vector value = seen_value(place.where, place.part);
     if (appearance_.blend == kMaximum) {
@@ -290,13 +298,10 @@ class BlockMarch : Field, Look {
     const Integers number =
         active & ((cell[2] * static_cast<int32_t>(axes[1].cell_count) + cell[1]) *
                       static_cast<int32_t>(axes[0].cell_count) + cell[0]);
-    Integers reach = {};
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const int32_t at = number[lane];
-      reach[lane] = appearance_.empty[at];
-      if (appearance_.maxima && appearance_.maxima[at] <= p.best[lane] && !reach[lane])
-        reach[lane] = 1;
-    }
+    Integers reach = gather_bytes(appearance_.empty, number);
+    if (appearance_.maxima)
+      for (int lane = 0; lane < kLanes; ++lane)
+        if (appearance_.maxima[number[lane]] <= p.best[lane] && !reach[lane]) reach[lane] = 1;
     return reach;
   }
 
@@ -355,7 +360,7 @@ class BlockMarch : Field, Look {
       leave = exit < leave ? exit : leave;
       leave_part = from < leave_part ? from : leave_part;
     }
-    leave = (leave > leave_part) | live_bits(p, place) ? leave : leave_part;
+    leave = (leave > leave_part) | live_bits(place) ? leave : leave_part;
     // Who begins later is not jumped over.
     const Integers end = load_integers(p.end), lead = load_integers(p.lead);
     const Integers later = alive & ~active & (k < end);
@@ -363,8 +368,7 @@ class BlockMarch : Field, Look {
     Vector next = leave - kBorderTolerance + __builtin_convertvector(lead, Vector);
     next = next < most ? next : most;
     next = active ? next : later ? __builtin_convertvector(lead, Vector) : zero + kInfinity;
-    float nearest = kInfinity;
-    for (int lane = 0; lane < kLanes; ++lane) nearest = next[lane] < nearest ? next[lane] : nearest;
+    const float nearest = smallest(next);
     if (!(nearest < static_cast<float>(p.last))) return p.last;
     const int32_t up = static_cast<int32_t>(__builtin_ceilf(nearest));
     return up > k ? up : k + 1;
@@ -400,38 +404,52 @@ class BlockMarch : Field, Look {
     }
   }
 
-  // Where the codes of these cells are.
-  static AMGSRN_INLINE void find_codes(const Packet& p, Integers seen, Place& place) {
-    const Integers inner = (place.inner[2] * kSide + place.inner[1]) * kSide + place.inner[0];
-    place.where = seen & (load_integers(p.place) + inner);
-  }
-
   // Which lanes are in eighths of their blocks in which something may be seen.
-  Integers find_live(Packet& p, const Scale& scale, const Vector* index, Integers active,
-                     const Place& place) const {
-    const int moved = lane_bits(active & (place.block != load_integers(p.block)));
-    for (int left = moved; left; left &= left - 1) {
+  Integers find_live(const Packet& p, const Scale& scale, const Vector* index, Integers active,
+                     Place& place) const {
+    const int32_t* words = s_.known->words[scale.number];
+    place.live = gather_integers(words, place.block & kLive);
+    const int missing = lane_bits(active & (((place.live ^ place.block) & ~kLive) != 0));
+    for (int left = missing; left; left &= left - 1) {
       const int lane = __builtin_ctz(static_cast<unsigned>(left));
-      const KnownBlock& known = known_block(scale, place.block[lane]);
-      p.block[lane] = known.block, p.place[lane] = known.place, p.live[lane] = known.live;
+      place.live[lane] = known_word(scale, place.block[lane]);
     }
-    Integers live = live_bits(p, place);
-    if (!appearance_.maxima) return live;
+    place.is_known = !missing;
+    if (!appearance_.maxima) return live_bits(place);
     Integers cell[3];
-    const Integers reach = find_empty(p, index, active, cell);
-    return live & (reach == 0);
+    return live_bits(place) & (find_empty(p, index, active, cell) == 0);
   }
 
-  static AMGSRN_INLINE Integers live_bits(const Packet& p, const Place& place) {
+  static AMGSRN_INLINE Integers live_bits(const Place& place) {
     const Integers eighth = (place.inner[2] >> kPartBits) * 4 + (place.inner[1] >> kPartBits) * 2 +
                             (place.inner[0] >> kPartBits);
-    return -((load_integers(p.live) >> eighth) & 1);
+    return -((place.live >> eighth) & 1);
   }
 
-  KnownBlock& known_block(const Scale& scale, int32_t block) const {
-    KnownBlock& known = s_.known[scale.number * kKnown + (block & (kKnown - 1))];
-    if (known.block != block) known = {block, -1, live_cells(scale, block)};
-    return known;
+  int32_t known_word(const Scale& scale, int32_t block) const {
+    int32_t& word = s_.known->words[scale.number][block & kLive];
+    if (((word ^ block) & ~kLive) != 0) {
+      word = (block & ~kLive) | live_cells(scale, block);
+      s_.known->places[scale.number][block & kLive] = -1;
+    }
+    return word;
+  }
+
+  // Finds where the codes of these cells are, and decodes what is missing; those lanes are left out
+  // in which nothing is seen after all. False where there is no room for a block.
+  bool find_codes(const Scale& scale, Integers* seen, Place& place) {
+    Integers first = gather_integers(s_.known->places[scale.number], place.block & kLive);
+    const int missing = lane_bits(place.is_known ? *seen & (first < 0) : *seen);
+    for (int left = missing; left; left &= left - 1) {
+      const int lane = __builtin_ctz(static_cast<unsigned>(left));
+      first[lane] = acquired(scale, place.block[lane]);
+      if (first[lane] < 0) return false;
+      place.live[lane] = known_word(scale, place.block[lane]);
+    }
+    if (missing) *seen &= live_bits(place);
+    const Integers inner = (place.inner[2] * kSide + place.inner[1]) * kSide + place.inner[0];
+    place.where = *seen & (first + inner);
+    return true;
   }
 
   // The eighths of a block that macro-cells do not tell to be empty. Lattice values between the
@@ -476,7 +494,7 @@ class BlockMarch : Field, Look {
 
   // The eighths of a decoded block in which something may be seen, by the codes there.
   int32_t live_values(int64_t slot) const {
-    if (appearance_.blend != kComposite) return (1 << kEighths) - 1;
+    if (appearance_.blend != kComposite) return kLive;
     const int64_t components = volume_.components;
     int32_t live = 0;
     for (int e = 0; e < kEighths; ++e) {
@@ -511,28 +529,17 @@ class BlockMarch : Field, Look {
     return appearance_.shown[end] > appearance_.shown[first];
   }
 
-  // Finds the blocks that are looked into for the first time; false where there is no room for one.
-  bool decode_missing(Packet& p, const Scale& scale, Integers seen, const Place& place) {
-    const int missing = lane_bits(seen & (load_integers(p.place) < 0));
-    for (int left = missing; left; left &= left - 1) {
-      const int lane = __builtin_ctz(static_cast<unsigned>(left));
-      const KnownBlock* known = acquired(scale, place.block[lane]);
-      if (!known) return false;
-      p.place[lane] = known->place, p.live[lane] = known->live;
-    }
-    return true;
-  }
-
-  // A block that is decoded; null where there is no room for it.
-  const KnownBlock* acquired(const Scale& scale, int32_t block) {
-    KnownBlock& known = known_block(scale, block);
-    if (known.place < 0) {
+  // Where the codes of a block are, which is decoded unless it is there; -1 without room for it.
+  int32_t acquired(const Scale& scale, int32_t block) {
+    known_word(scale, block);
+    int32_t& place = s_.known->places[scale.number][block & kLive];
+    if (place < 0) {
       const int64_t slot = acquire(scale, block);
-      if (slot < 0) return nullptr;
-      known.place = static_cast<int32_t>(slot * volume_.components * kBlock);
-      known.live &= live_values(slot);
+      if (slot < 0) return -1;
+      place = static_cast<int32_t>(slot * volume_.components * kBlock);
+      s_.known->words[scale.number][block & kLive] &= ~kLive | live_values(slot);
     }
-    return &known;
+    return place;
   }
 
   // The corners of cells, x fastest.
@@ -626,11 +633,22 @@ class BlockMarch : Field, Look {
     }
     Vector gradient[3];
     if (appearance_.shade) seen_gradient(place.where, place.part, gradient);
+    const bool has_lamp = appearance_.shade && !appearance_.light_count && !is_uneven_;
+    alignas(64) float bright[kLanes], gloss[kLanes];
+    if (has_lamp) light(p, gradient, bright, gloss);
     for (int left = visible; left; left &= left - 1) {
       const int lane = __builtin_ctz(static_cast<unsigned>(left));
       Quad colour = table_colour(entries[lane], parts[lane]);
       if (shares[lane] != 1.0f) colour[3] = 1.0f - __builtin_powf(1.0f - colour[3], shares[lane]);
       if (!(colour[3] > 0.0f)) continue;
+      if (has_lamp) {
+        const float weight = colour[3] * p.left[lane];
+        p.left[lane] *= 1.0f - colour[3];
+        colour = colour * bright[lane] + gloss[lane];
+        colour[3] = 1.0f;
+        p.colour[lane] += weight * colour;
+        continue;
+      }
       double normal[3];
       bool has_normal = false;
       if (appearance_.shade) {
@@ -643,6 +661,42 @@ class BlockMarch : Field, Look {
       }
       blend(p, lane, colour, has_normal ? normal : nullptr);
     }
+  }
+
+  // What a lamp at the camera makes of colours where a field has these gradients by even axes: a
+  // factor, and what is added. See Look::lit.
+  void light(const Packet& p, const Vector* gradient, float* bright, float* gloss) const {
+    const Vector zero = {};
+    Vector most = zero;
+    for (int a = 0; a < 3; ++a) {
+      const Vector size = gradient[a] < zero ? -gradient[a] : gradient[a];
+      most = size > most ? size : most;
+    }
+    Vector squares = zero, along = zero;
+    for (int a = 0; a < 3; ++a) {
+      Vector normal = zero;  // of any length: as long as its squares are numbers
+      for (int b = 0; b < 3; ++b) normal += gradient[b] / most * to_normal_[b][a];
+      squares += normal * normal;
+      along += normal * load(p.towards[a]);
+    }
+    alignas(64) float length[kLanes];
+    store(length, squares);
+    for (int lane = 0; lane < kLanes; ++lane) length[lane] = __builtin_sqrtf(length[lane]);
+    Vector facing = along / load(length);
+    facing = facing < zero ? -facing : facing;
+    facing = squares > zero ? facing : zero;  // without a gradient there is ambient light alone
+    facing = facing < 1.0f - zero ? facing : 1.0f - zero;
+    store(bright, appearance_.ambient + appearance_.diffuse * facing);
+    Vector power = zero + 1.0f;
+    if (whole_power_ >= 0) {
+      Vector factor = facing;
+      for (int left = whole_power_; left; left >>= 1, factor *= factor)
+        if (left & 1) power *= factor;
+    } else {
+      for (int lane = 0; lane < kLanes; ++lane)
+        power[lane] = __builtin_powf(facing[lane], appearance_.specular_power);
+    }
+    store(gloss, facing > zero ? appearance_.specular * power : zero);
   }
 
   AMGSRN_INLINE Quad table_colour(int32_t entry, float part) const {
@@ -699,10 +753,10 @@ class BlockMarch : Field, Look {
     if (has_masks_ && !lane_bits(find_valid(index, only))) return false;
     Place place;
     find_cells(scale, index, place);
-    const KnownBlock* known = acquired(scale, place.block[lane]);
-    if (!known) return false;
-    p.block[lane] = known->block, p.place[lane] = known->place, p.live[lane] = known->live;
-    find_codes(p, only, place);
+    const int32_t first = acquired(scale, place.block[lane]);
+    if (first < 0) return false;
+    const Integers inner = (place.inner[2] * kSide + place.inner[1]) * kSide + place.inner[0];
+    place.where = only & (first + inner);
     seen_gradient(place.where, place.part, gradient);
     double by_index[3], at[3];
     for (int a = 0; a < 3; ++a) {
@@ -889,6 +943,8 @@ class BlockMarch : Field, Look {
   Evaluate evaluate_;
   const float low_entry_, high_entry_;  // between these something is seen
   float top_[3];                        // last voxels
+  float to_normal_[3][3];  // of gradients by even axes, but for a factor
+  int whole_power_ = -1;   // the specular power, where it is a small whole number
   bool has_masks_ = false, is_uneven_ = false, stopped_ = false;
   int64_t samples_ = 0;
 };

@@ -54,7 +54,7 @@ march = VolumeKernel.march
 
 
 def counted(kernel, look, view, pixels, rgba):
-    marched.append(len(pixels))
+    marched.append(rgba.size)
     return march(kernel, look, view, pixels, rgba)
 
 

@@ -274,7 +274,7 @@ def test_bench_compares_the_backends(tmp_path, model, capsys, monkeypatch):
     assert results["benchmark"] == "render"
     assert len(results["ratio"]) == len(results["results"]) - 1
     looks = [row["look"] for row in results["cached"]]
-    assert looks == (["peak", "fog", "iso"] if load() is not None else [])
+    assert looks == (["peak", "fog", "iso", "surface"] if load() is not None else [])
     for row in results["cached"]:
-        assert set(row["ratio"]) == {"first", "turned", "changed"}
+        assert set(row["ratio"]) == {"coarsest", "first", "turned", "changed"}
         assert all(ratio > 0 for ratio in row["ratio"].values()) and row["difference"] < 10

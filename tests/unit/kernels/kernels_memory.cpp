@@ -138,7 +138,7 @@ void march(const AmgsrnNetwork& network, int64_t count) {
   const AmgsrnBoxes boxes = {{1, 1, 1}, box.data(), corners.data(),
                              {{0, 1 / 2.4, 0, -2.5 / 2.4}, {0, 0, 1 / 2.4, -2.5 / 2.4},
                               {1 / 6.0, 0, 0, -2.5 / 6}, {0, 0, 0, 1}}};
-  const std::vector<uint8_t> empty = {0, 0}, half = {1, 0};
+  const std::vector<uint8_t> empty(5, 0), half = {1, 0, 0, 0, 0};
   const std::vector<int32_t> shown = {0, 1, 2, 3, 4, 5};
   const std::vector<float> table(4 * 5, 0.3f), isovalues = {0.0f, 0.1f, -0.2f};
   const std::vector<float> maxima = {1e30f, 1e30f};

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.kernel_cases import library, needs_kernels, threads
 from support.native_cases import BENT, EVEN, LOOKS, camera, colours, middle, model, views
+from support.sample_models import write_small_model
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.errors import ConfigurationError
@@ -24,6 +25,7 @@ from amgsrn_core.rendering import (
 )
 from amgsrn_core.rendering.cached import CachedMarcher, level_begins
 from amgsrn_core.rendering.lattice import LatticeField
+from amgsrn_core.rendering.native import NativeMarcher
 from amgsrn_core.rendering.reference import TorchMarcher
 
 pytestmark = needs_kernels
@@ -274,3 +276,94 @@ def test_finer_lattices_come_nearer_to_the_exact_picture():
         image = render(volume, camera(volume), transfer, settings)
         errors.append(np.abs(image - exact).mean())
     assert errors[-1] < 0.5 * errors[0] and errors[0] < 0.02
+
+
+def test_settings_of_blocks_without_blocks_are_told_of():
+    volume = model()
+    transfer = colours(volume)
+    for options, words in (
+        ({"cells_per_voxel": 2}, "so cells_per_voxel changes nothing"),
+        ({"cells_per_voxel": 2, "cache_memory": 5.0}, "cells_per_voxel and cache_memory change no"),
+    ):
+        assert words in make_marcher(volume, transfer, RenderSettings(**options)).remark
+        cached = RenderSettings(sampling="cached", **options)
+        assert make_marcher(volume, transfer, cached).remark == ""
+
+
+def test_smooth_fields_are_drawn_from_coarser_levels(monkeypatch):
+    monkeypatch.setattr(working_set, "_COARSEST", 4)
+    volume = model()
+    errors = cached.level_errors(volume, lattice_levels((13, 11, 9), 2))
+    assert errors.shape == (4, 2) and (np.diff(errors[:3], axis=0) > 0).all()
+    low, high = middle(volume, 0.0), middle(volume, 1.0)
+    steep, even = (
+        TransferFunction(low, high, np.full((2, 4), 0.2) + np.array([[0.0], [rise]]))
+        for rise in (0.3, 1e-4)
+    )
+    assert marcher(volume, steep)._level == 0
+    assert marcher(volume, even)._level == 2 and marcher(volume, even, shade=True)._level == 0
+    assert "every" not in marcher(volume, even).remark
+    one = marcher(volume, even).march(camera(volume).rays())
+    monkeypatch.setattr(cached, "_STEP", 0.0)
+    all_levels = marcher(volume, even).march(camera(volume).rays())
+    assert 0 < np.abs(one - all_levels).max() < 0.01
+
+
+def test_a_picture_is_there_at_once_through_the_coarsest_blocks(monkeypatch):
+    monkeypatch.setattr(working_set, "_COARSEST", 4)
+    volume = model()
+    transfer, view = colours(volume), camera(volume, width=70, height=60)
+    image = ProgressiveImage(marcher(volume, transfer), view)
+    assert image.advance(1e-9) < 0.3 and not image.has_gaps
+    coarse = marcher(model(), transfer)
+    assert coarse.coarsen(99) == 2 and coarse.coarsen(1) == 1 and coarse.coarsen(99) == 2
+    sketch = coarse.march(view.rays())
+    assert coarse.remark == "" and "0.25 cells" in coarse.status
+    shown = image.rgba.reshape(-1, 4)
+    assert (shown == sketch).all(axis=1).sum() > 0.7 * len(shown)
+    while image.advance(1e-9) < 1.0:
+        pass
+    whole = ProgressiveImage(marcher(volume, transfer), view)
+    whole.advance()
+    assert np.array_equal(image.rgba, whole.rgba)
+    # One that begins with another picture ends with the same.
+    other = ProgressiveImage(marcher(volume, transfer), view, sketch=np.ones_like(image.rgba))
+    assert (other.rgba == 1).all() and other.advance() == 1.0
+    assert np.array_equal(other.rgba, whole.rgba)
+
+
+@pytest.mark.parametrize("look", ["composite", "maximum", "isosurface"])
+def test_only_rays_through_what_is_seen_are_made(monkeypatch, look):
+    volume = model(bricks=6)
+    low, high = middle(volume, 0.98), middle(volume, 1.0)
+    transfer = TransferFunction(low, high, [[1, 1, 1, 0.0], [1, 1, 1, 0.9]])
+    options = {"blend": look, "isovalues": ((low + high) / 2,)}
+    view = camera(volume, width=90, height=70)
+    for kind in (CachedMarcher, NativeMarcher):
+        ours = kind(load(), volume, transfer, RenderSettings(**options))
+        image = ours.march(view.rays())
+        everywhere = np.tile(np.array([-np.inf, np.inf], dtype=np.float32), (5, 6, 1))
+        with monkeypatch.context() as patch:
+            patch.setattr(ours._model.boxes, "cover", lambda *_, tiles=everywhere: tiles)
+            ours._viewed = None
+            assert np.array_equal(ours.march(view.rays()), image) and image.any()
+
+
+def test_the_model_file_may_vanish_while_blocks_are_missing(tmp_path):
+    path = tmp_path / "model.amgsrn"
+    write_small_model(path, dims=(20, 22, 24))
+    volume = NeuralVolume.open(path, "cpu")
+    transfer = TransferFunction(-5, 5, [[1, 1, 1, 0.0], [1, 1, 1, 0.5]])
+    expected = marcher(volume, transfer).march(camera(volume).rays())
+    again = NeuralVolume.open(path, "cpu")
+    ours = marcher(again, transfer)
+    path.unlink()
+    assert np.array_equal(ours.march(camera(again).rays()), expected) and ours.blocks > 0
+
+
+def test_transfer_functions_hold_numbers():
+    for table in ([[0, 0, 0, np.nan]] * 2, [[np.nan, 0, 0, 0.5]] * 2):
+        with pytest.raises(ConfigurationError, match="must be between 0 and 1"):
+            TransferFunction(0, 1, table)
+    with pytest.raises(ConfigurationError, match="a range with low < high, not nan"):
+        TransferFunction(float("nan"), 1, [[0, 0, 0, 0.5]] * 2)

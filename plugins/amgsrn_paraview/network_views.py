@@ -20,6 +20,7 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkOutputWindow, vtkWeakReference
 
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.shader.renderers import is_software
 from amgsrn_paraview import datasets
 from amgsrn_paraview.explanation import explain
 from amgsrn_paraview.neural_volume import component_of, piece_of
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume
     from amgsrn_core.rendering import RenderSettings
     from amgsrn_core.vtk.stand_in import StandIn
+
+_FASTER = (
+    "That is a program on the CPU; there the compiled plugin NeuralVolume is faster: `amgsrn "
+    "paraview-setup --build`."
+)
 
 # Several views show one model.
 _networks: weakref.WeakValueDictionary[tuple[str, int], NeuralVolume] = (
@@ -223,4 +229,5 @@ def _settings(model: NeuralVolume, data: Any, array: str, color: Any) -> RenderS
 @functools.cache
 def _tell(status: str) -> None:
     """Say once in ParaView's messages what draws, or why there is a preview."""
-    vtkOutputWindow.GetInstance().DisplayText(f"Neural Volume: {status}\n")
+    more = f" {_FASTER}" if is_software(status) else ""
+    vtkOutputWindow.GetInstance().DisplayText(f"Neural Volume: {status.rstrip('.')}.{more}\n")

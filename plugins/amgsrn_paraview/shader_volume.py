@@ -79,6 +79,7 @@ class _Shader:
 
     def __init__(self) -> None:
         self._network: _Network | None = None
+        self._backend = ""
         self._refused: tuple[str, ...] = ()
         self._compared: tuple[str, ...] = ()
         self._counted: tuple[Any, ...] = ()
@@ -87,7 +88,7 @@ class _Shader:
 
     def refuse(self, request: Request, why: str) -> None:
         """Leave it to others, until another backend or model is asked for."""
-        self._network, self._refused = None, _asked(request)
+        self._network, self._backend, self._refused = None, "", _asked(request)
         self.remark = f"OpenGL is not used: {why}" if why else ""
 
     def draw(
@@ -99,11 +100,12 @@ class _Shader:
         self._refused, self.remark = (), ""
         if not scene.is_seen(neural_volume.matrix_of(request)):
             return None
-        name = renderer_name(renderer.GetRenderWindow())
         is_auto = request["backend"] == "auto"
-        if is_auto and is_software(name):
-            self.refuse(request, "")
-            return None
+        if request["backend"] != self._backend:
+            self._network, self._backend = None, request["backend"]
+            if is_auto and is_software(renderer_name(renderer.GetRenderWindow())):
+                self.refuse(request, "")
+                return None
         try:
             model = painter.open({**request, "device": "cpu"})
             look = neural_volume.look_of(request, model.index)

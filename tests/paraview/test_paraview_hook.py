@@ -35,6 +35,7 @@ COMPARED = (
         "moved",
         "parallel",
         "larger",
+        "trained",
         "replaced",
     ),
     *("magnitude", "component", "step 0", "step 1", "step 2"),

@@ -41,11 +41,11 @@ COMPARED = (
     *("magnitude", "component", "step 0", "step 1", "step 2"),
 )
 SAME = (
-    *("linear again",),
+    *("linear again", "calculated", "network again"),
     *("back", "again", "shown", "volume", "neural again", "as before", "file gone", "put back"),
     *("second view", "first view", "deleted", "restored"),
 )
-OTHERS = ("turned", "hidden", "outline", "translucent", "both")
+OTHERS = ("turned", "hidden", "outline", "translucent", "both", "own array")
 
 
 def write_series(path):
@@ -89,6 +89,7 @@ def test_pictures_are_those_of_the_native_marcher(paraview, models):
     # The preview stays where the network is damaged, and says why, once.
     assert seen["damaged"] > 5
     assert run.stdout.count("the network that the data carry is damaged") == 1
+    assert run.stdout.count("The model has no array Result") == 1
     assert run.stdout.count("network, drawn by") == 1
     assert run.stdout.count("paraview-setup --build") == 1  # on a CPU that is faster
     assert "AMGSRNReader" in seen["trace"] and "Hook" not in seen["trace"]

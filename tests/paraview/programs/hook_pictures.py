@@ -269,6 +269,20 @@ def series():
     pv.Delete(picture.view)
 
 
+def calculated(first_view):
+    """A filter's output: the network where its array is shown, the values of others."""
+    before = first_view.take()
+    calculator = pv.Calculator(Input=first_view.source, Function="density * 2")
+    picture = Picture(calculator)
+    found["calculated"] = differ(picture.take(), before)
+    pv.ColorBy(picture.display, ("POINTS", "Result"))
+    found["own array"] = differ(picture.take(), before)
+    pv.ColorBy(picture.display, ("POINTS", "density"))
+    found["network again"] = differ(picture.take(), before)
+    for thing in (picture.display, calculator, picture.view):
+        pv.Delete(thing)
+
+
 def trained():
     """What a finished trainer shows."""
     trainer = names.AMGSRNTrainer(
@@ -294,6 +308,7 @@ smtrace.start_trace()
 picture, first, hidden = one_view()
 found["trace"] = smtrace.stop_trace()
 faults(picture)
+calculated(picture)
 two_views(picture)
 components()
 series()

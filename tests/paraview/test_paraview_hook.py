@@ -20,7 +20,7 @@ pytestmark = needs_kernels
 DIMS = (23, 27, 29)
 # Windows of 8 bits round and truncate: mean and maximum in levels of 255. What is lit may differ by
 # more.
-MEAN, MOST, MOST_LIT = 0.2, 2.0, 3.0
+MEAN, MOST, MOST_LIT = 0.15, 2.0, 3.0
 
 
 # Of the program hook_pictures.py: what it compares with the native marcher; what is as before;

@@ -45,7 +45,7 @@ def carried(archive: Archive, step: int) -> bytes:
     bricks = [archive.load_brick(number) for number in archive.index.bricks_of(step)]
     bricks = [{k: v for k, v in brick.items() if k not in _LEFT_OUT} for brick in bricks]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "step.amgsrn"
+        path = Path(folder) / "carried.amgsrn"
         write_archive(path, index, bricks)
         return path.read_bytes()
 
@@ -59,7 +59,7 @@ def unpacked(data: bytes) -> NeuralVolume:
         They are damaged, cut, or something else.
     """
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "step.amgsrn"
+        path = Path(folder) / "carried.amgsrn"
         path.write_bytes(data)
         try:
             with Archive(path) as archive:

@@ -128,22 +128,40 @@ class _Volume:
     def __init__(self, actor: Any) -> None:
         self._actor = actor
         self._stand_in: StandIn | None = None
-        self._known: tuple[str, int] | None = None  # which network
-        self._part: tuple[Any, ...] = ()  # what of it
+        self._identity: tuple[str, int] | None = None  # which network
+        self._seen: tuple[Any, ...] = ()  # what of it
+        self._failed: tuple[Any, ...] = ()  # what cannot be seen
 
     def begin(self, renderer: Any) -> None:
         if not self._actor.GetVisibility():
             if self._stand_in is not None:
                 self._stand_in.volume.VisibilityOff()
             return
-        try:
-            self._update(renderer)
-            if self._stand_in is not None:
-                self._stand_in.begin(renderer)
-                _tell(self._stand_in.status)
-        except Exception as error:
-            why = explain(error, "Neural Volume", "choose a smaller window")
+        data = _carrier(self._actor)
+        if data is None:
             self.leave(renderer)
+            return
+        color = self._actor.GetProperty().GetRGBTransferFunction(0)
+        array = self._actor.GetMapper().GetArrayName()
+        identity = _identity(data)
+        seen = *identity, data.GetMTime(), array, color.GetVectorMode(), color.GetVectorComponent()
+        if seen == self._failed:
+            return
+        try:
+            stand_in = self._stand_in
+            if stand_in is None or identity != self._identity:
+                self.leave(renderer)
+                stand_in = self._stand_in = self._opened(renderer, _network(data))
+                self._identity = identity
+            if seen != self._seen:
+                stand_in.settings = _settings(stand_in.model, data, array, color)
+                self._seen = seen
+            stand_in.begin(renderer)
+            _tell(stand_in.status)
+        except Exception as error:
+            self._failed = seen
+            self.leave(renderer)
+            why = explain(error, "Neural Volume", "choose a smaller window")
             _tell(f"A preview is shown: {why}")
 
     def end(self, renderer: Any) -> None:
@@ -155,32 +173,14 @@ class _Volume:
         if self._stand_in is not None:
             self._stand_in.end(renderer)
             self._stand_in.detach(renderer)
-            self._stand_in = None
+            self._stand_in, self._seen = None, ()
 
-    def _update(self, renderer: Any) -> None:
-        """Take the network that the data carry now, and of it what is shown."""
-        data = _carrier(self._actor)
-        known = datasets.get_model(data) if data is not None else None
-        identity = known[1:] if known is not None else None
-        if identity != self._known:
-            self._known, self._part = identity, ()
-            self.leave(renderer)
-            if identity is not None:
-                self._open(renderer, _network(data, identity))
-        if self._stand_in is None:
-            return
-        color = self._actor.GetProperty().GetRGBTransferFunction(0)
-        array = self._actor.GetMapper().GetArrayName()
-        part = data.GetMTime(), array, color.GetVectorMode(), color.GetVectorComponent()
-        if part != self._part:
-            self._stand_in.settings = _settings(self._stand_in.model, data, array, color)
-            self._part = part
-
-    def _open(self, renderer: Any, model: NeuralVolume) -> None:
+    def _opened(self, renderer: Any, model: NeuralVolume) -> StandIn:
         from amgsrn_core.vtk.stand_in import StandIn
 
-        self._stand_in = StandIn(model, self._actor)
-        renderer.AddVolume(self._stand_in.volume)
+        stand_in = StandIn(model, self._actor)
+        renderer.AddVolume(stand_in.volume)
+        return stand_in
 
 
 def _carrier(actor: Any) -> Any:
@@ -194,13 +194,21 @@ def _carrier(actor: Any) -> Any:
     return data if data.GetFieldData().GetAbstractArray(datasets.NETWORK) is not None else None
 
 
-def _network(data: Any, identity: tuple[str, int]) -> NeuralVolume:
+def _identity(data: Any) -> tuple[str, int]:
+    """Return checksum and step of the model whose network data carry."""
+    known = datasets.get_model(data)
+    assert known is not None
+    return known[1:]
+
+
+def _network(data: Any) -> NeuralVolume:
     """Return the network that data carry; who shows the same one shares it."""
     from amgsrn_core.field.carried import unpacked
 
     carried = data.GetFieldData().GetAbstractArray(datasets.NETWORK)
     if carried.IsA("vtkStringArray"):
         raise ConfigurationError(carried.GetValue(0))
+    identity = _identity(data)
     model = _networks.get(identity)
     if model is None:
         model = _networks[identity] = unpacked(vtk_to_numpy(carried).tobytes())

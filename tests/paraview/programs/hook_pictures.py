@@ -269,6 +269,35 @@ def series():
     pv.Delete(picture.view)
 
 
+def calculated(first_view):
+    """A filter's output: the network where its array is shown, the values of others."""
+    before = first_view.take()
+    calculator = pv.Calculator(Input=first_view.source, Function="density * 2")
+    picture = Picture(calculator)
+    found["calculated"] = differ(picture.take(), before)
+    pv.ColorBy(picture.display, ("POINTS", "Result"))
+    found["own array"] = differ(picture.take(), before)
+    pv.ColorBy(picture.display, ("POINTS", "density"))
+    found["network again"] = differ(picture.take(), before)
+    for thing in (picture.display, calculator, picture.view):
+        pv.Delete(thing)
+
+
+def trained():
+    """What a finished trainer shows."""
+    trainer = names.AMGSRNTrainer(
+        Input=pv.Wavelet(WholeExtent=[-6, 6] * 3), OutputFile=str(folder / "wave.amgsrn")
+    )
+    trainer.Grids, trainer.GridShape, trainer.Width = 4, [6, 6, 6], 16
+    trainer.Iterations, trainer.Batch = 30, 2048
+    trainer.UpdatePipeline()
+    picture = Picture(trainer, "RTData", with_ball=False)
+    picture.view.CameraPosition, picture.view.CameraFocalPoint = [20, 15, 25], [0, 0, 0]
+    picture.compare("trained", opened("wave"))
+    for thing in (picture.display, trainer, picture.view):
+        pv.Delete(thing)
+
+
 def screenshots(picture):
     """In the window's size and another one, in full quality."""
     for number, size in enumerate(([96, 72], [200, 150])):
@@ -279,9 +308,11 @@ smtrace.start_trace()
 picture, first, hidden = one_view()
 found["trace"] = smtrace.stop_trace()
 faults(picture)
+calculated(picture)
 two_views(picture)
 components()
 series()
+trained()
 screenshots(picture)
 first = picture.take()
 picture.display.Visibility = 0

@@ -14,6 +14,7 @@ from amgsrn_core.system import extras
 
 _EXPORTS = {
     "NeuralVolumeProp": "amgsrn_core.vtk.prop",
+    "StandIn": "amgsrn_core.vtk.stand_in",
     "add_neural_volume": "amgsrn_core.vtk.plotter",
 }
 __all__ = sorted(_EXPORTS)

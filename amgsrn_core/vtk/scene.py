@@ -89,13 +89,19 @@ def transfer_of(volume_property: Any) -> TransferFunction:
     logarithmic = colour.GetScale() == _LOGARITHMIC and low > 0
     if logarithmic:
         values = np.geomspace(low, high, _ENTRIES)
-        rows = [(*colour.GetColor(v), opacity.GetValue(v)) for v in values.tolist()]
+        rows = [(*_color(colour, v), opacity.GetValue(v)) for v in values.tolist()]
         return TransferFunction(low, high, np.clip(rows, 0, 1), logarithmic=True)
     rgb, alpha = [0.0] * (3 * _ENTRIES), [0.0] * _ENTRIES
     colour.GetTable(low, high, _ENTRIES, rgb)
     opacity.GetTable(low, high, _ENTRIES, alpha)
     table = np.column_stack([np.reshape(rgb, (_ENTRIES, 3)), alpha])
     return TransferFunction(low, high, np.clip(table, 0, 1))
+
+
+def _color(colours: Any, value: float) -> list[float]:
+    rgb = [0.0] * 3
+    colours.GetColor(value, rgb)  # ParaView's class has this form alone
+    return rgb
 
 
 def show_transfer(volume_property: Any, transfer: TransferFunction) -> None:

@@ -98,6 +98,8 @@ class StandIn(NetworkVolume):
 
     def _seen_settings(self, renderer: Any, placement: scene.Placement) -> RenderSettings:
         seen = super()._seen_settings(renderer, placement)
+        if self._settings.crop is None and not self._settings.clip_planes:
+            return seen
         part = self._settings.scaled(placement.scale)
         return dataclasses.replace(
             seen,

@@ -10,7 +10,7 @@ import atexit
 import dataclasses
 import functools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 # Of classes whose modules nobody imported, VTK's objects have no methods here.
@@ -20,6 +20,7 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkOutputWindow, vtkWeakReference
 
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.shader.renderers import is_software
 from amgsrn_paraview import datasets
 from amgsrn_paraview.explanation import explain
 from amgsrn_paraview.neural_volume import component_of, piece_of
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume
     from amgsrn_core.rendering import RenderSettings
     from amgsrn_core.vtk.stand_in import StandIn
+
+_FASTER = (
+    "That is a program on the CPU; there the compiled plugin NeuralVolume is faster: `amgsrn "
+    "paraview-setup --build`."
+)
 
 # Several views show one model.
 _networks: weakref.WeakValueDictionary[tuple[str, int], NeuralVolume] = (
@@ -60,6 +66,8 @@ class NetworkView:
     def __init__(self, view: Any, is_wanted: Callable[[], bool]) -> None:
         self._is_wanted = is_wanted
         self._volumes: dict[str, _Volume] = {}
+        self._listed: tuple[int, Any] = (0, None)
+        self._found: dict[str, Any] = {}
         renderer = view.GetRenderer()
         self._view, self._renderer = vtkWeakReference(), vtkWeakReference()
         self._view.Set(view)
@@ -73,7 +81,7 @@ class NetworkView:
         view = self._view.Get()
         if view is None or renderer.GetSelector() is not None:  # what is picked is the preview
             return
-        found = dict(_representations(view))
+        found = self._representations(view)
         for name in set(self._volumes) - set(found):
             self._volumes.pop(name).leave(renderer)
         for name, representation in found.items():
@@ -87,10 +95,27 @@ class NetworkView:
     def leave(self) -> None:
         """Free the textures while there is an OpenGL context."""
         renderer = self._renderer.Get()
+        self._listed, self._found = (0, None), {}
         while self._volumes:
             volume = self._volumes.popitem()[1]
             if renderer is not None:
                 volume.leave(renderer)
+
+    def _representations(self, view: Any) -> dict[str, Any]:
+        """Return those that draw volumes of image data, by their identities."""
+        count = view.GetNumberOfRepresentations()
+        # New ones come last. What is held cannot end, so that its identity stays its own.
+        last = view.GetRepresentation(count - 1) if count else None
+        if (count, last) != self._listed:
+            self._listed = count, last
+            every = [view.GetRepresentation(number) for number in range(count)]
+            self._found = {
+                found.__this__: found
+                for found in every
+                if found.IsA("vtkImageVolumeRepresentation")
+                and not found.IsA("vtkNeuralVolumeRepresentation")
+            }
+        return self._found
 
     def _end(self, renderer: Any, event: str) -> None:
         for volume in self._volumes.values():
@@ -158,16 +183,6 @@ class _Volume:
         renderer.AddVolume(self._stand_in.volume)
 
 
-def _representations(view: Any) -> Iterator[tuple[str, Any]]:
-    """Yield those that draw volumes of image data, by their identities."""
-    for number in range(view.GetNumberOfRepresentations()):
-        found = view.GetRepresentation(number)
-        if not found.IsA("vtkImageVolumeRepresentation"):
-            continue
-        if not found.IsA("vtkNeuralVolumeRepresentation"):
-            yield found.__this__, found
-
-
 def _carrier(actor: Any) -> Any:
     """Return the data that an actor shows if they carry a network, or why they carry none."""
     mapper = actor.GetMapper()
@@ -214,4 +229,5 @@ def _settings(model: NeuralVolume, data: Any, array: str, color: Any) -> RenderS
 @functools.cache
 def _tell(status: str) -> None:
     """Say once in ParaView's messages what draws, or why there is a preview."""
-    vtkOutputWindow.GetInstance().DisplayText(f"Neural Volume: {status}\n")
+    more = f" {_FASTER}" if is_software(status) else ""
+    vtkOutputWindow.GetInstance().DisplayText(f"Neural Volume: {status.rstrip('.')}.{more}\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 
@@ -60,13 +59,3 @@ def test_a_window_without_variables_has_the_filters_and_opens_models(paraview, s
     assert removed.returncode == 0, removed.stderr
     assert "AMGSRN" not in settings.read_text()
     assert not list(tmp_path.glob(".local/lib/python3*/site-packages/*"))
-
-
-def test_the_preview_says_once_how_to_see_more(paraview, tmp_path):
-    write_small_model(tmp_path / "model.amgsrn")
-    run = paraview.run("pvpython", "hint.py", tmp_path / "model.amgsrn")
-    assert run.messages == []
-    script, window, again = re.split(r"<<\w+>>\n", run.stdout)[1:]
-    assert "paraview-setup --build" not in script
-    assert "paraview-setup --build" in window
-    assert "paraview-setup --build" not in again

@@ -159,6 +159,13 @@ def one_view():
     picture.compare("other colours", model)
     colors.RGBPoints, opacity.Points = before, POINTS
     found["again"] = differ(picture.take(), first)
+    colors.RescaleTransferFunction(0.5, 10.0)
+    colors.UseLogScale = 1
+    picture.compare("logarithmic", model)
+    colors.UseLogScale = 0
+    colors.RescaleTransferFunction(0.0, 10.0)
+    colors.RGBPoints, opacity.Points = before, POINTS
+    found["linear again"] = differ(picture.take(), first)
     picture.display.Visibility = 0
     hidden = picture.take()
     found["hidden"] = differ(hidden, first)

@@ -554,6 +554,11 @@ def pyvista_picture(path: str) -> dict | None:
 
 
 def main() -> None:
+    # An X server begins afresh when its last client leaves, and refuses others meanwhile.
+    window = vtkRenderWindow()
+    window.SetOffScreenRendering(1)
+    window.SetSize(8, 8)
+    window.Render()
     model, bricks, uneven = (NeuralVolume.open(path, device="cpu") for path in sys.argv[1:4])
     result = {
         "version": vtkVersion.GetVTKVersion(),

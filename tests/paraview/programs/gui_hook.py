@@ -41,8 +41,6 @@ def ray_pixels() -> list[float]:
 
 
 def scenario():
-    from amgsrn_paraview import network_views
-
     pv.GetLayout().PreviewMode = [96, 72]
     reader = pv.OpenDataFile(str(results.parent / "even.amgsrn"))
     display = pv.Show(reader, view)
@@ -56,9 +54,6 @@ def scenario():
     yield 0.3
     window.photograph("gui-hook")
     first = picture()
-    for each in network_views._views:
-        for volume in each._volumes.values():
-            volume._stand_in.moving_seconds = 1e-4  # what is drawn is small, and there at once
     heart.phase = "dragging"
     for network_view in network_views._views:  # as if the network were a large one
         for volume in network_view._volumes.values():

@@ -1,6 +1,6 @@
 """Fly through a model: a picture of each step of the way, and what it took.
 
-    .venv/bin/python scripts/fly_through.py MODEL -o FOLDER [--frames N] [--json FILE] [-- OPTION]
+    amgsrn script fly_through MODEL -o FOLDER [--frames N] [--json FILE] [-- OPTION ...]
 
 The camera comes from outside, passes through the volume along a bent line, and leaves it. Pictures
 fly.0000.png ... go into FOLDER. What stands after `--` goes to `amgsrn render`, for example

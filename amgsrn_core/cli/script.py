@@ -12,7 +12,10 @@ import amgsrn_core
 from amgsrn_core.cli.report import print_rows
 from amgsrn_core.errors import AmgsrnError, did_you_mean
 
-_PLACES = ("docs/examples/*.py", "scripts/grid_video.py", "scripts/gallery.py", "scripts/slurm/*")
+_PLACES = (
+    *("docs/examples/*.py", "scripts/grid_video.py", "scripts/gallery.py"),
+    *("scripts/fly_through.py", "scripts/slurm/*"),
+)
 _HELP = """usage: amgsrn script NAME [ARGUMENT ...]
        amgsrn script --path NAME
 

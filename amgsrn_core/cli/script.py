@@ -14,9 +14,10 @@ from amgsrn_core.errors import AmgsrnError, did_you_mean
 
 _PLACES = (
     "docs/examples/*.py",
-    "scripts/compare_layout.py",
     "scripts/grid_video.py",
     "scripts/gallery.py",
+    "scripts/flight_film.py",
+    "scripts/compare_layout.py",
     "scripts/insitu/*.py",
     "scripts/paraview/[a-z]*.py",
     "scripts/slurm/*",

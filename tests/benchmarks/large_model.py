@@ -1,7 +1,7 @@
 """A model of a volume that is larger than memory, without the volume.
 
-    python tests/benchmarks/large_model.py OUT.amgsrn --voxels 512 --bricks 3
-    python tests/benchmarks/large_model.py OUT.amgsrn --voxels 2048 --bricks 1
+    .venv/bin/python tests/benchmarks/large_model.py OUT.amgsrn --voxels 512 --bricks 3
+    .venv/bin/python tests/benchmarks/large_model.py OUT.amgsrn --voxels 2048 --bricks 1
 
 makes one of BRICKS^3 bricks of VOXELS^3. Each network is trained for a moment on 64^3 values of its
 brick of a formula; a network does not know how many voxels it stands for. Macro-cells are those of

@@ -68,7 +68,14 @@ def test_a_job_file_is_asked_for(capsys):
 def test_scripts_are_listed_found_and_suggested(capsys):
     assert main(["script"]) == 0
     shown = capsys.readouterr().out
-    assert {"grid_video", "gallery", "train_cluster", "01_train_and_render"} <= set(scripts())
+    assert {
+        "grid_video",
+        "gallery",
+        "flight_film",
+        "fly_through",
+        "train_cluster",
+        "01_train_and_render",
+    } <= set(scripts())
     assert all(f"\n{name} " in shown for name in scripts())
     assert main(["script", "--path", "train_cluster"]) == 0
     assert capsys.readouterr().out.strip() == str(ROOT / "scripts/slurm/train_cluster.sh")

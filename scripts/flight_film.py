@@ -1,6 +1,6 @@
 """Fly through a model: a picture of each step of the way, and what it took.
 
-    .venv/bin/python scripts/fly_through.py MODEL -o FOLDER [--frames N] [--json FILE] [-- OPTION]
+    amgsrn script flight_film MODEL -o FOLDER [--frames N] [--json FILE] [-- OPTION ...]
 
 The camera comes from outside, passes through the volume along a bent line, and leaves it. Pictures
 fly.0000.png ... go into FOLDER. What stands after `--` goes to `amgsrn render`, for example
@@ -46,7 +46,7 @@ def main() -> int:
     arguments = parser.parse_args(words[:end])
     if arguments.frames < 1:
         parser.error("--frames must be at least 1")
-    guard(arguments.output, FOLDER, by="fly_through", inputs=[arguments.model])
+    guard(arguments.output, FOLDER, by="flight_film", inputs=[arguments.model])
     arguments.output.mkdir(parents=True, exist_ok=True)
     wanted = ["render", str(arguments.model), "-o", "unused", "--sampling", "cached"]
     options = parse([*wanted, *words[end + 1 :]])

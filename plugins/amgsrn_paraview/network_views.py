@@ -46,9 +46,9 @@ _views: weakref.WeakSet[NetworkView] = weakref.WeakSet()
 
 @atexit.register
 def _leave_all() -> None:
-    """Free all textures; later there would be nobody to do it."""
+    """Leave all views; what they call when they end, later, must not be Python any more."""
     for view in list(_views):
-        view.leave()
+        view.forget()
 
 
 class NetworkView:
@@ -72,9 +72,11 @@ class NetworkView:
         self._view, self._renderer = vtkWeakReference(), vtkWeakReference()
         self._view.Set(view)
         self._renderer.Set(renderer)
-        renderer.AddObserver("StartEvent", self._start)
-        renderer.AddObserver("EndEvent", self._end)
-        view.AddObserver("DeleteEvent", lambda *_: self.leave())
+        self._tags = [
+            (self._renderer, renderer.AddObserver("StartEvent", self._start)),
+            (self._renderer, renderer.AddObserver("EndEvent", self._end)),
+            (self._view, view.AddObserver("DeleteEvent", lambda *_: self.leave())),
+        ]
         _views.add(self)
 
     def _start(self, renderer: Any, event: str) -> None:
@@ -100,6 +102,14 @@ class NetworkView:
             volume = self._volumes.popitem()[1]
             if renderer is not None:
                 volume.leave(renderer)
+
+    def forget(self) -> None:
+        """Leave, and hear of no frame any more."""
+        self.leave()
+        for observed, tag in self._tags:
+            if observed.Get() is not None:
+                observed.Get().RemoveObserver(tag)
+        self._tags = []
 
     def _representations(self, view: Any) -> dict[str, Any]:
         """Return those that draw volumes of image data, by their identities."""

@@ -5,8 +5,9 @@ By VTK's own vtkResampleToImage, on several ranks by its twin vtkPResampleToImag
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,7 +155,8 @@ def sampled(mesh: Mesh, lattice: Lattice, controller: Any = None) -> Any:
     )
     resample.SetSamplingDimensions(*reversed(lattice.dims))
     resample.SetInputDataObject(with_leaves(mesh.dataset, _without_polyhedra))
-    resample.Update()
+    with _one_thread():
+        resample.Update()
     image = resample.GetOutput()
     if controller is not None:
         image = _gathered(image, lattice, controller)
@@ -165,6 +167,22 @@ def sampled(mesh: Mesh, lattice: Lattice, controller: Any = None) -> Any:
     image.SetSpacing([(high - low) / (n - 1) for low, high, n in steps])
     _clean(image, mesh)
     return image
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep VTK's loops in this thread.
+
+    Points on the face between two cells get the value of the one that comes last. Where threads
+    race for it (VTK 9.6), the same mesh would be other data the next time, by rounding.
+    """
+    tools = import_vtk("vtkCommonCore").vtkSMPTools
+    before = tools.GetBackend()
+    tools.SetBackend("Sequential")
+    try:
+        yield
+    finally:
+        tools.SetBackend(before)
 
 
 def agreement(mesh: Mesh, values: Values) -> Agreement:

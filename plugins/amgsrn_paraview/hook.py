@@ -14,7 +14,7 @@ from paraview.modules.vtkRemotingServerManager import vtkSMProxyIterator, vtkSMP
 from vtkmodules.util.vtkAlgorithm import VTKPythonAlgorithmBase
 from vtkmodules.vtkParallelCore import vtkMultiProcessController
 
-from amgsrn_paraview.menu import is_compiled, keep_entry
+from amgsrn_paraview.menu import choose_array, is_compiled, keep_entry
 from amgsrn_paraview.network_views import NetworkView
 from amgsrn_paraview.sessions import sessions
 
@@ -59,7 +59,7 @@ def _visit() -> None:
             keep_entry(session.GetProxyDefinitionManager())
             manager = _proxies(session)
             if manager is not None:
-                manager.AddObserver("RegisterEvent", lambda *_: look_at_views())
+                manager.AddObserver("RegisterEvent", lambda caller, _: _hear(caller))
     look_at_views()
 
 
@@ -74,15 +74,30 @@ def look_at_views() -> None:
         if manager is None:
             _search(session)
             continue
-        views = vtkSMProxyIterator()
-        views.SetSessionProxyManager(manager)
-        views.SetModeToOneGroup()
-        views.Begin("views")
-        while not views.IsAtEnd():
-            proxy = views.GetProxy()
-            views.Next()
+        for proxy in _registered(manager, "views"):
             if _take(proxy.GetClientSideObject(), session) and _is_shared(session):
                 _send(manager, session, proxy)
+
+
+def _hear(manager: Any) -> None:
+    """Look at what was registered just now."""
+    look_at_views()
+    for proxy in _registered(manager, "representations"):
+        # What a state file says is what its author wanted.
+        if _is_new(proxy) and not manager.GetInLoadXMLState():
+            choose_array(proxy)
+
+
+def _registered(manager: Any, group: str) -> list[Any]:
+    """Return the proxies of a group."""
+    found, proxies = [], vtkSMProxyIterator()
+    proxies.SetSessionProxyManager(manager)
+    proxies.SetModeToOneGroup()
+    proxies.Begin(group)
+    while not proxies.IsAtEnd():
+        found.append(proxies.GetProxy())
+        proxies.Next()
+    return found
 
 
 def _search(session: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from vtkmodules.vtkCommonDataModel import vtkDataObject
+
 from amgsrn_paraview.sessions import sessions
 
 _TEXT, _GROUP, _IMAGES = "Neural Volume", "representations", "UniformGridRepresentation"
@@ -28,6 +30,29 @@ def keep_entry(definitions: Any) -> None:
 def is_compiled(definitions: Any) -> bool:
     """Tell whether the compiled plugin is loaded."""
     return bool(definitions.HasDefinition(_GROUP, _COMPILED))
+
+
+def choose_array(display: Any) -> None:
+    """Let a display that begins as Neural Volume show the first array; ParaView chooses none.
+
+    Parameters
+    ----------
+    display : vtkSMProxy
+        Of any representation. With the compiled plugin that does it.
+    """
+    if not display.IsA("vtkSMPVRepresentationProxy") or display.GetUsingScalarColoring():
+        return
+    kind, colour = display.GetProperty("Representation"), display.GetProperty("ColorArrayName")
+    if kind is None or colour is None or kind.GetElement(0) != _TEXT:
+        return
+    if is_compiled(display.GetSession().GetProxyDefinitionManager()):
+        return
+    arrays = colour.FindDomain("vtkSMArrayListDomain")
+    for number in range(arrays.GetNumberOfStrings() if arrays is not None else 0):
+        if arrays.GetFieldAssociation(number) == vtkDataObject.POINT:
+            display.SetScalarColoring(arrays.GetString(number), vtkDataObject.POINT)
+            display.RescaleTransferFunctionToDataRange(True)
+            return
 
 
 def is_needed() -> bool:

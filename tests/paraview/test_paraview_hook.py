@@ -73,6 +73,7 @@ def test_pictures_are_those_of_the_native_marcher(paraview, models):
     seen = run.results
     assert run.messages == []
     assert seen["default"] == "Neural Volume"
+    assert seen["coloured_by"] == ["POINTS", "density"]
     assert seen["menu"].count("Neural Volume") == 1
     compared = {name: value for name, value in seen.items() if name in COMPARED}
     assert len(compared) == len(COMPARED)

@@ -47,6 +47,7 @@ class Picture:
         self.view.UseFXAA = 0
         self.display = pv.Show(source, self.view)
         self.was_shown_as = str(self.display.Representation).strip("'")
+        self.was_coloured_by = list(self.display.ColorArrayName)
         self.display.SetRepresentationType("Neural Volume")
         pv.ColorBy(self.display, ("POINTS", array))
         self.display.SetScalarBarVisibility(self.view, False)
@@ -143,6 +144,7 @@ def one_view():
     source, model = reader("even"), opened("even")
     picture = Picture(source)
     found["default"] = picture.was_shown_as
+    found["coloured_by"] = picture.was_coloured_by
     found["menu"] = list(picture.display.GetProperty("Representation").Available)
     first = picture.compare("first", model)
     camera = picture.view.GetActiveCamera()

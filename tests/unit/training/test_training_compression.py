@@ -17,7 +17,14 @@ from amgsrn_core.cli import main
 from amgsrn_core.config import BrickConfig, NetworkConfig, StorageConfig, TrainingConfig
 from amgsrn_core.errors import ArchiveError, ConfigurationError
 from amgsrn_core.field.macro_cells import network_cells
-from amgsrn_core.model import Archive, load_brick, parameter_shapes, read_index, write_archive
+from amgsrn_core.model import (
+    FORMAT_VERSION,
+    Archive,
+    load_brick,
+    parameter_shapes,
+    read_index,
+    write_archive,
+)
 from amgsrn_core.model.cell_codes import coarser_cells, decode_table
 from amgsrn_core.model.codec import (
     COMPRESSED,
@@ -181,7 +188,7 @@ def test_only_compressed_files_need_a_newer_reader(tmp_path):
     plain = small_index().to_json()
     assert plain["storage"] == {"dtype": "float32"}
     packed = small_index().replace(storage=COMPRESS).to_json()
-    assert packed["version"] == [1, 4]
+    assert packed["version"] == list(FORMAT_VERSION)
     assert packed["storage"]["compress"] is True
 
 

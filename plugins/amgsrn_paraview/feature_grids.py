@@ -9,34 +9,17 @@ from vtkmodules.vtkCommonDataModel import vtkDataObject
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
 from amgsrn_core.model.feature_grids import box_volumes
-from amgsrn_paraview.algorithm import Algorithm
-from amgsrn_paraview.model_file import ModelFile
-from amgsrn_paraview.model_input import ModelInput
+from amgsrn_paraview.model_input import ModelFilter
 from amgsrn_paraview.results import fill_boxes
 
 
-class AMGSRNFeatureGrids(Algorithm):
+class AMGSRNFeatureGrids(ModelFilter):
     """Makes a box of the region of the world that each feature grid covers."""
 
     label = "AMGSRN Feature Grids"
 
     def __init__(self) -> None:
-        super().__init__(
-            nInputPorts=1, inputType="vtkDataSet", nOutputPorts=1, outputType="vtkUnstructuredGrid"
-        )
-        self._model = ModelFile()
-        self._source = ModelInput(self, self._model)
-
-    def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
-        """Let the model's source make what it is going to be asked for."""
-        self._source.update()
-        outInfo.GetInformationObject(0).Set(self.CAN_HANDLE_PIECE_REQUEST(), 1)
-        return 1
-
-    def RequestUpdateExtent(self, request: Any, inInfo: Any, outInfo: Any) -> int:
-        """Ask the input for nothing but what it has: only its field data matter."""
-        self._source.ask(inInfo)
-        return 1
+        super().__init__("vtkUnstructuredGrid")
 
     def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Make the boxes of this piece's bricks."""

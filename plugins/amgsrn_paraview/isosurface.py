@@ -14,28 +14,22 @@ from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.rendering.isosurface import Surface, has_value, isosurface
 from amgsrn_core.volume.vtk.dataset import new_array, stored_arrays
-from amgsrn_paraview.algorithm import Algorithm
-from amgsrn_paraview.model_file import ModelFile
-from amgsrn_paraview.model_input import ModelInput
+from amgsrn_paraview.model_input import ModelFilter
 from amgsrn_paraview.ranks import share_cores
 
 MAGNITUDE = -1
 
 
-class AMGSRNIsosurface(Algorithm):
+class AMGSRNIsosurface(ModelFilter):
     """Makes triangles of the surfaces on which a model has some values."""
 
     label = "AMGSRN Isosurface"
 
     def __init__(self) -> None:
-        super().__init__(
-            nInputPorts=1, inputType="vtkDataSet", nOutputPorts=1, outputType="vtkPolyData"
-        )
+        super().__init__("vtkPolyData")
         self._isovalues: dict[int, float] = {}
         self._component = 0
         self._tolerance = 0.5
-        self._model = ModelFile()
-        self._source = ModelInput(self, self._model)
 
     def SetIsovalue(self, number: int, isovalue: float) -> None:
         """Set one of the values."""
@@ -59,17 +53,6 @@ class AMGSRNIsosurface(Algorithm):
         if tolerance != self._tolerance:
             self._tolerance = tolerance
             self.Modified()
-
-    def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
-        """Let the model's source make what it is going to be asked for."""
-        self._source.update()
-        outInfo.GetInformationObject(0).Set(self.CAN_HANDLE_PIECE_REQUEST(), 1)
-        return 1
-
-    def RequestUpdateExtent(self, request: Any, inInfo: Any, outInfo: Any) -> int:
-        """Ask the input for nothing but what it has: only its field data matter."""
-        self._source.ask(inInfo)
-        return 1
 
     def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Make the triangles of this piece."""

@@ -57,3 +57,29 @@ class ModelInput:
                 "The input carries no model; use the output of AMGSRN Reader, or of AMGSRN Trainer "
                 "when its training is complete."
             )
+
+
+class ModelFilter(Algorithm):
+    """A filter that makes something of a model alone, each rank a piece of it.
+
+    Parameters
+    ----------
+    output : str
+        Class of the data set that it makes.
+    """
+
+    def __init__(self, output: str) -> None:
+        super().__init__(nInputPorts=1, inputType="vtkDataSet", nOutputPorts=1, outputType=output)
+        self._model = ModelFile()
+        self._source = ModelInput(self, self._model)
+
+    def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
+        """Let the model's source make what it is going to be asked for."""
+        self._source.update()
+        outInfo.GetInformationObject(0).Set(self.CAN_HANDLE_PIECE_REQUEST(), 1)
+        return 1
+
+    def RequestUpdateExtent(self, request: Any, inInfo: Any, outInfo: Any) -> int:
+        """Ask the input for nothing but what it has: only its field data matter."""
+        self._source.ask(inInfo)
+        return 1

@@ -14,6 +14,7 @@ from paraview.modules.vtkRemotingServerManager import vtkSMProxyIterator, vtkSMP
 from vtkmodules.util.vtkAlgorithm import VTKPythonAlgorithmBase
 from vtkmodules.vtkParallelCore import vtkMultiProcessController
 
+from amgsrn_paraview import history_chart
 from amgsrn_paraview.menu import choose_array, is_compiled, keep_entry
 from amgsrn_paraview.network_views import NetworkView
 from amgsrn_paraview.sessions import sessions
@@ -86,6 +87,7 @@ def _hear(manager: Any) -> None:
         # What a state file says is what its author wanted.
         if _is_new(proxy) and not manager.GetInLoadXMLState():
             choose_array(proxy)
+            history_chart.settle(manager, proxy)
 
 
 def _registered(manager: Any, group: str) -> list[Any]:

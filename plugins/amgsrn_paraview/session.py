@@ -47,12 +47,12 @@ from amgsrn_core.volume.volume import TimeAxis
 from amgsrn_core.volume.vtk.data import ASSOCIATIONS, GHOSTS, attributes
 from amgsrn_paraview.datasets import Looks
 from amgsrn_paraview.handover import Handover, overview
+from amgsrn_paraview.pace import Pace
 
 SUFFIX = ".amgsrn"
 
 _POLL_SECONDS = 0.1
 _REPORT_SECONDS = 1.0
-_NEWS_SECONDS = 1.0
 
 Report = Callable[[float, str], bool]
 """Takes the share that is done and a text; returns whether to go on."""
@@ -199,7 +199,7 @@ class Session:
         self._run: _Run | None = None
         self._again = False
         self._seen: tuple[str, int] = ("", 0)
-        self._seen_time = 0.0
+        self._pace = Pace()
 
     def ensure(self, request: Request, *, restart_interrupted: bool) -> None:
         """Make sure that what is asked for is being trained, or was.
@@ -246,7 +246,7 @@ class Session:
                 self._again = True
         if self._again:
             return True
-        if self._run is None or time.monotonic() - self._seen_time < _NEWS_SECONDS:
+        if self._run is None or not self._pace.is_time():
             return False
         return self._run.version() != self._seen
 
@@ -260,7 +260,8 @@ class Session:
         """
         assert self._run is not None
         self._run.step = step
-        self._seen, self._seen_time = self._run.version(), time.monotonic()
+        self._seen = self._run.version()
+        self._pace.show()
         return self._run.show()
 
     def wait(self, report: Report) -> None:

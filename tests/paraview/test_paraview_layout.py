@@ -20,6 +20,7 @@ def test_a_training_is_laid_out_while_it_goes_on(paraview, tmp_path):
     assert "Choose an AMGSRN Trainer" in found["refused"]
     assert found["state"] == "training"
     assert sorted(found["views"]) == ["RenderView"] * 3 + ["XYChartView"]
+    assert found["chosen"] == "XYChartView"  # the script's choice: it made this one last
     assert found["series"] == [["psnr"], "iteration"]
     first, second, third = found["cameras"]
     np.testing.assert_allclose(second, first)

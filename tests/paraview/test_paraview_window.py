@@ -69,6 +69,12 @@ def test_training_is_live_and_can_be_steered(window, tmp_path):
     assert seen["shown_as"] == "Neural Volume"
     assert seen["coloured_by"] == ["POINTS", "RTData"]
     assert not seen["grids_shown"]
+    # Beside it the history plots itself, and the picture is still the view that is chosen.
+    assert seen["views"] == ["RenderView", "XYChartView"]
+    assert seen["chosen"] == "RenderView"
+    assert seen["in_one_layout"]
+    assert seen["chart"] == ["Training history", "AMGSRNHistoryChart"]
+    assert seen["curve"] > 50
     assert re.search(r"^'?\d+/200000(, [\d.]+ dB)?, \d+ s left", seen["progress"])
     assert re.search(r"Complete: [\d.]+ kB, [\d.]+ dB, [\d.]+ : 1", seen["completed"])
     assert all(update["boxes"] == 4 for update in seen["updates"])

@@ -6,8 +6,10 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import paraview.simple as pv
 from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkCommonCore import vtkUnsignedCharArray
 from window import Heart, Window
 
 results_file = Path(os.environ["AMGSRN_TEST_RESULTS"])
@@ -79,6 +81,12 @@ def scenario():
     seen["grids_shown"] = any(r.Input.Port == 2 for r in shown)
     pv.Hide(wavelet, view)
     yield lambda: update_seen() >= 4 and seen["updates"][-1]["rows"]
+    seen["views"] = sorted(shown.GetXMLName() for shown in pv.GetViews())
+    seen["chosen"] = pv.GetActiveView().GetXMLName()
+    chart = next(shown for shown in pv.GetViews() if shown.GetXMLName() == "XYChartView")
+    seen["chart"] = [str(chart.ChartTitle), *(each.GetXMLName() for each in chart.Representations)]
+    seen["in_one_layout"] = pv.GetLayout(chart) == pv.GetLayout(view)
+    seen["curve"] = curve(chart)
     seen["beats_while_training"] = sum(phase == "training" for phase, _ in heart.gaps)
     window.photograph("gui-training")
     trainer.UpdatePropertyInformation()
@@ -142,6 +150,14 @@ def scenario():
     renewed = lease()
     yield 1.5
     seen["lease_renewed_after_delete"] = lease() != renewed
+
+
+def curve(chart):
+    """Return how many pixels of a chart have a colour, which axes and texts have not."""
+    width, height = chart.GetRenderWindow().GetSize()
+    pixels = vtkUnsignedCharArray()
+    chart.GetRenderWindow().GetPixelData(0, 0, width - 1, height - 1, 1, pixels, 0)
+    return int((np.ptp(vtk_to_numpy(pixels).astype(int), axis=1) > 40).sum())
 
 
 def lease():

@@ -41,6 +41,7 @@ def rows():
 
 
 layout = build(trainer)
+found["chosen"] = pv.GetActiveView().GetXMLName()
 before = rows()
 while rows() <= before + 1:
     time.sleep(0.3)

@@ -153,6 +153,10 @@ class AMGSRNReconstructionSource(_Reconstruction):
         """Set the model file."""
         self._assign("_path", path or "")
 
+    def Reload(self) -> None:
+        """Look whether the file was replaced, at the next update."""
+        self.Modified()
+
     def _find_model(self) -> bool:
         if self._path:
             self._model.refresh(self._path)

@@ -154,12 +154,17 @@ def test_reader_and_reconstruction_agree_with_the_library(paraview, model):
 
 
 def test_a_file_that_has_changed_is_reloaded(paraview, model):
-    file, replacement = model("model.amgsrn", seed=0), model("new.amgsrn", seed=1)
-    step = {"proxy": "AMGSRNReader", "file": str(file), "replacement": str(replacement)}
-    run, arrays = read(paraview, [step])
+    proxies = ("AMGSRNReader", "AMGSRNReconstructionSource")
+    files = [model(f"model{i}.amgsrn", seed=0) for i, _ in enumerate(proxies)]
+    news = [model(f"new{i}.amgsrn", seed=1) for i, _ in enumerate(proxies)]
+    named = {"proxy": proxies, "file": map(str, files), "replacement": map(str, news)}
+    steps = [dict(zip(named, step)) for step in zip(*named.values())]
+    run, arrays = read(paraview, steps)
     assert run.messages == []
-    wanted = expected(file, preview_geometry(GridGeometry.uniform((6, 7, 8))), True)
+    grid = GridGeometry.uniform((6, 7, 8))
+    wanted = expected(files[0], preview_geometry(grid), True)
     np.testing.assert_allclose(arrays["0/density"], wanted, **CLOSE)
+    np.testing.assert_allclose(arrays["1/density"], expected(files[1], grid), **CLOSE)
 
 
 def test_bad_files_are_explained_in_one_sentence(paraview, model, tmp_path):

@@ -26,7 +26,8 @@ for number, step in enumerate(steps):
     source.UpdatePipeline()
     if "replacement" in step:
         os.replace(step["replacement"], step["file"])
-        pv.ReloadFiles(source)
+        if not pv.ReloadFiles(source):
+            source.InvokeCommand("Reload")  # a source is no reader
         source.UpdatePipeline()
     result = describe(source)
     data = output_of(source)

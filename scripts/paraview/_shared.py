@@ -18,6 +18,7 @@ from vtkmodules.vtkIOImage import vtkPNGReader
 from vtkmodules.vtkIOOggTheora import vtkOggTheoraWriter
 
 from amgsrn_core.cli.options import scale_factors
+from amgsrn_core.cli.progress import Lines, Remaining
 from amgsrn_core.errors import AmgsrnError, ConfigurationError, VolumeError
 from amgsrn_core.model import ModelIndex, read_index
 from amgsrn_core.model.replacement import guard
@@ -195,7 +196,9 @@ class Scene:
                 self._look(camera)
                 pv.Render(self.view)
                 pv.SaveScreenshot(str(folder / frame(number)), self.view)
+                show(number + 1, len(cameras))
 
+        show = _progress()
         save_film(arguments.output, draw, arguments.rate)
 
     def _look(self, camera: Camera) -> None:
@@ -259,6 +262,18 @@ def save_film(output: Path, draw: Callable[[Path], None], rate: int) -> None:
         else:
             _write_film(made, sorted(folder.glob("frame.*.png")), rate)
         shutil.copyfile(made, output)
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Return what shows how many pictures of how many there are, on the first rank."""
+    remaining, lines = Remaining(), Lines("film")
+
+    def show(done: int, total: int) -> None:
+        if pv.servermanager.vtkProcessModule.GetProcessModule().GetPartitionId() == 0:
+            share = done / total
+            lines.update(share, [f"{done}/{total} pictures", remaining.text(share)])
+
+    return show
 
 
 def _write_film(path: Path, pictures: list[Path], rate: int) -> None:

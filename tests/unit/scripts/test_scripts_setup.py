@@ -47,6 +47,16 @@ def set_up(checkout, programs, **environment):
     )
 
 
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_says_what_it_does_and_does_nothing(bare_machine, option):
+    checkout, programs = bare_machine
+    command = [checkout / "scripts" / "setup", option]
+    result = subprocess.run(command, env={"PATH": str(programs)}, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "scripts/setup --view" in result.stdout and "#" not in result.stdout
+    assert [path.name for path in checkout.iterdir()].count("build") == 0
+
+
 def test_without_apt_it_names_what_is_missing(bare_machine):
     result = set_up(*bare_machine)
     assert result.returncode == 1

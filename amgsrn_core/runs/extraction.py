@@ -344,7 +344,7 @@ class PartTrainer:
         most = settings.training.iterations
         if most and start is not None:
             most = start.training(settings.training).iterations
-        return Aim(seconds=max(_LEAST * limit, limit - self._beside), most=most)
+        return Aim(seconds=max(_LEAST * limit, limit - self._beside), most=most, hasty=True)
 
     def _keep_latest(self, parts: PartsFolder, part: Part) -> None:
         """Keep a network for the next step, since the step's folder goes."""

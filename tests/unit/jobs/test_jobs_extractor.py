@@ -28,7 +28,8 @@ from amgsrn_core.config import (
     TrainingConfig,
 )
 from amgsrn_core.errors import ConfigurationError, ResumeError, VolumeError
-from amgsrn_core.model import BrickRecord, verify_archive
+from amgsrn_core.field.macro_cells import network_cells
+from amgsrn_core.model import BrickRecord, load_brick, verify_archive
 from amgsrn_core.model.step_files import steps_folder
 from amgsrn_core.runs.extraction import Extraction, PartTrainer
 from amgsrn_core.runs.extraction_report import read_report
@@ -320,6 +321,9 @@ def test_seconds_end_the_training_of_a_step(output):
     close(simulation)
     steps = verify_archive(output).training.config["steps"]
     assert all(0 < each["iterations_done"] < 10_000_000 for each in steps)
+    (brick,) = NeuralVolume.open(output, device="cpu").at(1).bricks()
+    cells = network_cells(brick.evaluator, brick.record, DIMS, hasty=True)
+    np.testing.assert_array_equal(load_brick(output, 1)["macro_cells"], cells)
 
 
 def test_data_are_kept_where_training_fails(output):

@@ -12,7 +12,7 @@ from amgsrn_core.cli.progress import display
 from amgsrn_core.cli.reference import reference_volume
 from amgsrn_core.cli.report import decibels, figure, print_rows, size
 from amgsrn_core.config import StorageConfig
-from amgsrn_core.model import ModelIndex, read_index
+from amgsrn_core.model import ModelIndex, archive_bytes, read_index
 from amgsrn_core.system.extras import expect
 from amgsrn_core.system.output import ensure_writable
 from amgsrn_core.volume import Volume
@@ -62,7 +62,7 @@ def _reference(arguments: argparse.Namespace, index: ModelIndex) -> Callable[[in
 def _rows(
     arguments: argparse.Namespace, before: ModelIndex, after: ModelIndex
 ) -> Iterator[tuple[str, str]]:
-    large, small = os.path.getsize(arguments.model), os.path.getsize(arguments.output)
+    large, small = archive_bytes(arguments.model), os.path.getsize(arguments.output)
     yield "model", arguments.output
     yield "size", f"{size(small)}, {figure(large / small, digits=3)} : 1 of the model's"
     yield "compression", f"{figure(after.source.bytes / small, digits=3)} : 1 of the data"

@@ -23,7 +23,7 @@ from amgsrn_core.cli.report import (
 from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ArchiveError
 from amgsrn_core.kernels.backend import backend_name
-from amgsrn_core.model import Archive, ModelIndex, read_index, verify_archive
+from amgsrn_core.model import Archive, ModelIndex, archive_bytes, read_index, verify_archive
 from amgsrn_core.model.correction_codes import CORRECTIONS, read_corrections
 from amgsrn_core.model.error_codes import ERRORS, unpack_errors
 from amgsrn_core.model.index import BrickRecord
@@ -141,7 +141,7 @@ def _error_rows(index: ModelIndex, errors: dict[str, Any]) -> Iterator[tuple[str
 def describe(index: ModelIndex, path: str) -> dict[str, Any]:
     """Return everything about a model as plain JSON types with stable names."""
     values = index.to_json()
-    compressed = os.path.getsize(path)
+    compressed = archive_bytes(path)
     return {
         "path": os.fspath(path),
         "format_version": values["version"],

@@ -31,7 +31,7 @@ from amgsrn_core.errors import (
 from amgsrn_core.evaluation.measures import DEFAULT_TESTS, TESTS, Measures, output_files
 from amgsrn_core.evaluation.metrics import Metrics
 from amgsrn_core.field.open_models import open_model
-from amgsrn_core.model import ModelIndex, open_archive, read_index
+from amgsrn_core.model import ModelIndex, archive_bytes, open_archive, read_index
 from amgsrn_core.model.replacement import guard, mark_of
 from amgsrn_core.system.json_fields import number_to_json
 from amgsrn_core.system.output import ensure_writable, reason
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _results(
     arguments: argparse.Namespace, index: ModelIndex, metrics: Metrics, extra: dict[str, Any]
 ) -> dict[str, Any]:
-    compressed = os.path.getsize(arguments.model)
+    compressed = archive_bytes(arguments.model)
     return {
         "model": os.fspath(arguments.model),
         "against": os.fspath(arguments.against),

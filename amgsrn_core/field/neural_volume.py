@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from amgsrn_core.errors import ConfigurationError, VolumeError
+from amgsrn_core.errors import ArchiveError, ConfigurationError, VolumeError
 from amgsrn_core.field.blended_field import ranges
 from amgsrn_core.field.blending import Blend
 from amgsrn_core.field.brick import FieldBrick
@@ -19,7 +19,7 @@ from amgsrn_core.field.content import Content, Part, refuse_gaps
 from amgsrn_core.field.devices import chosen_device
 from amgsrn_core.field.labelled import labelled
 from amgsrn_core.field.points import named_points
-from amgsrn_core.model import Archive, ModelIndex
+from amgsrn_core.model import Archive, ModelIndex, archive_bytes
 from amgsrn_core.system.extras import require
 from amgsrn_core.system.output import size
 from amgsrn_core.volume import Block, Extent, GridGeometry
@@ -287,8 +287,8 @@ class NeuralVolume:
         if self.index.time is not None and self.series.steps > 1:
             when = shown_time(self.index.time, self.index.time.index)
             parts.append(f"time step {self.step} of {self.series.steps} ({when})")
-        with contextlib.suppress(OSError):
-            parts.append(size(os.path.getsize(self.path)))
+        with contextlib.suppress(OSError, ArchiveError):
+            parts.append(size(archive_bytes(self.path)))
         if (psnr := self.index.psnr) is not None:
             parts.append(f"{psnr:.2f} dB")
         named = f"{self.name}{f' [{units}]' if units else ''}"

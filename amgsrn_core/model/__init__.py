@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amgsrn_core.model.growing_file import add_step, make_whole
 from amgsrn_core.model.index import ModelIndex
 from amgsrn_core.model.open_archives import open_archive
 from amgsrn_core.model.records import (
@@ -16,6 +17,7 @@ from amgsrn_core.model.shapes import parameter_shapes
 from amgsrn_core.model.store import (
     Archive,
     OnDemand,
+    archive_bytes,
     load_brick,
     read_index,
     verify_archive,
@@ -32,7 +34,10 @@ __all__ = [
     "OnDemand",
     "SourceRecord",
     "TrainingRecord",
+    "add_step",
+    "archive_bytes",
     "load_brick",
+    "make_whole",
     "open_archive",
     "parameter_shapes",
     "read_index",

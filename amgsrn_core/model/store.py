@@ -26,6 +26,7 @@ from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ChecksumError
 from amgsrn_core.model.brick_tensors import PACKED, StoredBrick
 from amgsrn_core.model.codec import COMPRESSED, Quantised, unpack_differences, unpack_quantised
 from amgsrn_core.model.index import ModelIndex
+from amgsrn_core.model.step_files import STEPS_KEY, StepFile, steps_from, steps_to_text
 from amgsrn_core.model.tensor_file import TensorFile
 from amgsrn_core.system.files import file_version
 from amgsrn_core.system.output import json_text, reason, replacing
@@ -36,6 +37,8 @@ _NO_SHA256 = "0" * 64  # as long as any
 _DTYPES = ("F64", "F32", "F16", "U8")
 # Tensors that are kept while a file is written, so that few models are read twice.
 _KEPT_BYTES = 256 << 20
+# Files beside a series that are held open.
+_OPEN_FILES = 16
 # What all numbers beyond double precision have.
 _LONG_NUMBER = re.compile(r"[eE]\+?\d{3}|\d{300}")
 
@@ -103,6 +106,19 @@ def write_archive(
     return index
 
 
+def write_index(path: str | os.PathLike[str], index: ModelIndex, files: Sequence[StepFile]) -> None:
+    """Write the file of a series whose tensors are in files beside it, completely or not at all.
+
+    Raises
+    ------
+    OutputError
+        When the file cannot be written; a file that was there is untouched.
+    """
+    metadata = {**_metadata(index), STEPS_KEY: steps_to_text(files)}
+    with replacing(path) as temporary, open(temporary, "r+b") as file:
+        TensorFile(file, {}, metadata).finish(metadata)
+
+
 class OnDemand(Sequence[Mapping[str, np.ndarray]]):
     """Bricks for :func:`write_archive` that are loaded, each anew, when they are asked for.
 
@@ -133,6 +149,12 @@ def read_index(path: str | os.PathLike[str]) -> ModelIndex:
     """
     with Archive(path) as archive:
         return archive.index
+
+
+def archive_bytes(path: str | os.PathLike[str]) -> int:
+    """Return the bytes of a model file; of a series that grows, with those of files beside it."""
+    with Archive(path) as archive:
+        return archive.nbytes
 
 
 def load_brick(
@@ -166,6 +188,11 @@ class Archive:
     The file is held open, so that index and bricks belong together even if the path is replaced
     or removed meanwhile. A file that is overwritten in place is refused from then on.
 
+    Attributes
+    ----------
+    step_files : tuple of StepFile
+        Of a series that grows: the files beside it that hold its tensors.
+
     Examples
     --------
     >>> with Archive("model.amgsrn") as archive:  # doctest: +SKIP
@@ -177,11 +204,14 @@ class Archive:
         self._verified = False
         self._file = _open(self.path)
         self._version = file_version(self.path)
+        self._beside: dict[str, Archive] = {}
         try:
             with self._complaints():
                 self.index = _read_index(self._file)
+                metadata = self._file.metadata()
                 # SHA-256 of the index, which holds the bricks' checksums: the model's identity.
-                self.checksum = str(self._file.metadata()[_CHECKSUM_KEY])
+                self.checksum = str(metadata[_CHECKSUM_KEY])
+                self.step_files = steps_from(metadata, self.index.steps)
         except BaseException:
             self.close()
             raise
@@ -209,6 +239,15 @@ class Archive:
         file, self._file = self._file, None
         if file is not None:
             file.__exit__(None, None, None)
+        while self._beside:
+            self._beside.popitem()[1].close()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the file, with those beside it."""
+        folder = os.path.dirname(self.path)
+        paths = [os.path.join(folder, file.name) for file in self.step_files]
+        return sum(map(os.path.getsize, [self.path, *paths]))
 
     def load_brick(
         self, number: int, verify: bool = False, decode: bool = True
@@ -303,24 +342,67 @@ class Archive:
     def _read_brick(self, number: int, verify: bool = False) -> dict[str, np.ndarray]:
         if not (isinstance(number, Integral) and 0 <= number < len(self.index.bricks)):
             raise ArchiveError(f"it has no brick {number}")
-        now, then = file_version(self.path), self._version
-        # Its pages are mapped: behind the end of a file cut meanwhile they end the process.
-        if now != then and now and then and now[:2] == then[:2]:
-            raise ArchiveError("it was overwritten since it was opened; open it again")
-        names = self._names.get(str(number), {})
+        file, names = self._tensors(number)
         shapes = {}
         for name, key in names.items():
-            view = self._file.get_slice(key)
+            view = file.get_slice(key)
             if view.get_dtype() not in _DTYPES:
                 raise ArchiveError(f"tensor '{key}' has the unknown type {view.get_dtype()}")
             shapes[name] = tuple(view.get_shape())
         StoredBrick(self.index, number).check(shapes)  # before any tensor takes memory
         if self.index.bricks[number].masked != ("mask" in names):
             raise ArchiveError(f"the index contradicts itself about the mask of brick {number}")
-        stored = {name: self._file.get_tensor(key) for name, key in names.items()}
+        stored = {name: file.get_tensor(key) for name, key in names.items()}
         if verify and _checksum(stored) != self.index.bricks[number].sha256:
             raise ChecksumError(f"the bytes of brick {number} differ from their checksum")
         return stored
+
+    def _tensors(self, number: int) -> tuple[Any, dict[str, str]]:
+        """Return the open file that has a brick's tensors, and their names there."""
+        if self.step_files:
+            holder, there = self._holder(number)
+            return holder._tensors(there)
+        now, then = file_version(self.path), self._version
+        # Its pages are mapped: behind the end of a file cut meanwhile they end the process.
+        if now != then and now and then and now[:2] == then[:2]:
+            raise ArchiveError("it was overwritten since it was opened; open it again")
+        return self._file, self._names.get(str(number), {})
+
+    def _holder(self, number: int) -> tuple[Archive, int]:
+        """Return the model beside this one that has a brick, and the brick's number there."""
+        each = len(self.index.bricks) // self.index.steps
+        there = number
+        for file in self.step_files:
+            if there < file.steps * each:
+                break
+            there -= file.steps * each
+        wanted = self.index.bricks[number].sha256
+        with contextlib.suppress(ArchiveNotFoundError):
+            holder = self._opened(os.path.join(os.path.dirname(self.path), file.name))
+            known = holder.index.bricks
+            if there < len(known) and known[there].sha256 == wanted:
+                return holder, there
+        # The series may have become one file since.
+        again = self._opened(self.path)
+        known = again.index.bricks
+        is_other = again.checksum != self.checksum and number < len(known)
+        if is_other and known[number].sha256 == wanted:
+            return again, number
+        raise ArchiveError(
+            f"it is of a series that grows, and {file.name} beside it is missing or another's; "
+            "copy its folder as well, or wait until the simulation has ended"
+        )
+
+    def _opened(self, path: str) -> Archive:
+        """Return a file with tensors of this series, which is closed with this one at last."""
+        archive = self._beside.pop(path, None)
+        if archive is not None and path == self.path and archive._version != file_version(path):
+            archive.close()
+            archive = None
+        self._beside[path] = archive = archive or Archive(path)
+        if len(self._beside) > _OPEN_FILES:
+            self._beside.pop(next(iter(self._beside))).close()
+        return archive
 
     @contextlib.contextmanager
     def _complaints(self) -> Iterator[None]:

@@ -22,18 +22,24 @@ import numpy as np
 
 from amgsrn_core.config import ExtractionConfig, from_json, to_json
 from amgsrn_core.errors import AmgsrnError, ConfigurationError, ResumeError
-from amgsrn_core.model import BrickRecord, read_index
+from amgsrn_core.model import BrickRecord, make_whole, read_index
 from amgsrn_core.runs.brick_task import BrickTask, train_brick
-from amgsrn_core.runs.extraction_report import StepReport, add_to_report
+from amgsrn_core.runs.extraction_report import StepReport, add_to_report, read_report
 from amgsrn_core.runs.finished_bricks import FinishedBricks
-from amgsrn_core.runs.growing import append_step, last_time
+from amgsrn_core.runs.growing import append_step, last_time, psnr_of_step
 from amgsrn_core.runs.parts import Part, PartsFolder
 from amgsrn_core.runs.plan import Cutter, plan
 from amgsrn_core.runs.settings import Settings
 from amgsrn_core.system.files import read_json, replace_text
 from amgsrn_core.system.json_fields import Fields
 from amgsrn_core.system.output import replacing
-from amgsrn_core.system.run_folder import ExtractionFolder, HandedFolder, clear, waiting_lock
+from amgsrn_core.system.run_folder import (
+    ExtractionFolder,
+    HandedFolder,
+    clear,
+    discard,
+    waiting_lock,
+)
 from amgsrn_core.training.aim import Aim
 from amgsrn_core.training.bound import Bound
 from amgsrn_core.training.progress import Command
@@ -338,7 +344,7 @@ class PartTrainer:
         most = settings.training.iterations
         if most and start is not None:
             most = start.training(settings.training).iterations
-        return Aim(seconds=max(_LEAST * limit, limit - self._beside), most=most)
+        return Aim(seconds=max(_LEAST * limit, limit - self._beside), most=most, hasty=True)
 
     def _keep_latest(self, parts: PartsFolder, part: Part) -> None:
         """Keep a network for the next step, since the step's folder goes."""
@@ -367,24 +373,28 @@ def assemble(extraction: Extraction) -> None:
     ConfigurationError
         The ranks' parts do not make one grid.
     """
+    with waiting_lock(extraction.folder.series_lock):
+        _assemble(extraction)
+
+
+def _assemble(extraction: Extraction) -> None:
     folder = extraction.folder
-    with waiting_lock(folder.series_lock):
-        for number in folder.numbers():
-            step = folder.handed(number)
-            receipts = _receipts(extraction, step)
-            if step.dropped.exists():
-                if len(receipts) == extraction.ranks:  # else others have still to find this
-                    _drop(extraction, number, receipts, step.dropped.read_text())
-                continue
-            results = [read_json(step.result(rank)) for rank in range(extraction.ranks)]
-            done = [result for result in results if result is not None]
-            if len(done) == extraction.ranks:
-                _refuse_parts(extraction)
-                _append(extraction, number, receipts, done)
-            elif why := _never_whole(extraction, number, receipts):
-                _drop(extraction, number, receipts, why)
-            else:
-                return  # those behind it have to wait
+    for number in folder.numbers():
+        step = folder.handed(number)
+        receipts = _receipts(extraction, step)
+        if step.dropped.exists():
+            if len(receipts) == extraction.ranks:  # else others have still to find this
+                _drop(extraction, number, receipts, step.dropped.read_text())
+            continue
+        results = [read_json(step.result(rank)) for rank in range(extraction.ranks)]
+        done = [result for result in results if result is not None]
+        if len(done) == extraction.ranks:
+            _refuse_parts(extraction)
+            _append(extraction, number, receipts, done)
+        elif why := _never_whole(extraction, number, receipts):
+            _drop(extraction, number, receipts, why)
+        else:
+            return  # those behind it have to wait
 
 
 def _refuse_parts(extraction: Extraction) -> None:
@@ -405,7 +415,7 @@ def _refuse_parts(extraction: Extraction) -> None:
 def leave(extraction: Extraction) -> None:
     """Note that no more comes from a rank; the last one clears up.
 
-    Steps that not all ranks have handed over come to nothing then.
+    Steps that not all ranks have handed over come to nothing then, and the series becomes one file.
     """
     folder, ranks = extraction.folder, range(extraction.ranks)
     with waiting_lock(folder.series_lock):
@@ -414,9 +424,11 @@ def leave(extraction: Extraction) -> None:
         folder.left(extraction.rank).touch()
         if not all(folder.left(rank).exists() for rank in ranks):
             return
+        _assemble(extraction)  # what a process had trained that was killed before it did this
         for number in folder.numbers():
             receipts = _receipts(extraction, folder.handed(number))
             _drop(extraction, number, receipts, _lacking(ranks, receipts))
+        make_whole(Path(extraction.output))
         clear(folder.path)
 
 
@@ -456,7 +468,7 @@ def _drop(extraction: Extraction, number: int, receipts: dict[int, Receipt], why
         row = dataclasses.replace(_row(number, receipts), state="dropped", note=f"{why}.")
         add_to_report(Path(extraction.output), row)
     _log.warning("Step %d is dropped: %s.", number, why)
-    clear(extraction.folder.handed(number).path)
+    discard(extraction.folder.handed(number).path)
 
 
 def _append(
@@ -468,9 +480,6 @@ def _append(
     """Put one step into the series, and report it."""
     output, step = Path(extraction.output), extraction.folder.handed(number)
     row = _row(number, receipts)
-    if row.time <= last_time(output):  # another process ended just before it had cleared up
-        clear(step.path)
-        return
     parts = PartsFolder(step.path)
     found = [parts.finished(rank, _fingerprint(number)) for rank in range(extraction.ranks)]
     done = {rank: part for rank, part in enumerate(found) if part is not None}
@@ -483,21 +492,33 @@ def _append(
         state="partly" if len(done) < extraction.ranks else "trained",
         max_error=max((p.record.max_error or 0.0 for p in done.values()), default=math.nan),
     )
+    if row.time <= last_time(output):  # another process ended just before it had reported this
+        if all(known.step != number for known in read_report(output)):
+            psnr = psnr_of_step(output, number)
+            add_to_report(output, dataclasses.replace(row, psnr=psnr))
+        discard(step.path)
+        return
     if done:
-        network = next(iter(done.values())).network
-        bricks = [job.record for job in _jobs(extraction)]
-        finished = FinishedBricks(parts, bricks, network, len(extraction.components))
-        for rank, part in done.items():
-            finished.add(rank, part)
-        settings = dataclasses.replace(extraction.settings, network=network)
-        before = output.stat().st_size if output.exists() else 0
-        volume = extraction.volume(row.time)
-        psnr = append_step(output, volume, finished, settings, {"step": number})
-        row = dataclasses.replace(row, psnr=psnr, bytes=output.stat().st_size - before)
+        psnr, count = _grow(extraction, parts, done, row)
+        row = dataclasses.replace(row, psnr=psnr, bytes=count)
     else:
         row = dataclasses.replace(row, state="dropped")
     add_to_report(output, row)
-    clear(step.path)
+    discard(step.path)
+
+
+def _grow(
+    extraction: Extraction, parts: PartsFolder, done: dict[int, Part], row: StepReport
+) -> tuple[float, int]:
+    """Put the bricks of a step that are done into the series; return their PSNR, and its bytes."""
+    network = next(iter(done.values())).network
+    bricks = [job.record for job in _jobs(extraction)]
+    finished = FinishedBricks(parts, bricks, network, len(extraction.components))
+    for rank, part in done.items():
+        finished.add(rank, part)
+    settings = dataclasses.replace(extraction.settings, network=network)
+    volume = extraction.volume(row.time)
+    return append_step(Path(extraction.output), volume, finished, settings, {"step": row.step})
 
 
 def _row(number: int, receipts: dict[int, Receipt]) -> StepReport:

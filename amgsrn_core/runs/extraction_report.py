@@ -32,7 +32,7 @@ class StepReport:
     training_seconds : float
         From when its training began until its brick was done, of the rank that took longest.
     bytes : int
-        By which the series has grown.
+        Of its model; the series, when it is one file in the end, has one index for all.
     raw_bytes : int
         Of the data.
     psnr : float

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from amgsrn_core.errors import ConfigurationError
-from amgsrn_core.model import Archive, BrickRecord, ModelIndex, OnDemand, read_index, write_archive
+from amgsrn_core.model import BrickRecord, ModelIndex, OnDemand, add_step, read_index
 from amgsrn_core.runs.finished_bricks import FinishedBricks
 from amgsrn_core.runs.outcome import model_index, training_record
 from amgsrn_core.runs.series import bricks_of_step, has_network
@@ -34,6 +33,14 @@ def last_time(output: Path) -> float:
     if not output.exists():
         return -math.inf
     return max(read_index(output).times, default=-math.inf)
+
+
+def psnr_of_step(output: Path, number: int) -> float:
+    """Return the PSNR in dB of the step that a simulation gave a number; NaN if unknown."""
+    for entry in read_index(output).training.config.get("steps", ()):
+        if entry.get("step") == number and entry.get("psnr") is not None:
+            return float(entry["psnr"])
+    return math.nan
 
 
 def refuse_other_series(
@@ -85,11 +92,10 @@ def append_step(
     finished: FinishedBricks,
     settings: Settings,
     about: dict[str, Any],
-) -> float:
-    """Put a time step behind those of a series, or begin one; return the step's PSNR in dB.
+) -> tuple[float, int]:
+    """Put a time step behind those of a series, or begin one; return its PSNR in dB, and its bytes.
 
-    The file is written anew beside the old one and then takes its place, so that a reader always
-    finds a series of whole steps.
+    A reader always finds a series of whole steps, see :func:`amgsrn_core.model.add_step`.
 
     Parameters
     ----------
@@ -104,30 +110,25 @@ def append_step(
         What else the file says of the step, in plain JSON types.
     """
     assert volume.time is not None
-    with contextlib.ExitStack() as stack:
-        before = stack.enter_context(Archive(output)) if output.exists() else None
-        step = model_index(volume, *finished.range(), settings.network, settings.storage)
-        step = step.replace(bricks=finished.records())
-        psnr = psnr_of(finished.error())
-        parts = [part.training for part in finished.done.values()]
-        entry = {
-            **about,
-            "psnr": psnr if math.isfinite(psnr) else None,
-            "seconds": max((part.seconds for part in parts), default=0.0),
-            "iterations_done": sum(part.iterations_done for part in parts),
-        }
+    step = model_index(volume, *finished.range(), settings.network, settings.storage)
+    step = step.replace(bricks=finished.records())
+    psnr = psnr_of(finished.error())
+    parts = [part.training for part in finished.done.values()]
+    entry = {
+        **about,
+        "psnr": psnr if math.isfinite(psnr) else None,
+        "seconds": max((part.seconds for part in parts), default=0.0),
+        "iterations_done": sum(part.iterations_done for part in parts),
+    }
+    if output.exists():
+        index = _longer(read_index(output), step, entry)
+    else:
         index = _begun(step, entry, settings)
-        old = 0
-        if before is not None:
-            index, old = _longer(before.index, step, entry), len(before.index.bricks)
 
-        def load(number: int) -> dict[str, np.ndarray]:
-            if before is not None and number < old:
-                return before.load_brick(number, decode=False)
-            return finished.load(number - old, decode=False)
+    def load(number: int) -> dict[str, np.ndarray]:
+        return finished.load(number, decode=False)
 
-        write_archive(output, index, OnDemand(len(index.bricks), load))
-    return psnr
+    return psnr, add_step(output, index, OnDemand(len(step.bricks), load))
 
 
 def _begun(step: ModelIndex, entry: dict[str, Any], settings: Settings) -> ModelIndex:

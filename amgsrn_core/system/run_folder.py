@@ -322,6 +322,15 @@ def clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def discard(folder: Path) -> None:
+    """Remove the folder of a step at once for all who look, even if this is killed meanwhile."""
+    gone = folder.with_name(f"gone-{uuid.uuid4().hex[:12]}")
+    with contextlib.suppress(OSError):
+        os.replace(folder, gone)
+        folder = gone
+    clear(folder)
+
+
 @contextlib.contextmanager
 def waiting_lock(path: Path) -> Iterator[None]:
     """Hold the lock of a file, whose folder is made, as soon as nobody else does.

@@ -33,6 +33,9 @@ class Aim:
     rows : int
         Rows of the history that are kept, and do not count as bytes; 0 for as many as there is
         room for.
+    hasty : bool
+        Whether what comes after the training is to take as little time as it can: macro-cells come
+        from samples at the voxels only, and are a few per cent wider.
     span : tuple of float
         Range of each component over all bricks; empty: the brick's own.
     """
@@ -47,4 +50,5 @@ class Aim:
     grows: bool = False
     size: int = 0
     rows: int = 0
+    hasty: bool = False
     span: tuple[float, ...] = ()

@@ -341,7 +341,8 @@ class _Work:
         return packed
 
     def _cells(self, model: SceneNetwork, data: TrainingData) -> np.ndarray:
-        cells = network_cells(TorchEvaluator(model), self.record, self.dims, data.valid)
+        evaluator, hasty = TorchEvaluator(model), self.choice.aim.hasty
+        cells = network_cells(evaluator, self.record, self.dims, data.valid, hasty=hasty)
         return coarser_cells(cells) if self.storage.compress else cells
 
 

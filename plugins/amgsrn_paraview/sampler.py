@@ -19,8 +19,10 @@ from amgsrn_core.volume.vtk.mesh import (
     MeshRecord,
     hide_fills,
     is_spherical,
+    keys_within,
     leaves,
     prepared,
+    shared_once,
 )
 from amgsrn_core.volume.vtk.mesh_sampling import (
     Agreement,
@@ -33,7 +35,7 @@ from amgsrn_core.volume.vtk.mesh_sampling import (
     told,
 )
 from amgsrn_paraview.handover import FILL_VALUES
-from amgsrn_paraview.ranks import agree, ranks
+from amgsrn_paraview.ranks import agree, rank, ranks
 
 _SPHERE = (
     "The grid's layers are spheres. (If ParaView has it of a NetCDF file, open that as NetCDF "
@@ -163,10 +165,16 @@ class Sampler:
             mesh = prepared(dataset, wanted.arrays, wanted.association, fills)
             return mesh.record
 
-        record = functools.reduce(MeshRecord.merged, _on_each_rank(look))
+        records = _on_each_rank(look)
+        record = functools.reduce(MeshRecord.merged, records)
         assert mesh is not None
         mesh = dataclasses.replace(mesh, record=record)
         self.fill_notes = hide_fills(mesh, wanted.data, FILL_VALUES)
+        if ranks() > 1 and wanted.association == "point":
+            whole = mesh
+            boxes = [each.size.bounds for number, each in enumerate(records) if number != rank()]
+            every = _on_each_rank(lambda: keys_within(whole, list(filter(None, boxes))))
+            mesh = shared_once(mesh, every, rank())
         if record.lacking and record.lacking < record.blocks:
             self._remark(
                 f"{record.lacking} of {record.blocks} blocks lack "

@@ -18,7 +18,7 @@ from amgsrn_core.volume.mesh_lattice import proposed_dims
 from amgsrn_core.volume.psnr import psnr_of
 from amgsrn_core.volume.vtk.data import GHOSTS, import_vtk, to_numpy, volume_from_vtk
 from amgsrn_core.volume.vtk.known import SAMPLING
-from amgsrn_core.volume.vtk.mesh import Mesh, MeshSize, columns, hidden, leaves, with_leaves
+from amgsrn_core.volume.vtk.mesh import Mesh, MeshSize, columns, hidden, keys, leaves, with_leaves
 from amgsrn_core.volume.vtk.points import DatasetPoints
 
 _BATCH = 1 << 18
@@ -200,6 +200,8 @@ def agreement(mesh: Mesh, values: Values) -> Agreement:
             part = slice(start, min(start + _BATCH, points.count))
             here = own[part].astype(np.float64)
             known = np.isfinite(here).all(axis=1) & answers[part]
+            if len(mesh.elsewhere):
+                known &= ~np.isin(keys(points[part], here), mesh.elsewhere)
             there = np.asarray(values(points[part]), dtype=np.float64).reshape(here.shape)
             both = known & np.isfinite(there).all(axis=1)
             errors = np.abs(there[both] - here[both])

@@ -37,6 +37,36 @@ def state_of(trainer):
     return [trainer.State, trainer.Message]
 
 
+def in_index_space():
+    """A curvilinear grid sample by sample, of which each rank has a part."""
+    image = pv.Wavelet(WholeExtent=[0, 12, 0, 10, 0, 8])
+    turned = pv.Transform(Input=image)
+    turned.Transform.Translate = [0.0, 0.0, 0.0]
+    bent = pv.Calculator(Input=turned, ResultArrayName="where", CoordinateResults=1)
+    bent.Function = "iHat*coordsX*(1+0.05*coordsY)+jHat*coordsY+kHat*coordsZ"
+    grid = pv.Calculator(Input=bent, ResultArrayName="linear")
+    grid.Function = "coordsX+2*coordsY+3*coordsZ"
+    options = {"Array": ["POINTS", "linear"], "Curvilinear": "index", **SMALL}
+    output = str(folder / "index.amgsrn")
+    trainer = names.AMGSRNTrainer(Input=grid, OutputFile=output, **options)
+    trainer.UpdatePipeline()
+    again = str(folder / "index_bricks.amgsrn")
+    bricks = names.AMGSRNTrainer(Input=grid, OutputFile=again, Bricks=[2, 1, 1], **options)
+    bricks.UpdatePipeline()
+    back = names.AMGSRNReconstruction(Input=pv.OpenDataFile(output))
+    back.UpdatePipeline()
+    about = back.GetDataInformation()
+    return {
+        "state": state_of(trainer),
+        "bricks": state_of(bricks),
+        "back": {
+            "type": about.GetDataSetTypeAsString(),
+            "whole": list(about.GetExtent()),
+            "bounds": list(about.GetBounds()),
+        },
+    }
+
+
 folder, port = Path(session.arguments()[0]), int(session.arguments()[1])
 if port:
     pv.Connect("localhost", port)
@@ -87,4 +117,5 @@ flat = names.AMGSRNTrainer(
 )
 flat.UpdatePipeline()
 found["flat"] = state_of(flat)
+found["index"] = in_index_space()
 session.save(**found)

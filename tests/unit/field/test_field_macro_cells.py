@@ -96,6 +96,24 @@ def test_training_stores_them(trained):
     check_bounds(volume, least_use=0.4)
 
 
+def test_those_of_a_hasty_training_bound_the_field_as_well(trained, tmp_path):
+    index, state = NeuralVolume.open(trained, "cpu").index, load_brick(trained, 0)
+    (brick,) = NeuralVolume.open(trained, "cpu").bricks()
+    points = []
+
+    class Counted:
+        minimum, maximum = brick.evaluator.minimum, brick.evaluator.maximum
+
+        def values(self, local):
+            points.append(len(local))
+            return brick.evaluator.values(local)
+
+    state["macro_cells"] = network_cells(Counted(), index.bricks[0], index.dims, hasty=True)
+    assert sum(points) < 1.3 * np.prod(index.dims)
+    write_archive(tmp_path / "hasty.amgsrn", index, [state])
+    check_bounds(NeuralVolume.open(tmp_path / "hasty.amgsrn", "cpu"), least_use=0.25)
+
+
 def test_a_file_without_them_gets_them_when_it_is_rendered(trained, tmp_path):
     volume = NeuralVolume.open(trained, "cpu")
     state = load_brick(trained, 0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+
 import numpy as np
 import pytest
 from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
@@ -15,6 +18,7 @@ from vtkmodules.vtkCommonDataModel import (
     vtkTable,
     vtkUnstructuredGrid,
 )
+from vtkmodules.vtkFiltersExtraction import vtkExtractGrid
 from vtkmodules.vtkFiltersGeneral import vtkClipDataSet, vtkDataSetTriangleFilter
 from vtkmodules.vtkFiltersGeometry import vtkDataSetSurfaceFilter
 from vtkmodules.vtkFiltersModeling import vtkSelectEnclosedPoints
@@ -30,11 +34,14 @@ from amgsrn_core.volume.volume import Volume
 from amgsrn_core.volume.vtk.data import volume_from_vtk
 from amgsrn_core.volume.vtk.known import SAMPLING
 from amgsrn_core.volume.vtk.mesh import (
+    MeshRecord,
     default_array,
     hide_fills,
     is_mesh,
     is_spherical,
+    keys_within,
     prepared,
+    shared_once,
 )
 from amgsrn_core.volume.vtk.mesh_sampling import (
     Agreement,
@@ -287,6 +294,42 @@ def test_agreement_is_that_of_all_parts():
     assert both.psnr == pytest.approx(10 * np.log10(64 / 4))
     assert both.max_error == 3.0
     assert np.isnan(part(0, 0.0, 0.0, np.inf, -np.inf).psnr)
+
+
+def test_points_that_several_ranks_have_count_once():
+    whole = prepared(pipe(), ["linear"], "point")
+    lattice = lattice_of(whole, (9, 20, 21))
+    values = lattice_values(sampled(whole, lattice), ["linear"])
+    parts = [prepared(layers(*ends), ["linear"], "point") for ends in ((0, 3), (3, 5), (5, 7))]
+    record = functools.reduce(MeshRecord.merged, (part.record for part in parts))
+    assert record.size.points == 10 * 41 * 9
+    boxes = [part.record.size.bounds for part in parts]
+    every = [
+        keys_within(part, boxes[:number] + boxes[number + 1 :]) for number, part in enumerate(parts)
+    ]
+    assert [len(own) for own in every] == [41 * 9, 2 * 41 * 9, 41 * 9]
+    parts = [
+        shared_once(dataclasses.replace(part, record=record), every, number)
+        for number, part in enumerate(parts)
+    ]
+    assert {part.record.size.points for part in parts} == {whole.record.size.points}
+    expected = agreement(whole, values)
+    found = functools.reduce(Agreement.merged, (agreement(part, values) for part in parts))
+    assert (found.points, found.compared) == (expected.points, expected.compared)
+    assert found.psnr == pytest.approx(expected.psnr, rel=1e-12)
+    # Another value at the same place is another point.
+    parts[0].dataset.GetPointData().GetArray("linear").FillComponent(0, 1.0)
+    own = keys_within(parts[0], boxes[1:])
+    assert not np.isin(own, every[1]).any()
+
+
+def layers(first, last):
+    """Return some layers of the pipe."""
+    cut = vtkExtractGrid()
+    cut.SetInputData(pipe())
+    cut.SetVOI(0, 8, 0, 40, first, last)
+    cut.Update()
+    return cut.GetOutput()
 
 
 def surface():

@@ -15,6 +15,7 @@ from amgsrn_core.kernels import KernelLibrary
 from amgsrn_core.kernels.inference import evaluate_many
 from amgsrn_core.model import ModelIndex
 from amgsrn_core.model.box import FACE_TOLERANCE, Box
+from amgsrn_core.model.records import VALUED_STATES
 from amgsrn_core.system.devices import Device
 
 if TYPE_CHECKING:
@@ -94,8 +95,7 @@ class BlendedField:
         self._in_double = in_double
         self.dtype: np.dtype = np.dtype(np.float64 if in_double else np.float32)
         if numbers is None:
-            present = ("network", "constant")
-            numbers = [i for i, brick in enumerate(index.bricks) if brick.state in present]
+            numbers = [i for i, brick in enumerate(index.bricks) if brick.state in VALUED_STATES]
         self._index, self._bricks, self._device, self._kernels = index, bricks, device, kernels
         self.numbers = np.array(numbers, dtype=np.intp)
         self.blend = Blend.of_bricks([index.bricks[i] for i in self.numbers], index.dims)

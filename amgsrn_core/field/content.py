@@ -99,6 +99,8 @@ class Part:
     bricks : Bricks
         Those that the index lists.
     field : BlendedField
+    box : tuple of two float64 arrays [3], optional
+        Lowest and highest index x, y, z of where the field has all its bricks; default: everywhere.
     """
 
     def __init__(
@@ -108,8 +110,9 @@ class Part:
         field: BlendedField,
         kernels: Any,
         device: Device,
+        box: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
-        self.index, self.bricks, self.field = index, bricks, field
+        self.index, self.bricks, self.field, self.box = index, bricks, field, box
         self._kernels, self._device = kernels, device
         self._near: weakref.WeakValueDictionary[bytes, Part] = weakref.WeakValueDictionary()
         self._derived: dict[Any, Any] = {}
@@ -132,7 +135,10 @@ class Part:
                 field = self.field.near(low, high)
                 if field is self.field:
                     return self
-                part = Part(self.index, self.bricks, field, self._kernels, self._device)
+                if self.box is not None:
+                    low, high = np.maximum(low, self.box[0]), np.minimum(high, self.box[1])
+                box = low, high
+                part = Part(self.index, self.bricks, field, self._kernels, self._device, box)
                 self._near[key] = part
             return part
 
@@ -147,7 +153,7 @@ class Part:
 
     def _scaled(self, factors: tuple[float, ...]) -> Part:
         index = self.index.replace(geometry=self.index.geometry.scaled(factors))
-        return Part(index, self.bricks, self.field, self._kernels, self._device)
+        return Part(index, self.bricks, self.field, self._kernels, self._device, self.box)
 
     def _in_units(self, offset: np.ndarray, factor: np.ndarray) -> Part:
         index = self.index.in_units(offset, factor)
@@ -155,7 +161,7 @@ class Part:
         field = BlendedField(
             index, bricks, self._device, self._kernels, self.field.numbers, in_double=False
         )
-        return Part(index, bricks, field, self._kernels, self._device)
+        return Part(index, bricks, field, self._kernels, self._device, self.box)
 
 
 def refuse_gaps(index: ModelIndex, path: str) -> None:

@@ -20,6 +20,7 @@ from amgsrn_core.field.devices import chosen_device
 from amgsrn_core.field.labelled import labelled
 from amgsrn_core.field.points import named_points
 from amgsrn_core.model import Archive, ModelIndex, archive_bytes
+from amgsrn_core.model.box import FACE_TOLERANCE
 from amgsrn_core.system.extras import require
 from amgsrn_core.system.output import size
 from amgsrn_core.volume import Block, Extent, GridGeometry
@@ -147,7 +148,7 @@ class NeuralVolume:
             other._show(self.content.part(step), step)
         return other
 
-    def near(self, bounds: Sequence[float]) -> NeuralVolume:
+    def near(self, bounds: Sequence[float], margin: float = 0.0) -> NeuralVolume:
         """Return the field of those bricks alone that reach into a box.
 
         Inside the box it is the same field. Both share the bricks in memory.
@@ -156,13 +157,41 @@ class NeuralVolume:
         ----------
         bounds : six numbers
             World box x0, x1, y0, y1, z0, z1.
+        margin : float, default: 0
+            Voxels by which the box is larger to every side.
         """
+        low, high = self._index_box(bounds)
+        other = copy.copy(self)
+        other._show(self._part.near(low - margin, high + margin), self.step)
+        return other
+
+    def is_whole_near(self, bounds: Sequence[float] | None, margin: float = 0.0) -> bool:
+        """Return whether no brick is missing, see :meth:`near`, that reaches into a box.
+
+        Parameters
+        ----------
+        bounds, margin
+            See :meth:`near`; of what is outside the volume nothing is missing. None: everywhere.
+        """
+        last = np.array(self.geometry.dims[::-1]) - 1.0
+        box = (np.zeros(3), last) if bounds is None else self._index_box(bounds)
+        low, high = np.clip(box[0] - margin, 0, last), np.clip(box[1] + margin, 0, last)
+        least, most = self.whole_box
+        return bool((low >= least - FACE_TOLERANCE).all() and (high <= most + FACE_TOLERANCE).all())
+
+    def _index_box(self, bounds: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
         corners = np.array(list(itertools.product(*np.reshape(bounds, (3, 2)))))
         index = self.geometry.world_to_index(corners)
-        low, high = index.min(axis=0), index.max(axis=0)
-        other = copy.copy(self)
-        other._show(self._part.near(low, high), self.step)
-        return other
+        return index.min(axis=0), index.max(axis=0)
+
+    @property
+    def whole_box(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest index x, y, z, float64 [3], of where no brick is missing."""
+        last = np.array(self.geometry.dims[::-1]) - 1.0
+        if self._part.box is None:
+            return np.zeros(3), last
+        low, high = (np.clip(x, 0.0, last) for x in self._part.box)
+        return low, high
 
     def in_units(self, offset: np.ndarray, factor: np.ndarray) -> NeuralVolume:
         """Return this time step's field in other units, for renderers.

@@ -236,6 +236,7 @@ class WorkingSet(Struct):
         *[(name, ctypes.c_void_p) for name in ("owners", "frames", "victims")],
         *[(name, _count) for name in ("filled", "frame", "victim_count", "next_victim")],
         *[(name, _count) for name in ("decoded", "replaced", "broken", "samples")],
+        ("whole", ctypes.c_double * 6),
         *[(name, ctypes.c_int32) for name in ("cell_edge", "lock", "is_full")],
     ]
 

@@ -83,6 +83,9 @@ class BlockStore:
         Of the finest level: a power of two.
     memory : int
         Bytes that blocks and their tables may take.
+    whole : array [3, 2], optional
+        From and to which index x, y, z no brick is missing; what is beyond is not seen. Default:
+        everywhere.
 
     Attributes
     ----------
@@ -110,6 +113,7 @@ class BlockStore:
         cell_edge: int,
         cells_per_voxel: int,
         memory: int,
+        whole: np.ndarray | None = None,
     ) -> None:
         self.levels = lattice_levels(size, cells_per_voxel)
         every = len(self.levels)
@@ -136,12 +140,14 @@ class BlockStore:
         self._slot, self.slots = slot, slots
         self.busy = threading.Lock()
         self.begins = np.zeros(len(self.levels))
+        everywhere = [(-math.inf, math.inf)] * 3
         self.argument = WorkingSet(
             level_count=len(self.levels),
             begins=self.begins.ctypes.data,
             low=self._low.ctypes.data,
             unit=self._unit.ctypes.data,
             slots=slots,
+            whole=(ctypes.c_double * 6)(*np.ravel(everywhere if whole is None else whole)),
             cell_edge=cell_edge,
         )
         self.clear()

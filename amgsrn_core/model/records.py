@@ -16,7 +16,9 @@ from amgsrn_core.volume.geometry import Extent
 FORMAT_NAME = "amgsrn"
 FORMAT_VERSION = (1, 5)
 
-BRICK_STATES = ("network", "constant", "empty", "missing")
+VALUED_STATES = ("network", "constant")
+
+BRICK_STATES = (*VALUED_STATES, "empty", "missing")
 """A brick is a network; or needs none, because it has one value, or none at all; or was not
 trained, and is a hole in the field."""
 

@@ -14,7 +14,7 @@ from amgsrn_core.kernels.working_set import BlockStore, LatticeLevel
 from amgsrn_core.rendering.camera import Camera, PixelRays
 from amgsrn_core.rendering.native import NativeMarcher
 from amgsrn_core.rendering.occupancy import MacroCells
-from amgsrn_core.rendering.painting import RestartPicture
+from amgsrn_core.rendering.painting import Decoded, RestartPicture
 from amgsrn_core.rendering.settings import RenderSettings
 from amgsrn_core.rendering.transfer import TransferFunction
 from amgsrn_core.system.memory import physical_memory
@@ -39,7 +39,7 @@ class CachedMarcher(NativeMarcher):
     ----------
     library : KernelLibrary
     volume : NeuralVolume
-        On the CPU, whole.
+        On the CPU. What is shown of it, and decoded_margin voxels round it, lack no brick.
     transfer : TransferFunction
     settings : RenderSettings
 
@@ -68,17 +68,17 @@ class CachedMarcher(NativeMarcher):
     @property
     def status(self) -> str:
         """The finest level, blocks, memory and the share that was decoded, for people."""
+        return "nothing to decode" if self.decoded is None else str(self.decoded)
+
+    @property
+    def decoded(self) -> Decoded | None:
+        """The blocks that there are; None where nothing is to be seen."""
         if self._appearance is None:
-            return "nothing to decode"
+            return None
         store = self._store
         level = store.levels[self._level]
-        total = math.prod(level.blocks)
         filled = int(store.argument.filled)
-        cells = f"{1 / level.spacing:g} cell{'' if level.spacing == 1 else 's'} per voxel"
-        return (
-            f"{cells}, {filled} blocks, {store.nbytes / 1e6:.3g} MB, "
-            f"{min(1.0, filled / total):.0%} decoded"
-        )
+        return Decoded(level.spacing, filled, store.nbytes, math.prod(level.blocks))
 
     def coarsen(self, levels: int) -> int:
         """Draw from now on so many levels coarser than it should be, or as coarse as can be.
@@ -216,12 +216,12 @@ def level_errors(volume: NeuralVolume, levels: list[LatticeLevel]) -> np.ndarray
     volume : NeuralVolume
     levels : list of LatticeLevel
     """
-    last = np.array(volume.geometry.dims[::-1]) - 1.0
+    low, high = volume.whole_box  # in all of which there are values
     unit = np.random.default_rng(0).random((_PROBES, 3))
     errors = np.zeros((len(levels), len(volume.components)))
     for number, level in enumerate(levels):
-        step = np.minimum(level.spacing, 0.5 * last)
-        centre = step + unit * (last - 2 * step)
+        step = np.minimum(level.spacing, 0.5 * (high - low))
+        centre = low + step + unit * (high - low - 2 * step)
         beside = [centre + sign * step * axis for axis in np.eye(3) for sign in (-1, 1)]
         points = volume.geometry.index_to_world(np.concatenate([centre, *beside]))
         values = volume.sample(points, corrected=False).reshape(7, _PROBES, -1).astype(np.float64)
@@ -237,7 +237,7 @@ _stores: list[weakref.ref[BlockStore]] = []
 
 def store_of(volume: NeuralVolume, settings: RenderSettings) -> BlockStore:
     """Return a field's blocks, the same ones as long as memory and detail stay the same."""
-    key = BlockStore, settings.cache_memory, settings.cells_per_voxel
+    key = BlockStore, _memory(settings), settings.cells_per_voxel
 
     def make() -> BlockStore:
         cells = MacroCells.of_volume(volume)
@@ -249,6 +249,7 @@ def store_of(volume: NeuralVolume, settings: RenderSettings) -> BlockStore:
             cell_edge=cells.edge,
             cells_per_voxel=settings.cells_per_voxel,
             memory=_memory(settings),
+            whole=np.stack(volume.whole_box, axis=1),
         )
 
     store = volume.derived(key, make)
@@ -292,5 +293,6 @@ def _make_room(store: BlockStore, memory: int) -> None:
 
 
 def _memory(settings: RenderSettings) -> int:
-    """Return the bytes that blocks may take."""
-    return int(1e6 * settings.cache_memory) or min(int(_SHARE * physical_memory()), _MOST)
+    """Return the bytes that blocks may take in this process."""
+    memory = int(1e6 * settings.cache_memory) or min(int(_SHARE * physical_memory()), _MOST)
+    return memory // settings.sharers

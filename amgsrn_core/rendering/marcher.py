@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from amgsrn_core.errors import ConfigurationError
+from amgsrn_core.model.records import VALUED_STATES
 
 if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume
     from amgsrn_core.rendering.camera import PixelRays
     from amgsrn_core.rendering.settings import RenderSettings
     from amgsrn_core.rendering.transfer import TransferFunction
+    from amgsrn_core.volume.geometry import GridGeometry
 
 BACKENDS = ("auto", "torch", "blocks", "native", "nerfacc")
 """The dense reference, blocks of steps in PyTorch, the CPU kernels, blocks with nerfacc on CUDA, or
@@ -115,12 +117,23 @@ def _exact_because(volume: NeuralVolume, settings: RenderSettings, has_kernels: 
         return ""
     if not has_kernels:
         return "Decoded blocks need the CPU kernels, so sampling is exact."
-    if len(list(volume.bricks())) < len(volume.index.bricks):
+    if any(brick.state not in VALUED_STATES for brick in volume.index.bricks):
+        return "Decoded blocks need values in all bricks of a model, so sampling is exact."
+    if not volume.is_whole_near(settings.crop, decoded_margin(volume.geometry, settings)):
         return (
-            "Decoded blocks need all bricks of a model in one process, so sampling is exact here, "
-            "where some are."
+            "Decoded blocks need the bricks round what is shown, too, some of which are not in "
+            "this process, so sampling is exact."
         )
     return ""
+
+
+def decoded_margin(geometry: GridGeometry, settings: RenderSettings) -> float:
+    """Return how many voxels beyond what is shown decoded blocks are interpolated from."""
+    if settings.sampling != "cached":
+        return 0.0
+    from amgsrn_core.kernels.working_set import lattice_levels
+
+    return lattice_levels(geometry.dims[::-1], settings.cells_per_voxel)[-1].spacing
 
 
 def _unused(settings: RenderSettings) -> str:

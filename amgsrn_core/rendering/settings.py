@@ -26,6 +26,8 @@ class RenderSettings(Checked):
 
     Parameters
     ----------
+    sharers : int, default: 1
+        How many processes of this computer share the memory for decoded blocks evenly.
     isovalues : tuple of float
         What blend mode "isosurface" shows, in the field's units.
     component : int or "magnitude", default: 0
@@ -82,6 +84,7 @@ class RenderSettings(Checked):
         minimum=0.0,
         maximum=1e7,
     )
+    sharers: int = 1
     isovalues: tuple[float, ...] = ()
     component: int | str = 0
     crop: Bounds | None = None
@@ -90,6 +93,8 @@ class RenderSettings(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.sharers, bool) or not isinstance(self.sharers, int) or self.sharers < 1:
+            raise ConfigurationError(f"sharers must be at least 1, not {self.sharers!r}.")
         object.__setattr__(self, "isovalues", _numbers("isovalues", self.isovalues))
         component = self.component
         if component != "magnitude" and (

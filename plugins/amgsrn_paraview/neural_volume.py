@@ -17,11 +17,13 @@ import numpy as np
 from amgsrn_core.errors import AmgsrnError, ArchiveNotFoundError, ConfigurationError
 from amgsrn_core.system.devices import give_back_memory
 from amgsrn_paraview.explanation import explain
+from amgsrn_paraview.ranks import ranks_here, share
 
 if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume
     from amgsrn_core.model import ModelIndex
     from amgsrn_core.rendering import CallCost, Camera, RenderSettings, TransferFunction
+    from amgsrn_core.rendering.painting import Decoded
 
 Request = dict[str, Any]
 """What a picture depends on; but for the texts and the depth all are tuples of floats.
@@ -116,6 +118,13 @@ def render(
         raise AmgsrnError(explain(error, "Neural Volume", "choose a smaller window")) from error
 
 
+def shared_status(token: int) -> str:
+    """Return what a caller's picture is, on the first rank for all of them; every rank calls it."""
+    own = _painters.get(token)
+    heard = share(None if own is None else own.told)
+    return "" if own is None or own.told is None else own.told.together(heard)
+
+
 def painter(token: int) -> _Painter:
     """Return what is known of a caller."""
     return _painters.setdefault(token, _Painter())
@@ -136,13 +145,17 @@ class _Painter:
         What shader_volume draws.
     remark : str
         Why it does not draw, or "".
+    told : Told or None
+        What was drawn last.
     """
 
     def __init__(self) -> None:
+        self.told: Told | None = None
         self._generation = -1
         self._rough: Picture | None = None
         self._sharp: Picture | None = None
         self._shown: tuple[Any, ...] = ()
+        self._margin = 0.0
         self._volume: NeuralVolume | None = None
         # What the last rough picture took for each ray, and beside the rays.
         self._pixel_seconds = self._fixed_seconds = 0.0
@@ -159,6 +172,7 @@ class _Painter:
         if request["backend"] not in ("auto", "opengl"):
             self.shader, self.remark = None, ""
         width, height = _size(request)
+        self.told = None
         if not is_seen(matrix_of(request)):  # nothing is seen, by ParaView's own renderers either
             empty = np.zeros((height, width, 4), dtype=np.float32)
             return 1.0, width, height, empty, "the camera sees nothing"
@@ -176,10 +190,11 @@ class _Painter:
             if self._rough is not None and shown.image.has_gaps:
                 shown = self._rough
         fraction = self._sharp.image.fraction if self._sharp else 0.0
-        status = f"{shown.describe()}, {fraction:.0%} refined{shown.remark}"
-        status += f". {self.remark}" if self.remark else ""
+        remarks = (*shown.remarks, self.remark)
+        self.told = Told(shown.describe(), shown.decoded, fraction, tuple(filter(None, remarks)))
         height, width = shown.image.rgba.shape[:2]
-        return fraction, width, height, np.ascontiguousarray(shown.image.rgba), status
+        rgba = np.ascontiguousarray(shown.image.rgba)
+        return fraction, width, height, rgba, self.told.together([])
 
     def _begin(self, request: Request) -> Picture:
         """Return a sharp picture without any ray, which expects what the rough one's took."""
@@ -228,6 +243,8 @@ class _Painter:
         step = int(request.get("step") or 0)
         shown = path, checksum, step, device, tuple(request["bounds"])
         if self._volume is not None and shown == self._shown:
+            if self._margin_of(self._volume, request) > self._margin:
+                return self._show(self._volume.at(step), request)
             return self._volume
         self._volume = None  # may be closed before another is opened
         model = open_model(path, device)
@@ -235,8 +252,54 @@ class _Painter:
             raise ArchiveNotFoundError(
                 f"The model file {path} was replaced by another model; update its source."
             )
-        self._shown, self._volume = shown, model.at(step).near(request["bounds"])
+        self._shown = shown
+        return self._show(model.at(step), request)
+
+    def _show(self, volume: NeuralVolume, request: Request) -> NeuralVolume:
+        """Take the bricks that a request needs of a time step."""
+        self._margin = self._margin_of(volume, request)
+        self._volume = volume.near(request["bounds"], self._margin)
         return self._volume
+
+    def _margin_of(self, volume: NeuralVolume, request: Request) -> float:
+        from amgsrn_core.rendering import RenderSettings
+        from amgsrn_core.rendering.marcher import decoded_margin
+
+        sampling = request.get("sampling", "exact")
+        return decoded_margin(volume.geometry, RenderSettings(sampling=sampling))
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What is drawn and how.
+
+    Attributes
+    ----------
+    what : str
+    decoded : Decoded or None
+    fraction : float
+        How much of the sharp picture is done.
+    remarks : tuple of str
+        Sentences on what it is not that was asked for.
+    """
+
+    what: str
+    decoded: Decoded | None
+    fraction: float
+    remarks: tuple[str, ...]
+
+    def together(self, parts: list[Told | None]) -> str:
+        """Return this for people, with what other ranks have drawn."""
+        told = [part for part in parts if part is not None] or [self]
+        blocks = [part.decoded for part in told if part.decoded is not None]
+        what = f"{self.what}, {type(blocks[0]).together(blocks)}" if blocks else self.what
+        what += f" on {len(blocks)} ranks" if len(blocks) > 1 else ""
+        fraction = min(part.fraction for part in told)
+        remarks = dict.fromkeys(remark for part in told for remark in part.remarks)
+        text = f"{what}, {fraction:.0%} refined"
+        for remark in remarks:
+            text = f"{text.rstrip('.')}. {remark}"
+        return text
 
 
 class Picture:
@@ -279,20 +342,23 @@ class Picture:
         self.seconds += time.perf_counter() - start
 
     @property
-    def remark(self) -> str:
-        """What it is not that was asked for, as a further sentence, or ""."""
-        return "".join(f". {remark}" for remark in (*self._remarks, self.marcher.remark) if remark)
+    def remarks(self) -> tuple[str, ...]:
+        """What it is not that was asked for, as further sentences; some may be ""."""
+        return (*self._remarks, self.marcher.remark)
+
+    @property
+    def decoded(self) -> Decoded | None:
+        """What blocks its marcher has decoded, where it does."""
+        return getattr(self.marcher, "decoded", None)
 
     def describe(self) -> str:
         """Return what is drawn and how, for people."""
         height, width = self.image.rgba.shape[:2]
         surfaces = ", ".join(f"{value:g}" for value in self._settings.isovalues)
         what = f"surface at {surfaces}, " if self._settings.blend == "isosurface" else ""
-        blocks = getattr(self.marcher, "status", "")
-        more = f", {blocks}" if blocks else ""
         return (
             f"{what}{self.marcher.backend} on {self._volume.device}, {width} x {height} rays, "
-            f"{self._settings.samples_per_voxel:g} samples per voxel, {self.seconds:.2f} s{more}"
+            f"{self._settings.samples_per_voxel:g} samples per voxel, {self.seconds:.2f} s"
         )
 
 
@@ -344,6 +410,7 @@ def _settings(request: Request, index: ModelIndex, density: float) -> RenderSett
         jitter=bool(request["jitter"][0]),
         isovalues=request["isovalues"],
         sampling=request.get("sampling", "exact"),
+        sharers=ranks_here(),
         component=component_of(request["array"], int(request["component"][0]), index),
         crop=crop,
         clip_planes=(*planes, *_rows(request["planes"], 4)),

@@ -51,7 +51,7 @@ def share_cores() -> None:
     global _share
     if ranks() == 1 or os.environ.get("OMP_NUM_THREADS", _share) != _share:
         return
-    here = launcher.local_size() or ranks()
+    here = ranks_here()
     # A rank that is bound to some cores may not use more than these.
     count = max(1, min(available_cores(), (os.cpu_count() or 1) // here))
     os.environ["OMP_NUM_THREADS"] = _share = str(count)
@@ -63,6 +63,11 @@ def local_rank() -> int:
     """Return this process's number among the ranks on this computer."""
     number = launcher.local_rank()
     return rank() if number is None else number
+
+
+def ranks_here() -> int:
+    """Return how many of ParaView's ranks are on this computer: all, if nobody tells."""
+    return min(launcher.local_size() or ranks(), ranks())
 
 
 def share(message: Any) -> list[Any]:

@@ -71,6 +71,8 @@ def shade(
         shader.refuse(request, explain(error, "OpenGL", "choose another backend"))
         answer = None
     painter.remark = shader.remark
+    if answer is not None:
+        painter.told = None
     return answer
 
 

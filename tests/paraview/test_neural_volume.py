@@ -231,24 +231,43 @@ def test_ranks_draw_one_picture_together_here_and_on_a_server(paraview, models, 
     assert "ERROR" not in served.stdout + served.stderr
 
 
-def drawn_by(paraview, models, ranks, port=0, backend="auto"):
+@pytest.mark.mpi
+def test_ranks_draw_decoded_blocks_of_their_own_pieces(paraview, models):
+    one, two = (drawn_by(paraview, models, ranks, sampling="cached") for ranks in (1, 2))
+    compare_ranks(one, two)
+    exact = drawn_by(paraview, models, 2)
+    for name in ("front", "cropped"):
+        assert 0 < difference(two / f"{name}.png", exact / f"{name}.png")[0] < 2.0
+    # The status tells of all ranks.
+    counts = [json.loads((two / f"rank-{rank}.json").read_text())["blocks"] for rank in range(2)]
+    status = json.loads((two / "seen.json").read_text())
+    for words in status.values():
+        assert re.search(rf"1 cell per voxel, {sum(counts)} blocks, \S+ MB, .* on 2 ranks", words)
+    assert min(counts) > 0 and "100% refined" in status["status"]
+    assert "on 1 ranks" not in (one / "seen.json").read_text()
+
+
+def drawn_by(paraview, models, ranks, port=0, backend="auto", sampling="auto"):
     """Return the folder with the pictures of a number of ranks."""
-    folder = models / f"ranks-{ranks}-{backend}"
+    folder = models / f"ranks-{ranks}-{backend}-{sampling}"
     folder.mkdir()
     (folder / "bricks.amgsrn").write_bytes((models / "bricks.amgsrn").read_bytes())
-    where = ("neural_ranks.py", folder, port, ranks, backend)
+    where = ("neural_ranks.py", folder, port, ranks, backend, sampling)
     if port:
         # The client has the plugins, but not what they need to draw a model.
         run = paraview.run("pvpython", *where, environment={"PYTHONPATH": f"{PROGRAMS}:{ROOT}"})
     else:
         run = paraview.run("pvbatch", *where, ranks=ranks)
     assert run.messages == []
+    (folder / "seen.json").write_text(json.dumps({"status": run.results["status"]}))
     assert backend == "auto" or f"{backend} on" in run.results["status"]
+    assert ("% decoded" in run.results["status"]) == (sampling == "cached")
     parts = run.results["points_by_rank"]
     assert all(0 < part < 0.8 * sum(parts) or ranks == 1 for part in parts)
     # Each has read the bricks in its piece, and those that reach into it, but no others. (Three
     # ranks have a third along x, and the two halves along y of what is left.)
-    held = [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(ranks)]
+    told = [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(ranks)]
+    held = [each["held"] for each in told]
     assert set().union(*held) == set(range(BRICKS))
     assert ranks == 1 or max(map(len, held)) <= 0.75 * BRICKS, held
     assert min(map(len, held)) <= BRICKS / ranks + 2, held

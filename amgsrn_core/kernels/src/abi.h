@@ -185,6 +185,7 @@ struct AmgsrnWorkingSet {
   int64_t decoded, replaced;     // blocks so far
   int64_t broken;                // lattice values so far that the codes do not reach
   int64_t samples;               // so far
+  double whole[3][2];            // x, y, z: from and to which index no brick is missing
   int32_t cell_edge;             // voxels of a macro-cell
   int32_t lock, is_full;         // full: the frame needs more slots than there are
 };

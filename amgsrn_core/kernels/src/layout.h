@@ -197,6 +197,7 @@ inline std::string layout() {
   AMGSRN_FIELD(AmgsrnWorkingSet, replaced);
   AMGSRN_FIELD(AmgsrnWorkingSet, broken);
   AMGSRN_FIELD(AmgsrnWorkingSet, samples);
+  AMGSRN_FIELD(AmgsrnWorkingSet, whole);
   AMGSRN_FIELD(AmgsrnWorkingSet, cell_edge);
   AMGSRN_FIELD(AmgsrnWorkingSet, lock);
   AMGSRN_FIELD(AmgsrnWorkingSet, is_full);

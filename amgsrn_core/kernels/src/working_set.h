@@ -862,7 +862,7 @@ class BlockMarch : Field, Look {
       int64_t half[3];
       half_voxels(index, half);
       const int first = batch.part_count();
-      const bool is_used = x < size[0] && y < size[1] && z < size[2];
+      const bool is_used = x < size[0] && y < size[1] && z < size[2] && is_whole(index);
       const int parts = is_used ? parts_at(index, half, batch.parts + first, false) : 0;
       batch.starts[++batch.count] = first + parts;
       if (point + 1 == kBlock ||
@@ -873,6 +873,15 @@ class BlockMarch : Field, Look {
     }
     for (int a = 0; a < 3; ++a) extrapolate(level, a, kEdge * block[a] + size[a] - 1, size);
     encode(slot);
+  }
+
+  // Whether all bricks at a point are in this process; elsewhere nothing is seen.
+  bool is_whole(const double* index) const {
+    bool inside = true;
+    for (int a = 0; a < 3; ++a)
+      inside &= index[a] >= set_.whole[a][0] - kFaceTolerance &&
+                index[a] <= set_.whole[a][1] + kFaceTolerance;
+    return inside;
   }
 
   // Evaluates the batch, the points of a block from `first` on.

@@ -15,10 +15,11 @@ if port:
 names = load(remote=bool(port))
 scene = Scene(names.AMGSRNReader(FileName=str(folder / "bricks.amgsrn")))
 scene.view.RemoteRenderThreshold = 0
-scene.display.NeuralBackend = arguments()[3]
+scene.display.NeuralBackend, scene.display.NeuralSampling = arguments()[3:5]
 scene.add_ball([16, 13, 11], 5.0)
 scene.add_ball([36, 26, 36], 3.0)
 scene.save(folder / "front.png")
+status = scene.status()
 scene.look_from([-40.0, -20.0, -60.0])
 scene.save(folder / "back.png")
 scene.look_from([-60.0, 70.0, 40.0])
@@ -43,8 +44,9 @@ from vtkmodules.vtkParallelCore import vtkMultiProcessController
 volumes = [painter._volume for painter in neural_volume._painters.values()]
 held = {{int(number) for volume in volumes for number in volume._bricks.held}}
 rank = vtkMultiProcessController.GetGlobalController().GetLocalProcessId()
+told = [painter.told for painter in neural_volume._painters.values()]
 with open(f"{folder}/rank-{{rank}}.json", "w") as file:
-    json.dump(sorted(held), file)
+    json.dump({{"held": sorted(held), "blocks": told[0].decoded and told[0].decoded.blocks}}, file)
 """
 program.UpdatePipeline()
-keep(points_by_rank=parts, status=scene.status())
+keep(points_by_rank=parts, status=status)

@@ -69,6 +69,7 @@ void march_blocks(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance
   set.low = low.data(), set.unit = unit.data();
   set.owners = owners.data(), set.frames = frames.data(), set.victims = victims.data();
   set.cell_edge = 4;
+  for (auto& range : set.whole) range[0] = -INFINITY, range[1] = INFINITY;
   for (const int64_t slots : {2, 9}) {
     std::vector<uint16_t> codes(static_cast<size_t>(slots) * outputs * 729);
     fine.assign(8, 0), coarse.assign(1, 0), frames.assign(9, 0);

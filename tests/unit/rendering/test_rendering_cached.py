@@ -25,6 +25,7 @@ from amgsrn_core.rendering import (
 )
 from amgsrn_core.rendering.cached import CachedMarcher, level_begins
 from amgsrn_core.rendering.lattice import LatticeField
+from amgsrn_core.rendering.marcher import decoded_margin
 from amgsrn_core.rendering.native import NativeMarcher
 from amgsrn_core.rendering.reference import TorchMarcher
 
@@ -249,8 +250,69 @@ def test_networks_that_give_no_numbers_are_told_of(wrong):
     assert "are far outside the model's range, or no numbers" in ours.remark
 
 
+@pytest.mark.parametrize("geometry", [EVEN, BENT], ids=["even", "bent"])
+@pytest.mark.parametrize("look", ["composite", "shaded", "shaded magnitude", "maximum"])
+def test_some_of_the_bricks_show_their_part_of_the_picture(monkeypatch, look, geometry):
+    monkeypatch.setattr(working_set, "_COARSEST", 8)
+    volume = model(geometry, bricks=6, mask=look == "maximum")
+    transfer = colours(volume, LOOKS[look].get("component", 0))
+    # A rank's piece: its face lies between lattice points, and bricks fade there.
+    near, far = (6.3, 0.0, 0.0), (12.0, 10.0, 8.0)
+    corners = volume.geometry.index_to_world(np.array([near, far]))
+    crop = tuple(np.sort(corners, axis=0).T.ravel().tolist())
+    options = {**LOOKS[look], "crop": crop}
+    settings = RenderSettings(sampling="cached", **options)
+    margin = decoded_margin(volume.geometry, settings)
+    assert margin == 2.0 and decoded_margin(volume.geometry, RenderSettings()) == 0.0
+    part = volume.near(crop, margin)
+    assert len(list(part.bricks())) < 6 or geometry is BENT
+    view = camera(volume, width=60, height=50).rays()
+    for coarser in (0, 1):
+        whole, ours = marcher(volume, transfer, **options), make_marcher(part, transfer, settings)
+        assert ours.sampling == "cached" and ours.remark == ""
+        assert whole.coarsen(coarser) == ours.coarsen(coarser) == coarser
+        image, expected = ours.march(view), whole.march(view)
+        assert expected[:, 3].max() > 0.1
+        # Codes may have another scale: that of the values there.
+        alike(image, expected)
+        # What has not all its bricks is not evaluated, and nothing is told of it.
+        assert ours._store.argument.broken == whole._store.argument.broken == 0
+
+
+def test_blocks_lack_no_brick_round_what_is_shown():
+    volume = model(bricks=6)
+    x0, x1, *others = volume.geometry.bounds
+    transfer = colours(volume)
+    box = (x0, x0 + 0.1 * (x1 - x0), *others)  # up to index 1.2
+    less = (x0, x0 + 0.05 * (x1 - x0), *others)
+    for part, crop, kind in (
+        (volume.near(box), box, "exact"),
+        (volume.near(box, 1.0), box, "cached"),
+        (volume.near(box, 1.0), None, "exact"),
+        (volume.near(box), less, "exact"),
+        (volume.near(box, 0.5), less, "cached"),
+        (volume.near(box, 1.0).near(less), less, "exact"),
+        (volume.near(box, 1.0).scaled((1, 1, 3)), None, "exact"),
+        (volume.near((x0, x1, *others)), None, "cached"),
+    ):
+        settings = RenderSettings(sampling="cached", crop=crop)
+        ours = make_marcher(part, transfer, settings)
+        assert ours.sampling == kind
+        assert ("need the bricks round what is shown" in ours.remark) == (kind == "exact")
+
+
+def test_processes_share_the_memory(monkeypatch):
+    monkeypatch.setattr(working_set, "_COARSEST", 4)
+    volume = model()
+    options = {"cells_per_voxel": 2, "cache_memory": megabytes(14)}
+    slots = [marcher(model(), colours(volume), sharers=n, **options)._store.slots for n in (1, 2)]
+    assert slots[0] >= 12 and 0.4 <= slots[1] / slots[0] <= 0.5
+    with pytest.raises(ConfigurationError, match="sharers must be at least 1, not 0"):
+        RenderSettings(sharers=0)
+
+
 @pytest.mark.parametrize(
-    ("backend", "words"), [("torch", "need the CPU kernels"), ("native", "need all bricks")]
+    ("backend", "words"), [("torch", "need the CPU kernels"), ("native", "need the bricks round")]
 )
 def test_where_blocks_are_not_to_be_had_the_picture_is_exact_and_says_so(backend, words):
     volume = model(bricks=6)

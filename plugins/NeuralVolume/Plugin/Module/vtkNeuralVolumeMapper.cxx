@@ -283,6 +283,15 @@ void vtkNeuralVolumeMapper::SetPass(Passes pass, double seconds)
   this->Seconds = seconds;
 }
 
+void vtkNeuralVolumeMapper::ShareStatus()
+{
+  const std::string status = vtkNeuralVolumeShareStatus(this);
+  if (!status.empty() && !this->Status.empty())
+  {
+    this->Status = status;
+  }
+}
+
 bool vtkNeuralVolumeMapper::CarriesModel(vtkDataObject* data)
 {
   auto* model = data

@@ -69,6 +69,7 @@ public:
    * Say what the next Render() may do, and for how many seconds if it is not the whole picture.
    */
   void SetPass(Passes pass, double seconds);
+  Passes GetPass() const { return this->Pass; }
 
   /**
    * Get how much of the picture is drawn, 0 to 1; 1 too where there is nothing to be drawn.
@@ -79,6 +80,11 @@ public:
    * Get what was drawn last and how, or an empty string.
    */
   const std::string& GetStatus() const { return this->Status; }
+
+  /**
+   * Let the first rank's status tell of all ranks, which have to call this together.
+   */
+  void ShareStatus();
 
   /**
    * Tell whether a data object carries a model.

@@ -46,6 +46,7 @@ vtkNeuralVolumeRepresentation::~vtkNeuralVolumeRepresentation()
 {
   this->Refinement->Detach();
   this->RestorePeeling();
+  this->LeaveSharing();
 }
 
 vtkNeuralVolumeMapper* vtkNeuralVolumeRepresentation::GetMapper() const
@@ -167,6 +168,7 @@ int vtkNeuralVolumeRepresentation::ProcessViewRequest(
   if (view && request == vtkPVView::REQUEST_RENDER())
   {
     this->ChoosePass(view);
+    this->ShareStatusAfterwards(view);
     if (vtkNeuralVolumeMapper::CarriesModel(this->Cache))
     {
       this->DrawAfterPeeling(view->GetRenderer());
@@ -221,6 +223,36 @@ void vtkNeuralVolumeRepresentation::RestorePeeling()
     this->ChangedRenderer->SetUseDepthPeelingForVolumes(true);
     this->ChangedRenderer->RemoveObserver(this->RestoringTag);
     this->ChangedRenderer = nullptr;
+  }
+}
+
+// When all ranks have drawn their parts, the first one learns what the others did.
+void vtkNeuralVolumeRepresentation::ShareStatusAfterwards(vtkPVRenderView* view)
+{
+  this->LeaveSharing();
+  auto* controller = vtkMultiProcessController::GetGlobalController();
+  if (controller && controller->GetNumberOfProcesses() > 1 &&
+    view->GetUseDistributedRenderingForRender() &&
+    this->GetMapper()->GetPass() != vtkNeuralVolumeMapper::INTERACTIVE)
+  {
+    this->SharedRenderer = view->GetRenderer();
+    this->SharingTag = this->SharedRenderer->AddObserver(
+      vtkCommand::EndEvent, this, &vtkNeuralVolumeRepresentation::ShareStatus);
+  }
+}
+
+void vtkNeuralVolumeRepresentation::ShareStatus()
+{
+  this->LeaveSharing();
+  this->GetMapper()->ShareStatus();
+}
+
+void vtkNeuralVolumeRepresentation::LeaveSharing()
+{
+  if (this->SharedRenderer)
+  {
+    this->SharedRenderer->RemoveObserver(this->SharingTag);
+    this->SharedRenderer = nullptr;
   }
 }
 

@@ -98,12 +98,17 @@ private:
   void ChoosePass(vtkPVRenderView* view);
   void DrawAfterPeeling(vtkRenderer* renderer);
   void RestorePeeling();
+  void ShareStatusAfterwards(vtkPVRenderView* view);
+  void ShareStatus();
+  void LeaveSharing();
 
   bool IsRefined = false;
   std::string RemoteStatus;
   vtkNew<vtkNeuralVolumeRefinement> Refinement;
   vtkWeakPointer<vtkRenderer> ChangedRenderer;
   unsigned long RestoringTag = 0;
+  vtkWeakPointer<vtkRenderer> SharedRenderer;
+  unsigned long SharingTag = 0;
 };
 
 #endif

@@ -180,6 +180,19 @@ vtkNeuralVolumeAnswer vtkNeuralVolumeShade(const void* token, vtkRenderer* rende
   return result;
 }
 
+std::string vtkNeuralVolumeShareStatus(const void* token)
+{
+  vtkPythonInterpreter::Initialize();
+  InterpreterLock lock;
+  Reference module(PyImport_ImportModule(MODULE));
+  Reference answer(module ? PyObject_CallMethod(module.get(), "shared_status", "n",
+                              reinterpret_cast<Py_ssize_t>(token))
+                          : nullptr);
+  const std::string status = ToString(answer.get());
+  PyErr_Clear(); // each has its own status then
+  return status;
+}
+
 std::string vtkNeuralVolumeFindPython()
 {
   vtkPythonInterpreter::Initialize();

@@ -63,6 +63,12 @@ vtkNeuralVolumeAnswer vtkNeuralVolumeShade(const void* token, vtkRenderer* rende
   vtkVolume* volume, double seconds, const vtkNeuralVolumeRequest& request);
 
 /**
+ * Return what was drawn last and how, on the first rank for all of them; empty where nothing was.
+ * All ranks have to call this together.
+ */
+std::string vtkNeuralVolumeShareStatus(const void* token);
+
+/**
  * Return why Python cannot make pictures, empty where the suite's code is found.
  */
 std::string vtkNeuralVolumeFindPython();

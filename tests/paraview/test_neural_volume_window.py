@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.sample_models import write_small_series
 from test_neural_volume import difference, models, picture  # noqa: F401
 from test_paraview_window import window  # noqa: F401
 
@@ -26,3 +27,14 @@ def test_a_picture_refines_by_itself_and_follows_the_mouse(window, models):  # n
     # A screenshot does not show how far refinement is.
     assert difference(models / "early.png", models / "late.png") == (0.0, 0.0)
     assert picture(models / "late.png").std() > 5.0
+
+
+def test_the_next_time_step_is_decoded_while_a_picture_is_looked_at(window, tmp_path):  # noqa: F811
+    write_small_series(tmp_path / "series.amgsrn", dims=(23, 27, 29))
+    outcome = window("gui_ahead.py", timeout=180)
+    seen = outcome.results
+    assert outcome.messages == []
+    first, *following = seen["blocks"]
+    assert first > 20 and following == [0, 0]
+    assert min(seen["ahead"]) > 20 and seen["last"]
+    assert all("100% refined" in words for words in seen["status"])

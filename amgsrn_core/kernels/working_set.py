@@ -179,6 +179,13 @@ class BlockStore:
         argument.is_full = argument.victim_count = argument.next_victim = 0
         return int(argument.frame)
 
+    def limit(self, nbytes: int | None) -> None:
+        """Take no more than so many bytes for blocks beyond those that there are; None: any."""
+        slots = self.slots
+        if nbytes is not None:
+            slots = min(slots, int(self.argument.filled) + max(0, nbytes) // self._slot)
+        self.argument.slots = slots
+
     def codes(self, level: int, block: Sequence[int]) -> np.ndarray | None:
         """Return the codes uint16 [C, z, y, x] of a block x, y, z; None while it is not there."""
         across, down, _ = self.levels[level].blocks

@@ -14,7 +14,7 @@ from amgsrn_core.kernels.working_set import BlockStore, LatticeLevel
 from amgsrn_core.rendering.camera import Camera, PixelRays
 from amgsrn_core.rendering.native import NativeMarcher
 from amgsrn_core.rendering.occupancy import MacroCells
-from amgsrn_core.rendering.painting import Decoded, RestartPicture
+from amgsrn_core.rendering.painting import Decoded, Decoding, NoRoomError, RestartPicture
 from amgsrn_core.rendering.settings import RenderSettings
 from amgsrn_core.rendering.transfer import TransferFunction
 from amgsrn_core.system.memory import physical_memory
@@ -60,6 +60,7 @@ class CachedMarcher(NativeMarcher):
     ) -> None:
         self._smooth = self._coarser = self._fallen = 0
         self._frame, self._is_begun = -1, False
+        self._beside: BlockStore | None = None
         super().__init__(library, volume, transfer, settings)
         if self._appearance is not None:
             self._store = store_of(volume, settings)
@@ -99,6 +100,18 @@ class CachedMarcher(NativeMarcher):
         wanted = self._smooth + self._coarser + self._fallen
         return min(wanted, len(self._store.levels) - 1)
 
+    def stay_beside(self, shown: Decoding) -> None:
+        """Take no memory from now on that another marcher's blocks are in.
+
+        Where there is no other, NoRoomError of rendering.painting ends a picture.
+
+        Parameters
+        ----------
+        shown : Decoding
+            Of another time step, whose picture is shown.
+        """
+        self._beside = getattr(shown, "_store", None)
+
     def forget(self) -> None:
         """Begin anew, with nothing decoded."""
         if self._appearance is not None:
@@ -113,10 +126,13 @@ class CachedMarcher(NativeMarcher):
                 if self._frame != store.argument.frame:  # also where others drew in between
                     self._frame = store.begin_frame()
                 store.begins[:] = self._begins(rays.camera)
+                store.limit(None if self._beside is None else self._room_beside(self._beside))
                 before = int(store.argument.decoded), int(store.argument.samples)
                 try:
                     self._model.kernel.march_blocks(appearance, view, store.argument, pixels, rgba)
                 except FullError:
+                    if self._beside is not None:
+                        raise NoRoomError from None
                     self._fallen += 1
                     self._frame = store.begin_frame()
                     if self._is_begun:
@@ -126,10 +142,18 @@ class CachedMarcher(NativeMarcher):
                 finally:
                     self.blocks += int(store.argument.decoded) - before[0]
                     self.samples += int(store.argument.samples) - before[1]
-                _make_room(store, _memory(self._settings))
+                _make_room(store, _memory(self._settings), self._beside)
                 self._is_begun = True
                 self.remark = self._told()
                 return
+
+    def _room_beside(self, shown: BlockStore) -> int:
+        """Return the bytes that more blocks may take beside those that are shown."""
+        memory = _memory(self._settings)
+        # It takes about as much again; what was seen before either has to go.
+        wanted = max(0, shown.nbytes - self._store.nbytes)
+        _make_room(self._store, memory - wanted, shown)
+        return memory - sum(store.nbytes for store in {self._store, *_living()})
 
     def _told(self) -> str:
         """Return what the picture is not as it might be, as a sentence, or ""."""
@@ -278,14 +302,19 @@ def _value_bounds(volume: NeuralVolume, cells: MacroCells) -> tuple[np.ndarray, 
     return low.astype(np.float32), high.astype(np.float32)
 
 
-def _make_room(store: BlockStore, memory: int) -> None:
-    """Let blocks of other fields go, the longest unused first, until all fit into the memory."""
-    stores = [kept for ref in _stores if (kept := ref()) is not None and kept is not store]
+def _living() -> list[BlockStore]:
+    """Return the blocks of all fields, the longest unused first."""
+    return [kept for ref in _stores if (kept := ref()) is not None]
+
+
+def _make_room(store: BlockStore, memory: int, shown: BlockStore | None = None) -> None:
+    """Let blocks of others than these go, the longest unused first, until all fit."""
+    stores = [kept for kept in _living() if kept is not store]
     total = store.nbytes + sum(other.nbytes for other in stores)
     for other in stores:
         if total <= memory:
             break
-        if other.argument.filled and other.busy.acquire(blocking=False):
+        if other is not shown and other.argument.filled and other.busy.acquire(blocking=False):
             total -= other.nbytes
             other.clear()
             total += other.nbytes

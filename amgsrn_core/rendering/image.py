@@ -11,7 +11,7 @@ import numpy as np
 from amgsrn_core.rendering.camera import Camera
 from amgsrn_core.rendering.cost import CallCost
 from amgsrn_core.rendering.marcher import Marcher, make_marcher
-from amgsrn_core.rendering.painting import Decoding, Painter, RestartPicture
+from amgsrn_core.rendering.painting import Decoding, NoRoomError, Painter, RestartPicture
 
 if TYPE_CHECKING:
     from amgsrn_core.field.neural_volume import NeuralVolume
@@ -132,6 +132,7 @@ class ProgressiveImage:
         on_cuda = marcher.device.startswith("cuda")
         self._first_rays = _FIRST_RAYS_OF_CUDA if on_cuda else _FIRST_RAYS
         self._most_rays = _MOST_RAYS_OF_CUDA if on_cuda else _MOST_RAYS
+        self._ahead: ProgressiveImage | None = None
         self._is_sketched = sketch is not None
         self._begin()
         self.cost = cost or CallCost()
@@ -197,6 +198,39 @@ class ProgressiveImage:
             # Never more than twice as many as before: costs differ over the image.
             rays = int(min(affordable, 2 * rays, self._most_rays))
         return self.fraction
+
+    def prepare(self, marcher: Marcher, budget_seconds: float | None = None) -> float:
+        """Decode ahead what the same view of another field needs, such as of the next time step.
+
+        That takes no memory that this image's blocks are in, and changes no picture: it is a
+        finished picture that comes sooner. Keep the other field, with which its blocks go.
+
+        Parameters
+        ----------
+        marcher : Marcher
+            Of the other field; always the same one.
+        budget_seconds : float, optional
+            Stop after about this time. Default: finish.
+
+        Returns
+        -------
+        float
+            How much of the view is prepared; 1 too where there is no more room, and where this or
+            the other marcher keeps nothing.
+        """
+        if not (isinstance(marcher, Decoding) and isinstance(self._marcher, Decoding)):
+            return 1.0
+        if self._ahead is None or self._ahead._marcher is not marcher:
+            marcher.stay_beside(self._marcher)
+            self._ahead = ProgressiveImage(marcher, self._camera, self._depth)
+        try:
+            # The coarsest blocks, too, which the first sight of it is of.
+            if not self._ahead._done and not self._ahead._is_sketched:
+                self._ahead._sketch(marcher)
+            return self._ahead.advance(budget_seconds)
+        except NoRoomError:
+            self._ahead._done = self._camera.width * self._camera.height
+            return 1.0
 
     def _sketch(self, marcher: Decoding) -> None:
         """Show all pixels through the coarsest blocks, if these are coarser than they should be."""

@@ -16,6 +16,10 @@ class RestartPicture(Exception):
     """There is no room for what a picture was begun with: it begins again, coarser."""
 
 
+class NoRoomError(Exception):
+    """What is decoded ahead does not fit into the memory beside what is shown."""
+
+
 @runtime_checkable
 class Painter(Protocol):
     """A marcher that writes straight to a picture."""
@@ -68,6 +72,9 @@ class Decoding(Protocol):
 
     def coarsen(self, levels: int) -> int:
         """Draw from now on so many levels coarser, as far as there are; returns how many."""
+
+    def stay_beside(self, shown: Decoding) -> None:
+        """Take no memory from now on that another marcher's blocks are in."""
 
     def forget(self) -> None:
         """Begin anew, with nothing decoded."""

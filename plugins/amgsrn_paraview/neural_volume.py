@@ -7,6 +7,7 @@ as its picture needs refinement, and :func:`release` when the mapper is gone.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import time
 import traceback
@@ -20,6 +21,9 @@ from amgsrn_paraview.explanation import explain
 from amgsrn_paraview.ranks import ranks_here, share
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from amgsrn_core.field.brick import FieldBrick
     from amgsrn_core.field.neural_volume import NeuralVolume
     from amgsrn_core.model import ModelIndex
     from amgsrn_core.rendering import CallCost, Camera, RenderSettings, TransferFunction
@@ -67,6 +71,8 @@ _ROUGH_SHARE = 0.7
 # More than any lattice has. Of its time, what a rough picture of blocks may take for the next one
 # to be of finer ones.
 _ALL_LEVELS, _SPARE = 99, 0.25
+
+_log = logging.getLogger(__name__)
 
 _painters: dict[int, _Painter] = {}
 
@@ -125,6 +131,29 @@ def shared_status(token: int) -> str:
     return "" if own is None or own.told is None else own.told.together(heard)
 
 
+def prepare(token: int, budget: float) -> float:
+    """Decode ahead what a caller's finished picture needs of the next time step.
+
+    Parameters
+    ----------
+    token : int
+        Identity of the caller.
+    budget : float
+        Seconds that this may take.
+
+    Returns
+    -------
+    float
+        How much is prepared, 0 to 1; 1 where nothing can be.
+    """
+    own = _painters.get(token)
+    try:
+        return 1.0 if own is None else own.prepare(budget)
+    except Exception:  # the step itself will tell
+        _log.debug("The next time step cannot be prepared.", exc_info=True)
+        return 1.0
+
+
 def painter(token: int) -> _Painter:
     """Return what is known of a caller."""
     return _painters.setdefault(token, _Painter())
@@ -156,6 +185,12 @@ class _Painter:
         self._sharp: Picture | None = None
         self._shown: tuple[Any, ...] = ()
         self._margin = 0.0
+        self._step, self._direction = 0, 1
+        self._request: Request = {}
+        # The next time step: its bricks, and what decodes its blocks.
+        self._next: NeuralVolume | None = None
+        self._unread: Iterator[FieldBrick] = iter(())
+        self._next_picture: Picture | None = None
         self._volume: NeuralVolume | None = None
         # What the last rough picture took for each ray, and beside the rays.
         self._pixel_seconds = self._fixed_seconds = 0.0
@@ -178,7 +213,8 @@ class _Painter:
             return 1.0, width, height, empty, "the camera sees nothing"
         if generation != self._generation:
             self._rough = self._sharp = None
-            self._generation = generation
+            self._generation, self._request = generation, request
+            self._next_picture = None
             self.open(request)
         seen = self._sharp or self._rough
         if budget is not None and (interactive or seen is None):
@@ -235,6 +271,35 @@ class _Painter:
         assert self._volume is not None
         return Picture(self._volume, request, **quality)
 
+    def prepare(self, budget: float) -> float:
+        """Decode ahead what the next time step's picture needs; see the function."""
+        sharp = self._sharp
+        if sharp is None or sharp.image.fraction < 1.0 or not sharp.is_decoding:
+            return 1.0
+        end = time.perf_counter() + budget
+        if self._next_picture is None:
+            following = self._following()
+            if following is None:
+                return 1.0
+            for brick in self._unread:  # as many as there is time for
+                if brick.cells is None:  # to find out what is empty takes as long as decoding all
+                    return 1.0
+                if time.perf_counter() > end:
+                    return 0.0
+            request = {**self._request, "step": str(following.step)}
+            self._next_picture = Picture(following, request)
+        return sharp.image.prepare(self._next_picture.marcher, end - time.perf_counter())
+
+    def _following(self) -> NeuralVolume | None:
+        """Return the time step that is next in the direction of the last one."""
+        volume, number = self._volume, self._step + self._direction
+        if volume is None or not 0 <= number < volume.series.steps:
+            return None
+        if self._next is None or self._next.step != number:
+            self._next = volume.at(number).near(self._request["bounds"], self._margin)
+            self._unread = self._next.bricks()
+        return self._next
+
     def open(self, request: Request) -> NeuralVolume:
         """Return the model's bricks that this process shows; all who show them share them."""
         from amgsrn_core.field.open_models import open_model
@@ -246,6 +311,12 @@ class _Painter:
             if self._margin_of(self._volume, request) > self._margin:
                 return self._show(self._volume.at(step), request)
             return self._volume
+        known = self._next
+        if known is not None and shown != (*self._shown[:2], known.step, *self._shown[3:]):
+            known = None
+        if step != self._step:
+            self._direction = 1 if step > self._step else -1
+        self._step, self._next, self._unread = step, None, iter(())
         self._volume = None  # may be closed before another is opened
         model = open_model(path, device)
         if model.checksum != checksum:
@@ -253,6 +324,11 @@ class _Painter:
                 f"The model file {path} was replaced by another model; update its source."
             )
         self._shown = shown
+        if known is None or known.content is not model.content:
+            return self._show(model.at(step), request)
+        if self._margin_of(known, request) <= self._margin:
+            self._volume = known  # with its blocks
+            return known
         return self._show(model.at(step), request)
 
     def _show(self, volume: NeuralVolume, request: Request) -> NeuralVolume:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -216,17 +217,24 @@ def test_ranks_draw_one_picture_together_here_and_on_a_server(paraview, models, 
     one = drawn_by(paraview, models, 1)
     compare_ranks(one, drawn_by(paraview, models, 3))
 
+    with server(paraview, free_port):
+        compare_ranks(one, drawn_by(paraview, models, 2, free_port))
+
+
+@contextlib.contextmanager
+def server(paraview, port):
+    """Run two ranks of a server for one client, which say nothing of an error."""
     options = ["--oversubscribe", "--bind-to", "none", "-n", "2"]
-    command = [executable("pvserver"), f"--server-port={free_port}"]
-    server = paraview.start([executable("mpiexec"), *options, *command])
+    command = [executable("pvserver"), f"--server-port={port}"]
+    process = paraview.start([executable("mpiexec"), *options, *command])
     try:
-        for line in server.stdout:
+        for line in process.stdout:
             if "Accepting connection" in line:
                 break
-        compare_ranks(one, drawn_by(paraview, models, 2, free_port))
-        served = finish(server, 30)
+        yield
+        served = finish(process, 30)
     finally:
-        end(server)
+        end(process)
     assert served.returncode == 0, served.stderr
     assert "ERROR" not in served.stdout + served.stderr
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.gui
 def window(paraview, screen, tmp_path):
     """Run a program in ParaView's window; return what it saw and keep its pictures."""
 
-    def run(script, timeout):
+    def run(script, timeout, **variables):
         settings = tmp_path / "config" / "ParaView"
         settings.mkdir(parents=True)
         welcome = "[General]\nGeneralSettings.ShowWelcomeDialog=false\n"
@@ -35,6 +35,7 @@ def window(paraview, screen, tmp_path):
             # The plugin comes with the folder that PV_PLUGIN_PATH names, and with nothing else.
             "PV_PLUGIN_PATH": paraview.plugin_path,
             "PYTHONPATH": f"{paraview.environment['PYTHONPATH']}:{PROGRAMS}",
+            **variables,
         }
         command = [executable("paraview"), f"--script={PROGRAMS / script}"]
         try:

@@ -15,6 +15,7 @@ from amgsrn_core.model import (
     parameter_shapes,
     write_archive,
 )
+from amgsrn_core.volume import TimeAxis
 from amgsrn_core.volume.geometry import GridGeometry
 from amgsrn_core.volume.volume import MissingValues
 
@@ -64,6 +65,25 @@ def write_small_model(path: Path, *, seed: int = 0, mask: bool = False, **option
     """Write such a model; `options` are those of :func:`small_index`."""
     index = small_index(**options)
     return write_archive(path, index, [small_brick(index, seed, mask)])
+
+
+def write_small_series(
+    path: Path, steps: int = 3, *, bounded: bool = True, **options
+) -> ModelIndex:
+    """Write such a model of several time steps; with macro-cells, as training stores them."""
+    from amgsrn_core import NeuralVolume
+    from amgsrn_core.field.macro_cells import network_cells
+
+    alone = small_index(**options)
+    axis = TimeAxis(tuple(map(float, range(steps))), "hours", steps=tuple(range(steps)))
+    index = alone.replace(bricks=alone.bricks * steps, time=axis)
+    bricks = [small_brick(alone, seed) for seed in range(steps)]
+    for brick in bricks:
+        brick["feature_grids"] *= 6.0  # more contrast than a model has that nobody trained
+    for brick in bricks if bounded else ():
+        (field,) = NeuralVolume(alone, [brick]).bricks()
+        brick["macro_cells"] = network_cells(field.evaluator, field.record, alone.dims, None)
+    return write_archive(path, index, bricks)
 
 
 def write_two_bricks(path: Path, *, seed: int = 0, mask: bool = False, **options) -> ModelIndex:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from amgsrn_paraview import neural_volume
 from support.kernel_cases import needs_kernels
-from support.sample_models import write_small_model
+from support.sample_models import write_small_model, write_small_series
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.errors import AmgsrnError
@@ -113,6 +113,59 @@ def test_the_window_draws_decoded_blocks_and_tells_of_them(tmp_path):
     for generation in range(4, 9):
         _, width, *_ = neural_volume.render(-3, generation, True, 5.0, asked)
     assert width == 60
+    neural_volume.release(-3)
+
+
+@needs_kernels
+def test_the_next_time_step_is_decoded_while_nothing_else_is_done(tmp_path):
+    path = tmp_path / "series.amgsrn"
+    write_small_series(path, dims=(10, 12, 14))
+
+    def shown(token: int, generation: int, step: int, **changes):
+        asked = request(path, "cached", step=str(step), **changes)
+        *_, rgba, _ = neural_volume.render(token, generation, False, None, asked)
+        return rgba, neural_volume.painter(token)._sharp.marcher.blocks
+
+    def prepared(token: int) -> int:
+        passes = 1
+        while neural_volume.prepare(token, 1e-9) < 1.0:
+            passes += 1
+        return passes
+
+    alone = [shown(-4, generation, generation) for generation in range(3)]
+    assert min(blocks for _, blocks in alone) > 4
+    neural_volume.release(-4)
+    assert neural_volume.prepare(-4, 1.0) == 1.0  # nobody
+    for generation, step in enumerate((0, 1, 2)):
+        rgba, blocks = shown(-3, generation, step)
+        assert np.array_equal(rgba, alone[step][0]) and (blocks == 0) == (step > 0)
+        assert (prepared(-3) > 1) == (step < 2)  # none is next to the last
+    # Backwards, the one before is next; the step from which it came has its blocks yet.
+    shown(-3, 10, 1)
+    assert prepared(-3) > 1
+    rgba, blocks = shown(-3, 11, 0)
+    assert np.array_equal(rgba, alone[0][0]) and blocks == 0
+    # Another view has other blocks.
+    shown(-3, 12, 1, planes=(1.0, 0.0, 0.0, -6.0))
+    assert prepared(-3) > 1
+    neural_volume.render(-3, 13, False, 0.05, request(path, "cached", step="2"))
+    assert neural_volume.prepare(-3, 1.0) == 1.0  # what is shown goes before
+    neural_volume.render(-3, 14, False, None, request(path, "exact", step="2"))
+    assert neural_volume.prepare(-3, 1.0) == 1.0
+    neural_volume.release(-3)
+
+
+@needs_kernels
+def test_a_next_time_step_that_cannot_be_drawn_is_left_alone(tmp_path, monkeypatch):
+    path = tmp_path / "series.amgsrn"
+    write_small_series(path, bounded=False)
+    neural_volume.render(-3, 1, False, None, request(path, "cached", step="0"))
+    assert neural_volume.prepare(-3, 1.0) == 1.0  # what is empty would have to be found out
+    assert neural_volume.painter(-3)._next_picture is None
+    write_small_series(path)
+    neural_volume.render(-3, 2, False, None, request(path, "cached", step="0"))
+    monkeypatch.setattr(neural_volume, "look_of", lambda *_: 1 / 0)
+    assert neural_volume.prepare(-3, 1.0) == 1.0
     neural_volume.release(-3)
 
 

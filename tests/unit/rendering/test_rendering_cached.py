@@ -236,6 +236,65 @@ def test_fields_share_the_memory(monkeypatch):
         assert ours.blocks == 4  # the others had to go
 
 
+def drawn(ours: CachedMarcher, view: Camera) -> ProgressiveImage:
+    image = ProgressiveImage(ours, view)
+    image.advance()
+    return image
+
+
+@pytest.mark.parametrize("budget", [1e-9, None])
+def test_the_next_time_step_is_decoded_ahead(monkeypatch, budget):
+    monkeypatch.setattr(cached, "_stores", [])
+    monkeypatch.setattr(working_set, "_COARSEST", 4)
+    now, following, alone = model(bricks=6), model(bricks=6, seed=20), model(bricks=6, seed=20)
+    transfer, view = colours(now), camera(now, width=70, height=60)
+    expected = drawn(marcher(alone, transfer), view).rgba
+    image = drawn(marcher(now, transfer), view)
+    shown, ahead, passes = image.rgba.copy(), marcher(following, transfer), 1
+    while image.prepare(ahead, budget) < 1.0:
+        passes += 1
+    assert (passes > 5) == (budget is not None) and ahead.blocks == 5
+    assert np.array_equal(image.rgba, shown) and image.prepare(ahead, budget) == 1.0
+    then = marcher(following, transfer)
+    assert then.coarsen(99)  # the first sight, too
+    then.march(view.rays())
+    then.coarsen(0)
+    assert np.array_equal(drawn(then, view).rgba, expected) and then.blocks == 0
+    assert drawn(marcher(now, transfer), view)._marcher.blocks == 0
+
+
+def test_what_is_decoded_ahead_leaves_what_is_shown_alone(monkeypatch):
+    monkeypatch.setattr(cached, "_stores", [])
+    before, now, following = (model(seed=seed) for seed in (40, 0, 20))
+    transfer, view = colours(now), camera(now, width=70, height=60)
+    expected = drawn(marcher(model(seed=20), transfer), view).rgba
+    # There is room for four blocks of each of two.
+    options = {"cache_memory": megabytes(9)}
+    drawn(marcher(before, transfer, **options), view)
+    shown = drawn(marcher(now, transfer, **options), view)
+    ahead = marcher(following, transfer, **options)
+    assert shown.prepare(ahead) == 1.0 and ahead.blocks == 4
+    filled = [cached.store_of(v, ahead._settings).argument.filled for v in (before, now, following)]
+    assert filled == [0, 4, 4]
+    # And for two blocks more than what is shown has.
+    options = {"cache_memory": megabytes(7)}
+    shown = drawn(marcher(now, transfer, **options), view)
+    ahead = marcher(following, transfer, **options)
+    assert shown.prepare(ahead) == 1.0 and 0 < ahead.blocks < 4
+    stores = [cached.store_of(v, ahead._settings) for v in (now, following)]
+    assert stores[0].argument.filled == 4
+    then = drawn(marcher(following, transfer, **options), view)
+    assert np.array_equal(then.rgba, expected) and then._marcher.remark == ""
+
+
+def test_only_blocks_can_be_decoded_ahead():
+    volume = model()
+    transfer, view = colours(volume), camera(volume, width=9, height=7)
+    exact = NativeMarcher(load(), volume, transfer, RenderSettings())
+    assert ProgressiveImage(exact, view).prepare(marcher(volume, transfer)) == 1.0
+    assert ProgressiveImage(marcher(volume, transfer), view).prepare(exact) == 1.0
+
+
 @pytest.mark.filterwarnings("ignore:.*in cast")
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_networks_that_give_no_numbers_are_told_of(wrong):

@@ -283,6 +283,12 @@ void vtkNeuralVolumeMapper::SetPass(Passes pass, double seconds)
   this->Seconds = seconds;
 }
 
+double vtkNeuralVolumeMapper::PrepareNext(double seconds)
+{
+  // A shader's pictures need nothing of the kind, and what is hidden or failed has none.
+  return this->Internal->HasPicture ? vtkNeuralVolumePrepare(this, seconds) : 1.0;
+}
+
 void vtkNeuralVolumeMapper::ShareStatus()
 {
   const std::string status = vtkNeuralVolumeShareStatus(this);

@@ -82,6 +82,12 @@ public:
   const std::string& GetStatus() const { return this->Status; }
 
   /**
+   * Decode for some seconds what the finished picture needs of the next time step. Returns how much
+   * of that is done, 0 to 1; 1 too where there is nothing to be done.
+   */
+  double PrepareNext(double seconds);
+
+  /**
    * Let the first rank's status tell of all ranks, which have to call this together.
    */
   void ShareStatus();

@@ -55,6 +55,16 @@ Proxy* FindProxy(vtkSMSession* session, Condition isWanted)
   }
   return nullptr;
 }
+
+// Calls a method of a proxy's objects, and returns what the first rank's returns.
+vtkClientServerStream Ask(vtkSMProxy* proxy, const char* method, vtkTypeUInt32 where)
+{
+  vtkClientServerStream stream;
+  stream << vtkClientServerStream::Invoke << VTKOBJECT(proxy) << method
+         << vtkClientServerStream::End;
+  proxy->GetSession()->ExecuteStream(where, stream, true);
+  return proxy->GetSession()->GetLastResult(vtkPVSession::RENDER_SERVER_ROOT);
+}
 }
 
 vtkNeuralVolumeRefinement::~vtkNeuralVolumeRefinement()
@@ -284,13 +294,18 @@ void vtkNeuralVolumeRefinement::OnTimer()
     this->StartTimer(BUSY_SECONDS);
     return;
   }
-  this->IsPending = this->GetProgress() < 1.0;
+  const bool isComplete = this->GetProgress() >= 1.0;
+  this->IsPending = !isComplete || this->PrepareNext() < 1.0;
   if (this->RepresentationProxy)
   {
     this->RepresentationProxy->UpdatePropertyInformation(
       this->RepresentationProxy->GetProperty(STATUS));
   }
-  if (this->IsPending)
+  if (isComplete && this->IsPending)
+  {
+    this->StartTimer(PAUSE_SECONDS);
+  }
+  else if (this->IsPending)
   {
     // The render may run anything, even delete this.
     vtkSmartPointer<vtkNeuralVolumeRefinement> guard(this);
@@ -299,26 +314,39 @@ void vtkNeuralVolumeRefinement::OnTimer()
   }
 }
 
+// Is the picture made by a server?
+bool vtkNeuralVolumeRefinement::IsElsewhere()
+{
+  return this->View->GetUseDistributedRenderingForRender() && this->FindRepresentationProxy() &&
+    this->ViewProxy->GetSession()->IsA("vtkSMSessionClient");
+}
+
 // Returns how much of the picture is done where it is made, and brings the status along.
 double vtkNeuralVolumeRefinement::GetProgress()
 {
-  if (!this->View->GetUseDistributedRenderingForRender() || !this->FindRepresentationProxy() ||
-    !this->ViewProxy->GetSession()->IsA("vtkSMSessionClient"))
+  if (!this->IsElsewhere())
   {
     return this->Representation->GetProgress();
   }
-  vtkSMSession* session = this->RepresentationProxy->GetSession();
-  auto ask = [&](const char* method, vtkTypeUInt32 where) {
-    vtkClientServerStream stream;
-    stream << vtkClientServerStream::Invoke << VTKOBJECT(this->RepresentationProxy.GetPointer())
-           << method << vtkClientServerStream::End;
-    session->ExecuteStream(where, stream, true);
-    return session->GetLastResult(vtkPVSession::RENDER_SERVER_ROOT);
-  };
   std::string status;
-  ask("GetStatus", vtkPVSession::RENDER_SERVER_ROOT).GetArgument(0, 0, &status);
+  Ask(this->RepresentationProxy, "GetStatus", vtkPVSession::RENDER_SERVER_ROOT)
+    .GetArgument(0, 0, &status);
   this->Representation->SetRemoteStatus(status);
   double progress = 1.0;
-  ask("ReduceProgress", vtkPVSession::RENDER_SERVER).GetArgument(0, 0, &progress);
+  Ask(this->RepresentationProxy, "ReduceProgress", vtkPVSession::RENDER_SERVER)
+    .GetArgument(0, 0, &progress);
+  return progress;
+}
+
+// Spends a pass on the next time step where the picture is made, and returns how much is done.
+double vtkNeuralVolumeRefinement::PrepareNext()
+{
+  if (!this->IsElsewhere())
+  {
+    return this->Representation->PrepareNext();
+  }
+  double progress = 1.0;
+  Ask(this->RepresentationProxy, "PrepareNext", vtkPVSession::RENDER_SERVER)
+    .GetArgument(0, 0, &progress);
   return progress;
 }

@@ -6,7 +6,8 @@
  * array to colour by where none is chosen, as ParaView does for its own volumes; without one nothing
  * would be drawn. Where ParaView resets the camera, it brings it to what is visible. After each still
  * render it starts a timer of the view's interactor, whose event loop is Qt's; when that fires and
- * the picture is not complete yet, wherever it is made, it renders again. Nothing but the window has
+ * the picture is not complete yet, wherever it is made, it renders again; once it is, what the next
+ * time step needs is decoded in the same way. Nothing but the window has
  * such an event loop: elsewhere it stays idle and the picture is made in one go.
  */
 #ifndef vtkNeuralVolumeRefinement_h
@@ -66,7 +67,9 @@ private:
   void OnRenderStart();
   void OnInteraction(vtkObject* caller, unsigned long event, void* data);
   void OnTimer();
+  bool IsElsewhere();
   double GetProgress();
+  double PrepareNext();
 
   vtkWeakPointer<vtkPVRenderView> View;
   vtkNeuralVolumeRepresentation* Representation = nullptr; // owns this
@@ -80,7 +83,7 @@ private:
   int TimerId = -1;
   bool HasChosenArray = false;
   bool IsInteracting = false;
-  bool IsPending = false; // is there a picture to go on with?
+  bool IsPending = false; // is there a picture to go on with, or the next time step's?
 };
 
 #endif

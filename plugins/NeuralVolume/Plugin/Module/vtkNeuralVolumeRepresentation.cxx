@@ -26,6 +26,17 @@ const double INTERACTIVE_RATE = 0.5;
 // A pass of refinement; with all that comes on top of it the window stays responsive.
 const double PASS_SECONDS = 0.11;
 
+double LeastOfRanks(double own)
+{
+  double least = own;
+  auto* controller = vtkMultiProcessController::GetGlobalController();
+  if (controller && controller->GetNumberOfProcesses() > 1)
+  {
+    controller->AllReduce(&own, &least, 1, vtkCommunicator::MIN_OP);
+  }
+  return least;
+}
+
 // The method that tells of a screenshot is protected, but may be named through a derived class.
 struct ScreenshotAccess : vtkPVView
 {
@@ -106,14 +117,13 @@ double vtkNeuralVolumeRepresentation::GetProgress() const
 
 double vtkNeuralVolumeRepresentation::ReduceProgress() const
 {
-  const double own = this->GetProgress();
-  double least = own;
-  auto* controller = vtkMultiProcessController::GetGlobalController();
-  if (controller && controller->GetNumberOfProcesses() > 1)
-  {
-    controller->AllReduce(&own, &least, 1, vtkCommunicator::MIN_OP);
-  }
-  return least;
+  return LeastOfRanks(this->GetProgress());
+}
+
+double vtkNeuralVolumeRepresentation::PrepareNext()
+{
+  const bool isShown = this->GetVisibility() && this->GetProgress() >= 1.0;
+  return LeastOfRanks(isShown ? this->GetMapper()->PrepareNext(PASS_SECONDS) : 1.0);
 }
 
 const char* vtkNeuralVolumeRepresentation::GetStatus() const

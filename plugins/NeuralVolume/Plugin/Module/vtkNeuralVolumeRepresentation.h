@@ -73,6 +73,12 @@ public:
    */
   double ReduceProgress() const;
 
+  /**
+   * Spend a pass on what the next time step needs. Returns the least progress of all ranks, which
+   * all have to call this together; 1 where there is nothing to be done.
+   */
+  double PrepareNext();
+
   ///@{
   /**
    * Get what was drawn last and how. The client of a server that renders is told by

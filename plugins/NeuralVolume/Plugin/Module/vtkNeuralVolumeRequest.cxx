@@ -180,6 +180,18 @@ vtkNeuralVolumeAnswer vtkNeuralVolumeShade(const void* token, vtkRenderer* rende
   return result;
 }
 
+double vtkNeuralVolumePrepare(const void* token, double seconds)
+{
+  InterpreterLock lock;
+  Reference module(PyImport_ImportModule(MODULE));
+  Reference answer(module ? PyObject_CallMethod(module.get(), "prepare", "nd",
+                              reinterpret_cast<Py_ssize_t>(token), seconds)
+                          : nullptr);
+  const double done = answer ? PyFloat_AsDouble(answer.get()) : 1.0;
+  PyErr_Clear();
+  return done;
+}
+
 std::string vtkNeuralVolumeShareStatus(const void* token)
 {
   vtkPythonInterpreter::Initialize();

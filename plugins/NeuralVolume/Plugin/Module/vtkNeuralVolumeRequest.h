@@ -63,6 +63,12 @@ vtkNeuralVolumeAnswer vtkNeuralVolumeShade(const void* token, vtkRenderer* rende
   vtkVolume* volume, double seconds, const vtkNeuralVolumeRequest& request);
 
 /**
+ * Have Python decode what a finished picture needs of the next time step, for so many seconds.
+ * Returns how much is done, 0 to 1; it is 1 where nothing can be.
+ */
+double vtkNeuralVolumePrepare(const void* token, double seconds);
+
+/**
  * Return what was drawn last and how, on the first rank for all of them; empty where nothing was.
  * All ranks have to call this together.
  */

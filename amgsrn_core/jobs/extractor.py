@@ -24,7 +24,7 @@ from amgsrn_core.config import (
     StorageConfig,
     TrainingConfig,
 )
-from amgsrn_core.errors import ConfigurationError, OutputError, TrainingError
+from amgsrn_core.errors import AmgsrnError, ConfigurationError, OutputError, TrainingError
 from amgsrn_core.model import BrickRecord
 from amgsrn_core.runs.extraction import Extraction, Receipt, begin
 from amgsrn_core.runs.growing import last_time, refuse_other_series
@@ -205,24 +205,15 @@ class SeriesExtractor:
                 f"{step} (time {time:.10g}) comes after step {self._number} ({self._last:.10g})."
             )
         record = self._record_of(extent, ghosted)
-        extraction = self._begun(np.asarray(values), record)
-        self._last, self._number = time, step
-        if time <= self._there:
-            _log.warning("Step %d (time %.10g) is in %s already.", step, time, self.output)
-            return _now() - began
-        folder = extraction.folder.handed(step)
-        if folder.receipt(self._rank).exists():  # a run of before has handed it over
-            return _now() - began
-        waited = self._make_room(extraction)
         values = np.asarray(values)
-        receipt = Receipt(time, waited_seconds=waited, raw_bytes=values.nbytes)
-        if folder.dropped.exists():
-            folder.brick(self._rank).mkdir(parents=True, exist_ok=True)
-        else:
-            missing = self._export(folder, values, record)
-            receipt = dataclasses.replace(receipt, missing=missing)
-        dataclasses.replace(receipt, added_seconds=_now() - began).write(folder, self._rank)
-        self._watch()
+        try:
+            extraction = self._begun(values, record)
+            self._hand_over(extraction, step, time, values, record, began)
+        except OSError as error:
+            if isinstance(error, AmgsrnError):
+                raise
+            raise failure(self.output, error) from error
+        self._last, self._number = time, step  # not before: what failed may come again
         return _now() - began
 
     def close(self, wait: bool = True) -> None:
@@ -248,6 +239,10 @@ class SeriesExtractor:
         outer = own if ghosted is None else self._geometry.resolve(ghosted)
         if any(a.start > b.start or a.stop < b.stop for a, b in zip(outer, own)):
             raise ConfigurationError("The ghosted extent of a rank must hold its own extent.")
+        if any(part.stop - part.start < 2 for part in outer):
+            raise ConfigurationError(
+                "A rank must have two samples along each axis at least, ghost layers included."
+            )
         record = BrickRecord(own, outer)
         if self._record not in (None, record):
             raise ConfigurationError("The extent of a rank must be the same in all time steps.")
@@ -285,6 +280,32 @@ class SeriesExtractor:
         self._start()
         return extraction
 
+    def _hand_over(
+        self,
+        extraction: Extraction,
+        step: int,
+        time: float,
+        values: np.ndarray,
+        record: BrickRecord,
+        began: float,
+    ) -> None:
+        """Write a step's values and receipt, unless that has been done before."""
+        if time <= self._there:
+            _log.warning("Step %d (time %.10g) is in %s already.", step, time, self.output)
+            return
+        folder = extraction.folder.handed(step)
+        if folder.receipt(self._rank).exists():  # a run of before has handed it over
+            return
+        waited = self._make_room(extraction)
+        receipt = Receipt(time, waited_seconds=waited, raw_bytes=values.nbytes)
+        if folder.dropped.exists():
+            folder.brick(self._rank).mkdir(parents=True, exist_ok=True)
+        else:
+            missing = self._export(folder, values, record)
+            receipt = dataclasses.replace(receipt, missing=missing)
+        dataclasses.replace(receipt, added_seconds=_now() - began).write(folder, self._rank)
+        self._watch()
+
     def _export(self, folder: HandedFolder, values: np.ndarray, record: BrickRecord) -> int:
         """Write the values where the process that trains finds them; return how many lack one."""
         z, y, x = (
@@ -300,10 +321,7 @@ class SeriesExtractor:
             geometry=GridGeometry((z, y, x), self._geometry.direction),
         )
         target = folder.volume(self._rank)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise failure(target.parent, error) from error
+        target.parent.mkdir(parents=True, exist_ok=True)
         missing = 0
 
         def count(block: Block) -> None:

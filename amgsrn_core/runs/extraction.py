@@ -268,6 +268,8 @@ class PartTrainer:
             part = parts.finished(rank, _fingerprint(number))
             assert part is not None
             trained = part.training.seconds
+            if part.record.state == "network" and not part.training.iterations_done:
+                why = "No iteration fitted into its seconds."
             self._keep_latest(parts, part)
             is_kept = 0.0 < extraction.config.keep_error < (part.record.max_error or 0.0)
         except AmgsrnError as error:

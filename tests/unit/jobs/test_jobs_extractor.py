@@ -11,21 +11,32 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.paths import ROOT
-from support.processes import left_at_last, marked
+from support.simulation import (
+    DIMS,
+    NETWORK,
+    PARTS,
+    TRAINING,
+    WAIT,
+    close,
+    close_to_data,
+    extractors,
+    field,
+    folder_of,
+    none_left,
+    put,
+    wait_until,
+)
 
 from amgsrn_core import NeuralVolume, SeriesExtractor, open_volume, train, volume_from_array
 from amgsrn_core.cli import main
 from amgsrn_core.config import (
     ExtractionConfig,
-    NetworkConfig,
     StorageConfig,
-    TrainingConfig,
 )
 from amgsrn_core.errors import ConfigurationError, ResumeError, VolumeError
 from amgsrn_core.field.macro_cells import network_cells
@@ -33,61 +44,14 @@ from amgsrn_core.model import BrickRecord, load_brick, verify_archive
 from amgsrn_core.model.step_files import steps_folder
 from amgsrn_core.runs.extraction import Extraction, PartTrainer
 from amgsrn_core.runs.extraction_report import read_report
-from amgsrn_core.system.run_folder import ExtractionFolder, waiting_lock
-
-DIMS = 16, 12, 14
-NETWORK = NetworkConfig(grids=2, grid_shape=(5, 5, 5), layers=1, width=16)
-TRAINING = TrainingConfig(iterations=120, batch=512, device="cpu")
-ALL = slice(0, DIMS[1]), slice(0, DIMS[2])
-# Of each of two ranks: what it answers for, and what it has.
-PARTS = (
-    ((slice(0, 8), *ALL), (slice(0, 9), *ALL)),
-    ((slice(8, 16), *ALL), (slice(7, 16), *ALL)),
-)
-WAIT = 120.0
-
-
-def field(step: int) -> np.ndarray:
-    z, y, x = np.meshgrid(*[np.linspace(-1, 1, n) for n in DIMS], indexing="ij")
-    return (np.sin(3 * x + 0.1 * step) * np.cos(2 * y) + 0.5 * z).astype(np.float32)
-
-
-def extractors(output: Path, ranks: int = 2, **options) -> list[SeriesExtractor]:
-    about = {"name": "v", "network": NETWORK, "training": TRAINING, "ranks": ranks, **options}
-    return [SeriesExtractor(output, DIMS, rank=rank, **about) for rank in range(ranks)]
-
-
-def put(simulation: list[SeriesExtractor], step: int, values: np.ndarray | None = None) -> None:
-    values = field(step) if values is None else values
-    if len(simulation) == 1:
-        simulation[0].put(step, 0.5 * step, values)
-        return
-    for extractor, (own, ghosted) in zip(simulation, PARTS):
-        extractor.put(step, 0.5 * step, values[ghosted], own, ghosted)
-
-
-def close(simulation: list[SeriesExtractor]) -> None:
-    for extractor in simulation:
-        extractor.close()
-
-
-def folder_of(output: Path) -> ExtractionFolder:
-    return ExtractionFolder(Path(f"{output}.parts"))
+from amgsrn_core.system.run_folder import waiting_lock
 
 
 @pytest.fixture
 def output(tmp_path, monkeypatch):
     """A place for the series; nothing that was started for it is left behind."""
-    environment, mark = marked({})
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    yield tmp_path / "run.amgsrn"
-    try:
-        assert [line for line in left_at_last(mark) if "extraction_worker" in line] == []
-    finally:
-        for line in left_at_last(mark, 0.0):
-            if "extraction_worker" in line:
-                os.kill(int(line.split()[0]), signal.SIGKILL)
+    with none_left(monkeypatch.setenv):
+        yield tmp_path / "run.amgsrn"
 
 
 def test_a_series_grows_and_a_restart_goes_on_with_it(output, caplog):
@@ -127,20 +91,11 @@ def test_a_series_grows_and_a_restart_goes_on_with_it(output, caplog):
         assert row.psnr == each["psnr"] and 0.0 < row.max_error < 1.0
 
 
-def close_to_data(output: Path, number: int, step: int) -> float:
-    """Return the PSNR of a step's model, sampled at the voxels."""
-    model = NeuralVolume.open(output, device="cpu").at(number)
-    z, y, x = np.meshgrid(*map(np.arange, DIMS), indexing="ij")
-    points = np.stack([x, y, z], axis=-1).reshape(-1, 3).astype(float)
-    error = model.sample(points).reshape(DIMS) - field(step)
-    return float(-10 * np.log10((error**2).mean() / np.ptp(field(step)) ** 2))
-
-
 DYING = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}]
 from pathlib import Path
-from unit.jobs.test_jobs_extractor import PARTS, extractors, field, put
+from support.simulation import PARTS, extractors, field, put
 import os, signal
 simulation = extractors(Path({output!r}))
 for step in (1, 2):
@@ -186,7 +141,7 @@ ALL_DYING = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}]
 from pathlib import Path
-from unit.jobs.test_jobs_extractor import extractors, field, folder_of, put, wait_until
+from support.simulation import extractors, field, folder_of, put, wait_until
 import os, signal
 from amgsrn_core.runs.extraction_report import read_report
 from amgsrn_core.system.run_folder import waiting_lock
@@ -419,10 +374,3 @@ def test_steps_come_in_their_order_and_with_the_same_parts(output):
         extractors(output, storage=StorageConfig(max_relative_error=0.1))
     with pytest.raises(ConfigurationError, match="without records; leave out log_grids"):
         extractors(output, training=dataclasses.replace(TRAINING, log_grids=5))
-
-
-def wait_until(is_so) -> None:
-    end = time.monotonic() + WAIT
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.05)

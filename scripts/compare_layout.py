@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 import paraview.simple as pv
+from vtkmodules.vtkRenderingFreeType import vtkFreeTypeTools
 
 SIGNED = "Cool to Warm"
 LIVE_SHARE = 0.05  # of the data's range, which colours the errors of a training
@@ -91,6 +92,8 @@ def build(source: Any, axis: str = "z", *, slices: bool = True) -> Any:
     largest = (LIVE_SHARE if trainer else 1.0) * max(map(abs, ends)) or 1.0
     pv.GetColorTransferFunction(error).ApplyPreset(SIGNED, True)
     colour(shown[2], views[2], (association, error), -largest, largest)
+    # The texts of the other views turned it off for all; charts' texts are torn without it.
+    vtkFreeTypeTools.GetInstance().ScaleToPowerTwoOn()
     plot(chart, trainer, compare)
     look(views, axis, slices)
     return layout

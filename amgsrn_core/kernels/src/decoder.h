@@ -130,27 +130,49 @@ AMGSRN_APART void output_layer(const Decoder& decoder, const float* in, float* o
   }
 }
 
+// What output_layer_back does, for `Vectors` vectors of neurons from `i` on, whose sums do not wait for each other.
+template <int Vectors>
+AMGSRN_INLINE void output_columns_back(const Decoder& decoder, const float* gradient, int64_t i,
+                                       float* hidden, float* weight_gradient) {
+  const int64_t width = decoder.width, outputs = decoder.outputs;
+  const Vector zero = {};
+  for (int64_t o = 0; o < outputs; ++o) {
+    Vector totals[Vectors];
+    float* to = weight_gradient + o * width + i;
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) totals[v] = load(to + v * kLanes);
+    for (int p = 0; p < kTile; ++p) {
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v)
+        totals[v] += gradient[p * outputs + o] * load(hidden + p * width + i + v * kLanes);
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) store(to + v * kLanes, totals[v]);
+  }
+  for (int p = 0; p < kTile; ++p) {
+    Vector back[Vectors] = {};
+    for (int64_t o = 0; o < outputs; ++o) {
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v)
+        back[v] += gradient[p * outputs + o] * load(decoder.last + o * width + i + v * kLanes);
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) {
+      float* at = hidden + p * width + i + v * kLanes;
+      store(at, load(at) > zero ? back[v] : zero);
+    }
+  }
+}
+
 // From the gradient of the outputs [kTile][outputs] to that of the last hidden layer before its
 // ReLU, which replaces the layer's values; adds to the output matrix's gradient.
 AMGSRN_APART void output_layer_back(const Decoder& decoder, const float* gradient, float* hidden,
                                      float* weight_gradient) {
-  const int64_t width = decoder.width, outputs = decoder.outputs;
-  const Vector zero = {};
-  for (int64_t i = 0; i < width; i += kLanes) {
-    for (int64_t o = 0; o < outputs; ++o) {
-      Vector total = load(weight_gradient + o * width + i);
-      for (int p = 0; p < kTile; ++p)
-        total += gradient[p * outputs + o] * load(hidden + p * width + i);
-      store(weight_gradient + o * width + i, total);
-    }
-    for (int p = 0; p < kTile; ++p) {
-      Vector back = {};
-      for (int64_t o = 0; o < outputs; ++o)
-        back += gradient[p * outputs + o] * load(decoder.last + o * width + i);
-      float* at = hidden + p * width + i;
-      store(at, load(at) > zero ? back : zero);
-    }
-  }
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= decoder.width; i += 4 * kLanes)
+    output_columns_back<4>(decoder, gradient, i, hidden, weight_gradient);
+  for (; i < decoder.width; i += kLanes)
+    output_columns_back<1>(decoder, gradient, i, hidden, weight_gradient);
 }
 
 // Adds to a hidden layer's matrix gradient [out][in].

@@ -107,9 +107,11 @@ struct Rows {
         y1z1(first + layout.slab + layout.row) {}
 };
 
-struct Position {
-  float x, y, z;
+template <class T>
+struct PositionOf {
+  T x, y, z;
 };
+using Position = PositionOf<float>;
 
 // Where the changes of a grid's features along voxel coordinates go; null to leave them out.
 struct Changes {
@@ -120,7 +122,8 @@ struct Changes {
 template <class V>
 struct Face {
   V value, y, z;
-  AMGSRN_INLINE Face(V y0z0, V y1z0, V y0z1, V y1z1, Position t) {
+  template <class T>
+  AMGSRN_INLINE Face(V y0z0, V y1z0, V y0z1, V y1z1, PositionOf<T> t) {
     const V z0 = y0z1 - y0z0, z1 = y1z1 - y1z0;
     const V y0 = y0z0 + t.z * z0;
     y = y1z0 + t.z * z1 - y0;
@@ -136,11 +139,15 @@ struct PairedCell {
 
   static AMGSRN_INLINE Quad weights(float x) {
     const float w = 1.0f - x;
-    return Features == 1 ? Quad{w, x, 0.0f, 0.0f} : Quad{w, w, x, x};
+    (void)w;
+    return Features == 1 ? Quad{w, x, 0.0f, 0.0f} : x * Quad{-1.0f, -1.0f, 1.0f, 1.0f} + Quad{1.0f, 1.0f, 0.0f, 0.0f};
   }
 
   static AMGSRN_INLINE Quad both(const float* g) {
-    return Features == 1 ? Quad{g[0], g[0], 0.0f, 0.0f} : Quad{g[0], g[1], g[0], g[1]};
+    if (Features == 1) return Quad{g[0], g[0], 0.0f, 0.0f};
+    typedef double Halves __attribute__((vector_size(16)));
+    double two; std::memcpy(&two, g, sizeof two);
+    return reinterpret_cast<Quad>(Halves{two, two});
   }
 
   template <bool WithChanges>
@@ -179,6 +186,17 @@ struct PairedCell {
     store<Quad>(at.y0z1, load<Quad>(at.y0z1) + y0z1);
     store<Quad>(at.y1z1, load<Quad>(at.y1z1) + y1z1);
   }
+
+#if defined(AMGSRN_OCTETS)
+  // The same for two grids of 2 features.
+  static AMGSRN_INLINE void interpolate_two(Rows<const float*> a, Rows<const float*> b,
+                                            PositionOf<Octet> t, float* out) {
+    const Face<Octet> rows(load_quads(a.y0z0, b.y0z0), load_quads(a.y1z0, b.y1z0),
+                           load_quads(a.y0z1, b.y0z1), load_quads(a.y1z1, b.y1z1), t);
+    const Octet x = upper_halves(rows.value) - rows.value;
+    store<Quad>(out, lower_halves(rows.value + t.x * x));
+  }
+#endif
 
   // Multiplies slopes by the products change * gradient summed over the features of each grid; it
   // reads and writes whole vectors.
@@ -294,6 +312,13 @@ AMGSRN_INLINE Position position(const Cells& cells, int64_t at) {
   return {cells.x[at], cells.y[at], cells.z[at]};
 }
 
+#if defined(AMGSRN_OCTETS)
+// Of two grids.
+AMGSRN_INLINE PositionOf<Octet> positions(const Cells& cells, int64_t at) {
+  return {spread(cells.x + at), spread(cells.y + at), spread(cells.z + at)};
+}
+#endif
+
 // Layouts and cells are taken by value: the compiler then knows that no store changes them.
 
 // Features of the tile's points, [kTile][width]: grid-major, then feature; and, if wanted, how they
@@ -306,7 +331,20 @@ AMGSRN_APART void gather(Layout layout, const float* nodes, Cells cells, Cell,
     const float* grid_nodes = nodes;
     float* out = features + p * width;
     float* x = WithChanges ? changes + 3 * p * width : nullptr;
-    for (int64_t grid = 0; grid < layout.grids; ++grid) {
+    int64_t grid = 0;
+#if defined(AMGSRN_OCTETS)
+    if (Cell::kFeatures == 2 && !WithChanges) {
+      for (; grid + 2 <= layout.grids; grid += 2) {
+        const int64_t at = p * cells.stride + grid;
+        const Rows<const float*> a(grid_nodes + cells.node[at] * count, layout);
+        const Rows<const float*> b(grid_nodes + layout.grid + cells.node[at + 1] * count, layout);
+        PairedCell<2>::interpolate_two(a, b, positions(cells, at), out);
+        grid_nodes += 2 * layout.grid;
+        out += 2 * count;
+      }
+    }
+#endif
+    for (; grid < layout.grids; ++grid) {
       const int64_t at = p * cells.stride + grid;
       const Rows<const float*> rows(grid_nodes + cells.node[at] * count, layout);
       Changes to = {};
@@ -381,6 +419,7 @@ AMGSRN_APART void add_map_gradients(Layout layout, const Points& points,
 // be written to.
 template <bool Write>
 AMGSRN_APART void prefetch(Layout layout, const float* nodes, Cells cells, int step) {
+  asm volatile("");  // or GCC leaves out the calls, which have no result
   for (int p = 0; p < kTile; p += step) {
     for (int64_t grid = 0; grid < layout.grids; ++grid) {
       const float* node = nodes + grid * layout.grid +

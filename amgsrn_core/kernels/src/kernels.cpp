@@ -113,7 +113,7 @@ struct Chosen {
   int64_t tiles() const { return (count + kTile - 1) / kTile; }
   int64_t number(int64_t i) const { return first + (order ? order[i] : i); }
   // Ordered points share most of their cells with their neighbours.
-  int prefetch_step() const { return order ? 4 : 1; }
+  int prefetch_step() const { return order ? 2 : 1; }
 };
 
 // Points beyond the last lie at 0; their results are dropped.
@@ -126,6 +126,17 @@ AMGSRN_INLINE void load_points(const float* from, const Chosen& chosen, int64_t 
     to.z[p] = point[2];
   }
   for (int p = points; p < kTile; ++p) to.x[p] = to.y[p] = to.z[p] = 0.0f;
+}
+
+// Asks for what belongs to a tile's points, `size` floats each: where they were put into another order,
+// it lies anywhere.
+template <bool Write>
+AMGSRN_INLINE void prefetch_points(const float* from, int64_t size, const Chosen& chosen,
+                                   int64_t tile) {
+  if (!chosen.order) return;
+  const int points = tile_points(tile, chosen.count);
+  for (int p = 0; p < points; ++p)
+    __builtin_prefetch(from + size * chosen.number(kTile * tile + p), Write);
 }
 
 // Calls visit(chosen points) for the tiles [first, last) of a batch. Where the nodes do not fit into
@@ -182,6 +193,7 @@ AMGSRN_INLINE void for_tiles(const AmgsrnNetwork& n, const Decoder& decoder, con
     load_points(points, chosen, tile, s.points[side]);
     locate<Moving>(layout, s.maps, s.points[side], s.cells[side]);
     if (early) prefetch<false>(layout, n.nodes, s.cells[side], chosen.prefetch_step());
+    prefetch_points<false>(points, 3, chosen, tile + 1);
   };
   const int64_t tiles = chosen.tiles();
   if (early) prepare(0);
@@ -194,6 +206,16 @@ AMGSRN_INLINE void for_tiles(const AmgsrnNetwork& n, const Decoder& decoder, con
   }
 }
 
+// A tile's values go to their points' places in values [count][outputs].
+AMGSRN_INLINE void store_values(int64_t outputs, const Scratch& s, const Chosen& chosen,
+                                int64_t tile, float* values) {
+  const int points = tile_points(tile, chosen.count);
+  for (int p = 0; p < points; ++p) {
+    float* to = values + outputs * chosen.number(kTile * tile + p);
+    for (int64_t o = 0; o < outputs; ++o) to[o] = s.values[outputs * p + o];
+  }
+}
+
 void evaluate(const AmgsrnNetwork& n, const float* packed, const float* points, int64_t count,
               int64_t first, int64_t last, float* values, void* scratch) {
   const Decoder decoder = packed_decoder(n, packed);
@@ -201,10 +223,9 @@ void evaluate(const AmgsrnNetwork& n, const float* packed, const float* points, 
   for_ordered(n, points, count, first, last, s.order, [&](const Chosen& chosen) {
     with_cell(n.features, [&](auto cell) {
       for_tiles<false>(n, decoder, points, chosen, s, cell, [&](int64_t tile, int64_t) {
+        prefetch_points<true>(values, n.outputs, chosen, tile);
         forward(decoder, s);
-        for (int p = 0; p < tile_points(tile, chosen.count); ++p)
-          std::memcpy(values + n.outputs * chosen.number(kTile * tile + p),
-                      s.values + n.outputs * p, sizeof(float) * static_cast<size_t>(n.outputs));
+        store_values(n.outputs, s, chosen, tile, values);
       });
     });
   });
@@ -247,10 +268,8 @@ void evaluate_gradient(const AmgsrnNetwork& n, const float* packed, const float*
     with_cell(n.features, [&](auto cell) {
       for_tiles<true>(n, decoder, points, chosen, s, cell, [&](int64_t tile, int64_t side) {
         forward(decoder, s);
+        store_values(n.outputs, s, chosen, tile, values);
         const int in_tile = tile_points(tile, chosen.count);
-        for (int p = 0; p < in_tile; ++p)
-          std::memcpy(values + n.outputs * chosen.number(kTile * tile + p),
-                      s.values + n.outputs * p, sizeof(float) * static_cast<size_t>(n.outputs));
         for (int64_t o = 0; o < n.outputs; ++o) {
           const float* by_features = feature_gradient(decoder, o, s.hidden, g.layer, g.other);
           for (int p = 0; p < in_tile; ++p)
@@ -393,6 +412,8 @@ void train_part(const AmgsrnNetwork& n, const Decoder& decoder, TrainingPart& pa
       for_tiles<Moving>(n, decoder, part.points, chosen, s, cell, [&](int64_t tile, int64_t side) {
         const Cells& cells = s.cells[side];
         if (early) prefetch<true>(layout, part.nodes, cells, chosen.prefetch_step());
+        prefetch_points<false>(part.targets, n.outputs, chosen, tile);
+        prefetch_points<true>(part.errors, 1, chosen, tile);
         forward(decoder, s);
         part.loss += compare(part, chosen, tile, n.outputs, s);
         backward(decoder, s, part.weights);

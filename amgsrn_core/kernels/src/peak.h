@@ -12,7 +12,10 @@ constexpr int kPeakSums = 12;
 // Returns how many numbers were multiplied and added to another.
 template <class Next>
 AMGSRN_INLINE double repeat(int64_t rounds, int64_t numbers, Next next) {
-  Vector sums[kPeakSums] = {};
+  // The compiler must not know that they are equal, or it computes a single one of them.
+  volatile float start = 0.0f;
+  Vector sums[kPeakSums];
+  for (int i = 0; i < kPeakSums; ++i) sums[i] = start - Vector{};
   for (int64_t round = 0; round < rounds; ++round) {
 #pragma GCC unroll 12
     for (int i = 0; i < kPeakSums; ++i) sums[i] = next(sums[i]);

@@ -197,6 +197,41 @@ struct Mask<Vector> {
 AMGSRN_INLINE Quad lower_halves(Quad x, Quad y) { return AMGSRN_SHUFFLE(Quad, x, y, 0, 1, 4, 5); }
 AMGSRN_INLINE Quad upper_halves(Quad x, Quad y) { return AMGSRN_SHUFFLE(Quad, x, y, 2, 3, 6, 7); }
 
+#if AMGSRN_LANES >= 8 && defined(__AVX2__)
+// Two quads of two neighbours, such as grids, side by side.
+#define AMGSRN_OCTETS 1
+typedef float Octet __attribute__((vector_size(32)));
+
+AMGSRN_INLINE Octet load_quads(const float* first, const float* second) {
+  return reinterpret_cast<Octet>(_mm256_insertf128_ps(
+      _mm256_castps128_ps256(_mm_loadu_ps(first)), _mm_loadu_ps(second), 1));
+}
+
+AMGSRN_INLINE Quad lower_quad(Octet x) {
+  return reinterpret_cast<Quad>(_mm256_castps256_ps128(reinterpret_cast<__m256>(x)));
+}
+
+// The first of two numbers in the first quad, the second in the other.
+AMGSRN_INLINE Octet spread(const float* numbers) {
+  double both;
+  std::memcpy(&both, numbers, sizeof both);
+  const __m256 all = _mm256_castpd_ps(_mm256_set1_pd(both));
+  return reinterpret_cast<Octet>(
+      _mm256_permutevar_ps(all, _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1)));
+}
+
+// The last two numbers of each quad twice.
+AMGSRN_INLINE Octet upper_halves(Octet x) {
+  return reinterpret_cast<Octet>(_mm256_permute_ps(reinterpret_cast<__m256>(x), 0xee));
+}
+
+// The first two numbers of both quads.
+AMGSRN_INLINE Quad lower_halves(Octet x) {
+  return lower_quad(reinterpret_cast<Octet>(
+      _mm256_permute4x64_pd(reinterpret_cast<__m256d>(x), 0x08)));
+}
+#endif
+
 // The sums of neighbours, those of x before those of y.
 AMGSRN_INLINE Vector pair_sums(Vector x, Vector y) {
   return AMGSRN_SHUFFLE(Vector, x, y, AMGSRN_EVENS) + AMGSRN_SHUFFLE(Vector, x, y, AMGSRN_ODDS);

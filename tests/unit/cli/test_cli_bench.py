@@ -46,8 +46,9 @@ def test_scaling_and_roofline_are_reported(what, threads, tmp_path, capsys):
         assert row["share"] == pytest.approx(native / row["points_per_second"])
         passes = {"inference": 1, "training": 3}[what]
         work = passes * multiplications(NetworkConfig(grids=2, grid_shape=(4, 4, 4), width=16))
-        seconds = row["seconds_without_decoder"]
-        seconds += 2000 * work / row["peak_multiply_adds_per_second"]
+        products = 2000 * work / row["peak_multiply_adds_per_second"]
+        assert row["share_of_peak"] == pytest.approx(products * native / 2000)
+        seconds = row["seconds_without_decoder"] + products
         assert row["points_per_second"] == pytest.approx(2000 / seconds)
     for row in results["scaling"]:
         assert row["threads"] == [1, 2]

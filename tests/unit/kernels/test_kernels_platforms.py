@@ -93,6 +93,38 @@ def test_every_instruction_set_agrees(expected):
         rounded(values[half:], slowest[half:])
 
 
+@pytest.fixture(scope="module")
+def assembly(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the compiler makes of the peak's loop and of asking for memory, for AVX2."""
+    folder = tmp_path_factory.mktemp("assembly")
+    source, target = folder / "source.cpp", folder / "source.s"
+    source.write_text(
+        '#include "encoder.h"\n#include "peak.h"\n'
+        "double peak(int64_t rounds) { return multiply_add(rounds, false); }\n"
+        "void ask(const AmgsrnNetwork& n, int32_t* node, int step) {\n"
+        "  Cells cells = {};\n"
+        "  cells.node = node;\n"
+        "  prefetch<false>(Layout(n), n.nodes, cells, step);\n"
+        "}\n"
+    )
+    command = ["g++", "-S", "-std=gnu++17", "-O3", "-mavx2", "-mfma", "-ffp-contract=fast", "-w"]
+    subprocess.run([*command, f"-I{SOURCES / 'src'}", source, "-o", target], check=True)
+    return target.read_text()
+
+
+X86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="no x86-64 processor")
+
+
+@X86
+def test_the_peak_is_of_sums_that_do_not_wait_for_each_other(assembly):
+    assert assembly.count("\tvfmadd") >= 12
+
+
+@X86
+def test_memory_that_is_asked_for_early_is_asked_for(assembly):
+    assert assembly.count("\tprefetcht0") >= 4
+
+
 @pytest.mark.skipif(shutil.which("clang++") is None, reason="no clang here")
 def test_clang_agrees(expected, tmp_path):
     found = results(tmp_path, built("clang++", tmp_path / "build"))

@@ -230,7 +230,10 @@ def _model(arguments: argparse.Namespace) -> NeuralVolume:
 def _trained(arguments: argparse.Namespace) -> NeuralVolume:
     archive = open_archive(arguments.model)
     step = model_step(archive.index, arguments.time)
-    return open_model(archive, arguments.device, backend=_networks(arguments)).at(step)
+    networks = _networks(arguments)
+    return open_model(archive, arguments.device, backend=networks, sampling=arguments.sampling).at(
+        step
+    )
 
 
 def _is_model(arguments: argparse.Namespace) -> bool:

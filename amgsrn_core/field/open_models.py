@@ -29,6 +29,7 @@ def open_model(
     backend: str = "auto",
     verify: bool = False,
     memory_limit: int = MEMORY_LIMIT,
+    sampling: str = "exact",
 ) -> NeuralVolume:
     """Open a model like :meth:`NeuralVolume.open`, with one copy for the whole process.
 
@@ -37,13 +38,21 @@ def open_model(
     open file; `verify` reads it once. A file that has changed since is opened anew, and what
     others have stays what it was. What nobody has any more is closed. Several threads may call
     this.
+
+    `sampling` says how pictures of it are to be made (:class:`RenderSettings`): for "cached",
+    device "auto" is the CPU wherever its kernels compute the model: only they keep decoded blocks,
+    and from the second picture on a few cores draw these faster than a GPU draws exact ones.
     """
     with _lock:
         archive = source if isinstance(source, Archive) else open_archive(source)
         if verify:
             archive.verify()
+        encoder = archive.index.network.encoder
+        is_free = sampling == "cached" and (str(device), backend) == ("auto", "auto")
+        if is_free and backend_name("cpu", backend, encoder) == "native":
+            device = "cpu"
         selected = chosen_device(device)
-        chosen = backend_name(selected, backend, archive.index.network.encoder)
+        chosen = backend_name(selected, backend, encoder)
         # The content holds the archive, so that no other one has its identity meanwhile.
         key = id(archive), str(selected), chosen, memory_limit
         content = _contents.get(key)

@@ -306,7 +306,10 @@ class _Painter:
 
         path, checksum, device = request["path"], request["checksum"], request["device"]
         step = int(request.get("step") or 0)
-        shown = path, checksum, step, device, tuple(request["bounds"])
+        # A marcher that is no kernel has no decoded blocks.
+        has_blocks = request["backend"] in ("auto", "native")
+        sampling = request.get("sampling", "exact") if has_blocks else "exact"
+        shown = path, checksum, step, f"{device} {sampling}", tuple(request["bounds"])
         if self._volume is not None and shown == self._shown:
             if self._margin_of(self._volume, request) > self._margin:
                 return self._show(self._volume.at(step), request)
@@ -318,7 +321,7 @@ class _Painter:
             self._direction = 1 if step > self._step else -1
         self._step, self._next, self._unread = step, None, iter(())
         self._volume = None  # may be closed before another is opened
-        model = open_model(path, device)
+        model = open_model(path, device, sampling=sampling)
         if model.checksum != checksum:
             raise ArchiveNotFoundError(
                 f"The model file {path} was replaced by another model; update its source."

@@ -14,10 +14,13 @@ import pytest
 from support.sample_models import small_brick, small_index, write_small_model, write_two_bricks
 
 from amgsrn_core.errors import ArchiveNotFoundError, ChecksumError
+from amgsrn_core.field import open_models
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.field.open_models import open_model
+from amgsrn_core.kernels import load
 from amgsrn_core.model import Archive, open_archive, write_archive
 from amgsrn_core.rendering.occupancy import MacroCells
+from amgsrn_core.system.devices import Device
 from amgsrn_core.volume.volume import TimeAxis
 
 POINTS = np.random.default_rng(0).random((50, 3)) * 5.0
@@ -206,3 +209,22 @@ def test_verifying_finds_each_flipped_byte_and_decodes_nothing(path, tmp_path, m
         copy.write_bytes(damaged)
         with Archive(copy) as archive, pytest.raises(ChecksumError, match=r"the bytes of brick \d"):
             archive.verify()
+
+
+@pytest.mark.parametrize(
+    ("asked", "device"),
+    [
+        ({"sampling": "cached"}, "cpu"),
+        ({"sampling": "exact"}, "meta"),
+        ({"sampling": "cached", "device": "meta"}, "meta"),
+        ({"sampling": "cached", "backend": "torch"}, "meta"),
+    ],
+)
+def test_decoded_blocks_are_made_by_the_kernels_beside_a_gpu(path, monkeypatch, asked, device):
+    def chosen(name):
+        return Device("meta" if str(name) == "auto" else str(name))
+
+    monkeypatch.setattr(open_models, "chosen_device", chosen)
+    if load() is None:
+        pytest.skip("the kernels are not built")
+    assert str(open_model(path, **asked).device) == device

@@ -18,7 +18,7 @@ from amgsrn_core.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
 
-ABI = 9
+ABI = 10
 """Version of the C interface that this module speaks; :func:`layout` tells of its structs."""
 
 LIBRARY_VARIABLE = "AMGSRN_KERNELS"
@@ -231,11 +231,11 @@ class WorkingSet(Struct):
         ("levels", ctypes.POINTER(Level)),
         ("level_count", _count),
         *[(name, ctypes.c_void_p) for name in ("begins", "codes", "bounds")],
-        *[(name, _floats) for name in ("low", "unit")],
+        *[(name, _floats) for name in ("low", "unit", "tolerances")],
         ("slots", _count),
         *[(name, ctypes.c_void_p) for name in ("owners", "frames", "victims")],
         *[(name, _count) for name in ("filled", "frame", "victim_count", "next_victim")],
-        *[(name, _count) for name in ("decoded", "replaced", "broken", "samples")],
+        *[(name, _count) for name in ("decoded", "replaced", "evaluated", "broken", "samples")],
         ("whole", ctypes.c_double * 6),
         *[(name, ctypes.c_int32) for name in ("cell_edge", "lock", "is_full")],
     ]

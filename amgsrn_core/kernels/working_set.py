@@ -17,7 +17,7 @@ EDGE = 8
 """Cells of a block along each axis; it has one layer of lattice points more."""
 
 _POINTS = (EDGE + 1) ** 3
-_BOUNDS = 16  # the least and the largest code of each eighth
+_BOUNDS = 32  # of each eighth least and largest code, and the largest differences
 _CODES = 65535
 
 # The coarsest lattice has no more cells than this along any axis.

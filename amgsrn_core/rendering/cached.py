@@ -65,6 +65,7 @@ class CachedMarcher(NativeMarcher):
         if self._appearance is not None:
             self._store = store_of(volume, settings)
             self._smooth = _smooth_levels(volume, self._store, transfer, settings)
+            self._tolerances = tolerances(transfer, volume.geometry, settings)
 
     @property
     def status(self) -> str:
@@ -127,6 +128,7 @@ class CachedMarcher(NativeMarcher):
                     self._frame = store.begin_frame()
                 store.begins[:] = self._begins(rays.camera)
                 store.limit(None if self._beside is None else self._room_beside(self._beside))
+                store.argument.tolerances = self._tolerances.ctypes.data
                 before = int(store.argument.decoded), int(store.argument.samples)
                 try:
                     self._model.kernel.march_blocks(appearance, view, store.argument, pixels, rgba)
@@ -218,7 +220,7 @@ def _smooth_levels(
     """
     if settings.shade or settings.blend == "isosurface":
         return 0
-    slope = transfer.corrected(settings.opacity_ratio(volume.geometry)).steepest_slope()
+    slope = float(_drawn(transfer, volume.geometry, settings).slopes().max())
     key = level_errors, settings.cells_per_voxel, len(store.levels)
     errors = volume.derived(key, lambda: level_errors(volume, store.levels))
     if settings.component == "magnitude":
@@ -227,6 +229,33 @@ def _smooth_levels(
         seen = errors[:, int(settings.component)]
     rough = np.flatnonzero(seen * slope > _STEP)
     return max(0, int(rough[0]) - 1) if len(rough) else len(store.levels) - 1
+
+
+def tolerances(
+    transfer: TransferFunction, geometry: GridGeometry, settings: RenderSettings
+) -> np.ndarray:
+    """Return by how much values may be off without being seen to be, float32 [n + 1].
+
+    The first is of values below the first entry of the transfer function, the second of those from
+    there to the next entry, and so on. With light the smallest error shows, unless nothing does.
+    """
+    table = _drawn(transfer, geometry, settings)
+    slopes = np.concatenate([[0.0], table.slopes(), [0.0]])
+    if settings.shade:
+        opacity = np.pad(table.table[:, 3], 1, mode="edge")
+        return np.where(np.maximum(opacity[1:], opacity[:-1]) > 0, -1, np.inf).astype(np.float32)
+    steep = slopes > 0
+    found = np.divide(_STEP, slopes, out=np.full(len(slopes), np.inf), where=steep)
+    return found.astype(np.float32)
+
+
+def _drawn(
+    transfer: TransferFunction, geometry: GridGeometry, settings: RenderSettings
+) -> TransferFunction:
+    """Return the function with the opacities of samples."""
+    if settings.blend != "composite":
+        return transfer
+    return transfer.corrected(settings.opacity_ratio(geometry))
 
 
 def level_errors(volume: NeuralVolume, levels: list[LatticeLevel]) -> np.ndarray:

@@ -65,16 +65,18 @@ class TransferFunction:
         table[:, 3] = 1.0
         return TransferFunction(self.low, self.high, table, self.logarithmic)
 
-    def steepest_slope(self) -> float:
-        """Return the largest change of what a sample shows with its value, per unit of the value.
+    def slopes(self) -> np.ndarray:
+        """Return how much what a sample shows changes with its value, float64 [n - 1].
 
-        What is seen are the opacity and the colours multiplied with it.
+        That is between two entries, per unit. What is seen are the opacity and the colours
+        multiplied with it.
         """
         space = np.geomspace if self.logarithmic else np.linspace
         values = space(self.low, self.high, len(self.table))
         opacity = self.table[:, 3:].astype(np.float64)
         seen = np.concatenate([opacity * self.table[:, :3], opacity], axis=1)
-        return float((np.abs(np.diff(seen, axis=0)) / np.diff(values)[:, None]).max())
+        change: np.ndarray = np.abs(np.diff(seen, axis=0)).max(axis=1) / np.diff(values)
+        return change
 
     @property
     def is_empty(self) -> bool:

@@ -173,8 +173,13 @@ struct AmgsrnWorkingSet {
   int64_t level_count;
   const double* begins;          // [level_count] from which sample k on a level is used
   uint16_t* codes;               // [slots][components][9][9][9]
-  uint16_t* bounds;              // [slots][components][8][2] least and largest code of each eighth
+  // [slots][components][8][4] of each eighth the least and the largest code, and, but on the finest
+  // level, the largest second and first differences, summed over the axes
+  uint16_t* bounds;
   const float *low, *unit;       // [components] value = low + code * unit
+  // [entries + 1] by how much values below the table's first entry, between the first two, and so on,
+  // may be off without being seen to be; negative where all is to be seen that there is
+  const float* tolerances;
   int64_t slots;
   int64_t* owners;               // [slots] level << 40 | block
   int64_t* frames;               // [slots] the last frame that saw a block
@@ -183,6 +188,7 @@ struct AmgsrnWorkingSet {
   int64_t frame;                 // what it has seen is not replaced
   int64_t victim_count, next_victim;
   int64_t decoded, replaced;     // blocks so far
+  int64_t evaluated;             // lattice points so far
   int64_t broken;                // lattice values so far that the codes do not reach
   int64_t samples;               // so far
   double whole[3][2];            // x, y, z: from and to which index no brick is missing

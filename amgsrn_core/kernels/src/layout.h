@@ -185,6 +185,7 @@ inline std::string layout() {
   AMGSRN_FIELD(AmgsrnWorkingSet, bounds);
   AMGSRN_FIELD(AmgsrnWorkingSet, low);
   AMGSRN_FIELD(AmgsrnWorkingSet, unit);
+  AMGSRN_FIELD(AmgsrnWorkingSet, tolerances);
   AMGSRN_FIELD(AmgsrnWorkingSet, slots);
   AMGSRN_FIELD(AmgsrnWorkingSet, owners);
   AMGSRN_FIELD(AmgsrnWorkingSet, frames);
@@ -195,6 +196,7 @@ inline std::string layout() {
   AMGSRN_FIELD(AmgsrnWorkingSet, next_victim);
   AMGSRN_FIELD(AmgsrnWorkingSet, decoded);
   AMGSRN_FIELD(AmgsrnWorkingSet, replaced);
+  AMGSRN_FIELD(AmgsrnWorkingSet, evaluated);
   AMGSRN_FIELD(AmgsrnWorkingSet, broken);
   AMGSRN_FIELD(AmgsrnWorkingSet, samples);
   AMGSRN_FIELD(AmgsrnWorkingSet, whole);

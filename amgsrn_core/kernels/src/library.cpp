@@ -141,7 +141,7 @@ using namespace amgsrn;
 extern "C" {
 
 // Raised whenever a struct or a function below changes its meaning.
-AMGSRN_API int amgsrn_abi() { return 9; }
+AMGSRN_API int amgsrn_abi() { return 10; }
 
 // Where the fields of the structs lie; see layout.h. The text stays.
 AMGSRN_API const char* amgsrn_layout() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdlib>
 #include <thread>
 
 #include "abi.h"
@@ -18,8 +19,10 @@ using amgsrn::BlockPixels;
 
 constexpr int kBits = 3, kEdge = 1 << kBits, kSide = kEdge + 1;  // cells and points of a block
 constexpr int kBlock = kSide * kSide * kSide;
-// A block's eighths, of kPart cells along each axis, which are empty or not.
+// A block's eighths, of kPart cells along each axis, which are empty or not. Each is as large as a
+// block of the next finer level: its child.
 constexpr int kPartBits = 2, kPart = 1 << kPartBits, kEighths = 8;
+constexpr int kBounds = 4;  // numbers that say what is in an eighth
 constexpr float kMostCode = 65535.0f;
 
 // Lanes whose first samples are farther apart than this go by themselves.
@@ -33,9 +36,13 @@ constexpr int64_t kReplaced = INT64_MAX;
 
 // What a thread knows of blocks in the picture in hand, of each level by the last bits of their
 // numbers: the other bits with one for each eighth in which something may be seen, and where its
-// codes are, -1 if nobody asked yet.
+// codes are, kUnknown if nobody asked yet. Below that are the codes of its parent, which will do:
+// kUnknown - 1 - their place.
 constexpr int kMostLevels = 32;
-constexpr int32_t kLive = (1 << kEighths) - 1, kKnown = kLive + 1;
+constexpr int32_t kLive = (1 << kEighths) - 1, kKnown = kLive + 1, kUnknown = -1;
+
+// Linear interpolation may err by so many times what second differences tell: 95 % of blocks by less.
+constexpr float kErrorFactor = 2.0f;
 struct KnownBlocks {
   alignas(64) int32_t words[kMostLevels][kKnown], places[kMostLevels][kKnown];
 };
@@ -127,6 +134,21 @@ class BlockMarch : Field, Look {
     const AmgsrnLevel* level;
     int32_t number;
     float per_voxel;
+  };
+
+  // What is in an eighth of a block: between which values, how much linear interpolation may be off,
+  // and how far values rise from a lattice point to the next.
+  struct Contents {
+    float least, most, error, rise;
+  };
+
+  // A block's lattice points: where they are, how many along each axis, and which are to be computed.
+  struct Points {
+    int64_t block[3];
+    int size[3], count;
+    bool goes_on;  // beyond the volume's last voxel
+    double at[3][kSide];
+    int16_t wanted[kBlock];
   };
 
   bool is_full() const { return __atomic_load_n(&set_.is_full, __ATOMIC_RELAXED); }
@@ -255,7 +277,7 @@ class BlockMarch : Field, Look {
       seen &= find_valid(index, seen);
       if (!lane_bits(seen)) return k + 1;
     }
-    if (!find_codes(scale, &seen, place)) return p.last;
+    if (!find_codes(scale, index, &seen, place)) return p.last;
     if (!lane_bits(seen)) return k + 1;
     samples_ += __builtin_popcount(static_cast<unsigned>(lane_bits(seen)));
     const Vector value = seen_value(place.where, place.part);
@@ -430,35 +452,52 @@ class BlockMarch : Field, Look {
     int32_t& word = s_.known->words[scale.number][block & kLive];
     if (((word ^ block) & ~kLive) != 0) {
       word = (block & ~kLive) | live_cells(scale, block);
-      s_.known->places[scale.number][block & kLive] = -1;
+      s_.known->places[scale.number][block & kLive] = kUnknown;
     }
     return word;
   }
 
   // Finds where the codes of these cells are, and decodes what is missing; those lanes are left out
   // in which nothing is seen after all. False where there is no room for a block.
-  bool find_codes(const Scale& scale, Integers* seen, Place& place) {
+  bool find_codes(const Scale& scale, const Vector* index, Integers* seen, Place& place) {
     Integers first = gather_integers(s_.known->places[scale.number], place.block & kLive);
-    const int missing = lane_bits(place.is_known ? *seen & (first < 0) : *seen);
+    const int missing = lane_bits(place.is_known ? *seen & (first == kUnknown) : *seen);
     for (int left = missing; left; left &= left - 1) {
       const int lane = __builtin_ctz(static_cast<unsigned>(left));
       first[lane] = acquired(scale, place.block[lane]);
-      if (first[lane] < 0) return false;
+      if (first[lane] == kUnknown) return false;
       place.live[lane] = known_word(scale, place.block[lane]);
     }
     if (missing) *seen &= live_bits(place);
-    const Integers inner = (place.inner[2] * kSide + place.inner[1]) * kSide + place.inner[0];
-    place.where = *seen & (first + inner);
+    find_inner(scale, index, *seen, first, place);
     return true;
+  }
+
+  // Finds lanes' codes from the places of their blocks', or of the parents' that will do.
+  static AMGSRN_INLINE void find_inner(const Scale& scale, const Vector* index, Integers seen,
+                                       Integers first, Place& place) {
+    const Integers coarse = seen & (first < kUnknown);
+    if (lane_bits(coarse)) {
+      for (int a = 0; a < 3; ++a) {
+        const Vector at = index[a] * (0.5f * scale.per_voxel);
+        const Integers last = static_cast<int32_t>(scale.level[1].cells[a] - 1) - Integers{};
+        Integers cell = __builtin_convertvector(at, Integers);
+        cell = cell < last ? cell : last;
+        place.part[a] = coarse ? at - __builtin_convertvector(cell, Vector) : place.part[a];
+        place.inner[a] = coarse ? cell & (kEdge - 1) : place.inner[a];
+      }
+      first = coarse ? kUnknown - 1 - first : first;
+    }
+    const Integers inner = (place.inner[2] * kSide + place.inner[1]) * kSide + place.inner[0];
+    place.where = seen & (first + inner);
   }
 
   // The eighths of a block that macro-cells do not tell to be empty. Lattice values between the
   // points of an empty one are between values that are not seen, and so are not seen either.
   int32_t live_cells(const Scale& scale, int32_t block) const {
     const AmgsrnLevel& level = *scale.level;
-    const int64_t row = block / level.blocks[0], slab = row / level.blocks[1];
-    const int64_t at[3] = {block - row * level.blocks[0], row - slab * level.blocks[1], slab};
-    int64_t first[3][2], end[3][2];
+    int64_t at[3], first[3][2], end[3][2];
+    find_block(level, block, at);
     for (int a = 0; a < 3; ++a)
       for (int side = 0; side < 2; ++side) {
         const int64_t most = volume_.axes[a].cell_count;
@@ -495,28 +534,58 @@ class BlockMarch : Field, Look {
   // The eighths of a decoded block in which something may be seen, by the codes there.
   int32_t live_values(int64_t slot) const {
     if (appearance_.blend != kComposite) return kLive;
-    const int64_t components = volume_.components;
     int32_t live = 0;
     for (int e = 0; e < kEighths; ++e) {
-      float least = 0.0f, most = 0.0f;
-      for (int64_t c = 0; c < components; ++c) {
-        if (appearance_.component >= 0 && c != appearance_.component) continue;
-        const uint16_t* bounds = set_.bounds + ((slot * components + c) * kEighths + e) * 2;
-        // Interpolation rounds.
-        const float low = set_.low[c] + set_.unit[c] * (static_cast<float>(bounds[0]) - 2.0f);
-        const float high = set_.low[c] + set_.unit[c] * (static_cast<float>(bounds[1]) + 2.0f);
-        if (appearance_.component >= 0) {
-          least = low, most = high;
-        } else {
-          const float near = low > 0.0f ? low : high < 0.0f ? high : 0.0f;
-          const float far = -low > high ? low : high;
-          least += near * near, most += far * far;
-        }
-      }
-      if (appearance_.component < 0) least = __builtin_sqrtf(least), most = __builtin_sqrtf(most);
-      if (shows(least, most)) live |= 1 << e;
+      const Contents all = contents(slot, e);
+      if (shows(all.least, all.most)) live |= 1 << e;
     }
     return live;
+  }
+
+  // What of a decoded block's eighth is seen, if only it were.
+  Contents contents(int64_t slot, int eighth) const {
+    const int64_t components = volume_.components;
+    Contents all = {};
+    for (int64_t c = 0; c < components; ++c) {
+      if (appearance_.component >= 0 && c != appearance_.component) continue;
+      const uint16_t* bounds = set_.bounds + ((slot * components + c) * kEighths + eighth) * kBounds;
+      // Interpolation rounds.
+      const float low = set_.low[c] + set_.unit[c] * (static_cast<float>(bounds[0]) - 2.0f);
+      const float high = set_.low[c] + set_.unit[c] * (static_cast<float>(bounds[1]) + 2.0f);
+      // A cell's function errs by an eighth of its second differences.
+      const float bend = bounds[2] == UINT16_MAX ? kInfinity : static_cast<float>(bounds[2]);
+      const float error = kErrorFactor * 0.125f * set_.unit[c] * bend;
+      const float rise = set_.unit[c] * static_cast<float>(bounds[3]);
+      if (appearance_.component >= 0) return {low, high, error, rise};
+      const float near = low > 0.0f ? low : high < 0.0f ? high : 0.0f;
+      const float far = -low > high ? low : high;
+      all.least += near * near, all.most += far * far;
+      all.error += error * error, all.rise += rise * rise;
+    }
+    return {__builtin_sqrtf(all.least), __builtin_sqrtf(all.most), __builtin_sqrtf(all.error),
+            __builtin_sqrtf(all.rise)};
+  }
+
+  // Whether an eighth of a decoded block shows something that its child would show otherwise. This
+  // depends on the networks and on the looks alone.
+  bool is_rough(const Scale& coarse, int64_t slot, int eighth) const {
+    const Contents all = contents(slot, eighth);
+    if (!(all.error < kInfinity)) return true;
+    if (appearance_.blend == kIsosurface) {
+      // A surface may lie between a sample here and the next one, which is outside.
+      const float step = coarse.per_voxel / static_cast<float>(pixels_.view.samples_per_voxel);
+      const float far = all.error + all.rise * (step > 1.0f ? step : 1.0f);
+      for (int64_t i = 0; i < appearance_.isovalue_count; ++i) {
+        const float isovalue = appearance_.isovalues[i];
+        if (isovalue >= all.least - far && isovalue <= all.most + far) return true;
+      }
+      return false;
+    }
+    const double from = position_of(all.least - all.error), to = position_of(all.most + all.error);
+    int64_t entry = from > 0.0 ? static_cast<int64_t>(from) + 1 : 0;
+    for (const int64_t last = static_cast<int64_t>(to) + 1; entry <= last; ++entry)
+      if (all.error > set_.tolerances[entry]) return true;
+    return false;
   }
 
   // Whether some value between two may be seen.
@@ -529,17 +598,40 @@ class BlockMarch : Field, Look {
     return appearance_.shown[end] > appearance_.shown[first];
   }
 
-  // Where the codes of a block are, which is decoded unless it is there; -1 without room for it.
+  // Where the codes of a block are, which is decoded unless it is there, or those of its parent, see
+  // KnownBlocks; kUnknown without room for it.
   int32_t acquired(const Scale& scale, int32_t block) {
+    int32_t& word = s_.known->words[scale.number][block & kLive];
     known_word(scale, block);
     int32_t& place = s_.known->places[scale.number][block & kLive];
-    if (place < 0) {
-      const int64_t slot = acquire(scale, block);
-      if (slot < 0) return -1;
-      place = static_cast<int32_t>(slot * volume_.components * kBlock);
-      s_.known->words[scale.number][block & kLive] &= ~kLive | live_values(slot);
+    if (place != kUnknown) return place;
+    if (scale.number + 1 < set_.level_count) {
+      const Scale coarse = {scale.level + 1, scale.number + 1, 0.5f * scale.per_voxel};
+      int64_t at[3];
+      find_block(*scale.level, block, at);
+      const int64_t* blocks = coarse.level->blocks;
+      const int64_t parent = ((at[2] >> 1) * blocks[1] + (at[1] >> 1)) * blocks[0] + (at[0] >> 1);
+      const int eighth = static_cast<int>((at[2] & 1) * 4 + (at[1] & 1) * 2 + (at[0] & 1));
+      const int64_t slot = acquire(coarse, static_cast<int32_t>(parent));
+      if (slot < 0) return kUnknown;
+      if (!is_rough(coarse, slot, eighth)) {
+        place = kUnknown - 1 - static_cast<int32_t>(slot * volume_.components * kBlock);
+        const bool is_live = appearance_.blend == kMaximum || (live_values(slot) >> eighth & 1);
+        if (appearance_.blend == kIsosurface || !is_live) word &= ~kLive;
+        return place;
+      }
     }
+    const int64_t slot = acquire(scale, block);
+    if (slot < 0) return kUnknown;
+    place = static_cast<int32_t>(slot * volume_.components * kBlock);
+    word &= ~kLive | live_values(slot);
     return place;
+  }
+
+  static void find_block(const AmgsrnLevel& level, int64_t number, int64_t* block) {
+    const int64_t row = number / level.blocks[0], slab = row / level.blocks[1];
+    block[0] = number - row * level.blocks[0], block[1] = row - slab * level.blocks[1];
+    block[2] = slab;
   }
 
   // The corners of cells, x fastest.
@@ -754,9 +846,8 @@ class BlockMarch : Field, Look {
     Place place;
     find_cells(scale, index, place);
     const int32_t first = acquired(scale, place.block[lane]);
-    if (first < 0) return false;
-    const Integers inner = (place.inner[2] * kSide + place.inner[1]) * kSide + place.inner[0];
-    place.where = only & (first + inner);
+    if (first == kUnknown) return false;
+    find_inner(scale, index, only, first - Integers{}, place);
     seen_gradient(place.where, place.part, gradient);
     double by_index[3], at[3];
     for (int a = 0; a < 3; ++a) {
@@ -793,7 +884,7 @@ class BlockMarch : Field, Look {
         }
         if (mine) {
           set_.owners[slot] = (static_cast<int64_t>(scale.number) << 40) | block;
-          decode(*scale.level, block, slot);
+          decode(scale, block, slot);
           __atomic_store_n(page, static_cast<int32_t>(slot + 1), __ATOMIC_RELEASE);
           return slot;
         }
@@ -837,42 +928,37 @@ class BlockMarch : Field, Look {
     return slot;
   }
 
-  // Computes a block's lattice points. Beyond the volume's last voxel the values go on as they went,
-  // so that they are right at its face.
-  void decode(const AmgsrnLevel& level, int64_t number, int64_t slot) {
-    const int64_t row = number / level.blocks[0], slab = row / level.blocks[1];
-    const int64_t block[3] = {number - row * level.blocks[0], row - slab * level.blocks[1], slab};
-    double at[3][kSide];
-    int size[3];
-    for (int a = 0; a < 3; ++a) {
-      const int64_t points = level.cells[a] + 1 - kEdge * block[a];
-      const double last = static_cast<double>(volume_.axes[a].size - 1);
-      size[a] = points < kSide ? static_cast<int>(points) : kSide;
-      for (int i = 0; i < kSide; ++i) {
-        at[a][i] = static_cast<double>(kEdge * block[a] + i) * level.spacing;
-        at[a][i] = at[a][i] < last ? at[a][i] : last;
+  // Computes a block's lattice points, but for those that other blocks have. Beyond the volume's last
+  // voxel the values go on as they went, so that they are right at its face.
+  void decode(const Scale& scale, int64_t number, int64_t slot) {
+    Points points;
+    find_points(*scale.level, number, points);
+    uint8_t there[kBlock] = {};
+    uint16_t* codes = set_.codes + slot * volume_.components * kBlock;
+    for (int a = 0; a < 3; ++a)
+      if (points.size[a] < kSide)
+        std::memset(codes, 0, sizeof(uint16_t) * static_cast<size_t>(volume_.components * kBlock));
+    // What goes on is worked out from numbers that are not rounded to codes.
+    if (!points.goes_on) copy_points(scale, points, codes, there);
+    points.count = 0;
+    for (int z = 0; z < points.size[2]; ++z)
+      for (int y = 0; y < points.size[1]; ++y)
+        for (int x = 0; x < points.size[0]; ++x) {
+          const int point = (z * kSide + y) * kSide + x;
+          if (!there[point]) points.wanted[points.count++] = static_cast<int16_t>(point);
+        }
+    __atomic_fetch_add(&set_.evaluated, points.count, __ATOMIC_RELAXED);
+    compute(points);
+    if (points.goes_on)
+      for (int a = 0; a < 3; ++a)
+        extrapolate(*scale.level, a, kEdge * points.block[a] + points.size[a] - 1, points.size);
+    encode(points, codes);
+    uint16_t* bounds = set_.bounds + slot * volume_.components * kEighths * kBounds;
+    for (int64_t c = 0; c < volume_.components; ++c)
+      for (int e = 0; e < kEighths; ++e, bounds += kBounds) {
+        bound(codes + c * kBlock, points.size, e, bounds);
+        if (scale.number) find_bends(codes + c * kBlock, points.size, e, bounds);
       }
-    }
-    Batch& batch = s_.batch;
-    batch.count = 0;
-    int done = 0;
-    for (int point = 0; point < kBlock; ++point) {
-      const int z = point / (kSide * kSide), y = point / kSide % kSide, x = point % kSide;
-      const double index[3] = {at[0][x], at[1][y], at[2][z]};
-      int64_t half[3];
-      half_voxels(index, half);
-      const int first = batch.part_count();
-      const bool is_used = x < size[0] && y < size[1] && z < size[2] && is_whole(index);
-      const int parts = is_used ? parts_at(index, half, batch.parts + first, false) : 0;
-      batch.starts[++batch.count] = first + parts;
-      if (point + 1 == kBlock ||
-          first + parts + volume_.most_members > static_cast<int64_t>(kParts)) {
-        keep(done);
-        done = point + 1;
-      }
-    }
-    for (int a = 0; a < 3; ++a) extrapolate(level, a, kEdge * block[a] + size[a] - 1, size);
-    encode(slot);
   }
 
   // Whether all bricks at a point are in this process; elsewhere nothing is seen.
@@ -884,8 +970,133 @@ class BlockMarch : Field, Look {
     return inside;
   }
 
-  // Evaluates the batch, the points of a block from `first` on.
-  void keep(int first) {
+  void find_points(const AmgsrnLevel& level, int64_t number, Points& points) const {
+    find_block(level, number, points.block);
+    points.goes_on = false;
+    for (int a = 0; a < 3; ++a) {
+      const int64_t first = kEdge * points.block[a], left = level.cells[a] + 1 - first;
+      const double last = static_cast<double>(volume_.axes[a].size - 1);
+      points.size[a] = left < kSide ? static_cast<int>(left) : kSide;
+      for (int i = 0; i < kSide; ++i) {
+        const double at = static_cast<double>(first + i) * level.spacing;
+        points.at[a][i] = at < last ? at : last;
+        points.goes_on |= i < points.size[a] && at > last;
+      }
+    }
+  }
+
+  // Copies the codes of points that the blocks round this one have, and its parent. Only those that
+  // this frame has seen: they stay where they are. It changes no code: the networks give the same
+  // number for a point wherever it is asked for.
+  void copy_points(const Scale& scale, const Points& points, uint16_t* codes, uint8_t* there) const {
+    Overlap same[3];
+    for (int z = -1; z <= 1; ++z)
+      for (int y = -1; y <= 1; ++y)
+        for (int x = -1; x <= 1; ++x) {
+          const int away[3] = {x, y, z};
+          int64_t other[3];
+          for (int a = 0; a < 3; ++a) {
+            other[a] = points.block[a] + away[a];
+            same[a] = away[a] < 0   ? Overlap{0, kEdge, 1, 1}
+                      : away[a] > 0 ? Overlap{kEdge, 0, 1, 1}
+                                    : Overlap{0, 0, 1, points.size[a]};
+          }
+          if (x || y || z) copy(present(*scale.level, other), same, codes, there);
+        }
+    if (scale.number + 1 == set_.level_count) return;
+    int64_t parent[3];
+    for (int a = 0; a < 3; ++a) {
+      parent[a] = points.block[a] >> 1;
+      same[a] = {0, static_cast<int>(points.block[a] & 1) * kPart, 2, (points.size[a] + 1) / 2};
+    }
+    copy(present(scale.level[1], parent), same, codes, there);
+  }
+
+  // Points of two blocks that are the same: `count` from `own` on, `step` apart, and from `other` on.
+  struct Overlap {
+    int own, other, step, count;
+  };
+
+  // The codes of a block that this frame has seen; null if it has not.
+  const uint16_t* present(const AmgsrnLevel& level, const int64_t* block) const {
+    for (int a = 0; a < 3; ++a)
+      if (block[a] < 0 || block[a] >= level.blocks[a]) return nullptr;
+    const int32_t* page =
+        level.pages + (block[2] * level.blocks[1] + block[1]) * level.blocks[0] + block[0];
+    const int32_t found = __atomic_load_n(page, __ATOMIC_ACQUIRE);
+    if (found <= 0) return nullptr;
+    const int64_t slot = found - 1;
+    // The slot may have been another block's when it was looked up.
+    if (__atomic_load_n(set_.frames + slot, __ATOMIC_ACQUIRE) != set_.frame ||
+        __atomic_load_n(page, __ATOMIC_ACQUIRE) != found)
+      return nullptr;
+    return set_.codes + slot * volume_.components * kBlock;
+  }
+
+  void copy(const uint16_t* from, const Overlap* same, uint16_t* codes, uint8_t* there) const {
+    if (!from) return;
+    const Overlap &i = same[0], &j = same[1], &k = same[2];
+    for (int z = 0; z < k.count; ++z)
+      for (int y = 0; y < j.count; ++y)
+        for (int x = 0; x < i.count; ++x) {
+          const int to = ((k.own + z * k.step) * kSide + j.own + y * j.step) * kSide + i.own + x * i.step;
+          const int at = ((k.other + z) * kSide + j.other + y) * kSide + i.other + x;
+          there[to] = 1;
+          for (int64_t c = 0; c < volume_.components; ++c) codes[c * kBlock + to] = from[c * kBlock + at];
+        }
+  }
+
+  // Evaluates the points that are wanted.
+  void compute(const Points& points) {
+    Batch& batch = s_.batch;
+    batch.count = 0;
+    const int64_t brick = only_brick(points);
+    int done = 0;
+    for (int i = 0; i < points.count; ++i) {
+      const int point = points.wanted[i];
+      const double index[3] = {points.at[0][point % kSide], points.at[1][point / kSide % kSide],
+                               points.at[2][point / (kSide * kSide)]};
+      int64_t half[3] = {};
+      const int first = batch.part_count();
+      int parts = 1;
+      if (brick >= 0) {
+        batch.parts[first] = {static_cast<int32_t>(brick), {}, 1.0f, {}};
+        place(index, half, batch.parts[first], false);
+      } else {
+        half_voxels(index, half);
+        parts = is_whole(index) ? parts_at(index, half, batch.parts + first, false) : 0;
+      }
+      batch.starts[++batch.count] = first + parts;
+      if (i + 1 == points.count ||
+          first + parts + volume_.most_members > static_cast<int64_t>(kParts)) {
+        keep(points.wanted + done);
+        done = i + 1;
+      }
+    }
+  }
+
+  // The brick in which alone all points lie; -1 where there are several, or none, or not all are here.
+  int64_t only_brick(const Points& points) const {
+    double low[3], high[3];
+    for (int a = 0; a < 3; ++a) {
+      low[a] = points.at[a][0];
+      high[a] = points.at[a][points.size[a] - 1];
+    }
+    if (!is_whole(low) || !is_whole(high)) return -1;
+    int64_t block = 0;
+    for (int a = 2; a >= 0; --a) {
+      const AmgsrnAxis& axis = volume_.axes[a];
+      const int32_t from = axis.blocks[static_cast<int64_t>(2.0 * points.at[a][0])];
+      const double last = points.at[a][points.size[a] - 1];
+      if (from != axis.blocks[static_cast<int64_t>(2.0 * last)]) return -1;
+      block = block * axis.block_count + from;
+    }
+    const int64_t first = volume_.starts[block];
+    return volume_.starts[block + 1] - first == 1 ? volume_.members[first] : -1;
+  }
+
+  // Evaluates the batch, which consists of these points of a block.
+  void keep(const int16_t* wanted) {
     Batch& batch = s_.batch;
     evaluate(batch, evaluate_, s_.networks);
     int64_t broken = 0;
@@ -895,7 +1106,7 @@ class BlockMarch : Field, Look {
         const bool known = batch.starts[i] < batch.starts[i + 1];
         const float v = known ? value(batch, i, c) : low;
         broken += !(v >= low && v <= high);
-        s_.lattice[c * kBlock + first + i] = v;
+        s_.lattice[c * kBlock + wanted[i]] = v;
       }
     }
     if (broken) __atomic_fetch_add(&set_.broken, broken, __ATOMIC_RELAXED);
@@ -916,34 +1127,63 @@ class BlockMarch : Field, Look {
       }
   }
 
-  void encode(int64_t slot) {
+  void encode(const Points& points, uint16_t* codes) const {
     for (int64_t c = 0; c < volume_.components; ++c) {
       const float* from = s_.lattice + c * kBlock;
-      uint16_t* to = set_.codes + (slot * volume_.components + c) * kBlock;
       const float per_unit = 1.0f / set_.unit[c], low = set_.low[c];
-      for (int i = 0; i < kBlock; ++i) {
-        float code = (from[i] - low) * per_unit + 0.5f;
+      for (int i = 0; i < points.count; ++i) {
+        float code = (from[points.wanted[i]] - low) * per_unit + 0.5f;
         code = code > 0.0f ? code : 0.0f;  // NaN becomes 0
-        to[i] = static_cast<uint16_t>(code < kMostCode ? code : kMostCode);
+        codes[c * kBlock + points.wanted[i]] = static_cast<uint16_t>(code < kMostCode ? code : kMostCode);
       }
-      uint16_t* bounds = set_.bounds + (slot * volume_.components + c) * kEighths * 2;
-      for (int e = 0; e < kEighths; ++e, bounds += 2) bound(to, e, bounds);
     }
   }
 
+  // The points of a block's eighth along an axis, which may be none.
+  static int first_point(int eighth, int axis) { return kPart * (eighth >> axis & 1); }
+  static int last_point(const int* size, int eighth, int axis) {
+    const int last = first_point(eighth, axis) + kPart;
+    return last < size[axis] ? last : size[axis] - 1;
+  }
+
   // The least and the largest code of an eighth's points.
-  static void bound(const uint16_t* codes, int eighth, uint16_t* bounds) {
+  static void bound(const uint16_t* codes, const int* size, int eighth, uint16_t* bounds) {
     uint16_t least = UINT16_MAX, most = 0;
-    const uint16_t* first =
-        codes + kPart * (((eighth >> 2) * kSide + (eighth >> 1 & 1)) * kSide + (eighth & 1));
-    for (int z = 0; z <= kPart; ++z)
-      for (int y = 0; y <= kPart; ++y)
-        for (int x = 0; x <= kPart; ++x) {
-          const uint16_t code = first[(z * kSide + y) * kSide + x];
+    for (int z = first_point(eighth, 2); z <= last_point(size, eighth, 2); ++z)
+      for (int y = first_point(eighth, 1); y <= last_point(size, eighth, 1); ++y)
+        for (int x = first_point(eighth, 0); x <= last_point(size, eighth, 0); ++x) {
+          const uint16_t code = codes[(z * kSide + y) * kSide + x];
           least = code < least ? code : least;
           most = code > most ? code : most;
         }
     bounds[0] = least, bounds[1] = most;
+  }
+
+  // The largest second and first differences of an eighth's points, summed over the axes; as many as
+  // there can be where there are too few points for any.
+  static void find_bends(const uint16_t* codes, const int* size, int eighth, uint16_t* bounds) {
+    const int strides[3] = {1, kSide, kSide * kSide};
+    int bend = 0, rise = 0;
+    for (int a = 0; a < 3; ++a) {
+      if (size[a] < 3) bend = UINT16_MAX;
+      const int b = (a + 1) % 3, c = (a + 2) % 3;
+      int bent = 0, risen = 0;
+      for (int k = first_point(eighth, c); k <= last_point(size, eighth, c); ++k)
+        for (int j = first_point(eighth, b); j <= last_point(size, eighth, b); ++j) {
+          const uint16_t* line = codes + k * strides[c] + j * strides[b];
+          for (int i = first_point(eighth, a); i <= last_point(size, eighth, a); ++i) {
+            if (i + 1 >= size[a]) continue;
+            const int here = line[i * strides[a]], next = line[(i + 1) * strides[a]];
+            risen = std::abs(next - here) > risen ? std::abs(next - here) : risen;
+            if (i == 0) continue;
+            const int bends = std::abs(next + line[(i - 1) * strides[a]] - 2 * here);
+            bent = bends > bent ? bends : bent;
+          }
+        }
+      bend += bent, rise += risen;
+    }
+    bounds[2] = static_cast<uint16_t>(bend < UINT16_MAX ? bend : UINT16_MAX);
+    bounds[3] = static_cast<uint16_t>(rise < UINT16_MAX ? rise : UINT16_MAX);
   }
 
   const BlockPixels& pixels_;

@@ -66,6 +66,8 @@ void march_blocks(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance
   const auto count = static_cast<int64_t>(pixels.size());
   AmgsrnWorkingSet set = {};
   set.levels = levels, set.level_count = 2, set.begins = begins.data();
+  const std::vector<float> tolerances = {0.0f, 1e-3f, INFINITY, 1e-3f, 1e-2f, 0.0f};
+  set.tolerances = tolerances.data();
   set.low = low.data(), set.unit = unit.data();
   set.owners = owners.data(), set.frames = frames.data(), set.victims = victims.data();
   set.cell_edge = 4;
@@ -73,7 +75,7 @@ void march_blocks(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance
   for (const int64_t slots : {2, 9}) {
     std::vector<uint16_t> codes(static_cast<size_t>(slots) * outputs * 729);
     fine.assign(8, 0), coarse.assign(1, 0), frames.assign(9, 0);
-    std::vector<uint16_t> bounds(static_cast<size_t>(slots) * outputs * 16);
+    std::vector<uint16_t> bounds(static_cast<size_t>(slots) * outputs * 32);
     set.bounds = bounds.data();
     set.codes = codes.data(), set.slots = slots, set.filled = 0;
     for (int frame = 0; frame < 2; ++frame) {

@@ -6,11 +6,22 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from support.kernel_cases import library, needs_kernels, threads
-from support.native_cases import BENT, EVEN, LOOKS, camera, colours, middle, model, views
-from support.sample_models import write_small_model
+from support.native_cases import (
+    BENT,
+    EVEN,
+    LOOKS,
+    camera,
+    colours,
+    middle,
+    model,
+    views,
+)
+from support.sample_models import small_brick, small_index, write_small_model
 
 from amgsrn_core import NeuralVolume
+from amgsrn_core.config import NetworkConfig
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.kernels import load, working_set
 from amgsrn_core.kernels.working_set import BlockStore, lattice_levels
@@ -23,11 +34,12 @@ from amgsrn_core.rendering import (
     make_marcher,
     render,
 )
-from amgsrn_core.rendering.cached import CachedMarcher, level_begins
-from amgsrn_core.rendering.lattice import LatticeField
+from amgsrn_core.rendering.cached import CachedMarcher, level_begins, tolerances
+from amgsrn_core.rendering.lattice import LatticeField, RefinedField, rough_blocks
 from amgsrn_core.rendering.marcher import decoded_margin
 from amgsrn_core.rendering.native import NativeMarcher
 from amgsrn_core.rendering.reference import TorchMarcher
+from amgsrn_core.volume import Axis, GridGeometry
 
 pytestmark = needs_kernels
 __all__ = ["library", "threads"]
@@ -35,7 +47,7 @@ __all__ = ["library", "threads"]
 
 def megabytes(blocks: int) -> float:
     """Return the memory that holds so many blocks of two components, and their tables."""
-    return 1e-6 * (blocks * (2 * 2 * (729 + 16) + 20) + 200)
+    return 1e-6 * (blocks * (2 * 2 * (729 + 32) + 20) + 200)
 
 
 def marcher(volume: NeuralVolume, transfer: TransferFunction, **options) -> CachedMarcher:
@@ -45,11 +57,22 @@ def marcher(volume: NeuralVolume, transfer: TransferFunction, **options) -> Cach
 
 def both(volume, transfer, rays, level=0, **options) -> tuple[np.ndarray, np.ndarray]:
     """The picture through blocks of one level, and the reference's through all of that lattice."""
-    ours = marcher(volume, transfer, **options)
-    field = LatticeField(volume, ours._store.levels[level], *ours._store.scale)
-    ours._begins = lambda _: np.where(np.arange(len(ours._store.levels)) <= level, -np.inf, np.inf)
-    settings = RenderSettings(**options)
-    return ours.march(rays), TorchMarcher(field, transfer, settings).march(rays)
+    ours, field, _ = refined(volume, transfer, level, **options)
+    return ours.march(rays), TorchMarcher(field, transfer, RenderSettings(**options)).march(rays)
+
+
+def refined(volume, transfer, level=0, **options):
+    """A marcher of one level, the reference's field, and in which blocks it has that level."""
+    ours, settings = marcher(volume, transfer, **options), RenderSettings(**options)
+    levels, scale = ours._store.levels, ours._store.scale
+    ours._begins = lambda _: np.where(np.arange(len(levels)) <= level, -np.inf, np.inf)
+    field = LatticeField(volume, levels[level], *scale)
+    if level + 1 == len(levels):
+        return ours, field, np.ones(levels[level].blocks[::-1], dtype=bool)
+    coarse = LatticeField(volume, levels[level + 1], *scale)
+    allowed = tolerances(transfer, volume.geometry, settings)
+    rough = rough_blocks(levels[level], coarse, transfer, settings, allowed)
+    return ours, RefinedField(field, coarse, rough), rough
 
 
 def alike(image: np.ndarray, reference: np.ndarray) -> None:
@@ -114,6 +137,134 @@ def test_each_level_is_a_lattice_whose_values_are_right_at_the_faces(monkeypatch
     alike(image, reference)
 
 
+def smooth_model(is_even: bool = True) -> NeuralVolume:
+    """An untrained field with many voxels to each node of its grids."""
+    dims = (29, 33, 31)
+    axes = [np.arange(n, dtype=float) for n in dims]
+    if not is_even:
+        axes[1] = np.cumsum(np.linspace(0.6, 1.4, dims[1]))
+    geometry = GridGeometry(tuple(map(Axis, "zyx", axes)))
+    network = NetworkConfig(grids=2, features=2, grid_shape=(3, 3, 3), layers=1, width=16)
+    index = small_index(dims, ("u", "v"), network, geometry=geometry)
+    return NeuralVolume(index, [small_brick(index)])
+
+
+def narrow(volume: NeuralVolume, component: int | str = 0) -> TransferFunction:
+    """What shows the largest values alone."""
+    low, high = (middle(volume, q, component) for q in (0.9, 1.0))
+    table = np.random.default_rng(2).random((64, 4))
+    table[:2, 3] = 0
+    return TransferFunction(low, high, table)
+
+
+PARTLY = {
+    "composite": {},
+    "shaded": {"shade": True},
+    "magnitude": {"component": "magnitude"},
+    "maximum": {"blend": "maximum"},
+    "isosurface": {"blend": "isosurface"},
+    "shaded isosurface": {"blend": "isosurface", "shade": True},
+    "sparse isosurface": {"blend": "isosurface", "samples_per_voxel": 0.4},
+}
+
+
+@pytest.mark.parametrize("is_even", [True, False], ids=["even", "uneven"])
+@pytest.mark.parametrize("name", PARTLY)
+def test_blocks_are_refined_where_it_shows(monkeypatch, name, is_even):
+    monkeypatch.setattr(working_set, "_COARSEST", 16)
+    options, volume = dict(PARTLY[name]), smooth_model(is_even)
+    transfer = narrow(volume, options.get("component", 0))
+    if options.get("blend") == "isosurface":
+        options["isovalues"] = (middle(volume, 0.99),)
+        transfer = colours(volume).opaque()
+    ours, field, rough = refined(volume, transfer, **options)
+    rays = camera(volume, width=25, height=21).rays()
+    image = ours.march(rays)
+    reference = TorchMarcher(field, transfer, RenderSettings(**options)).march(rays)
+    assert 0 < rough.sum() < rough.size and reference[:, 3].max() > 0.1
+    alike(image, reference)
+    there = resident(ours._store, 0)
+    assert there.any() and not (there & ~rough).any()
+
+
+def resident(store: BlockStore, level: int) -> np.ndarray:
+    """Return which blocks of a level are decoded, bool [z, y, x]."""
+    blocks = store.levels[level].blocks
+    there = [store.codes(level, place[::-1]) is not None for place in np.ndindex(*blocks[::-1])]
+    return np.reshape(there, blocks[::-1])
+
+
+def test_what_shows_nowhere_steeply_is_not_refined(monkeypatch):
+    monkeypatch.setattr(working_set, "_COARSEST", 16)
+    volume = smooth_model()
+    low, high = middle(volume, 0.0), middle(volume, 1.0)
+    # All is seen; the opacity rises in one tenth of the range, and only just.
+    opacity = np.interp(np.linspace(0, 1, 64), [0.0, 0.7, 0.8, 1.0], [0.02, 0.03, 0.2, 0.21])
+    table = np.concatenate([np.zeros((64, 3)), opacity[:, None]], axis=1)
+    transfer = TransferFunction(low, high, table)
+    ours, field, rough = refined(volume, transfer)
+    rays = camera(volume, width=90, height=80).rays()
+    image = ours.march(rays)
+    assert (resident(ours._store, 0) == rough).all() and 0 < rough.sum() < rough.size
+    alike(image, TorchMarcher(field, transfer, RenderSettings()).march(rays))
+    # The whole finer lattice shows the same, but for half a step at each sample.
+    ours._store.argument.level_count = 1
+    ours.forget()
+    difference = np.abs(ours.march(rays) - image).max()
+    assert 0 < difference < 3 / 255
+
+
+@pytest.mark.parametrize("bricks", [1, 6])
+def test_each_lattice_point_is_evaluated_once(monkeypatch, threads, bricks):
+    monkeypatch.setattr(working_set, "_COARSEST", 12)
+    torch.set_num_threads(1)
+    volume = model(bricks=bricks)
+    transfer = TransferFunction(-9, 9, [[0, 0, 0, 0.0], [1, 1, 1, 0.9]] * 99)  # steep everywhere
+    ours = marcher(volume, transfer, cells_per_voxel=2, opacity_limit=1.0)
+    ours.march(camera(volume, width=90, height=80).rays())
+    assert resident(ours._store, 0).all()
+    # Two times the 12 x 10 x 8 cells between the voxels.
+    assert ours._store.argument.evaluated == 25 * 21 * 17
+    assert ours.blocks == 3 * 3 * 2 + 2 * 2 * 1
+
+
+@pytest.mark.parametrize("bricks", [1, 6])
+def test_codes_do_not_depend_on_what_was_decoded_before(monkeypatch, library, threads, bricks):
+    monkeypatch.setattr(working_set, "_COARSEST", 4)
+    x0, x1, y0, y1, z0, z1 = model().geometry.bounds
+    options = {"cells_per_voxel": 2, "shade": True}
+
+    def decoded(crops) -> BlockStore:
+        volume = model(bricks=bricks)
+        for crop in crops:
+            ours = marcher(volume, colours(volume), **options, crop=crop)
+            ours.march(camera(volume, width=90, height=80).rays())
+        return ours._store
+
+    whole = (x0, x1, y0, y1, z0, z1)
+    first = decoded([whole])
+    parts = [
+        ((x0 + x1) / 2, x1, y0, y1, z0, z1),
+        (x0, x1, y0, (y0 + y1) / 2, z0, z1),
+        (x0, x1, y0, y1, (z0 + z1) / 2, z1),
+        whole,
+    ]
+    compared = 0
+    for store in (decoded(parts), decoded(parts[1:]), decoded(parts[::-1][1:])):
+        for level in range(len(store.levels)):
+            for place in np.argwhere(resident(store, level) & resident(first, level)):
+                ours, other = (s.codes(level, place[::-1]) for s in (store, first))
+                assert np.array_equal(ours, other)
+                compared += 1
+    assert compared > 40
+    field = LatticeField(model(bricks=bricks), first.levels[0], *first.scale)
+    for z, y, x in np.argwhere(resident(first, 0)):
+        expected = field.codes[:, 8 * z : 8 * z + 9, 8 * y : 8 * y + 9, 8 * x : 8 * x + 9].numpy()
+        codes = first.codes(0, (x, y, z)).astype(int)
+        part = codes[:, : expected.shape[1], : expected.shape[2], : expected.shape[3]]
+        assert np.abs(part - expected).max() <= 2
+
+
 def test_levels_follow_from_distance_and_pixels_alone():
     volume = model()
     far = Camera.look_at((0, 0, 50), (0, 0, 0), (0, 1, 0), width=64, height=64)
@@ -172,21 +323,21 @@ def test_the_longest_unseen_blocks_make_room(monkeypatch):
     volume = model()
     x0, x1, y0, y1, z0, _ = volume.geometry.bounds
     middle_x = (x0 + x1) / 2
-    options = {"cells_per_voxel": 2, "cache_memory": megabytes(6)}
+    options = {"cells_per_voxel": 2, "cache_memory": megabytes(10)}
     view = camera(volume, width=150, height=130)
     views_of = [(x0, middle_x - 0.3), (middle_x + 0.3, x1)] * 3
     free, pictures, decoded = model(), [], 0
     for crop in views_of:
         ours = marcher(volume, colours(volume), **options, crop=(*crop, y0, y1, z0, z0 + 1.5))
         pictures.append(ours.march(view.rays()))
-        assert ours.remark == "" and ours._store.nbytes <= 1e6 * megabytes(6)
+        assert ours.remark == "" and ours._store.nbytes <= 1e6 * megabytes(10)
         decoded += ours.blocks
         expected = marcher(
             free, colours(volume), cells_per_voxel=2, crop=(*crop, y0, y1, z0, z0 + 1.5)
         )
         assert np.array_equal(pictures[-1], expected.march(view.rays()))
     store = ours._store
-    assert store.argument.filled == 6 and store.argument.replaced == decoded - 6 > 0
+    assert store.argument.filled == 10 and store.argument.replaced == decoded - 10 > 0
 
 
 def test_a_picture_that_needs_more_memory_is_coarser_and_says_so(monkeypatch):
@@ -210,7 +361,7 @@ def test_a_picture_that_needs_more_memory_is_coarser_and_says_so(monkeypatch):
 
 def test_memory_that_holds_no_picture_is_refused():
     volume = model()
-    with pytest.raises(ConfigurationError, match=r"0\.001 MB do not hold .* at least 0\.0121 MB"):
+    with pytest.raises(ConfigurationError, match=r"0\.001 MB do not hold .* at least 0\.0123 MB"):
         marcher(volume, colours(volume), cache_memory=1e-3)
     for wrong in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ConfigurationError, match="cache-memory"):

@@ -56,20 +56,29 @@ class PackedLook:
             "cells": tuple(map(float, empty.shape[::-1])),
             "cellEdge": float(MacroCells.of_volume(volume).edge),
         }
-        defines = {"PLANES": plane_count(settings), "SEEN": 1}
-        if settings.component == "magnitude":
-            defines |= {"MAGNITUDE": 1, "SEEN": len(volume.components)}
-        if settings.shade and settings.blend != "maximum":
+        defines = look_defines(transfer, settings, len(volume.components))
+        if "SHADE" in defines:
             names = ("ambient", "diffuse", "specular", "specular_power")
             uniforms["shading"] = tuple(float(getattr(settings, name)) for name in names)
-            defines |= {"SHADE": 1, "LIGHTS": len(settings.lights)}
-        if settings.blend == "isosurface" and settings.isovalues:
+        if "ISOSURFACE" in defines:
             uniforms["isovalues"] = np.array(settings.isovalues)
-            defines["ISOSURFACE"] = len(settings.isovalues)
-        flags = {
-            "MAXIMUM": settings.blend == "maximum",
-            "LOGARITHMIC": transfer.logarithmic,
-            "JITTER": settings.jitter,
-        }
-        defines |= {name: 1 for name, is_on in flags.items() if is_on}
         return cls(textures, uniforms, defines)
+
+
+def look_defines(
+    transfer: TransferFunction, settings: RenderSettings, components: int
+) -> dict[str, int]:
+    """Return what the shader's text depends on of a look of a model with so many components."""
+    defines = {"PLANES": plane_count(settings), "SEEN": 1}
+    if settings.component == "magnitude":
+        defines |= {"MAGNITUDE": 1, "SEEN": components}
+    if settings.shade and settings.blend != "maximum":
+        defines |= {"SHADE": 1, "LIGHTS": len(settings.lights)}
+    if settings.blend == "isosurface" and settings.isovalues:
+        defines["ISOSURFACE"] = len(settings.isovalues)
+    flags = {
+        "MAXIMUM": settings.blend == "maximum",
+        "LOGARITHMIC": transfer.logarithmic,
+        "JITTER": settings.jitter,
+    }
+    return defines | {name: 1 for name, is_on in flags.items() if is_on}

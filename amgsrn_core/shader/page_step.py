@@ -17,7 +17,7 @@ from amgsrn_core.rendering.looks import value_range
 from amgsrn_core.rendering.occupancy import MacroCells
 from amgsrn_core.rendering.proportions import display_scale
 from amgsrn_core.rendering.settings import RenderSettings
-from amgsrn_core.shader.look import PackedLook
+from amgsrn_core.shader.look import look_defines
 from amgsrn_core.shader.packing import MOST_HALF, PackedModel
 from amgsrn_core.shader.source import fragment_source
 
@@ -57,8 +57,8 @@ class PageStep:
         """Pack a time step; see :func:`~amgsrn_core.shader.page.page`."""
         scaled = volume.scaled(display_scale(volume.geometry))
         model = PackedModel.of(scaled)
-        packed = PackedLook.of(scaled, look_transfer(look), settings)
-        text = fragment_source({**model.defines, **packed.defines}, "es")
+        seen = look_defines(look_transfer(look), settings, len(volume.components))
+        text = fragment_source({**model.defines, **seen}, "es")
         head, mark, rest = text.partition("uniform sampler2D numbers;")
         flat = [line for line in head.split("\n") if not line.startswith("#define SHADE ")]
         arrays, grids = _features(volume, model, quantised)

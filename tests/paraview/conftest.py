@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,11 +99,8 @@ class ParaView:
     ) -> Run:
         """Run ``programs/SCRIPT RESULTS ARGUMENTS...`` and read the JSON file it leaves."""
         results = self.folder / f"{Path(script).stem}-{time.monotonic_ns()}.json"
-        command = [executable(program), str(PROGRAMS / script), str(results)]
+        command = [*on_ranks(program, ranks), str(PROGRAMS / script), str(results)]
         command += [str(argument) for argument in arguments]
-        if ranks:
-            options = ["--oversubscribe", "--bind-to", "none", "-n", str(ranks)]
-            command = [executable("mpiexec"), *options, *command]
         run = finish(self.start(command, environment), timeout)
         if results.exists():
             run.results = json.loads(results.read_text())
@@ -110,6 +108,21 @@ class ParaView:
             assert run.returncode == 0, run.stdout + run.stderr
             assert run.results, run.stdout + run.stderr
         return run
+
+    @contextlib.contextmanager
+    def served(self, port: int, ranks: int = 0) -> Iterator[Run]:
+        """Have a server for one client, and yield what it leaves behind when that has gone."""
+        server = self.start([*on_ranks("pvserver", ranks), f"--server-port={port}"])
+        left = Run(-1, "", "")
+        try:
+            for line in server.stdout:
+                if "Accepting connection" in line:
+                    break
+            yield left
+            vars(left).update(vars(finish(server, 30)))
+        finally:
+            end(server)
+        assert left.returncode == 0, left.stderr
 
     def start(self, command: list[str], environment: dict[str, str | None] | None = None) -> Any:
         """Start a command in a process group of its own."""
@@ -128,6 +141,14 @@ class ParaView:
             errors="replace",
             start_new_session=True,
         )
+
+
+def on_ranks(program: str, ranks: int) -> list[str]:
+    """Return how one of ParaView's programs is started, by MPI where there are to be ranks."""
+    if not ranks:
+        return [executable(program)]
+    options = ["--oversubscribe", "--bind-to", "none", "-n", str(ranks)]
+    return [executable("mpiexec"), *options, executable(program)]
 
 
 def covered(path):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import re
 
 import numpy as np
 import pytest
-from conftest import PROGRAMS, end, executable, finish, missing
+from conftest import PROGRAMS, missing
 from support.sample_models import small_brick, small_index
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOImage import vtkPNGReader
@@ -217,25 +216,8 @@ def test_ranks_draw_one_picture_together_here_and_on_a_server(paraview, models, 
     one = drawn_by(paraview, models, 1)
     compare_ranks(one, drawn_by(paraview, models, 3))
 
-    with server(paraview, free_port):
+    with paraview.served(free_port, 2) as served:
         compare_ranks(one, drawn_by(paraview, models, 2, free_port))
-
-
-@contextlib.contextmanager
-def server(paraview, port):
-    """Run two ranks of a server for one client, which say nothing of an error."""
-    options = ["--oversubscribe", "--bind-to", "none", "-n", "2"]
-    command = [executable("pvserver"), f"--server-port={port}"]
-    process = paraview.start([executable("mpiexec"), *options, *command])
-    try:
-        for line in process.stdout:
-            if "Accepting connection" in line:
-                break
-        yield
-        served = finish(process, 30)
-    finally:
-        end(process)
-    assert served.returncode == 0, served.stderr
     assert "ERROR" not in served.stdout + served.stderr
 
 

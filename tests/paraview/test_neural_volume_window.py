@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.sample_models import write_small_series
-from test_neural_volume import difference, models, picture, server  # noqa: F401
+from test_neural_volume import difference, models, picture  # noqa: F401
 from test_paraview_window import window  # noqa: F401
 
 pytestmark = pytest.mark.gui
@@ -43,7 +43,7 @@ def test_the_next_time_step_is_decoded_while_a_picture_is_looked_at(window, tmp_
 @pytest.mark.mpi
 def test_a_server_s_ranks_decode_and_tell_of_it(window, paraview, tmp_path, free_port):  # noqa: F811
     write_small_series(tmp_path / "series.amgsrn", dims=(23, 27, 29))
-    with server(paraview, free_port):
+    with paraview.served(free_port, 2):
         outcome = window("gui_served.py", timeout=180, AMGSRN_TEST_PORT=str(free_port))
     seen = outcome.results
     assert outcome.messages == []

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import PROGRAMS, end, executable, finish
+from conftest import PROGRAMS
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.model import read_index
@@ -139,19 +139,9 @@ def test_what_is_no_volume_is_refused_in_one_sentence(trained):
 
 @pytest.mark.mpi
 def test_ranks_sample_their_parts_together(paraview, tmp_path, free_port):
-    options = ["--oversubscribe", "--bind-to", "none", "-n", "2"]
-    program = [executable("pvserver"), f"--server-port={free_port}"]
-    server = paraview.start([executable("mpiexec"), *options, *program])
-    try:
-        for line in server.stdout:
-            if "Accepting connection" in line:
-                break
-        folder = {"PYTHONPATH": str(PROGRAMS)}
+    folder = {"PYTHONPATH": str(PROGRAMS)}
+    with paraview.served(free_port, 2):
         run = paraview.run("pvpython", "datasets_ranks.py", tmp_path, free_port, environment=folder)
-        served = finish(server, 30)
-    finally:
-        end(server)
-    assert served.returncode == 0, served.stderr
     for kind in ("ball", "bricks", "series"):
         state, message = run.results[kind]
         assert state == "done", message

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from conftest import end, executable, finish, missing
+from conftest import missing
 from support.kernel_cases import needs_kernels
 from support.sample_models import small_brick, small_index
 from test_neural_volume import difference, picture, write_bricks, write_model
@@ -100,18 +100,8 @@ def test_pictures_are_those_of_the_native_marcher(paraview, models):
 def test_ranks_draw_one_picture_together_here_and_on_a_server(paraview, models, free_port):
     one = drawn_by(paraview, models, 1)
     compare_ranks(one, drawn_by(paraview, models, 2))
-    options = ["--oversubscribe", "--bind-to", "none", "-n", "2"]
-    command = [executable("pvserver"), f"--server-port={free_port}"]
-    server = paraview.start([executable("mpiexec"), *options, *command])
-    try:
-        for line in server.stdout:
-            if "Accepting connection" in line:
-                break
+    with paraview.served(free_port, 2) as served:
         compare_ranks(one, drawn_by(paraview, models, 2, free_port))
-        served = finish(server, 30)
-    finally:
-        end(server)
-    assert served.returncode == 0, served.stderr
     assert "ERROR" not in served.stdout + served.stderr
     assert served.stdout.count("network, drawn by") == 2
 

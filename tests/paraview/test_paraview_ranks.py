@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import PROGRAMS, end, executable, finish
+from conftest import PROGRAMS, end, executable
 from support.sample_models import write_small_model
 from test_paraview_models import CLOSE, UNEVEN
 
@@ -68,15 +68,7 @@ def sampled(path, geometry):
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.mpi)])
 def test_a_client_of_a_server(paraview, tmp_path, free_port, ranks):
     write_small_model(tmp_path / "uneven.amgsrn", geometry=UNEVEN)
-    command = [executable("pvserver"), f"--server-port={free_port}"]
-    if ranks > 1:
-        options = ["--oversubscribe", "--bind-to", "none", "-n", str(ranks)]
-        command = [executable("mpiexec"), *options, *command]
-    server = paraview.start(command)
-    try:
-        for line in server.stdout:
-            if "Accepting connection" in line:
-                break
+    with paraview.served(free_port, 0 if ranks == 1 else ranks):
         # The client has none of the suite on its paths: all of it happens on the server.
         run = paraview.run(
             "pvpython",
@@ -86,10 +78,6 @@ def test_a_client_of_a_server(paraview, tmp_path, free_port, ranks):
             ranks,
             environment={"PYTHONPATH": str(PROGRAMS)},
         )
-        served = finish(server, 30)
-    finally:
-        end(server)
-    assert served.returncode == 0, served.stderr
     check(run, tmp_path, ranks)
     # What went wrong on the server is told to the client.
     assert any("There is no model file" in line for line in run.messages)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import end, executable, finish
 from support.sample_models import write_two_bricks
 
 from amgsrn_core import NeuralVolume
@@ -40,19 +39,8 @@ def test_states_scripts_traces_and_undo_make_the_same_again(paraview, folder):
 
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.mpi)])
 def test_a_server_makes_the_same(paraview, folder, free_port, ranks):
-    command = [executable("pvserver"), f"--server-port={free_port}"]
-    if ranks > 1:
-        options = ["--oversubscribe", "--bind-to", "none", "-n", str(ranks)]
-        command = [executable("mpiexec"), *options, *command]
-    server = paraview.start(command)
-    try:
-        for line in server.stdout:
-            if "Accepting connection" in line:
-                break
+    with paraview.served(free_port, 0 if ranks == 1 else ranks):
         run = paraview.run("pvpython", "replay.py", folder, free_port, ranks)
-        finish(server, 30)
-    finally:
-        end(server)
     made = run.results["made"]
     assert run.messages == []
     points, _, message = made["AMGSRNCompare"]

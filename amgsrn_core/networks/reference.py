@@ -37,9 +37,16 @@ def transform_points(points: Tensor, transforms: Tensor) -> Tensor:
     -------
     Tensor [G, N, 3]
     """
-    linear, shift = transforms[:, :, :3], transforms[:, None, :, 3]
     with products():
-        return torch.baddbmm(shift, points.expand(len(transforms), -1, -1), linear.transpose(1, 2))
+        if points.device.type == "cpu":
+            linear, shift = transforms[:, :, :3], transforms[:, None, :, 3]
+            each = points.expand(len(transforms), -1, -1)
+            return torch.baddbmm(shift, each, linear.transpose(1, 2))
+        # One product for all grids. Its gradient by the transforms is one as well, a sum over all
+        # points that libraries divide among a GPU's processors, as they do not for each grid.
+        ones = torch.ones_like(points[:, :1])
+        local = torch.cat([points, ones], 1) @ transforms.flatten(0, 1).t()
+    return local.view(len(points), len(transforms), 3).transpose(0, 1)
 
 
 def encode(points: Tensor, feature_grids: Tensor, transforms: Tensor) -> Tensor:

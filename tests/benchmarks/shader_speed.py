@@ -37,6 +37,7 @@ from amgsrn_core.vtk import NeuralVolumeProp, parts, scene
 Row = dict[str, Any]
 
 SIZES = [(640, 480), (1000, 700), (1920, 1080)]
+LOOKS = ("fog", "peak", "lit", "maximum", "surface")
 ANGLE = 7.0  # degrees between two frames
 _PARTS = parts.Parts
 
@@ -144,6 +145,7 @@ def measure(model: NeuralVolume, look: str, size: tuple[int, int], repetitions: 
         row["native_seconds"] = time.perf_counter() - start
         apart = np.abs(picture - np.minimum(255 * drawn[..., :3], 255))
         row |= {"mean_difference": float(apart.mean()), "most_difference": float(apart.max())}
+        row["pixels_over_2"] = int((apart.max(axis=2) > 2).sum())
     made.prop.detach(made.renderer)
     return row | {"picture": picture}
 
@@ -198,10 +200,12 @@ def trained(folder: Path) -> NeuralVolume:
 
 def rows(model: NeuralVolume, short: bool) -> Iterator[Row]:
     """Yield everything that is measured."""
-    for size in [(64, 48)] if short else SIZES:
-        for look in ("fog", "peak", "lit", "maximum", "surface"):
-            yield measure(model, look, size, 2 if short else 20)
-    yield slow(model, (64, 48) if short else SIZES[-1])
+    for size, looks in (
+        {(64, 48): LOOKS}.items() if short else zip(SIZES, (LOOKS, LOOKS[:3], LOOKS[1:2]))
+    ):
+        for look in looks:
+            yield measure(model, look, size, 2 if short else 5)
+    yield slow(model, (64, 48) if short else SIZES[0])
 
 
 def main() -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
-
-from amgsrn_core.networks.products import products
 
 # Points interpolated at a time: their 64 neighbours each then stay in a processor's cache.
 _CUBIC_CHUNK = 8192
@@ -41,24 +41,29 @@ def cubic_targets(values: Tensor, index: Tensor) -> Tensor:
 
 def _cubic(values: Tensor, index: Tensor) -> Tensor:
     sizes = tuple(reversed(values.shape[1:]))
-    (x, wx), (y, wy), (z, wz) = (_cubic_axis(index[:, k], sizes[k]) for k in range(3))
+    neighbours, axis_weights = _cubic_axes(index, sizes)
+    (x, y, z), (wx, wy, wz) = neighbours.unbind(1), axis_weights.unbind(1)
     width, height = sizes[:2]
     rows = (z[:, :, None] * height + y[:, None, :]) * width
-    weights = wz[:, :, None] * wy[:, None, :]
+    weights = (wz[:, :, None] * wy[:, None, :]).flatten(1)
     flat = (rows[:, :, :, None] + x[:, None, None, :]).reshape(-1)
     count = len(index)
     columns = []
     for component in values:
         gathered = component.reshape(-1).take(flat).view(count, 16, 4)
-        with products():
+        if index.device.type == "cpu":
             along_x = torch.bmm(gathered, wx[:, :, None])
-            columns.append(torch.bmm(weights.view(count, 1, 16), along_x).view(count))
+            columns.append(torch.bmm(weights[:, None], along_x).view(count))
+        else:  # where products of such small matrices are slow
+            along_x = (gathered * wx[:, None]).sum(2)
+            columns.append((along_x * weights).sum(1))
     return torch.stack(columns, 1)
 
 
-def _cubic_axis(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Return the four neighbours' indices and weights, both [N, 4], along one axis."""
-    base = position.floor().clamp(0, size - 2)
+def _cubic_axes(position: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return four neighbours' indices and weights, both [N, 3, 4], along each of three axes."""
+    last_cell = _last_cells(sizes, position.device, position.dtype)
+    base = position.floor().clamp(min=0).minimum(last_cell)
     t = position - base
     t2, t3 = t * t, t * t * t
     before = -0.5 * t + t2 - 0.5 * t3
@@ -66,11 +71,19 @@ def _cubic_axis(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
     second = 0.5 * t + 2.0 * t2 - 1.5 * t3
     after = 0.5 * (t3 - t2)
     # A neighbour beyond a face is 2 * face - inner; its weight goes to those two.
-    low, high = base < 0.5, base > size - 2.5
+    low, high = base < 0.5, base > last_cell - 0.5
     lost = torch.where(low, before, torch.zeros_like(before))
     before, first, second = before - lost, first + 2.0 * lost, second - lost
     lost = torch.where(high, after, torch.zeros_like(after))
     after, second, first = after - lost, second + 2.0 * lost, first - lost
     offsets = torch.arange(-1, 3, device=position.device)
-    neighbours = (base.long()[:, None] + offsets).clamp(0, size - 1)
-    return neighbours, torch.stack([before, first, second, after], 1)
+    neighbours = (base.long()[..., None] + offsets).clamp(min=0)
+    neighbours = neighbours.minimum(last_cell.long()[:, None] + 1)
+    return neighbours, torch.stack([before, first, second, after], 2)
+
+
+@functools.lru_cache(maxsize=16)
+def _last_cells(sizes: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the number of each axis's last cell, kept on the device: bringing it there waits."""
+    with torch.inference_mode(False):
+        return torch.tensor(sizes, dtype=dtype, device=device) - 2

@@ -37,9 +37,25 @@ def transform_points(points: Tensor, transforms: Tensor) -> Tensor:
     -------
     Tensor [G, N, 3]
     """
-    linear, shift = transforms[:, :, :3], transforms[:, None, :, 3]
+    by_grid = points.device.type == "cpu"
     with products():
-        return torch.baddbmm(shift, points.expand(len(transforms), -1, -1), linear.transpose(1, 2))
+        return (_mapped_by_grid if by_grid else _mapped_at_once)(points, transforms)
+
+
+def _mapped_by_grid(points: Tensor, transforms: Tensor) -> Tensor:
+    linear, shift = transforms[:, :, :3], transforms[:, None, :, 3]
+    return torch.baddbmm(shift, points.expand(len(transforms), -1, -1), linear.transpose(1, 2))
+
+
+def _mapped_at_once(points: Tensor, transforms: Tensor) -> Tensor:
+    """Return the same by one product for all grids.
+
+    Its gradient by the transforms, a sum over all points, is one as well, which libraries divide
+    among a GPU's processors; they do not do that in a product for each grid.
+    """
+    with_one = torch.cat([points, torch.ones_like(points[:, :1])], 1)
+    local = with_one @ transforms.flatten(0, 1).t()
+    return local.view(len(points), len(transforms), 3).transpose(0, 1)
 
 
 def encode(points: Tensor, feature_grids: Tensor, transforms: Tensor) -> Tensor:

@@ -168,7 +168,7 @@ class Bundle:
 
     def __init__(self, rays: Rays, samples: Samples, chosen: np.ndarray, field: Field) -> None:
         def on_device(array: np.ndarray, dtype: torch.dtype) -> Tensor:
-            return torch.tensor(array, dtype=dtype, device=field.device)
+            return torch.from_numpy(array).to(field.device, dtype)
 
         origins, directions = axis_rays(rays[chosen], field.geometry)
         step = samples.step[chosen]

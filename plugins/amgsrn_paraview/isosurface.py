@@ -11,11 +11,10 @@ from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataObject
 from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
 from amgsrn_core.errors import ConfigurationError
-from amgsrn_core.field.neural_volume import NeuralVolume
-from amgsrn_core.rendering.isosurface import Surface, has_value, isosurface
+from amgsrn_core.rendering.isosurface import Surface, isosurface
 from amgsrn_core.volume.vtk.dataset import new_array, stored_arrays
 from amgsrn_paraview.model_input import ModelFilter
-from amgsrn_paraview.ranks import share_cores
+from amgsrn_paraview.ranks import agree, share_cores
 
 MAGNITUDE = -1
 
@@ -86,22 +85,10 @@ class AMGSRNIsosurface(ModelFilter):
             time = self._model.index.times[self._source.step]
             output.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), time)
         self.forget_complaint()
-        absent = [iso for iso in isovalues if self._is_absent(model, surface, iso, component)]
+        found = set().union(*agree(lambda: set(surface.isovalues.tolist()), self.label))
+        absent = [iso for iso in isovalues if iso not in found]
         self.remark(self._outside(absent, component) if absent else "")
         return 1
-
-    def _is_absent(
-        self, model: NeuralVolume, surface: Surface, iso: float, component: int | str
-    ) -> bool:
-        """Tell whether no part of the model can have a value."""
-        if not has_value(model, iso, component):
-            return True
-        if component == "magnitude" or (surface.isovalues == iso).any():
-            return False
-        # Of a model whose errors are bounded, has_value knows little.
-        index, number = model.index, int(component)
-        is_outside = not index.value_minimum[number] <= iso <= index.value_maximum[number]
-        return is_outside and index.storage.is_bounded
 
     def _outside(self, absent: list[float], component: int | str) -> str:
         index = self._model.index

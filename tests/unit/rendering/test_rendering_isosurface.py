@@ -88,7 +88,7 @@ def test_it_lies_where_the_contour_of_a_reconstruction_does(model):
     for found in (distances(ours, theirs), distances(corners, own)):
         assert found[int(0.998 * len(found))] < 0.5
         # Where this random field has kinks, a straight line between voxels is off by more.
-        assert found[-1] < 0.7
+        assert found[-1] < 0.8
 
 
 def test_vertices_are_on_the_networks_surface_and_normals_are_its_gradients(model):
@@ -106,29 +106,35 @@ def test_vertices_are_on_the_networks_surface_and_normals_are_its_gradients(mode
     assert (facing > 0).mean() > 0.9
 
 
-@pytest.mark.parametrize("tolerance", [0.5, 0.3])
-def test_it_is_closed_but_for_the_volumes_faces(model, tolerance):
-    surface = isosurface(model, [middle(model)], tolerance=tolerance)
+@pytest.mark.parametrize("tolerance", [0.5, 0.3, 2])
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
+def test_it_is_closed_but_for_the_volumes_faces(model, tolerance, part):
+    isovalue = float(np.quantile(model.to_numpy()[0], part))
+    surface = isosurface(model, [isovalue], tolerance=tolerance)
+    assert len(surface.triangles) > 100
     edges = open_edges(surface.triangles)
     assert are_on_faces(model, surface.points, edges).all()
 
 
-def test_points_are_needed_where_a_lattice_cell_overlaps_a_macro_cell_that_counts(model):
-    lattice = _Lattice(model, [0.0], 0, 0.84)
-    lattice._active = np.random.default_rng(0).random(lattice._active.shape) > 0.97
-    edge = MacroCells.of_volume(model).edge
+def test_cells_are_looked_at_that_overlap_a_macro_cell_that_counts(model, monkeypatch):
+    active = np.random.default_rng(0).random(MacroCells.of_volume(model).bounds(0)[0].shape) > 0.9
+    monkeypatch.setattr(
+        "amgsrn_core.rendering.isosurface.may_have", lambda volume, isovalue, component: active
+    )
+    lattice = _Lattice(model, 0, 0.42)
+    edge, size = MacroCells.of_volume(model).edge, (1 << lattice.levels) * lattice.scale
+    counts = -(-lattice.cells // (1 << lattice.levels))
     overlaps = []
-    for line, count in zip(lattice.lines, lattice._active.shape):
-        low = np.maximum(line[:-1, None], edge * np.arange(count))
-        high = np.minimum(line[1:, None], edge * np.arange(1, count + 1))
+    for count, step, macro in zip(counts, size, active.shape):
+        low = np.maximum(step * np.arange(count)[:, None], edge * np.arange(macro))
+        high = np.minimum(step * np.arange(1, count + 1)[:, None], edge * np.arange(1, macro + 1))
         overlaps.append(high - low > 1e-6)
-    cells = np.einsum("ai,bj,ck,ijk->abc", *overlaps, lattice._active.astype(int)) > 0
-    points = np.zeros([n + 1 for n in cells.shape], dtype=bool)
-    for z, y, x in np.argwhere(cells):
-        points[z : z + 2, y : y + 2, x : x + 2] = True
-    layers = len(lattice.lines[0]) - 1
-    for start, stop in ((0, 16), (16, 32), (32, layers)):
-        assert np.array_equal(lattice._needed(start, stop, layers), points[start : stop + 1])
+    expected = np.einsum("ai,bj,ck,ijk->abc", *overlaps, active.astype(int)) > 0
+    for rows in (range(int(counts[0])), range(2, 5)):
+        found = np.zeros_like(expected)
+        found[tuple(lattice.candidates(0.0, rows))] = True
+        assert np.array_equal(found[rows.start : rows.stop], expected[rows.start : rows.stop])
+        assert not found[: rows.start].any() and not found[rows.stop :].any()
 
 
 def test_what_macro_cells_skip_has_no_surface(tmp_path, monkeypatch):
@@ -157,7 +163,7 @@ def test_what_macro_cells_skip_has_no_surface(tmp_path, monkeypatch):
             counts.clear()
             whole = isosurface(model, [isovalue], tolerance=0.42)
         assert len(skipped.triangles) == len(whole.triangles) > 100
-        assert few < sum(counts) / 3
+        assert few < sum(counts) / 2
 
 
 def test_parts_together_are_the_whole(model):

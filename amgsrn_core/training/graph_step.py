@@ -5,8 +5,8 @@ launched at once, and repeats the same kernels on the same memory. So what chang
 iteration stands in tensors: the learning rates, and the number of the iteration, from which random
 numbers are made on the device.
 
-The graphs themselves have not been run on a GPU; all else is tested on the CPU, where a recording
-of PyTorch's operators stands for a graph.
+Tests marked `cuda` run the graphs; all else is also tested on the CPU, where a recording of
+PyTorch's operators stands for a graph.
 """
 
 from __future__ import annotations

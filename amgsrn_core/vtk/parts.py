@@ -118,10 +118,10 @@ class KeptPicture:
         """
         window = renderer.GetRenderWindow()
         size = self._fit(window, viewport(renderer))
-        depth = _depths(renderer)
         state = window.GetState()
         state.Push()
         try:
+            depth = _depths(renderer)  # switches the scissor test off
             self._target.Bind(_DRAW_FRAMEBUFFER)
             self._target.ActivateDrawBuffer(0)
             if (*key, size) != self._key or depth != self._depth:

@@ -200,9 +200,8 @@ def trained(folder: Path) -> NeuralVolume:
 
 def rows(model: NeuralVolume, short: bool) -> Iterator[Row]:
     """Yield everything that is measured."""
-    for size, looks in (
-        {(64, 48): LOOKS}.items() if short else zip(SIZES, (LOOKS, LOOKS[:3], LOOKS[1:2]))
-    ):
+    wanted = [((64, 48), LOOKS)] if short else zip(SIZES, (LOOKS, LOOKS[:3], LOOKS[1:2]))
+    for size, looks in wanted:
         for look in looks:
             yield measure(model, look, size, 2 if short else 5)
     yield slow(model, (64, 48) if short else SIZES[0])

@@ -272,6 +272,9 @@ def traces(model: NeuralVolume) -> dict:
     made.prop.attach(made.renderer)
     shown = note("neural")
     record["again"] = bool(np.array_equal(note("neural"), shown))
+    usual, parts._WHOLE_SECONDS = parts._WHOLE_SECONDS, 0.0
+    note("in parts")
+    parts._WHOLE_SECONDS = usual
     made.prop.volume.VisibilityOff()
     record["hidden as before"] = bool(np.array_equal(made.shown(), before))
     made.prop.volume.VisibilityOn()

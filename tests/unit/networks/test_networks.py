@@ -20,6 +20,7 @@ from amgsrn_core.networks import (
     feature_density,
     initial_network,
     network_from_state,
+    reference,
 )
 
 REFERENCE = SHARED / "reference"
@@ -162,3 +163,17 @@ def test_answers_are_those_of_the_original_code() -> None:
     assert np.abs(values - answers["output"]).max() < 1e-5 * (high - low).max()
     density = feature_density(points, transforms).numpy()
     assert np.abs(density - answers["feature_density"].ravel()).max() < 1e-5
+
+
+def test_points_are_mapped_at_once_as_grid_by_grid():
+    points = torch.rand(1000, 3) * 2 - 1
+    results = []
+    for mapped in (reference._mapped_by_grid, reference._mapped_at_once):
+        torch.manual_seed(0)
+        transforms = (torch.eye(3, 4) + 0.1 * torch.randn(5, 3, 4)).requires_grad_()
+        local = mapped(points, transforms)
+        assert local.shape == (5, 1000, 3)
+        (local.sin() * torch.arange(1.0, 4.0)).sum().backward()
+        results.append((local.detach(), transforms.grad))
+    for one, other in zip(*results):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)

@@ -115,10 +115,11 @@ def test_neither_pytorch_nor_paraview_is_needed(found):
 
 def test_frames_leave_nothing_behind(found):
     traces = found["traces"]
-    assert traces["neural: units"] == []
-    assert traces["neural"]["error"] == 0
-    changed = {name for name, value in traces["neural"].items() if value != traces["plain"][name]}
-    assert changed <= {"active texture"}  # how many units a volume takes
+    for frame in ("neural", "in parts"):
+        assert traces[f"{frame}: units"] == []
+        assert traces[frame]["error"] == 0
+        changed = {name for name, value in traces[frame].items() if value != traces["plain"][name]}
+        assert changed <= {"active texture"}  # how many units a volume takes
     assert traces["again"] and traces["hidden as before"] and traces["detached as before"]
 
 

@@ -16,13 +16,12 @@ from amgsrn_core.model.records import (
 from amgsrn_core.model.shapes import parameter_shapes
 from amgsrn_core.model.store import (
     Archive,
-    OnDemand,
     archive_bytes,
     load_brick,
     read_index,
     verify_archive,
-    write_archive,
 )
+from amgsrn_core.model.writing import OnDemand, write_archive
 
 __all__ = [
     "BRICK_STATES",

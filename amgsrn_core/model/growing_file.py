@@ -12,7 +12,8 @@ import numpy as np
 
 from amgsrn_core.model.index import ModelIndex
 from amgsrn_core.model.step_files import StepFile, steps_folder
-from amgsrn_core.model.store import Archive, OnDemand, write_archive, write_index
+from amgsrn_core.model.store import Archive
+from amgsrn_core.model.writing import OnDemand, write_archive, write_index
 from amgsrn_core.system.output import failure, replacing
 
 

@@ -1,4 +1,4 @@
-"""Reading and writing model files: atomic on writing, lazy per brick on reading.
+"""Reading model files: the index at once, a brick when it is asked for.
 
 The file is in the safetensors format. Its metadata hold the index as JSON (`amgsrn`) and that
 text's checksum (`amgsrn_sha256`). Tensors are named `bricks/<number>/<parameter>`; beside the
@@ -8,14 +8,13 @@ network's parameters a brick may have `mask` and `history`.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -26,117 +25,17 @@ from amgsrn_core.errors import ArchiveError, ArchiveNotFoundError, ChecksumError
 from amgsrn_core.model.brick_tensors import PACKED, StoredBrick
 from amgsrn_core.model.codec import COMPRESSED, Quantised, unpack_differences, unpack_quantised
 from amgsrn_core.model.index import ModelIndex
-from amgsrn_core.model.step_files import STEPS_KEY, StepFile, steps_from, steps_to_text
-from amgsrn_core.model.tensor_file import TensorFile
+from amgsrn_core.model.step_files import steps_from
 from amgsrn_core.system.files import file_version
-from amgsrn_core.system.output import json_text, reason, replacing
+from amgsrn_core.system.output import reason
 
-_INDEX_KEY = "amgsrn"
-_CHECKSUM_KEY = "amgsrn_sha256"
-_NO_SHA256 = "0" * 64  # as long as any
+INDEX_KEY = "amgsrn"
+CHECKSUM_KEY = "amgsrn_sha256"
 _DTYPES = ("F64", "F32", "F16", "U8")
-# Tensors that are kept while a file is written, so that few models are read twice.
-_KEPT_BYTES = 256 << 20
 # Files beside a series that are held open.
 _OPEN_FILES = 16
 # What all numbers beyond double precision have.
 _LONG_NUMBER = re.compile(r"[eE]\+?\d{3}|\d{300}")
-
-
-def write_archive(
-    path: str | os.PathLike[str], index: ModelIndex, bricks: Sequence[Mapping[str, np.ndarray]]
-) -> ModelIndex:
-    """Write a model file, completely or not at all.
-
-    Bricks are asked for one by one, and not all have to be in memory, see :class:`OnDemand`: the
-    first 256 MiB are kept from when their sizes are found out until they are written, the others
-    are asked for again.
-
-    Parameters
-    ----------
-    path : path
-        The file to write; a file that is there is replaced only when everything is on the disk.
-    index : ModelIndex
-        Describes the model. Checksums and `masked` of its bricks are filled in here.
-    bricks : sequence of dict
-        For each brick of the index: the network's parameters by name (see
-        :func:`~amgsrn_core.model.parameter_shapes`), or instead of them what
-        :func:`amgsrn_core.model.codec.pack` made of them; `mask` (bool [z, y, x] over the
-        ghosted extent, True where there is a value; leave it out when nothing is missing),
-        `macro_cells` (uint8 [2, C, z, y, x], see :mod:`amgsrn_core.model.cell_codes`) and `history`
-        (float64 [rows, columns], one column for each of the index's `history_columns`);
-        `error_cells` and `corrections` (uint8 [n]) as :mod:`amgsrn_core.model.error_codes` and
-        :mod:`amgsrn_core.model.correction_codes` pack them.
-
-    Returns
-    -------
-    ModelIndex
-        The index as written.
-
-    Raises
-    ------
-    ArchiveError
-        When the tensors contradict the index.
-    OutputError
-        When the file cannot be written; a file that was there is untouched.
-    """
-    if len(bricks) != len(index.bricks):
-        raise ArchiveError(
-            f"The index describes {len(index.bricks)} brick(s), but {len(bricks)} were given."
-        )
-    records, shapes, sizes = [], {}, 0
-    kept: dict[int, dict[str, np.ndarray]] = {}
-    for i, record in enumerate(index.bricks):
-        stored = StoredBrick(index, i).pack(bricks[i])
-        shapes.update({_key(i, name): (t.dtype, t.shape) for name, t in stored.items()})
-        records.append(dataclasses.replace(record, sha256=_NO_SHA256, masked="mask" in stored))
-        sizes += sum(tensor.nbytes for tensor in stored.values())
-        if sizes <= _KEPT_BYTES:
-            kept[i] = stored
-    with replacing(path) as temporary, open(temporary, "r+b") as file:
-        index = index.replace(bricks=tuple(records))
-        tensors = TensorFile(file, shapes, _metadata(index))
-        for i, record in enumerate(index.bricks):
-            stored = kept.pop(i) if i in kept else StoredBrick(index, i).pack(bricks[i])
-            for name, tensor in stored.items():
-                tensors.write(_key(i, name), tensor)
-            records[i] = dataclasses.replace(record, sha256=_checksum(stored))
-        index = index.replace(bricks=tuple(records))
-        tensors.finish(_metadata(index))
-    return index
-
-
-def write_index(path: str | os.PathLike[str], index: ModelIndex, files: Sequence[StepFile]) -> None:
-    """Write the file of a series whose tensors are in files beside it, completely or not at all.
-
-    Raises
-    ------
-    OutputError
-        When the file cannot be written; a file that was there is untouched.
-    """
-    metadata = {**_metadata(index), STEPS_KEY: steps_to_text(files)}
-    with replacing(path) as temporary, open(temporary, "r+b") as file:
-        TensorFile(file, {}, metadata).finish(metadata)
-
-
-class OnDemand(Sequence[Mapping[str, np.ndarray]]):
-    """Bricks for :func:`write_archive` that are loaded, each anew, when they are asked for.
-
-    Parameters
-    ----------
-    count : int
-    load : callable
-        Returns the tensors of a brick by its number.
-    """
-
-    def __init__(self, count: int, load: Callable[[int], Mapping[str, np.ndarray]]) -> None:
-        self._count, self._load = count, load
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, number: Any) -> Any:
-        return self._load(range(self._count)[number])
 
 
 def read_index(path: str | os.PathLike[str]) -> ModelIndex:
@@ -210,7 +109,7 @@ class Archive:
                 self.index = _read_index(self._file)
                 metadata = self._file.metadata()
                 # SHA-256 of the index, which holds the bricks' checksums: the model's identity.
-                self.checksum = str(metadata[_CHECKSUM_KEY])
+                self.checksum = str(metadata[CHECKSUM_KEY])
                 self.step_files = steps_from(metadata, self.index.steps)
         except BaseException:
             self.close()
@@ -353,7 +252,7 @@ class Archive:
         if self.index.bricks[number].masked != ("mask" in names):
             raise ArchiveError(f"the index contradicts itself about the mask of brick {number}")
         stored = {name: file.get_tensor(key) for name, key in names.items()}
-        if verify and _checksum(stored) != self.index.bricks[number].sha256:
+        if verify and checksum_of(stored) != self.index.bricks[number].sha256:
             raise ChecksumError(f"the bytes of brick {number} differ from their checksum")
         return stored
 
@@ -418,15 +317,6 @@ class Archive:
             ) from error
 
 
-def _key(number: int, name: str) -> str:
-    return f"bricks/{number}/{name}"
-
-
-def _metadata(index: ModelIndex) -> dict[str, str]:
-    text = json_text(index.to_json())
-    return {_INDEX_KEY: text, _CHECKSUM_KEY: _sha256_of_text(text)}
-
-
 def _open(path: str) -> Any:
     if not os.path.exists(path):
         raise ArchiveNotFoundError(
@@ -447,7 +337,7 @@ def _open(path: str) -> Any:
 
 def _read_index(file: Any) -> ModelIndex:
     metadata = file.metadata() or {}
-    text = metadata.get(_INDEX_KEY)
+    text = metadata.get(INDEX_KEY)
     if text is None:
         raise ArchiveError("it is a safetensors file, but not one that amgsrn wrote")
     try:
@@ -457,7 +347,7 @@ def _read_index(file: Any) -> ModelIndex:
     except (ValueError, RecursionError) as error:
         raise ArchiveError("its index is not JSON") from error
     index = ModelIndex.from_json(values)  # first, because a newer version explains itself
-    if metadata.get(_CHECKSUM_KEY) != _sha256_of_text(text):
+    if metadata.get(CHECKSUM_KEY) != sha256_of_text(text):
         raise ChecksumError("its index differs from its checksum; copy the file again")
     return index
 
@@ -470,7 +360,8 @@ def _finite(text: str) -> float:
     return value
 
 
-def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
+def checksum_of(tensors: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of a brick's tensors as they lie in the file, hexadecimal."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
@@ -478,5 +369,6 @@ def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _sha256_of_text(text: str) -> str:
+def sha256_of_text(text: str) -> str:
+    """Return the SHA-256 of an index, hexadecimal."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

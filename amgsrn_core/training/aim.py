@@ -34,8 +34,8 @@ class Aim:
         Rows of the history that are kept, and do not count as bytes; 0 for as many as there is
         room for.
     hasty : bool
-        Whether what comes after the training is to take as little time as it can: macro-cells come
-        from samples at the voxels only, and are a few per cent wider.
+        Whether what comes after the training is to take as little time as it can: the
+        macro-cells of large bricks come from samples at the voxels only.
     span : tuple of float
         Range of each component over all bricks; empty: the brick's own.
     """

@@ -19,10 +19,8 @@ from amgsrn_core.volume.vtk.mesh import (
     MeshRecord,
     hide_fills,
     is_spherical,
-    keys_within,
     leaves,
     prepared,
-    shared_once,
 )
 from amgsrn_core.volume.vtk.mesh_sampling import (
     Agreement,
@@ -34,6 +32,7 @@ from amgsrn_core.volume.vtk.mesh_sampling import (
     sampled,
     told,
 )
+from amgsrn_core.volume.vtk.shared_points import keys_within, shared_once
 from amgsrn_paraview.handover import FILL_VALUES
 from amgsrn_paraview.ranks import agree, rank, ranks
 

@@ -23,7 +23,7 @@ from amgsrn_core.errors import (
     OutputError,
 )
 from amgsrn_core.model import Archive, load_brick, read_index, verify_archive, write_archive
-from amgsrn_core.model.store import _sha256_of_text
+from amgsrn_core.model.store import sha256_of_text
 
 THOROUGH = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -165,7 +165,7 @@ def rewrite(path: Path, change, *, tensors=None) -> None:
     change(values)
     text = json.dumps(values)
     stored = {f"bricks/0/{name}": tensor for name, tensor in (tensors or brick).items()}
-    metadata = {"amgsrn": text, "amgsrn_sha256": _sha256_of_text(text)}
+    metadata = {"amgsrn": text, "amgsrn_sha256": sha256_of_text(text)}
     save_file(stored, str(path), metadata=metadata)
 
 
@@ -249,7 +249,7 @@ def test_an_index_that_contradicts_itself_or_the_tensors_is_refused(tmp_path, ch
 def test_a_deeply_nested_index_is_refused(tmp_path):
     path = tmp_path / "model.amgsrn"
     text = "[" * 100_000
-    metadata = {"amgsrn": text, "amgsrn_sha256": _sha256_of_text(text)}
+    metadata = {"amgsrn": text, "amgsrn_sha256": sha256_of_text(text)}
     save_file({"a": np.zeros(1)}, str(path), metadata=metadata)
     with pytest.raises(ArchiveError, match="not JSON"):
         read_index(path)

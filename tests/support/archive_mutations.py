@@ -30,7 +30,7 @@ from amgsrn_core.model import BrickRecord, parameter_shapes, write_archive
 from amgsrn_core.model.codec import Quantised, pack, pack_differences, rounded
 from amgsrn_core.model.codec import _quantise as quantised
 from amgsrn_core.model.correction_codes import pack_corrections
-from amgsrn_core.model.store import _checksum, _sha256_of_text
+from amgsrn_core.model.store import checksum_of, sha256_of_text
 from amgsrn_core.volume.volume import TimeAxis
 from support.sample_models import (
     small_brick,
@@ -233,7 +233,7 @@ class _Parts:
         text = self.literal
         if text is None:
             text = json.dumps(self.index, ensure_ascii=False)
-        digest = _sha256_of_text(text) if self.fix_index else "0" * 64
+        digest = sha256_of_text(text) if self.fix_index else "0" * 64
         header: dict[str, Any] = {"__metadata__": {"amgsrn": text, "amgsrn_sha256": digest}}
         body = b""
         order = sorted(self.tensors, key=lambda n: (-len(_NUMPY.get(self.tensors[n][0], "")), n))
@@ -257,7 +257,7 @@ class _Parts:
                         array = np.frombuffer(content, _NUMPY[kind]).reshape(shape)
                         stored[name[len(prefix) :]] = array
             if isinstance(record, dict):
-                record["sha256"] = _checksum(stored)
+                record["sha256"] = checksum_of(stored)
 
 
 def mutation(intact: dict[str, bytes], seed: int, number: int) -> tuple[str, bytes]:

@@ -30,7 +30,6 @@ from amgsrn_core.volume.vtk.data import (
     to_numpy,
 )
 from amgsrn_core.volume.vtk.known import units_key, units_of
-from amgsrn_core.volume.vtk.points import DatasetPoints
 
 _MEASURED = 2000
 """Cells of a block whose volumes are measured."""
@@ -209,7 +208,8 @@ class Mesh:
     association : {"point", "cell"}
     record : MeshRecord
     elsewhere : ndarray of uint64
-        :func:`keys` of the points that count on another rank, which has them as well.
+        Keys of the points that count on another rank, which has them as well, see
+        :mod:`~amgsrn_core.volume.vtk.shared_points`.
     """
 
     dataset: Any
@@ -247,59 +247,6 @@ def prepared(
     kept = with_leaves(dataset, choose)
     merged = functools.reduce(MeshRecord.merged, records, MeshRecord())
     return Mesh(kept, tuple(arrays), association, merged)
-
-
-def keys(points: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return a number for each point [N, 3] with its values [N, C], uint64 [N].
-
-    It is the same for the same point and values, on whichever rank, and hardly for any others.
-    """
-    rows = np.concatenate([points, values], axis=1).astype(np.float64) + 0.0  # -0 is 0
-    key = np.zeros(len(rows), dtype=np.uint64)
-    for column in rows.view(np.uint64).T:
-        key = (key ^ column) * np.uint64(0x9E3779B97F4A7C15)
-        key ^= key >> np.uint64(29)
-    return key
-
-
-def keys_within(mesh: Mesh, boxes: Sequence[tuple[tuple[float, float], ...]]) -> np.ndarray:
-    """Return the :func:`keys` of a mesh's points in any of some boxes ((low, high) along x, y, z).
-
-    Hidden points, and those without a value, are left out.
-    """
-    found = [np.empty(0, np.uint64)]
-    for leaf in leaves(mesh.dataset):
-        if not leaf.GetNumberOfPoints():
-            continue
-        points = DatasetPoints(leaf)
-        where, values = points[0 : points.count], columns(leaf, mesh.arrays, "point")
-        shared = np.zeros(len(where), dtype=bool)
-        for box in boxes:
-            low, high = np.array(box).T
-            shared |= ((where >= low) & (where <= high)).all(axis=1)
-        shared &= np.isfinite(values).all(axis=1) & ~hidden(leaf, "point")
-        found.append(keys(where[shared], values[shared]))
-    return np.concatenate(found)
-
-
-def shared_once(mesh: Mesh, every: Sequence[np.ndarray], rank: int) -> Mesh:
-    """Return a rank's mesh with each point that several ranks have counted on the first of them.
-
-    Parameters
-    ----------
-    mesh : Mesh
-    every : sequence of ndarray
-        Of each rank :func:`keys_within` the boxes of the others.
-    rank : int
-    """
-    known, double = np.empty(0, np.uint64), 0
-    for number, own in enumerate(every):
-        if number == rank:
-            mesh = dataclasses.replace(mesh, elsewhere=known)
-        double += int(np.isin(own, known).sum())
-        known = np.union1d(known, own)
-    size = dataclasses.replace(mesh.record.size, points=mesh.record.size.points - double)
-    return dataclasses.replace(mesh, record=dataclasses.replace(mesh.record, size=size))
 
 
 def hide_fills(mesh: Mesh, data: DataConfig, option: str) -> list[str]:

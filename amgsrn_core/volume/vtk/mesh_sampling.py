@@ -18,8 +18,9 @@ from amgsrn_core.volume.mesh_lattice import proposed_dims
 from amgsrn_core.volume.psnr import psnr_of
 from amgsrn_core.volume.vtk.data import GHOSTS, import_vtk, to_numpy, volume_from_vtk
 from amgsrn_core.volume.vtk.known import SAMPLING
-from amgsrn_core.volume.vtk.mesh import Mesh, MeshSize, columns, hidden, keys, leaves, with_leaves
+from amgsrn_core.volume.vtk.mesh import Mesh, MeshSize, columns, hidden, leaves, with_leaves
 from amgsrn_core.volume.vtk.points import DatasetPoints
+from amgsrn_core.volume.vtk.shared_points import keys
 
 _BATCH = 1 << 18
 

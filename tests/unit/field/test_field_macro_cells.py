@@ -96,7 +96,7 @@ def test_training_stores_them(trained):
     check_bounds(volume, least_use=0.4)
 
 
-def test_those_of_a_hasty_training_bound_the_field_as_well(trained, tmp_path):
+def test_those_of_a_hasty_training_bound_the_field_as_well(trained, tmp_path, monkeypatch):
     index, state = NeuralVolume.open(trained, "cpu").index, load_brick(trained, 0)
     (brick,) = NeuralVolume.open(trained, "cpu").bricks()
     points = []
@@ -108,6 +108,10 @@ def test_those_of_a_hasty_training_bound_the_field_as_well(trained, tmp_path):
             points.append(len(local))
             return brick.evaluator.values(local)
 
+    few = network_cells(Counted(), index.bricks[0], index.dims, hasty=True)
+    assert np.array_equal(few, load_brick(trained, 0)["macro_cells"])
+    points.clear()
+    monkeypatch.setattr("amgsrn_core.field.macro_cells._HASTY_VOXELS", 1000)
     state["macro_cells"] = network_cells(Counted(), index.bricks[0], index.dims, hasty=True)
     assert sum(points) < 1.3 * np.prod(index.dims)
     write_archive(tmp_path / "hasty.amgsrn", index, [state])

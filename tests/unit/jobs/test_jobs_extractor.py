@@ -276,9 +276,21 @@ def test_seconds_end_the_training_of_a_step(output):
     close(simulation)
     steps = verify_archive(output).training.config["steps"]
     assert all(0 < each["iterations_done"] < 10_000_000 for each in steps)
-    (brick,) = NeuralVolume.open(output, device="cpu").at(1).bricks()
-    cells = network_cells(brick.evaluator, brick.record, DIMS, hasty=True)
-    np.testing.assert_array_equal(load_brick(output, 1)["macro_cells"], cells)
+
+
+def test_a_step_with_few_seconds_has_the_macro_cells_of_haste(output, monkeypatch):
+    config = ExtractionConfig(seconds_per_step=0.3)
+    with held(output, ranks=1):
+        simulation = extractors(output, ranks=1, extraction=config)
+        put(simulation, 1)
+        monkeypatch.setattr("amgsrn_core.field.macro_cells._HASTY_VOXELS", 1)
+        PartTrainer(Extraction.read(folder_of(output).path, 0)).train(1)
+    close(simulation)
+    (brick,) = NeuralVolume.open(output, device="cpu").bricks()
+    found = [network_cells(brick.evaluator, brick.record, DIMS, hasty=hasty) for hasty in (0, 1)]
+    stored = load_brick(output, 0)["macro_cells"]
+    np.testing.assert_array_equal(stored, found[1])
+    assert (stored != found[0]).any()
 
 
 def test_data_are_kept_where_training_fails(output):

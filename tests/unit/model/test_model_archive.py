@@ -354,7 +354,7 @@ def many_bricks(count, **options):
 
 
 def test_writing_many_bricks_needs_memory_for_few(tmp_path, monkeypatch):
-    monkeypatch.setattr("amgsrn_core.model.store._KEPT_BYTES", 1 << 20)
+    monkeypatch.setattr("amgsrn_core.model.writing._KEPT_BYTES", 1 << 20)
     network = NetworkConfig(grids=8, grid_shape=(16, 16, 16))
     index = many_bricks(32, network=network)
     size = sum(tensor.nbytes for tensor in small_brick(index).values())
@@ -389,7 +389,7 @@ def test_each_brick_is_asked_for_once(tmp_path):
 def test_a_model_that_memory_does_not_hold_is_asked_for_again(tmp_path, monkeypatch):
     index, asked = many_bricks(4), []
     sizes = sum(value.nbytes for value in small_brick(index).values())
-    monkeypatch.setattr("amgsrn_core.model.store._KEPT_BYTES", 2 * sizes)
+    monkeypatch.setattr("amgsrn_core.model.writing._KEPT_BYTES", 2 * sizes)
 
     def load(number):
         asked.append(number)
@@ -401,7 +401,7 @@ def test_a_model_that_memory_does_not_hold_is_asked_for_again(tmp_path, monkeypa
 
 
 def test_a_brick_that_changes_while_it_is_written_is_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr("amgsrn_core.model.store._KEPT_BYTES", 0)
+    monkeypatch.setattr("amgsrn_core.model.writing._KEPT_BYTES", 0)
     index = small_index()
     histories = [np.zeros((2, 2)), np.zeros((3, 2))]
 

@@ -23,7 +23,7 @@ from amgsrn_core.model import (
     write_archive,
 )
 from amgsrn_core.model.step_files import StepFile, steps_folder
-from amgsrn_core.model.store import write_index
+from amgsrn_core.model.writing import write_index
 from amgsrn_core.volume import TimeAxis
 
 BRICKS = 2
@@ -193,7 +193,7 @@ def test_a_series_without_what_is_beside_it_is_refused(path):
 )
 def test_damaged_lists_of_files_are_refused(path, files, monkeypatch):
     index = small_index()
-    monkeypatch.setattr("amgsrn_core.model.store.steps_to_text", lambda _: json.dumps(files))
+    monkeypatch.setattr("amgsrn_core.model.writing.steps_to_text", lambda _: json.dumps(files))
     write_index(path, index, [StepFile("a.steps/b.amgsrn", 1)])
     with pytest.raises(ArchiveError, match="its list of files"):
         Archive(path)

@@ -22,7 +22,7 @@ from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.model.codec import coarseness, cosine_matrix, pack
 from amgsrn_core.model.open_archives import open_archive
 from amgsrn_core.model.shapes import parameter_shapes
-from amgsrn_core.model.store import write_archive
+from amgsrn_core.model.writing import write_archive
 from amgsrn_core.rendering import Camera, RenderSettings, look_transfer, render, suggestion
 from amgsrn_core.rendering.looks import UNITS_PER_DIAGONAL
 from amgsrn_core.shader.page import page

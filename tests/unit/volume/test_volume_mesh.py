@@ -39,9 +39,7 @@ from amgsrn_core.volume.vtk.mesh import (
     hide_fills,
     is_mesh,
     is_spherical,
-    keys_within,
     prepared,
-    shared_once,
 )
 from amgsrn_core.volume.vtk.mesh_sampling import (
     Agreement,
@@ -51,6 +49,7 @@ from amgsrn_core.volume.vtk.mesh_sampling import (
     note_sampling,
     sampled,
 )
+from amgsrn_core.volume.vtk.shared_points import keys_within, shared_once
 
 
 def tetrahedra():

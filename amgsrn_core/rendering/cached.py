@@ -63,7 +63,7 @@ class CachedMarcher(NativeMarcher):
         self._beside: BlockStore | None = None
         super().__init__(library, volume, transfer, settings)
         if self._appearance is not None:
-            self._store = store_of(volume, settings)
+            self._store, self._memory = store_of(volume, settings), _memory(settings)
             self._smooth = _smooth_levels(volume, self._store, transfer, settings)
             self._tolerances = tolerances(transfer, volume.geometry, settings)
 
@@ -144,7 +144,7 @@ class CachedMarcher(NativeMarcher):
                 finally:
                     self.blocks += int(store.argument.decoded) - before[0]
                     self.samples += int(store.argument.samples) - before[1]
-                _make_room(store, _memory(self._settings), self._beside)
+                _make_room(store, self._memory, self._beside)
                 self._is_begun = True
                 self.remark = self._told()
                 return
@@ -162,7 +162,7 @@ class CachedMarcher(NativeMarcher):
         said = []
         # Levels that were left out are not missed where coarser ones show all.
         if self._fallen or (self._store.left_out and not self._smooth):
-            memory = _memory(self._settings) / 1e6
+            memory = self._memory / 1e6
             spacing = self._store.levels[self._level].spacing
             said.append(
                 f"{memory:.4g} MB do not hold the decoded blocks of this picture, so it is drawn "

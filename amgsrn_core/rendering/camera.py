@@ -333,7 +333,7 @@ class Camera:
             return np.asarray(eye[:3] / eye[3])
         return None
 
-    @property
+    @functools.cached_property
     def pixel_length(self) -> float:
         """World length of a pixel at distance 1 from the eye, or anywhere in parallel projection.
 

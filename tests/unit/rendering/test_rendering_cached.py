@@ -39,6 +39,7 @@ from amgsrn_core.rendering.lattice import LatticeField, RefinedField, rough_bloc
 from amgsrn_core.rendering.marcher import decoded_margin
 from amgsrn_core.rendering.native import NativeMarcher
 from amgsrn_core.rendering.reference import TorchMarcher
+from amgsrn_core.rendering.samples import Samples
 from amgsrn_core.volume import Axis, GridGeometry
 
 pytestmark = needs_kernels
@@ -137,9 +138,8 @@ def test_each_level_is_a_lattice_whose_values_are_right_at_the_faces(monkeypatch
     alike(image, reference)
 
 
-def smooth_model(is_even: bool = True) -> NeuralVolume:
+def smooth_model(is_even: bool = True, dims=(29, 33, 31)) -> NeuralVolume:
     """An untrained field with many voxels to each node of its grids."""
-    dims = (29, 33, 31)
     axes = [np.arange(n, dtype=float) for n in dims]
     if not is_even:
         axes[1] = np.cumsum(np.linspace(0.6, 1.4, dims[1]))
@@ -187,6 +187,56 @@ def test_blocks_are_refined_where_it_shows(monkeypatch, name, is_even):
     assert there.any() and not (there & ~rough).any()
 
 
+def test_more_blocks_than_a_thread_keeps_in_mind(monkeypatch):
+    monkeypatch.setattr(working_set, "_COARSEST", 64)
+    volume = smooth_model(dims=(57, 60, 62))
+    transfer = colours(volume, opacity=0.02)
+    view = camera(volume, width=41, height=37)
+    image, reference = both(volume, transfer, view.rays())
+    alike(image, reference)
+    ours = marcher(volume, transfer)
+    ours.march(view.rays())
+    assert resident(ours._store, 0).sum() > 256 and np.array_equal(ours.march(view.rays()), image)
+
+
+class ByDistance:
+    """Of two lattices the finer one up to a distance from the eye; see rendering.field.Field."""
+
+    def __init__(self, fine: LatticeField, coarse: LatticeField, eye, limit: float) -> None:
+        self.geometry, self.device = fine.geometry, fine.device
+        self._fine, self._coarse = fine, coarse
+        self._is_near = lambda points: torch.linalg.norm(points - torch.tensor(eye), dim=1) < limit
+
+    def values(self, points: torch.Tensor) -> torch.Tensor:
+        is_fine = self._is_near(points)[:, None]
+        return self._fine.values(points).where(is_fine, self._coarse.values(points))
+
+
+@pytest.mark.parametrize("blend", ["composite", "maximum"])
+def test_levels_change_along_a_ray(monkeypatch, blend):
+    monkeypatch.setattr(working_set, "_COARSEST", 16)
+    volume = smooth_model()
+    low, high = middle(volume, 0.0), middle(volume, 1.0)
+    table = np.random.default_rng(1).random((64, 4)) * np.array([1, 1, 1, 0.05])
+    transfer = TransferFunction(low, high, table)  # so steep that all is refined
+    settings = RenderSettings(blend=blend)
+    ours, _, rough = refined(volume, transfer, blend=blend)
+    assert rough.all()
+    view = camera(volume, width=31, height=27)
+    fine, coarse = (LatticeField(volume, s, *ours._store.scale) for s in ours._store.levels)
+    change = round(np.linalg.norm(view.eye - np.array([15.0, 16.0, 14.0])))
+    ours._begins = lambda _: np.array([-np.inf, change])
+    # A step is a voxel's edge, 1: the limit is in the middle of one.
+    samples = Samples.on_rays(view.rays(), volume.geometry, settings)
+    limit = change + float(samples.offset[0]) - 0.5
+    field = ByDistance(fine, coarse, view.eye, limit)
+    image = ours.march(view.rays())
+    alike(image, TorchMarcher(field, transfer, settings).march(view.rays()))
+    for begins in ([-np.inf, np.inf], [-np.inf, -np.inf]):
+        ours._begins = lambda _, begins=begins: np.array(begins)
+        assert np.abs(ours.march(view.rays()) - image).max() > 0.01
+
+
 def resident(store: BlockStore, level: int) -> np.ndarray:
     """Return which blocks of a level are decoded, bool [z, y, x]."""
     blocks = store.levels[level].blocks
@@ -228,14 +278,19 @@ def test_each_lattice_point_is_evaluated_once(monkeypatch, threads, bricks):
     assert ours.blocks == 3 * 3 * 2 + 2 * 2 * 1
 
 
-@pytest.mark.parametrize("bricks", [1, 6])
-def test_codes_do_not_depend_on_what_was_decoded_before(monkeypatch, library, threads, bricks):
+@pytest.mark.parametrize(
+    "make",
+    # The last one's coarser lattices reach beyond the volume, where values go on.
+    [model, lambda: model(bricks=6), lambda: smooth_model(dims=(30, 34, 32))],
+    ids=["one brick", "six bricks", "going on"],
+)
+def test_codes_do_not_depend_on_what_was_decoded_before(monkeypatch, library, threads, make):
     monkeypatch.setattr(working_set, "_COARSEST", 4)
-    x0, x1, y0, y1, z0, z1 = model().geometry.bounds
+    x0, x1, y0, y1, z0, z1 = make().geometry.bounds
     options = {"cells_per_voxel": 2, "shade": True}
 
     def decoded(crops) -> BlockStore:
-        volume = model(bricks=bricks)
+        volume = make()
         for crop in crops:
             ours = marcher(volume, colours(volume), **options, crop=crop)
             ours.march(camera(volume, width=90, height=80).rays())
@@ -257,7 +312,7 @@ def test_codes_do_not_depend_on_what_was_decoded_before(monkeypatch, library, th
                 assert np.array_equal(ours, other)
                 compared += 1
     assert compared > 40
-    field = LatticeField(model(bricks=bricks), first.levels[0], *first.scale)
+    field = LatticeField(make(), first.levels[0], *first.scale)
     for z, y, x in np.argwhere(resident(first, 0)):
         expected = field.codes[:, 8 * z : 8 * z + 9, 8 * y : 8 * y + 9, 8 * x : 8 * x + 9].numpy()
         codes = first.codes(0, (x, y, z)).astype(int)
@@ -326,18 +381,20 @@ def test_the_longest_unseen_blocks_make_room(monkeypatch):
     options = {"cells_per_voxel": 2, "cache_memory": megabytes(10)}
     view = camera(volume, width=150, height=130)
     views_of = [(x0, middle_x - 0.3), (middle_x + 0.3, x1)] * 3
-    free, pictures, decoded = model(), [], 0
+    free, pictures, decoded = model(), [], []
     for crop in views_of:
         ours = marcher(volume, colours(volume), **options, crop=(*crop, y0, y1, z0, z0 + 1.5))
         pictures.append(ours.march(view.rays()))
         assert ours.remark == "" and ours._store.nbytes <= 1e6 * megabytes(10)
-        decoded += ours.blocks
+        decoded.append(ours.blocks)
         expected = marcher(
             free, colours(volume), cells_per_voxel=2, crop=(*crop, y0, y1, z0, z0 + 1.5)
         )
         assert np.array_equal(pictures[-1], expected.march(view.rays()))
     store = ours._store
-    assert store.argument.filled == 10 and store.argument.replaced == decoded - 10 > 0
+    assert store.argument.filled == 10 and store.argument.replaced == sum(decoded) - 10 > 0
+    # The halves share the blocks in the middle, which stay.
+    assert decoded[2:] == [3] * 4
 
 
 def test_a_picture_that_needs_more_memory_is_coarser_and_says_so(monkeypatch):

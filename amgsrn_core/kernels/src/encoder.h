@@ -189,12 +189,19 @@ struct PairedCell {
 
 #if defined(AMGSRN_OCTETS)
   // The same for two grids of 2 features.
+  template <bool WithChanges>
   static AMGSRN_INLINE void interpolate_two(Rows<const float*> a, Rows<const float*> b,
-                                            PositionOf<Octet> t, float* out) {
+                                            PositionOf<Octet> t, float* out, Changes to) {
     const Face<Octet> rows(load_quads(a.y0z0, b.y0z0), load_quads(a.y1z0, b.y1z0),
                            load_quads(a.y0z1, b.y0z1), load_quads(a.y1z1, b.y1z1), t);
     const Octet x = upper_halves(rows.value) - rows.value;
     store<Quad>(out, lower_halves(rows.value + t.x * x));
+    if (WithChanges) {
+      const Octet yz = lerp(lower_halves(rows.y, rows.z), upper_halves(rows.y, rows.z), t.x);
+      store<Quad>(to.x, lower_halves(x));
+      store<Quad>(to.y, lower_halves(yz));
+      store<Quad>(to.z, last_halves(yz));
+    }
   }
 #endif
 
@@ -333,14 +340,17 @@ AMGSRN_APART void gather(Layout layout, const float* nodes, Cells cells, Cell,
     float* x = WithChanges ? changes + 3 * p * width : nullptr;
     int64_t grid = 0;
 #if defined(AMGSRN_OCTETS)
-    if (Cell::kFeatures == 2 && !WithChanges) {
+    if (Cell::kFeatures == 2) {
       for (; grid + 2 <= layout.grids; grid += 2) {
         const int64_t at = p * cells.stride + grid;
         const Rows<const float*> a(grid_nodes + cells.node[at] * count, layout);
         const Rows<const float*> b(grid_nodes + layout.grid + cells.node[at + 1] * count, layout);
-        PairedCell<2>::interpolate_two(a, b, positions(cells, at), out);
+        Changes to = {};
+        if (WithChanges) to = {x, x + width, x + 2 * width};
+        PairedCell<2>::interpolate_two<WithChanges>(a, b, positions(cells, at), out, to);
         grid_nodes += 2 * layout.grid;
         out += 2 * count;
+        x += WithChanges ? 2 * count : 0;
       }
     }
 #endif

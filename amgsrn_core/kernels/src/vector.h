@@ -225,10 +225,24 @@ AMGSRN_INLINE Octet upper_halves(Octet x) {
   return reinterpret_cast<Octet>(_mm256_permute_ps(reinterpret_cast<__m256>(x), 0xee));
 }
 
-// The first two numbers of both quads.
+// The first two numbers of both quads, and the last two.
 AMGSRN_INLINE Quad lower_halves(Octet x) {
   return lower_quad(reinterpret_cast<Octet>(
       _mm256_permute4x64_pd(reinterpret_cast<__m256d>(x), 0x08)));
+}
+AMGSRN_INLINE Quad last_halves(Octet x) {
+  return lower_quad(reinterpret_cast<Octet>(
+      _mm256_permute4x64_pd(reinterpret_cast<__m256d>(x), 0x0d)));
+}
+
+// The first two numbers of each quad of both, and the last two.
+AMGSRN_INLINE Octet lower_halves(Octet x, Octet y) {
+  return reinterpret_cast<Octet>(
+      _mm256_unpacklo_pd(reinterpret_cast<__m256d>(x), reinterpret_cast<__m256d>(y)));
+}
+AMGSRN_INLINE Octet upper_halves(Octet x, Octet y) {
+  return reinterpret_cast<Octet>(
+      _mm256_unpackhi_pd(reinterpret_cast<__m256d>(x), reinterpret_cast<__m256d>(y)));
 }
 #endif
 
@@ -237,8 +251,8 @@ AMGSRN_INLINE Vector pair_sums(Vector x, Vector y) {
   return AMGSRN_SHUFFLE(Vector, x, y, AMGSRN_EVENS) + AMGSRN_SHUFFLE(Vector, x, y, AMGSRN_ODDS);
 }
 
-template <class V>
-AMGSRN_INLINE V lerp(V a, V b, float t) {
+template <class V, class T>
+AMGSRN_INLINE V lerp(V a, V b, T t) {
   return a + t * (b - a);
 }
 

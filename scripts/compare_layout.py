@@ -105,7 +105,9 @@ def chosen(compare: Any) -> tuple[str, str]:
         for name in list(data.keys()):  # which has no iterator of its own
             if name.endswith("_error"):
                 return association, name.removesuffix("_error")
-    raise SystemExit(f"There are no errors to show. {compare.Message}")
+    from amgsrn_core.errors import ConfigurationError
+
+    raise ConfigurationError(f"There are no errors to show. {compare.Message}")
 
 
 def place(layout: Any, views: list[Any]) -> None:
@@ -187,14 +189,24 @@ def look(views: list[Any], axis: str, slices: bool) -> None:
 
 
 def from_window() -> None:
-    """Build the layout of what is chosen in ParaView's pipeline."""
+    """Build the layout of what is chosen in ParaView's pipeline, or say why there is none.
+
+    The sentence appears among ParaView's messages: a script that exits would end ParaView with it.
+    """
+    from amgsrn_core.errors import AmgsrnError, ConfigurationError
+
     source = pv.GetActiveSource()
-    if source is None or source.GetXMLName() not in ("AMGSRNTrainer", "AMGSRNCompare"):
-        raise SystemExit("Choose an AMGSRN Trainer or an AMGSRN Compare in the pipeline first.")
-    build(source)
+    try:
+        if source is None or source.GetXMLName() not in ("AMGSRNTrainer", "AMGSRNCompare"):
+            raise ConfigurationError(
+                "Choose an AMGSRN Trainer or an AMGSRN Compare in the pipeline first."
+            )
+        build(source)
+    except AmgsrnError as error:
+        print(f"{error}", file=sys.stderr)
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 1 or pv.GetActiveSource() is None:
-        sys.exit(main())
+if __name__ == "__vtkconsole__":  # as macros are called in ParaView's window
     from_window()
+elif __name__ == "__main__":
+    sys.exit(main())

@@ -151,7 +151,7 @@ class CachedMarcher(NativeMarcher):
 
     def _room_beside(self, shown: BlockStore) -> int:
         """Return the bytes that more blocks may take beside those that are shown."""
-        memory = _memory(self._settings)
+        memory = self._memory
         # It takes about as much again; what was seen before either has to go.
         wanted = max(0, shown.nbytes - self._store.nbytes)
         _make_room(self._store, memory - wanted, shown)

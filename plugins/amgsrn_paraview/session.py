@@ -200,6 +200,7 @@ class Session:
         self._again = False
         self._seen: tuple[str, int] = ("", 0)
         self._pace = Pace()
+        self._began_live = False
 
     def ensure(self, request: Request, *, restart_interrupted: bool) -> None:
         """Make sure that what is asked for is being trained, or was.
@@ -224,7 +225,12 @@ class Session:
                     self._start(request, restart=False)
                 return
         self._options, self._stamp, self._digest = request.options(), request.stamp(), 0
+        self._began_live = not restart_interrupted
         self._start(request, restart=request.restart)
+
+    def is_watched(self, request: Request) -> bool:
+        """Tell whether this is being trained for somebody who did not wait for its end."""
+        return self._began_live and self._run is not None and self._is_same(request)
 
     def status(self) -> JobStatus | None:
         """Return the state of the training; None before the first."""
@@ -246,9 +252,11 @@ class Session:
                 self._again = True
         if self._again:
             return True
-        if self._run is None or not self._pace.is_time():
+        if self._run is None:
             return False
-        return self._run.version() != self._seen
+        is_time, version = self._pace.is_time(), self._run.version()
+        # Buttons follow the state, which does not change often.
+        return version[0] != self._seen[0] or (is_time and version != self._seen)
 
     def show(self, step: int = 0) -> Shown:
         """Return what there is to show, of a series for one time step.

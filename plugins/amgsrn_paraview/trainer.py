@@ -419,6 +419,8 @@ class AMGSRNTrainer(Algorithm):
         self.SetAbortExecute(0)  # VTK leaves it to us to forget an abort
         with self._steps(inInfo, wanted) as steps:
             request = dataclasses.replace(request, steps=steps)
+            # What Apply began is waited for by no macro, which would hold the window.
+            early = early or (self._execution == AUTO and self._session.is_watched(request))
             self._session.ensure(request, restart_interrupted=not early)
         if not early:
             self._session.wait(self._report)

@@ -6,11 +6,9 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import paraview.simple as pv
 from vtkmodules.util.numpy_support import vtk_to_numpy
-from vtkmodules.vtkCommonCore import vtkUnsignedCharArray
-from window import Heart, Window
+from window import Heart, Window, coloured
 
 results_file = Path(os.environ["AMGSRN_TEST_RESULTS"])
 window = Window()
@@ -86,7 +84,7 @@ def scenario():
     chart = next(shown for shown in pv.GetViews() if shown.GetXMLName() == "XYChartView")
     seen["chart"] = [str(chart.ChartTitle), *(each.GetXMLName() for each in chart.Representations)]
     seen["in_one_layout"] = pv.GetLayout(chart) == pv.GetLayout(view)
-    seen["curve"] = curve(chart)
+    seen["curve"] = coloured(chart)
     seen["beats_while_training"] = sum(phase == "training" for phase, _ in heart.gaps)
     window.photograph("gui-training")
     trainer.UpdatePropertyInformation()
@@ -150,14 +148,6 @@ def scenario():
     renewed = lease()
     yield 1.5
     seen["lease_renewed_after_delete"] = lease() != renewed
-
-
-def curve(chart):
-    """Return how many pixels of a chart have a colour, which axes and texts have not."""
-    width, height = chart.GetRenderWindow().GetSize()
-    pixels = vtkUnsignedCharArray()
-    chart.GetRenderWindow().GetPixelData(0, 0, width - 1, height - 1, 1, pixels, 0)
-    return int((np.ptp(vtk_to_numpy(pixels).astype(int), axis=1) > 40).sum())
 
 
 def lease():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 import time
 from pathlib import Path
@@ -17,10 +19,9 @@ names = load_plugin()
 wavelet = pv.Wavelet(WholeExtent=[-6, 6, -6, 6, -6, 6])
 pv.SetActiveSource(wavelet)
 found = {}
-try:
+with contextlib.redirect_stderr(io.StringIO()) as said:
     from_window()
-except SystemExit as refused:
-    found["refused"] = str(refused)
+found["refused"] = said.getvalue()
 trainer = names.AMGSRNTrainer(
     Input=wavelet,
     OutputFile=str(folder / "wave.amgsrn"),

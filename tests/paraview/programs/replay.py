@@ -10,11 +10,23 @@ from paraview import smstate, smtrace
 from paraview.modules import vtkRemotingServerManager as manager
 from session import arguments, load_plugin, save
 
-folder, port, ranks = Path(arguments()[0]), int(arguments()[1]), int(arguments()[2])
+folder, port, isovalue = Path(arguments()[0]), int(arguments()[1]), float(arguments()[2])
 if port:
     pv.Connect("localhost", port)
 names = load_plugin(remote=bool(port))
-NAMES = ("AMGSRNCompare", "AMGSRNFeatureGrids", "AMGSRNStreamTracer")
+NAMES = ("AMGSRNCompare", "AMGSRNFeatureGrids", "AMGSRNStreamTracer", "AMGSRNSample")
+NAMES += ("AMGSRNIsosurface", "AMGSRNTrainer")
+
+
+SMALL = {
+    "Array": ["POINTS", "density"],
+    "Iterations": 20,
+    "Batch": 256,
+    "Grids": 2,
+    "GridShape": [3, 3, 3],
+    "Width": 8,
+}
+SMALL |= {"SamplingDimensions": [6, 6, 6]}
 
 
 def make():
@@ -23,6 +35,10 @@ def make():
     seeds = pv.Line(Point1=[1.3, 2.4, 3.5], Point2=[4.2, 7.5, 12.5], Resolution=11)
     names.AMGSRNCompare(Input=model, Reference=data, RelativeError=0, Bins=16)
     names.AMGSRNFeatureGrids(Input=model)
+    names.AMGSRNSample(Input=pv.Sphere(Center=[2, 4, 8], Radius=0.4), Model=model, Gradient=1)
+    names.AMGSRNIsosurface(Input=model, Component=2, Isovalues=[isovalue])
+    mesh = pv.Tetrahedralize(Input=data)
+    names.AMGSRNTrainer(Input=mesh, OutputFile=str(folder / "mesh.amgsrn"), **SMALL)
     names.AMGSRNStreamTracer(
         Input=model, SeedSource=seeds, IntegrationDirection="FORWARD", MaximumError=1e-5
     )
@@ -65,7 +81,7 @@ if not port:
     make()
     trace = smtrace.stop_trace()
     forget()
-    results["traced"] = re.findall(r"AMGSRN(?:Compare|FeatureGrids|StreamTracer)\(", trace)
+    results["traced"] = re.findall(rf"(?:{'|'.join(NAMES)})\(", trace)
     exec(compile(trace, "trace.py", "exec"), {})
     results["trace"] = present()
     forget()

@@ -15,7 +15,10 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import paraview.simple as pv
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkCommonCore import vtkUnsignedCharArray
 
 MENU = "pqClientMainWindow/menubar/menu{}/pqProxyGroupMenuManager0/{}"
 PROPERTIES = "pqClientMainWindow/propertiesDock/propertiesPanel/"
@@ -111,6 +114,14 @@ def status() -> str:
 
 def is_refined() -> bool:
     return "100% refined" in status()
+
+
+def coloured(view: object) -> int:
+    """Return how many pixels of a view have a colour, which axes and texts have not."""
+    shown, pixels = view.GetRenderWindow(), vtkUnsignedCharArray()
+    width, height = shown.GetSize()
+    shown.GetPixelData(0, 0, width - 1, height - 1, 1, pixels, 0)
+    return int((np.ptp(vtk_to_numpy(pixels).astype(int), axis=1) > 40).sum())
 
 
 class Heart:

@@ -39,6 +39,13 @@ class Algorithm(VTKPythonAlgorithmBase):
             _leave_empty(request, outInfo.GetInformationObject(port))
         return 1
 
+    def change(self, **options: Any) -> None:
+        """Set attributes by name, and be modified if one of them was another before."""
+        for name, value in options.items():
+            if getattr(self, name) != value:
+                setattr(self, name, value)
+                self.Modified()
+
     def GetMessage(self) -> str:
         """Return what went wrong last, or ended otherwise than asked for, or what was remarked.
 

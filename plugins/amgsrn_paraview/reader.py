@@ -37,9 +37,7 @@ class AMGSRNReader(Algorithm):
 
     def SetFileName(self, path: str | None) -> None:
         """Set the model file."""
-        if (path or "") != self._path:
-            self._path = path or ""
-            self.Modified()
+        self.change(_path=path or "")
 
     def GetFileName(self) -> str:
         """Return the model file."""
@@ -47,21 +45,15 @@ class AMGSRNReader(Algorithm):
 
     def SetPreviewSamples(self, samples: int) -> None:
         """Set the cube root of the number of samples that the preview may have."""
-        if samples != self._samples:
-            self._samples = samples
-            self.Modified()
+        self.change(_samples=samples)
 
     def SetErrorArrays(self, wanted: int) -> None:
         """Choose whether the errors of the model's parts are arrays, too."""
-        if bool(wanted) != self._errors:
-            self._errors = bool(wanted)
-            self.Modified()
+        self.change(_errors=bool(wanted))
 
     def SetFeatureDensity(self, wanted: int) -> None:
         """Choose whether the feature density is an array, too."""
-        if bool(wanted) != self._density:
-            self._density = bool(wanted)
-            self.Modified()
+        self.change(_density=bool(wanted))
 
     def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Announce the preview's grid and the model's times."""

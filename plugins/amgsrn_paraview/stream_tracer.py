@@ -45,15 +45,11 @@ class AMGSRNStreamTracer(Algorithm):
 
     def SetVectors(self, name: str | None) -> None:
         """Choose the array of velocities; empty is the first of three components."""
-        if (name or "") != self._vectors:
-            self._vectors = name or ""
-            self.Modified()
+        self.change(_vectors=name or "")
 
     def SetIntegrationDirection(self, direction: int) -> None:
         """Choose 0 both directions, 1 forward, 2 backward."""
-        if direction != self._direction:
-            self._direction = direction
-            self.Modified()
+        self.change(_direction=direction)
 
     def SetMaximumStreamlineLength(self, length: float) -> None:
         """Set the world length after which a line ends; 0 is the diagonal of the model."""
@@ -156,9 +152,7 @@ class AMGSRNStreamTracer(Algorithm):
         return sum(agree(fill, self.label))
 
     def _set(self, name: str, value: float) -> None:
-        if self._steps.get(name) != value:
-            self._steps[name] = value
-            self.Modified()
+        self.change(_steps={**self._steps, name: value})
 
     @property
     def _length(self) -> float:

@@ -44,9 +44,7 @@ class AMGSRNVolumeReader(Algorithm):
 
     def SetFileName(self, path: str | None) -> None:
         """Set the NetCDF file."""
-        if (path or "") != self._path:
-            self._path = path or ""
-            self.Modified()
+        self.change(_path=path or "")
 
     def GetFileName(self) -> str:
         """Return the NetCDF file."""

@@ -13,9 +13,6 @@ _TAPS = 11
 _SIGMA = 1.5
 _K1, _K2 = 0.01, 0.03
 
-# From so many ranges away from 0 on, SSIM works with differences.
-_FAR = 1e3
-
 
 def ssim(
     reference: np.ndarray,
@@ -83,7 +80,7 @@ class MeanSimilarity:
         for c, value_range in enumerate(ranges):
             local = _local_ssim(data[c], model[c], windows, float(value_range))
             chosen = local if keep is None else local[keep]
-            self._sums[c] += float(chosen.sum())
+            self._sums[c] += float(chosen.sum(dtype=np.float64))
             self._counts[c] += chosen.size
 
     def means(self) -> np.ndarray:
@@ -95,25 +92,47 @@ class MeanSimilarity:
 def _local_ssim(
     data: np.ndarray, model: np.ndarray, windows: Sequence[np.ndarray], value_range: float
 ) -> np.ndarray:
-    """Return the SSIM of every window that lies inside the arrays [z, y, x]."""
-    x, y = data.astype(np.float64), model.astype(np.float64)
-    # The variances of values far from 0 would drown in the squares of these.
-    level = float(x.flat[0])
-    level = level if np.isfinite(level) and abs(level) > _FAR * value_range else 0.0
-    x -= level
-    y -= level
-    mean_x, mean_y = _filtered(x, windows), _filtered(y, windows)
-    product = mean_x * mean_y
-    covariance = _filtered(x * y, windows) - product
-    squares = mean_x * mean_x + mean_y * mean_y
-    variances = _filtered(x * x + y * y, windows) - squares
-    if level:
-        mean_x, mean_y = mean_x + level, mean_y + level
-        product, squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
-    c1, c2 = (_K1 * value_range) ** 2, (_K2 * value_range) ** 2
-    with np.errstate(invalid="ignore"):  # 0 / 0 in a constant field, which is excluded later
-        luminance = (2.0 * product + c1) / (squares + c1)
-        return luminance * ((2.0 * covariance + c2) / (variances + c2))
+    """Return the SSIM of every window that lies inside the arrays [z, y, x].
+
+    With the difference d = x - y the two factors of the paper are 1 - mean(d)^2 / (mean(x)^2 +
+    mean(y)^2 + C1) and 1 - var(d) / (var(x) + var(y) + C2), in which nothing large cancels: single
+    precision will do for data that have no more, and is four times as fast.
+    """
+    is_single = data.dtype == model.dtype == np.float32
+    dtype = np.dtype(np.float32 if is_single else np.float64)
+    # The squares of values far from 0 would drown all else.
+    level = float(data.flat[data.size // 2])
+    level = level if np.isfinite(level) else 0.0
+    unit = value_range or 1.0
+    x = np.subtract(data, dtype.type(level), dtype=dtype)
+    d = np.subtract(data, model, dtype=dtype)
+    x *= dtype.type(1 / unit)
+    d *= dtype.type(1 / unit)
+    mean_x, mean_d = _filtered(x, windows), _filtered(d, windows)
+    mean_y = mean_x - mean_d
+    y = x - d
+    x *= x
+    y *= y
+    x += y
+    d *= d
+    variances = _filtered(x, windows)
+    variances -= mean_x * mean_x
+    variances -= mean_y * mean_y
+    mean_d *= mean_d
+    variance_d = _filtered(d, windows)
+    variance_d -= mean_d
+    mean_x += dtype.type(level / unit)
+    mean_y += dtype.type(level / unit)
+    mean_x *= mean_x
+    mean_y *= mean_y
+    mean_x += mean_y
+    c1, c2 = (_K1**2, _K2**2) if value_range else (0.0, 0.0)
+    mean_x += dtype.type(c1)
+    variances += dtype.type(c2)
+    with np.errstate(invalid="ignore", divide="ignore"):  # in a constant field, excluded later
+        mean_d /= mean_x
+        variance_d /= variances
+    return np.asarray((1 - mean_d) * (1 - variance_d))
 
 
 def windows_of(dims: Sequence[int]) -> list[np.ndarray]:
@@ -131,11 +150,13 @@ def _filtered(values: np.ndarray, windows: Sequence[np.ndarray]) -> np.ndarray:
     """Return the weighted mean of every window inside the array; each axis loses taps - 1."""
     for axis, weights in enumerate(windows):
         n = values.shape[axis] - len(weights) + 1
-        total: np.ndarray | None = None
-        for k, weight in enumerate(weights):
-            term = weight * _shifted(values, axis, k, n)
-            total = term if total is None else np.add(total, term, out=total)
-        assert total is not None
+        half = len(weights) // 2
+        weights = weights.astype(values.dtype)
+        total = weights[half] * _shifted(values, axis, half, n)
+        for k in range(half):  # the window is symmetric
+            pair = _shifted(values, axis, k, n) + _shifted(values, axis, 2 * half - k, n)
+            pair *= weights[k]
+            total += pair
         values = total
     return values
 

@@ -16,6 +16,7 @@ from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.rendering.occupancy import MacroCells
 from amgsrn_core.rendering.surface_cells import FieldLattices, SurfaceCells, Triangles
+from amgsrn_core.rendering.uniform_surface import uniform_triangles
 
 # In voxels: the edge of the smallest cells is this at most, and of the largest ones.
 _LARGEST_FINE, _LARGEST = 1.0, 4.0
@@ -23,10 +24,16 @@ _LARGEST_FINE, _LARGEST = 1.0, 4.0
 # Cells are as large as leaves the surface of their corners within this part of the tolerance.
 _SHARE = 0.5
 
+# Where so many of the macro-cells may have the value, all cells are the smallest.
+_DENSE = 0.2
+
 # Layers of the largest cells beyond a part that have a say in it.
 _HALO = 2
 
 _NEWTON_STEPS, _HALVINGS = 3, 14
+
+# Vertices that are moved together: what is made of them stays in a core's cache.
+_BATCH = 1 << 16
 
 # A vertex is on the surface when its value is so close to the isovalue, in parts of the range.
 _CLOSE = 1e-5
@@ -95,21 +102,10 @@ def isosurface(
     if not 0.05 <= tolerance <= 2:
         raise ConfigurationError(f"The tolerance is 0.05 to 2 voxels, not {tolerance:g}.")
     lattice = _Lattice(volume, component, tolerance)
-    layers = -(-int(lattice.cells[0]) // (1 << lattice.levels))
+    layers, found = lattice.layers, []
     begin, end = (layers * number // part[1] for number in (part[0], part[0] + 1))
-    # Neighbours have a say in how cells are cut.
-    rows = range(max(begin - _HALO, 0), min(end + _HALO, layers))
-    fields, found = lattice.fields(), []
     for number, iso in enumerate(isovalues):
-        cells = SurfaceCells(
-            fields,
-            iso,
-            scale=lattice.scale,
-            tolerance=_SHARE * tolerance,
-            candidates=lattice.candidates(iso, rows),
-            rows=rows,
-        )
-        found.append(cells.triangles().within(range(begin, end)))
+        found.append(lattice.triangles(iso, range(begin, end)))
         progress((number + 1) / len(isovalues))
     return _surface(lattice, found, isovalues)
 
@@ -139,16 +135,38 @@ class _Lattice:
     """A lattice over the volume, whose points are counted in its finest cells along x, y, z."""
 
     def __init__(self, volume: NeuralVolume, component: int | str, tolerance: float) -> None:
-        self.volume, self._component = volume, component
+        self.volume, self._component, self._tolerance = volume, component, tolerance
         edge = min(2 * tolerance, _LARGEST_FINE)
         samples = np.array(volume.index.dims)
         self.cells = np.maximum(np.ceil((samples - 1) / edge - 1e-9).astype(int), 1)
         self.scale = (samples - 1) / self.cells  # in voxels, along z, y, x
         self.levels = max(int(np.floor(np.log2(_LARGEST / edge) + 1e-9)), 0)
 
-    def fields(self) -> FieldLattices:
-        """Return the component's values on this lattice and on coarser ones."""
-        return FieldLattices(self._evaluated, self.cells, self.levels, self.volume.dtype)
+        self._fields = FieldLattices(self._evaluated, self.cells, self.levels, volume.dtype)
+
+    @property
+    def layers(self) -> int:
+        """How many layers of the largest cells there are along z."""
+        return -(-int(self.cells[0]) // (1 << self.levels))
+
+    def triangles(self, isovalue: float, layers: range) -> Triangles:
+        """Return the triangles in some layers of the largest cells."""
+        if may_have(self.volume, isovalue, self._component).mean() >= _DENSE or not self.levels:
+            first, last = (
+                min(n << self.levels, self.cells[0]) for n in (layers.start, layers.stop)
+            )
+            return uniform_triangles(self._evaluated, self.cells, isovalue, range(first, last))
+        # Neighbours have a say in how cells are cut.
+        rows = range(max(layers.start - _HALO, 0), min(layers.stop + _HALO, self.layers))
+        cells = SurfaceCells(
+            self._fields,
+            isovalue,
+            scale=self.scale,
+            tolerance=_SHARE * self._tolerance,
+            candidates=self.candidates(isovalue, rows),
+            rows=rows,
+        )
+        return cells.triangles().within(layers)
 
     def _evaluated(self, points: np.ndarray) -> np.ndarray:
         return self.of(self.volume.sample_index(self.index(points)))
@@ -209,18 +227,26 @@ def _surface(lattice: _Lattice, found: Sequence[Triangles], isovalues: Sequence[
     ends = np.concatenate([nothing[:, :2], *(each.values for each in found)])
     is_used = np.zeros(len(low), dtype=bool)
     is_used[triangles] = True
-    used = np.flatnonzero(is_used)
-    triangles = (np.cumsum(is_used) - 1)[triangles]
-    low, high, ends, targets = low[used], high[used], ends[used], targets[used]
-    index, values, gradients = _on_surface(lattice, (low, high), ends, targets)
-    world = volume.geometry.index_to_world(index)
-    slopes = volume.geometry.index_gradient_to_world(index, gradients)
-    normals = -lattice.slope(values, slopes)
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    normals = np.where(length > 0, normals / np.where(length > 0, length, 1), [0.0, 0.0, 1.0])
-    return Surface(
-        world, _turned(world, triangles, normals), normals.astype(np.float32), values, targets
-    )
+    if not is_used.all():  # of another part
+        triangles = (np.cumsum(is_used) - 1)[triangles]
+        low, high, ends, targets = low[is_used], high[is_used], ends[is_used], targets[is_used]
+    world, values, normals = np.empty_like(low), [], []
+    for start in range(0, len(low), _BATCH):
+        part = slice(start, start + _BATCH)
+        index, reached, gradients = _on_surface(
+            lattice, (low[part], high[part]), ends[part], targets[part]
+        )
+        world[part] = volume.geometry.index_to_world(index)
+        slopes = volume.geometry.index_gradient_to_world(index, gradients)
+        outwards = -lattice.slope(reached, slopes)
+        length = np.linalg.norm(outwards, axis=1, keepdims=True)
+        outwards = np.where(length > 0, outwards / np.where(length > 0, length, 1), [0, 0, 1])
+        values.append(reached)
+        normals.append(outwards.astype(np.float32))
+    none = np.empty((0, len(volume.components)), dtype=volume.dtype)
+    joined = np.concatenate([np.empty((0, 3), dtype=np.float32), *normals])
+    triangles = _turned(world, triangles, joined)
+    return Surface(world, triangles, joined, np.concatenate([none, *values]), targets)
 
 
 def _on_surface(

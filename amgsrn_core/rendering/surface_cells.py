@@ -36,7 +36,7 @@ _UNASKED = np.inf
 
 # A cell without the value at its 27 points has it perhaps, if these come closer to it than such a
 # part of the second differences, of all axes together: as with macro-cells.
-_SUSPICION = 0.5
+SUSPICION = 0.5
 
 
 class FieldLattices:
@@ -284,7 +284,7 @@ class SurfaceCells:
             first, second = _halves(np.diff(values, axis=axis), axis)
             bends += np.abs(second - first).reshape(-1, 9).max(axis=1)
         low, high = low.reshape(-1, 8), high.reshape(-1, 8)
-        margin = (_SUSPICION * bends)[:, None]
+        margin = (SUSPICION * bends)[:, None]
         has_holes = np.isnan(bends)
         may_have = ((low - margin <= iso) & (high + margin >= iso)) | has_holes[:, None]
         may_have[has_holes] &= ~np.isnan(values[has_holes]).all(axis=(1, 2, 3))[:, None]
@@ -414,17 +414,13 @@ class _Edges:
         leaves = tree.having(level, _LEAF)
         inside = (tree.lattices.corners(level, leaves) >= tree.isovalue).reshape(-1, 8)
         case = inside @ (1 << np.arange(8))
-        counts, starts, sides = _cases()
-        number = counts[case]
-        cell = np.repeat(np.arange(len(case)), number)
-        within = np.arange(len(cell)) - np.repeat(np.cumsum(number) - number, number)
-        side = sides[starts[case][cell] + within]
+        cell, sides = case_triangles(case)
         self.rows = leaves[0][cell] >> (tree.lattices.levels - level)
         around = _around(leaves, (0, 1))
         self._points.reserve(*around)
         places = self._points.places(*around).reshape(-1, 8)
-        self._triangles = 3 * places[cell[:, None], _SIDE_STARTS[side]] + _SIDE_AXES[side]
-        self._used, self._shared = _distinct(self._triangles), np.empty(0, dtype=np.int64)
+        self._triangles = 3 * places[cell[:, None], SIDE_STARTS[sides]] + SIDE_AXES[sides]
+        self._used, self._shared = distinct(self._triangles), np.empty(0, dtype=np.int64)
 
     def _ids(self, points: Array, axis: int) -> Array:
         self._points.reserve(*points)
@@ -450,8 +446,8 @@ class _Edges:
             crossed = self._tree.is_crossed(coarse.level, far, b)
             ids = np.where(crossed, coarse._ids(far, b), coarse._ids(near, axis))
             self._target[found] = ids
-        taken = _distinct(self._target[self._target >= 0])
-        coarse._used = _distinct(np.concatenate([coarse._used, taken]))
+        taken = distinct(self._target[self._target >= 0])
+        coarse._used = distinct(np.concatenate([coarse._used, taken]))
         coarse._shared = taken
 
     def _touches(self, cells: Array, axes: tuple[int, ...]) -> Array:
@@ -503,7 +499,30 @@ class _Edges:
 
 # The twelve edges of a cell: the corner that each starts at, and its axis (0 is z).
 _SIDES = [(i, axis) for i, c in enumerate(_CORNERS) for axis in range(3) if not c[axis]]
-_SIDE_STARTS, _SIDE_AXES = np.array(_SIDES).T
+SIDE_STARTS, SIDE_AXES = np.array(_SIDES).T
+
+
+def case_triangles(cases: Array) -> tuple[Array, Array]:
+    """Return what flying edges make of cells.
+
+    Parameters
+    ----------
+    cases : int array [N]
+        Which corners are inside: bit i is corner i, z, y, x, of which x runs first.
+
+    Returns
+    -------
+    cells : int32 array [T]
+        The cell of each triangle.
+    sides : int8 array [T, 3]
+        The edges of the cell that its vertices are on, see :data:`SIDE_STARTS`.
+    """
+    counts, first, sides = _cases()
+    number = counts[cases]
+    cells = np.repeat(np.arange(len(cases), dtype=np.int32), number)
+    # What to add to the number of a triangle for its place in the table.
+    shift = first[cases] - (np.cumsum(number, dtype=np.int32) - number)
+    return cells, sides[np.arange(len(cells), dtype=np.int32) + np.repeat(shift, number)]
 
 
 @functools.cache
@@ -512,9 +531,9 @@ def _cases() -> tuple[Array, Array, Array]:
 
     Returns
     -------
-    counts, starts : int array [256]
+    counts, starts : int32 array [256]
         How many triangles a case has, and where they start in the next array; bit i is corner i.
-    sides : int array [T, 3]
+    sides : int8 array [T, 3]
         The edges of the cell that their vertices are on.
     """
     support = import_vtk("util.numpy_support")
@@ -545,8 +564,9 @@ def _cases() -> tuple[Array, Array, Array]:
         for n, (c, a) in enumerate(_SIDES)
     }
     numbers = np.array([sides[tuple(place)] for place in places.reshape(-1, 3).tolist()])
-    counts = np.bincount(cell // 2, minlength=256)
-    return counts, np.cumsum(counts) - counts, numbers.reshape(-1, 3)
+    counts = np.bincount(cell // 2, minlength=256).astype(np.int32)
+    starts = np.cumsum(counts, dtype=np.int32) - counts
+    return counts, starts, numbers.reshape(-1, 3).astype(np.int8)
 
 
 def _halves(values: Array, axis: int) -> tuple[Array, Array]:
@@ -596,7 +616,7 @@ def _deviation(values: Array, edges: Array) -> Array:
         return np.where(slopes > 0, error / np.sqrt(slopes), np.inf)
 
 
-def _distinct(numbers: Array) -> Array:
+def distinct(numbers: Array) -> Array:
     """Return the distinct numbers, from 0 on and not much larger than their count, ascending."""
     present = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=bool)
     present[numbers] = True

@@ -64,7 +64,7 @@ def naive_ssim(a, b, valid=None, taps=(11, 11, 11)):
 
 def test_ssim_is_that_of_the_paper():
     a, b = field()
-    assert ssim(a, b) == pytest.approx(naive_ssim(a, b), abs=1e-9)
+    assert ssim(a, b) == pytest.approx(naive_ssim(a, b), abs=1e-6)
     assert 0.1 < ssim(a, b) < 0.99  # the comparison above would be empty at the ends
 
 
@@ -74,13 +74,13 @@ def test_ssim_leaves_out_windows_with_a_missing_voxel():
     valid[:3, :5, :2] = False
     valid[13, 16, 18] = False
     b[~valid] = 1e6
-    assert ssim(a, b, valid) == pytest.approx(naive_ssim(a, b, valid), abs=1e-9)
+    assert ssim(a, b, valid) == pytest.approx(naive_ssim(a, b, valid), abs=1e-6)
     assert ssim(a, b, valid) != pytest.approx(ssim(*field()), abs=1e-6)
 
 
 def test_the_window_shrinks_on_a_short_axis():
     a, b = field((6, 17, 12))
-    assert ssim(a, b) == pytest.approx(naive_ssim(a, b, taps=(5, 11, 11)), abs=1e-9)
+    assert ssim(a, b) == pytest.approx(naive_ssim(a, b, taps=(5, 11, 11)), abs=1e-6)
 
 
 def test_ssim_of_equal_fields_is_one_and_of_masked_fields_unknown():
@@ -110,7 +110,9 @@ def test_the_result_does_not_depend_on_the_tiles(seed, tile_voxels, mask, shape)
     tiled = compare(volume, model(b[None]), tile_voxels=max(tile_voxels, 1500))
     assert tiled.voxels == whole.voxels
     for key in ("psnr", "ssim", "rmse", "max_error", "nrmse", "value_range"):
-        assert getattr(tiled, key) == pytest.approx(getattr(whole, key), rel=1e-9, nan_ok=True)
+        assert getattr(tiled, key) == pytest.approx(
+            getattr(whole, key), rel=1e-6 if key == "ssim" else 1e-9, nan_ok=True
+        )
 
 
 def test_compare_is_the_textbook():
@@ -124,7 +126,7 @@ def test_compare_is_the_textbook():
     assert result.value_range == pytest.approx(span)
     assert result.nrmse == pytest.approx(rmse / span)
     assert result.psnr == pytest.approx(10 * math.log10(span**2 / rmse**2))
-    assert result.ssim == pytest.approx(naive_ssim(a, b), abs=1e-9)
+    assert result.ssim == pytest.approx(naive_ssim(a, b), abs=1e-6)
     assert result.voxels == a.size
     assert result.missing_voxels == 0
 

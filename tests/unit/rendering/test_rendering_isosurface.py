@@ -108,7 +108,10 @@ def test_vertices_are_on_the_networks_surface_and_normals_are_its_gradients(mode
 
 @pytest.mark.parametrize("tolerance", [0.5, 0.3, 2])
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
-def test_it_is_closed_but_for_the_volumes_faces(model, tolerance, part):
+@pytest.mark.parametrize("dense", [0, 2])
+def test_it_is_closed_but_for_the_volumes_faces(model, monkeypatch, tolerance, part, dense):
+    monkeypatch.setattr("amgsrn_core.rendering.isosurface._DENSE", dense)
+    monkeypatch.setattr("amgsrn_core.rendering.uniform_surface._POINTS", 20_000)
     isovalue = float(np.quantile(model.to_numpy()[0], part))
     surface = isosurface(model, [isovalue], tolerance=tolerance)
     assert len(surface.triangles) > 100
@@ -153,6 +156,7 @@ def test_what_macro_cells_skip_has_no_surface(tmp_path, monkeypatch):
         return evaluate(self, points)
 
     monkeypatch.setattr(NeuralVolume, "sample_index", counted)
+    monkeypatch.setattr("amgsrn_core.rendering.isosurface._DENSE", 2)
     anything = np.full(MacroCells.of_volume(model).bounds(0)[0].shape, np.inf)
     for isovalue in np.linspace(0.4, 0.8, 9):
         counts.clear()
@@ -166,7 +170,9 @@ def test_what_macro_cells_skip_has_no_surface(tmp_path, monkeypatch):
         assert few < sum(counts) / 2
 
 
-def test_parts_together_are_the_whole(model):
+@pytest.mark.parametrize("dense", [0, 2])
+def test_parts_together_are_the_whole(model, monkeypatch, dense):
+    monkeypatch.setattr("amgsrn_core.rendering.isosurface._DENSE", dense)
     iso = middle(model, 1)
     whole = isosurface(model, [iso], component=1)
     parts = [isosurface(model, [iso], component=1, part=(i, 3)) for i in range(3)]

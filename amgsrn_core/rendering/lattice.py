@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from amgsrn_core.field.neural_volume import NeuralVolume
-from amgsrn_core.kernels.working_set import LatticeLevel
+from amgsrn_core.kernels.working_set import EDGE, LatticeLevel
 from amgsrn_core.rendering.field import NeuralField, Select
 
 _CODES = 65535
 
 
 class LatticeField:
-    """Trilinear interpolation between values of 16 bits; see rendering.field.Field.
+    """Interpolation between values of 16 bits; see rendering.field.Field.
 
     Parameters
     ----------
@@ -29,6 +29,7 @@ class LatticeField:
     level : LatticeLevel
     low, unit : float32 arrays [C]
         A value is low + code * unit.
+    interpolation : {"linear", "cubic"}
 
     Attributes
     ----------
@@ -37,8 +38,14 @@ class LatticeField:
     """
 
     def __init__(
-        self, volume: NeuralVolume, level: LatticeLevel, low: np.ndarray, unit: np.ndarray
+        self,
+        volume: NeuralVolume,
+        level: LatticeLevel,
+        low: np.ndarray,
+        unit: np.ndarray,
+        interpolation: str = "linear",
     ) -> None:
+        self._weights = _cubic_weights if interpolation == "cubic" else _linear_weights
         self.geometry = volume.geometry
         self.device = torch.device(volume.device)
         self._field = NeuralField.of_volume(volume)
@@ -85,11 +92,57 @@ class LatticeField:
         most = torch.tensor(self._level.cells) - 1
         cell = at.detach().long().minimum(most)
         part = (at - cell).float()
+        weights = self._weights(cell, part, torch.tensor(self._level.cells))
         total = torch.zeros((len(points), len(self._low)))
-        for corner in itertools.product((0, 1), repeat=3):
+        common = self._codes_at(cell)
+        corners = [
+            self._codes_at(cell + torch.tensor(c)) for c in itertools.product((0, 1), repeat=3)
+        ]
+        is_even = torch.stack([codes == common for codes in corners]).all(dim=0)
+        for corner in itertools.product((-1, 0, 1, 2), repeat=3):
             weight = torch.ones(len(points))
             for axis, side in enumerate(corner):
-                weight = weight * (part[:, axis] if side else 1 - part[:, axis])
-            x, y, z = (cell + torch.tensor(corner)).unbind(1)
-            total = total + weight[:, None] * self.codes[:, z, y, x].T
-        return self._low + self._unit * total
+                weight = weight * weights[side + 1][:, axis]
+            at_corner = (cell + torch.tensor(corner)).clamp(min=0).minimum(most + 1)
+            total = total + weight[:, None] * (self._codes_at(at_corner) - common)
+        # A cell with equal corners is even for light.
+        return self._low + self._unit * (common + torch.where(is_even, total.detach(), total))
+
+    def _codes_at(self, places: Tensor) -> Tensor:
+        x, y, z = places.unbind(1)
+        return self.codes[:, z, y, x].T
+
+
+def _linear_weights(cell: Tensor, part: Tensor, cells: Tensor) -> list[Tensor]:
+    """Return what the points -1, 0, 1, 2 of a cell count along each axis, each [N, 3]."""
+    nothing = torch.zeros_like(part)
+    return [nothing, 1 - part, part, nothing]
+
+
+def _cubic_weights(cell: Tensor, part: Tensor, cells: Tensor) -> list[Tensor]:
+    """Return the same of Catmull-Rom splines within blocks.
+
+    In place of points of other blocks there are those of a parabola through the other three, and
+    where there are but two points, these are interpolated linearly.
+    """
+    t, inner = part, cell % EDGE
+    before, here, there, behind = (
+        -0.5 * t + t**2 - 0.5 * t**3,
+        1 - 2.5 * t**2 + 1.5 * t**3,
+        0.5 * t + 2 * t**2 - 1.5 * t**3,
+        -0.5 * t**2 + 0.5 * t**3,
+    )
+    has_before = inner > 0
+    has_behind = inner + 2 <= (cells - (cell - inner)).clamp(max=EDGE)
+    low, high = before * ~has_before, behind * ~has_behind
+    parabola = [
+        before * has_before + high,
+        here + 3 * low - 3 * high,
+        there - 3 * low + 3 * high,
+        behind * has_behind + low,
+    ]
+    is_linear = ~has_before & ~has_behind
+    return [
+        torch.where(is_linear, straight, curved)
+        for straight, curved in zip(_linear_weights(cell, part, cells), parabola)
+    ]

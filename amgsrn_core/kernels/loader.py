@@ -173,7 +173,7 @@ class Appearance(Struct):
         ("shown", ctypes.c_void_p),
         ("entries", _count),
         *[(name, ctypes.c_double) for name in ("low", "high")],
-        *[(name, ctypes.c_int32) for name in ("logarithmic", "blend", "component", "shade")],
+        *[(n, ctypes.c_int32) for n in ("logarithmic", "blend", "component", "shade", "cubic")],
         ("isovalues", _floats),
         ("isovalue_count", _count),
         *[(n, ctypes.c_float) for n in ("ambient", "diffuse", "specular", "specular_power")],

@@ -24,9 +24,12 @@ _CODES = 65535
 # Linear interpolation errs by at most so many eighths of the second differences.
 _ERROR_FACTOR = 2.0
 
+# Cubics leave the range of a block's points by no more than this part of it to each side.
+_OVERSHOOT = 0.4766
+
 
 class LatticeField:
-    """Trilinear interpolation between values of 16 bits; see rendering.field.Field.
+    """Interpolation between values of 16 bits; see rendering.field.Field.
 
     Parameters
     ----------
@@ -35,6 +38,7 @@ class LatticeField:
     level : LatticeLevel
     low, unit : float32 arrays [C]
         A value is low + code * unit.
+    interpolation : {"linear", "cubic"}
 
     Attributes
     ----------
@@ -43,8 +47,14 @@ class LatticeField:
     """
 
     def __init__(
-        self, volume: NeuralVolume, level: LatticeLevel, low: np.ndarray, unit: np.ndarray
+        self,
+        volume: NeuralVolume,
+        level: LatticeLevel,
+        low: np.ndarray,
+        unit: np.ndarray,
+        interpolation: str = "linear",
     ) -> None:
+        self._weights = _cubic_weights if interpolation == "cubic" else _linear_weights
         self.geometry = volume.geometry
         self.device = torch.device(volume.device)
         self._field = NeuralField.of_volume(volume)
@@ -115,9 +125,12 @@ class LatticeField:
             bend = np.abs(np.diff(flat, 2, axis=1))[:, max(first - 1, 0) : last]
             bends += bend.max(axis=(1, 2)) if bend.size else np.inf
             rises += rise.max(axis=(1, 2))
-        part = codes[(slice(None), *inside)].reshape(len(codes), -1)
+        is_cubic = self._weights is _cubic_weights
+        part = codes if is_cubic else codes[(slice(None), *inside)]
+        part = part.reshape(len(codes), -1)
+        more = _OVERSHOOT * (part.max(axis=1) - part.min(axis=1)) * is_cubic + 2
         low, unit = self._low.numpy(), self._unit.numpy()
-        least, most = low + unit * (part.min(axis=1) - 2), low + unit * (part.max(axis=1) + 2)
+        least, most = low + unit * (part.min(axis=1) - more), low + unit * (part.max(axis=1) + more)
         error, rise = unit * bends * _ERROR_FACTOR / 8, unit * rises
         if component != "magnitude":
             return tuple(float(a[int(component)]) for a in (least, most, error, rise))
@@ -127,14 +140,61 @@ class LatticeField:
 
     def _interpolated(self, points: Tensor) -> Tensor:
         cell, part = self.cells(points)
+        most = torch.tensor(self.level.cells) - 1
+        weights = self._weights(cell, part, torch.tensor(self.level.cells))
         total = torch.zeros((len(points), len(self._low)))
-        for corner in itertools.product((0, 1), repeat=3):
+        common = self._codes_at(cell)
+        corners = [
+            self._codes_at(cell + torch.tensor(c)) for c in itertools.product((0, 1), repeat=3)
+        ]
+        is_even = torch.stack([codes == common for codes in corners]).all(dim=0)
+        for corner in itertools.product((-1, 0, 1, 2), repeat=3):
             weight = torch.ones(len(points))
             for axis, side in enumerate(corner):
-                weight = weight * (part[:, axis] if side else 1 - part[:, axis])
-            x, y, z = (cell + torch.tensor(corner)).unbind(1)
-            total = total + weight[:, None] * self.codes[:, z, y, x].T
-        return self._low + self._unit * total
+                weight = weight * weights[side + 1][:, axis]
+            at_corner = (cell + torch.tensor(corner)).clamp(min=0).minimum(most + 1)
+            total = total + weight[:, None] * (self._codes_at(at_corner) - common)
+        # A cell with equal corners is even for light.
+        return self._low + self._unit * (common + torch.where(is_even, total.detach(), total))
+
+    def _codes_at(self, places: Tensor) -> Tensor:
+        x, y, z = places.unbind(1)
+        return self.codes[:, z, y, x].T
+
+
+def _linear_weights(cell: Tensor, part: Tensor, cells: Tensor) -> list[Tensor]:
+    """Return what the points -1, 0, 1, 2 of a cell count along each axis, each [N, 3]."""
+    nothing = torch.zeros_like(part)
+    return [nothing, 1 - part, part, nothing]
+
+
+def _cubic_weights(cell: Tensor, part: Tensor, cells: Tensor) -> list[Tensor]:
+    """Return the same of Catmull-Rom splines within blocks.
+
+    In place of points of other blocks there are those of a parabola through the other three, and
+    where there are but two points, these are interpolated linearly.
+    """
+    t, inner = part, cell % EDGE
+    before, here, there, behind = (
+        -0.5 * t + t**2 - 0.5 * t**3,
+        1 - 2.5 * t**2 + 1.5 * t**3,
+        0.5 * t + 2 * t**2 - 1.5 * t**3,
+        -0.5 * t**2 + 0.5 * t**3,
+    )
+    has_before = inner > 0
+    has_behind = inner + 2 <= (cells - (cell - inner)).clamp(max=EDGE)
+    low, high = before * ~has_before, behind * ~has_behind
+    parabola = [
+        before * has_before + high,
+        here + 3 * low - 3 * high,
+        there - 3 * low + 3 * high,
+        behind * has_behind + low,
+    ]
+    is_linear = ~has_before & ~has_behind
+    return [
+        torch.where(is_linear, straight, curved)
+        for straight, curved in zip(_linear_weights(cell, part, cells), parabola)
+    ]
 
 
 class RefinedField:

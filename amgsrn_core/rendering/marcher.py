@@ -133,7 +133,8 @@ def decoded_margin(geometry: GridGeometry, settings: RenderSettings) -> float:
         return 0.0
     from amgsrn_core.kernels.working_set import lattice_levels
 
-    return lattice_levels(geometry.dims[::-1], settings.cells_per_voxel)[-1].spacing
+    coarsest = lattice_levels(geometry.dims[::-1], settings.cells_per_voxel)[-1].spacing
+    return coarsest * (2 if settings.interpolation == "cubic" else 1)
 
 
 def _unused(settings: RenderSettings) -> str:
@@ -143,7 +144,7 @@ def _unused(settings: RenderSettings) -> str:
     defaults = type(settings)()
     names = [
         name
-        for name in ("cells_per_voxel", "cache_memory")
+        for name in ("cells_per_voxel", "interpolation", "cache_memory")
         if getattr(settings, name) != getattr(defaults, name)
     ]
     if not names:

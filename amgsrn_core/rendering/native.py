@@ -136,6 +136,7 @@ class NativeMarcher:
             blend=BLENDS[settings.blend],
             component=component,
             shade=settings.shade,
+            cubic=settings.interpolation == "cubic",
             isovalues=self._address(np.array(settings.isovalues), np.float32),
             isovalue_count=len(settings.isovalues),
             ambient=settings.ambient,

@@ -15,6 +15,8 @@ BLEND_MODES = ("composite", "maximum", "isosurface")
 
 SAMPLINGS = ("exact", "cached")
 
+INTERPOLATIONS = ("linear", "cubic")
+
 Bounds = tuple[float, float, float, float, float, float]
 Plane = tuple[float, float, float, float]
 Light = tuple[float, float, float, float, float, float]
@@ -77,6 +79,11 @@ class RenderSettings(Checked):
         "lattice cells per voxel of the finest decoded blocks, along each axis",
         maximum=2,
         minimum=1,
+    )
+    interpolation: str = option(
+        "linear",
+        "of decoded blocks, between their points: linear, or cubic, which is closer and slower",
+        choices=INTERPOLATIONS,
     )
     cache_memory: float = option(
         0.0,

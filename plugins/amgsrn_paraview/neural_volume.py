@@ -57,6 +57,7 @@ image_reduction      while interacting: least pixels per ray, along each axis
 path, checksum, step text: the model; empty or the number of a series' time step
 array                text: name of the array that is shown
 sampling             text: "exact" or "cached", see RenderSettings; missing for "exact"
+interpolation        text: "linear" or "cubic", see RenderSettings; missing for "linear"
 backend, device      text: see make_marcher and NeuralVolume.open; "opengl" is shader_volume's, in
                      the place of which "auto" is used here
 ==================== ============================================================================
@@ -344,8 +345,7 @@ class _Painter:
         from amgsrn_core.rendering import RenderSettings
         from amgsrn_core.rendering.marcher import decoded_margin
 
-        sampling = request.get("sampling", "exact")
-        return decoded_margin(volume.geometry, RenderSettings(sampling=sampling))
+        return decoded_margin(volume.geometry, RenderSettings(**_interpolated(request)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -488,7 +488,7 @@ def _settings(request: Request, index: ModelIndex, density: float) -> RenderSett
         shade=bool(request["shade"][0]),
         jitter=bool(request["jitter"][0]),
         isovalues=request["isovalues"],
-        sampling=request.get("sampling", "exact"),
+        **_interpolated(request),
         sharers=ranks_here(),
         component=component_of(request["array"], int(request["component"][0]), index),
         crop=crop,
@@ -496,6 +496,12 @@ def _settings(request: Request, index: ModelIndex, density: float) -> RenderSett
         lights=tuple(_rows(request.get("lights", ()), 6)),
         **numbers,
     )
+
+
+def _interpolated(request: Request) -> dict[str, str]:
+    """Return the settings of decoded blocks; those that are not used keep their defaults."""
+    names = ("sampling", "interpolation") if request.get("sampling") == "cached" else ("sampling",)
+    return {name: request[name] for name in names if name in request}
 
 
 def _surfaces(

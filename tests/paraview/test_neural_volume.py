@@ -198,6 +198,10 @@ def test_faults_and_changes(paraview, models):
         assert seen[name].count("% decoded") == is_cached, seen[name]
     assert same("automatic", "selected") and not same("cached", "selected")
     assert difference(models / "cached.png", models / "selected.png")[0] < 2.0
+    cubic, linear = (
+        difference(models / f"{n}.png", models / "selected.png") for n in ("cubic", "cached")
+    )
+    assert 0 < cubic[0] < 0.9 * linear[0], (cubic, linear)
     assert "torch on cpu, 40 x 30 rays, 0.5 samples per voxel" in seen["torch"]
     for name in ("quiet", "state", "end"):
         assert said[name] == "", name

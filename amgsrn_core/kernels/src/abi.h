@@ -123,6 +123,7 @@ struct AmgsrnAppearance {
   int32_t blend;               // 0 composite, 1 maximum, 2 isosurfaces
   int32_t component;           // what is seen; -1: the magnitude
   int32_t shade;
+  int32_t cubic;               // interpolate between lattice points by cubics
   const float* isovalues;
   int64_t isovalue_count;
   float ambient, diffuse, specular, specular_power;

@@ -132,6 +132,7 @@ inline std::string layout() {
   AMGSRN_FIELD(AmgsrnAppearance, blend);
   AMGSRN_FIELD(AmgsrnAppearance, component);
   AMGSRN_FIELD(AmgsrnAppearance, shade);
+  AMGSRN_FIELD(AmgsrnAppearance, cubic);
   AMGSRN_FIELD(AmgsrnAppearance, isovalues);
   AMGSRN_FIELD(AmgsrnAppearance, isovalue_count);
   AMGSRN_FIELD(AmgsrnAppearance, ambient);

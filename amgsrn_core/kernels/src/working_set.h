@@ -1,5 +1,5 @@
 // Marching through decoded blocks: a block is decoded by whoever first needs it, kept as 16-bit
-// numbers, and interpolated linearly. amgsrn_core/rendering/lattice.py is the reference.
+// numbers, and interpolated linearly or by cubics. amgsrn_core/rendering/lattice.py is the reference.
 #pragma once
 
 #include <atomic>
@@ -27,6 +27,10 @@ constexpr float kMostCode = 65535.0f;
 
 // Lanes whose first samples are farther apart than this go by themselves.
 constexpr double kFarApart = 1 << 20;
+
+// A cubic's weights along an axis have a sum of 1 and, without their signs, of 1.25 at most: this is
+// (1.25^3 - 1) / 2.
+constexpr float kOvershoot = 0.4766f;
 
 // Rounding may put a border behind a sample by this part of a step: it is looked at once more.
 constexpr float kBorderTolerance = 4e-3f;
@@ -125,6 +129,7 @@ class BlockMarch : Field, Look {
   // Cells of lattice points, and where in them these are.
   struct Place {
     Integers inner[3], block_at[3], block, live, where;
+    Integers last[3];  // point of the block; for cubics
     Vector part[3];
     bool is_known;  // all active lanes' blocks were
   };
@@ -280,7 +285,7 @@ class BlockMarch : Field, Look {
     if (!find_codes(scale, index, &seen, place)) return p.last;
     if (!lane_bits(seen)) return k + 1;
     samples_ += __builtin_popcount(static_cast<unsigned>(lane_bits(seen)));
-    const Vector value = seen_value(place.where, place.part);
+    const Vector value = seen_value(place);
     if (appearance_.blend == kMaximum) {
       const Vector best = load(p.best);
       store(p.best, seen & (value > best) ? value : best);
@@ -411,7 +416,7 @@ class BlockMarch : Field, Look {
   }
 
   // Finds the cells of lattice points.
-  static AMGSRN_INLINE void find_cells(const Scale& scale, const Vector* index, Place& place) {
+  AMGSRN_INLINE void find_cells(const Scale& scale, const Vector* index, Place& place) const {
     const AmgsrnLevel& level = *scale.level;
     place.block = Integers{};
     for (int a = 2; a >= 0; --a) {
@@ -422,8 +427,15 @@ class BlockMarch : Field, Look {
       place.part[a] = at - __builtin_convertvector(cell, Vector);
       place.inner[a] = cell & (kEdge - 1);
       place.block_at[a] = cell >> kBits;
+      if (appearance_.cubic) place.last[a] = last_points(level, a, place.block_at[a]);
       place.block = place.block * static_cast<int32_t>(level.blocks[a]) + place.block_at[a];
     }
+  }
+
+  // The last lattice points along an axis that blocks have.
+  static AMGSRN_INLINE Integers last_points(const AmgsrnLevel& level, int axis, Integers block_at) {
+    const Integers left = static_cast<int32_t>(level.cells[axis]) - (block_at << kBits);
+    return left < kEdge ? left : kEdge - Integers{};
   }
 
   // Which lanes are in eighths of their blocks in which something may be seen.
@@ -474,8 +486,8 @@ class BlockMarch : Field, Look {
   }
 
   // Finds lanes' codes from the places of their blocks', or of the parents' that will do.
-  static AMGSRN_INLINE void find_inner(const Scale& scale, const Vector* index, Integers seen,
-                                       Integers first, Place& place) {
+  AMGSRN_INLINE void find_inner(const Scale& scale, const Vector* index, Integers seen,
+                                Integers first, Place& place) const {
     const Integers coarse = seen & (first < kUnknown);
     if (lane_bits(coarse)) {
       for (int a = 0; a < 3; ++a) {
@@ -485,6 +497,9 @@ class BlockMarch : Field, Look {
         cell = cell < last ? cell : last;
         place.part[a] = coarse ? at - __builtin_convertvector(cell, Vector) : place.part[a];
         place.inner[a] = coarse ? cell & (kEdge - 1) : place.inner[a];
+        if (appearance_.cubic)
+          place.last[a] =
+              coarse ? last_points(scale.level[1], a, cell >> kBits) : place.last[a];
       }
       first = coarse ? kUnknown - 1 - first : first;
     }
@@ -548,11 +563,13 @@ class BlockMarch : Field, Look {
     Contents all = {};
     for (int64_t c = 0; c < components; ++c) {
       if (appearance_.component >= 0 && c != appearance_.component) continue;
-      const uint16_t* bounds = set_.bounds + ((slot * components + c) * kEighths + eighth) * kBounds;
-      // Interpolation rounds.
-      const float low = set_.low[c] + set_.unit[c] * (static_cast<float>(bounds[0]) - 2.0f);
-      const float high = set_.low[c] + set_.unit[c] * (static_cast<float>(bounds[1]) + 2.0f);
-      // A cell's function errs by an eighth of its second differences.
+      const uint16_t* bounds = set_.bounds + (slot * components + c) * kEighths * kBounds;
+      float codes[2];
+      find_range(bounds, eighth, codes);
+      const float low = set_.low[c] + set_.unit[c] * codes[0];
+      const float high = set_.low[c] + set_.unit[c] * codes[1];
+      bounds += eighth * kBounds;
+      // A cell's linear function errs by an eighth of its second differences; cubics err by less.
       const float bend = bounds[2] == UINT16_MAX ? kInfinity : static_cast<float>(bounds[2]);
       const float error = kErrorFactor * 0.125f * set_.unit[c] * bend;
       const float rise = set_.unit[c] * static_cast<float>(bounds[3]);
@@ -564,6 +581,21 @@ class BlockMarch : Field, Look {
     }
     return {__builtin_sqrtf(all.least), __builtin_sqrtf(all.most), __builtin_sqrtf(all.error),
             __builtin_sqrtf(all.rise)};
+  }
+
+  // Between which codes a component of a block is in one of its eighths.
+  void find_range(const uint16_t* bounds, int eighth, float* codes) const {
+    const uint16_t* own = bounds + eighth * kBounds;
+    uint16_t least = own[0], most = own[1];
+    for (int e = 0; appearance_.cubic && e < kEighths; ++e, bounds += kBounds) {
+      least = bounds[0] < least ? bounds[0] : least;
+      most = bounds[1] > most ? bounds[1] : most;
+    }
+    // Cubics leave the range of their points by no more than this part of it to each side.
+    const float more = appearance_.cubic ? kOvershoot * static_cast<float>(most - least) : 0.0f;
+    // Interpolation rounds.
+    codes[0] = static_cast<float>(least) - more - 2.0f;
+    codes[1] = static_cast<float>(most) + more + 2.0f;
   }
 
   // Whether an eighth of a decoded block shows something that its child would show otherwise. This
@@ -653,12 +685,104 @@ class BlockMarch : Field, Look {
     return set_.low[c] + set_.unit[c] * mix(y0, y1, part[2]);
   }
 
+  // The lattice points in a row along an axis on which a cubic depends: weights of the points, and of
+  // their change along the axis, by Catmull-Rom splines (Catmull and Rom, 1974) inside a block. In a
+  // block's outer cells the point that would be in another block goes on as a parabola: both blocks
+  // give the same values at the face between them.
+  struct Row {
+    Vector weight[4], slope[4];
+  };
+
+  // Finds the rows of cells, and the first points of these.
+  AMGSRN_INLINE Integers find_rows(const Place& place, Row* rows) const {
+    const int32_t strides[3] = {1, kSide, kSide * kSide};
+    const Vector zero = {};
+    Integers first = place.where;
+    for (int a = 0; a < 3; ++a) {
+      const Vector t = place.part[a];
+      Vector w[4] = {t * (-0.5f + t * (1.0f - 0.5f * t)), 1.0f + t * t * (1.5f * t - 2.5f),
+                     t * (0.5f + t * (2.0f - 1.5f * t)), t * t * (0.5f * t - 0.5f)};
+      Vector s[4] = {-0.5f + t * (2.0f - 1.5f * t), t * (4.5f * t - 5.0f),
+                     0.5f + t * (4.0f - 4.5f * t), t * (1.5f * t - 1.0f)};
+      const Integers inner = place.inner[a];
+      const Integers has_low = inner > 0, has_high = inner + 2 <= place.last[a];
+      const Integers is_linear = ~(has_low | has_high), middle = has_low & has_high;
+      const Integers low = ~has_low & has_high, high = has_low & ~has_high;
+      // Which of the four the cell's first point is: the four stay in the block.
+      const Integers at_end = inner > kSide - 4 + 1;
+      const Integers before = inner - 1 > 0 ? inner - 1 : Integers{};
+      const Integers begin = before < kSide - 4 ? before : kSide - 4 - Integers{};
+      first += (begin - inner) * strides[a];
+      for (Vector* x : {w, s}) {
+        const bool is_slope = x == s;
+        const Vector g0 = low ? x[0] : zero, g3 = high ? x[3] : zero;
+        Vector p[4] = {middle | high ? x[0] + g3 : zero, x[1] + 3.0f * (g0 - g3),
+                       x[2] + 3.0f * (g3 - g0), middle | low ? x[3] + g0 : zero};
+        p[1] = is_linear ? (is_slope ? zero - 1.0f : 1.0f - t) : p[1];
+        p[2] = is_linear ? (is_slope ? zero + 1.0f : t) : p[2];
+        Vector* to = is_slope ? rows[a].slope : rows[a].weight;
+        for (int i = 0; i < 4; ++i) {
+          const Vector ahead = i < 3 ? p[i + 1] : zero, behind = i ? p[i - 1] : zero;
+          to[i] = inner == 0 ? ahead : at_end ? behind : p[i];
+        }
+      }
+    }
+    // Lanes in which nothing is seen have no place.
+    return first > 0 ? first : Integers{};
+  }
+
+  // Sums of a component's codes: by the weights, and by the slopes along each axis. What they have in
+  // common is left out until the end, so that where codes are equal all slopes are 0.
+  template <bool kSlopes>
+  AMGSRN_INLINE void cubic_sums(Integers first, const Row* rows, int64_t c, Vector* sums) const {
+    const uint16_t* codes = set_.codes + c * kBlock;
+    for (int i = 0; i < (kSlopes ? 4 : 1); ++i) sums[i] = Vector{};
+    const Integers common = gather_pairs(codes, first) & 0xffff;
+    for (int z = 0; z < 4; ++z) {
+      Vector plain = {}, along_x = {}, along_y = {};
+      for (int y = 0; y < 4; ++y) {
+        const uint16_t* row = codes + (z * kSide + y) * kSide;
+        const Integers near = gather_pairs(row, first), far = gather_pairs(row + 2, first);
+        const Vector v[4] = {__builtin_convertvector((near & 0xffff) - common, Vector),
+                             __builtin_convertvector(((near >> 16) & 0xffff) - common, Vector),
+                             __builtin_convertvector((far & 0xffff) - common, Vector),
+                             __builtin_convertvector(((far >> 16) & 0xffff) - common, Vector)};
+        Vector value = {}, slope = {};
+        for (int x = 0; x < 4; ++x) {
+          value += rows[0].weight[x] * v[x];
+          if (kSlopes) slope += rows[0].slope[x] * v[x];
+        }
+        plain += rows[1].weight[y] * value;
+        if (kSlopes) along_x += rows[1].weight[y] * slope, along_y += rows[1].slope[y] * value;
+      }
+      sums[0] += rows[2].weight[z] * plain;
+      if (kSlopes) {
+        sums[1] += rows[2].weight[z] * along_x;
+        sums[2] += rows[2].weight[z] * along_y;
+        sums[3] += rows[2].slope[z] * plain;
+      }
+    }
+    sums[0] += __builtin_convertvector(common, Vector);
+  }
+
+  // The same of component c, in its own units, for linear and cubic blocks.
+  AMGSRN_INLINE Vector component_value(const Place& place, const Row* rows, Integers first,
+                                       int64_t c) const {
+    if (!appearance_.cubic) return component_value(place.where, place.part, c);
+    Vector sum;
+    cubic_sums<false>(first, rows, c, &sum);
+    return set_.low[c] + set_.unit[c] * sum;
+  }
+
   // What is seen of the values in cells.
-  Vector seen_value(Integers where, const Vector* part) const {
-    if (appearance_.component >= 0) return component_value(where, part, appearance_.component);
+  Vector seen_value(const Place& place) const {
+    Row rows[3];
+    const Integers first = appearance_.cubic ? find_rows(place, rows) : Integers{};
+    if (appearance_.component >= 0)
+      return component_value(place, rows, first, appearance_.component);
     Vector squares = {};
     for (int64_t c = 0; c < volume_.components; ++c) {
-      const Vector v = component_value(where, part, c);
+      const Vector v = component_value(place, rows, first, c);
       squares += v * v;
     }
     for (int lane = 0; lane < kLanes; ++lane) squares[lane] = __builtin_sqrtf(squares[lane]);
@@ -666,8 +790,14 @@ class BlockMarch : Field, Look {
   }
 
   // Its gradient by the volume's index, but for a factor: that of the cell's own function.
-  void seen_gradient(Integers where, const Vector* part, Vector* gradient) const {
+  void seen_gradient(const Place& place, Vector* gradient) const {
     for (int a = 0; a < 3; ++a) gradient[a] = Vector{};
+    if (appearance_.cubic) {
+      add_cubic_gradient(place, gradient);
+      return;
+    }
+    const Integers where = place.where;
+    const Vector* part = place.part;
     for (int64_t c = 0; c < volume_.components; ++c) {
       if (appearance_.component >= 0 && c != appearance_.component) continue;
       Vector v[8];
@@ -681,6 +811,25 @@ class BlockMarch : Field, Look {
                                   mix(v[5] - v[4], v[7] - v[6], part[1]), part[2]);
       gradient[1] += factor * mix(x1 - x0, x3 - x2, part[2]);
       gradient[2] += factor * (y1 - y0);
+    }
+  }
+
+  void add_cubic_gradient(const Place& place, Vector* gradient) const {
+    Row rows[3];
+    const Integers first = find_rows(place, rows);
+    for (int64_t c = 0; c < volume_.components; ++c) {
+      if (appearance_.component >= 0 && c != appearance_.component) continue;
+      Vector sums[4];
+      cubic_sums<true>(first, rows, c, sums);
+      Vector factor = set_.unit[c] - Vector{};
+      if (appearance_.component < 0) factor *= set_.low[c] + set_.unit[c] * sums[0];
+      // Where a cell's corners are equal the networks are even: what is round it bends the cubic only
+      // a little, but light would take that for a slope.
+      Vector v[8];
+      corners(place.where, c, v);
+      Integers is_even = v[1] == v[0];
+      for (int i = 2; i < 8; ++i) is_even &= v[i] == v[0];
+      for (int a = 0; a < 3; ++a) gradient[a] += is_even ? Vector{} : factor * sums[1 + a];
     }
   }
 
@@ -724,7 +873,7 @@ class BlockMarch : Field, Look {
       return;
     }
     Vector gradient[3];
-    if (appearance_.shade) seen_gradient(place.where, place.part, gradient);
+    if (appearance_.shade) seen_gradient(place, gradient);
     const bool has_lamp = appearance_.shade && !appearance_.light_count && !is_uneven_;
     alignas(64) float bright[kLanes], gloss[kLanes];
     if (has_lamp) light(p, gradient, bright, gloss);
@@ -848,7 +997,7 @@ class BlockMarch : Field, Look {
     const int32_t first = acquired(scale, place.block[lane]);
     if (first == kUnknown) return false;
     find_inner(scale, index, only, first - Integers{}, place);
-    seen_gradient(place.where, place.part, gradient);
+    seen_gradient(place, gradient);
     double by_index[3], at[3];
     for (int a = 0; a < 3; ++a) {
       by_index[a] = static_cast<double>(gradient[a][lane]);

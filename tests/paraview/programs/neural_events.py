@@ -100,6 +100,9 @@ results["interactive"] = scene.status()
 scene.display.NeuralSampling = "cached"
 take("cached", scene)
 results["cached"] = scene.status()
+scene.display.NeuralInterpolation = "cubic"
+take("cubic", scene)
+scene.display.NeuralInterpolation = "linear"
 scene.display.NeuralSampling = "exact"
 scene.view.InteractiveRender()
 results["exact"] = scene.status()

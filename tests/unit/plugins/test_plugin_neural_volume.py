@@ -109,6 +109,11 @@ def test_the_window_draws_decoded_blocks_and_tells_of_them(tmp_path):
     assert 0 < np.abs(sharp - exact).max() < 0.05
     *_, whole, words = neural_volume.render(-3, 3, False, None, asked)
     assert np.array_equal(whole, sharp)
+    curved = {**asked, "interpolation": "cubic"}
+    *_, cubic, words = neural_volume.render(-3, 29, False, None, {**curved, "sampling": "exact"})
+    assert np.array_equal(cubic, exact) and words.endswith("refined")
+    *_, cubic, _ = neural_volume.render(-3, 30, False, None, curved)
+    assert 0 < np.abs(cubic - exact).mean() < 0.9 * np.abs(whole - exact).mean()
     # While it is dragged the least pixels per ray do not matter, only the time.
     for generation in range(4, 9):
         _, width, *_ = neural_volume.render(-3, generation, True, 5.0, asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -31,6 +32,7 @@ from amgsrn_core.rendering import (
     RenderSettings,
     TransferFunction,
     cached,
+    lattice,
     make_marcher,
     render,
 )
@@ -65,7 +67,7 @@ def both(volume, transfer, rays, level=0, **options) -> tuple[np.ndarray, np.nda
 def refined(volume, transfer, level=0, **options):
     """A marcher of one level, the reference's field, and in which blocks it has that level."""
     ours, settings = marcher(volume, transfer, **options), RenderSettings(**options)
-    levels, scale = ours._store.levels, ours._store.scale
+    levels, scale = ours._store.levels, (*ours._store.scale, settings.interpolation)
     ours._begins = lambda _: np.where(np.arange(len(levels)) <= level, -np.inf, np.inf)
     field = LatticeField(volume, levels[level], *scale)
     if level + 1 == len(levels):
@@ -94,15 +96,35 @@ def test_the_image_is_that_of_the_whole_lattice(name, geometry, bricks):
     alike(image, reference)
 
 
+CURVED = ("composite", "dense", "jittered", "shaded", "shaded magnitude", "lights", "maximum")
+
+
+@pytest.mark.parametrize("cells", [1, 2])
+@pytest.mark.parametrize("geometry", [EVEN, BENT], ids=["even", "bent"])
+@pytest.mark.parametrize("name", CURVED)
+def test_cubic_images_are_those_of_the_whole_lattice(name, geometry, cells):
+    volume = model(geometry, bricks=6, mask=name == "dense")
+    transfer = colours(volume, LOOKS[name].get("component", 0))
+    options = {**LOOKS[name], "interpolation": "cubic", "cells_per_voxel": cells}
+    image, reference = both(volume, transfer, camera(volume).rays(), **options)
+    straight, _ = both(
+        volume, transfer, camera(volume).rays(), **LOOKS[name], cells_per_voxel=cells
+    )
+    assert np.abs(straight - reference).mean() > 2e-4
+    alike(image, reference)
+
+
 @pytest.mark.parametrize("bricks", [1, 6])
 @pytest.mark.parametrize("geometry", [EVEN, BENT], ids=["even", "bent"])
 @pytest.mark.parametrize("shade", [False, True], ids=["flat", "shaded"])
-def test_isosurfaces_are_those_of_the_whole_lattice(shade, geometry, bricks):
+@pytest.mark.parametrize("kind", ["linear", "cubic"])
+def test_isosurfaces_are_those_of_the_whole_lattice(kind, shade, geometry, bricks):
     volume = model(geometry, bricks=bricks, mask=shade)
     values = tuple(middle(volume, quantile) for quantile in (0.6, 0.3, 0.62, 0.3))
     table = np.random.default_rng(3).random((16, 4))
     transfer = TransferFunction(min(values) - 1, max(values) + 1, table)
     looks = {"blend": "isosurface", "isovalues": values, "shade": shade, "samples_per_voxel": 2.0}
+    looks["interpolation"] = kind
     image, reference = both(volume, transfer, camera(volume).rays(), **looks)
     assert reference[:, 3].max() > 0.1
     # A surface that touches a sample is on one side or on the other.
@@ -518,21 +540,23 @@ def test_networks_that_give_no_numbers_are_told_of(wrong):
 
 
 @pytest.mark.parametrize("geometry", [EVEN, BENT], ids=["even", "bent"])
-@pytest.mark.parametrize("look", ["composite", "shaded", "shaded magnitude", "maximum"])
+@pytest.mark.parametrize("look", ["composite", "shaded", "shaded magnitude", "maximum", "cubic"])
 def test_some_of_the_bricks_show_their_part_of_the_picture(monkeypatch, look, geometry):
     monkeypatch.setattr(working_set, "_COARSEST", 8)
     volume = model(geometry, bricks=6, mask=look == "maximum")
-    transfer = colours(volume, LOOKS[look].get("component", 0))
+    looks = {"shade": True, "interpolation": "cubic"} if look == "cubic" else LOOKS[look]
+    transfer = colours(volume, looks.get("component", 0))
     # A rank's piece: its face lies between lattice points, and bricks fade there.
     near, far = (6.3, 0.0, 0.0), (12.0, 10.0, 8.0)
     corners = volume.geometry.index_to_world(np.array([near, far]))
     crop = tuple(np.sort(corners, axis=0).T.ravel().tolist())
-    options = {**LOOKS[look], "crop": crop}
+    options = {**looks, "crop": crop}
     settings = RenderSettings(sampling="cached", **options)
     margin = decoded_margin(volume.geometry, settings)
-    assert margin == 2.0 and decoded_margin(volume.geometry, RenderSettings()) == 0.0
+    assert margin == (4.0 if look == "cubic" else 2.0)
+    assert decoded_margin(volume.geometry, RenderSettings()) == 0.0
     part = volume.near(crop, margin)
-    assert len(list(part.bricks())) < 6 or geometry is BENT
+    assert len(list(part.bricks())) < 6 or geometry is BENT or look == "cubic"
     view = camera(volume, width=60, height=50).rays()
     for coarser in (0, 1):
         whole, ours = marcher(volume, transfer, **options), make_marcher(part, transfer, settings)
@@ -599,12 +623,46 @@ def test_finer_lattices_come_nearer_to_the_exact_picture():
     table = np.array([[0, 0, 1, 0.0], [0, 1, 0, 0.1], [1, 0, 0, 0.3]])
     transfer = TransferFunction(middle(volume, 0.02), middle(volume, 0.98), table)
     exact = render(volume, camera(volume), transfer, RenderSettings())
-    errors = []
-    for cells in (1, 2):
-        settings = RenderSettings(sampling="cached", cells_per_voxel=cells)
+    errors = {}
+    for cells, kind in itertools.product((1, 2), ("linear", "cubic")):
+        settings = RenderSettings(sampling="cached", cells_per_voxel=cells, interpolation=kind)
         image = render(volume, camera(volume), transfer, settings)
-        errors.append(np.abs(image - exact).mean())
-    assert errors[-1] < 0.5 * errors[0] and errors[0] < 0.02
+        errors[cells, kind] = np.abs(image - exact).mean()
+    assert errors[2, "linear"] < 0.5 * errors[1, "linear"] and errors[1, "linear"] < 0.02
+    assert all(errors[n, "cubic"] < 0.8 * errors[n, "linear"] for n in (1, 2)), errors
+
+
+@pytest.mark.parametrize("level", [2, 3])
+def test_cubics_of_blocks_with_few_points_are_those_of_the_whole_lattice(monkeypatch, level):
+    monkeypatch.setattr(working_set, "_COARSEST", 2)
+    volume = model()
+    assert lattice_levels((13, 11, 9), 1)[2].cells == (3, 3, 2)
+    assert lattice_levels((13, 11, 9), 1)[3].cells == (2, 2, 1)
+    rays = camera(volume).rays()
+    for options in ({}, {"shade": True}):
+        options["interpolation"] = "cubic"
+        image, reference = both(volume, colours(volume), rays, level=level, **options)
+        assert reference[:, 3].max() > 0.1
+        alike(image, reference)
+
+
+@pytest.mark.parametrize("cells", [1, 2, 8, 9, 10, 13, 24])
+def test_cubics_keep_parabolas_within_blocks_and_leave_their_range_by_little(cells):
+    place = torch.linspace(0, cells, 40 * cells + 1, dtype=torch.float64)[:, None]
+    cell = place.long().clamp(max=cells - 1)
+    weights = torch.stack(lattice._cubic_weights(cell, place - cell, torch.tensor([cells])))
+    assert torch.allclose(weights.sum(dim=0), torch.ones(1, dtype=torch.float64))
+    assert weights.abs().sum(dim=0).max() <= 1.25 + 1e-9
+    points = cell + torch.tensor([-1, 0, 1, 2])[:, None, None]
+    # No point of another block counts.
+    assert not weights[(points // 8 < cell // 8) | (points > cells)].any()
+    assert not weights[points > cell // 8 * 8 + 8].any()
+    found = (weights * (3.0 * points**2 - 7.0 * points)).sum(dim=0)
+    expected = 3.0 * place**2 - 7.0 * place
+    few = cells - cell // 8 * 8 == 1  # a block of one cell: linear
+    assert torch.allclose(found[~few], expected[~few], atol=1e-9)
+    straight = (cell - place) * (cell + 1 - place)  # times -3: what a line between them is off by
+    assert torch.allclose((found - expected)[few], -3.0 * straight[few], atol=1e-9)
 
 
 def test_settings_of_blocks_without_blocks_are_told_of():

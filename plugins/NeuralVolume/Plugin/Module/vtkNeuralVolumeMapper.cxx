@@ -383,6 +383,7 @@ vtkNeuralVolumeRequest vtkNeuralVolumeMapper::MakeRequest(
   request.Texts["array"] = this->ArrayName ? this->ArrayName : "";
   const char* sampling = this->Pass == WHOLE ? "exact" : "cached";
   request.Texts["sampling"] = this->Sampling == "auto" ? sampling : this->Sampling;
+  request.Texts["interpolation"] = this->Interpolation;
   request.Texts["backend"] = this->Backend;
   request.Texts["device"] = this->Device;
   return request;
@@ -517,6 +518,7 @@ void vtkNeuralVolumeMapper::PrintSelf(ostream& os, vtkIndent indent)
   os << indent << "Jitter: " << this->Jitter << "\n";
   os << indent << "ImageReduction: " << this->ImageReduction << "\n";
   os << indent << "Sampling: " << this->Sampling << "\n";
+  os << indent << "Interpolation: " << this->Interpolation << "\n";
   os << indent << "Backend: " << this->Backend << "\n";
   os << indent << "Device: " << this->Device << "\n";
   os << indent << "Status: " << this->Status << "\n";

@@ -48,6 +48,7 @@ public:
   vtkSetMacro(UnitDistance, double);
   vtkSetMacro(Jitter, bool);
   vtkSetStdStringFromCharMacro(Sampling);
+  vtkSetStdStringFromCharMacro(Interpolation);
   vtkSetStdStringFromCharMacro(Backend);
   vtkSetStdStringFromCharMacro(Device);
   ///@}
@@ -119,6 +120,7 @@ private:
   bool Jitter = false;
   int ImageReduction = 2;
   std::string Sampling = "auto";
+  std::string Interpolation = "linear";
   std::string Backend = "auto";
   std::string Device = "auto";
 

@@ -100,6 +100,11 @@ void vtkNeuralVolumeRepresentation::SetSampling(const char* name)
   this->GetMapper()->SetSampling(name);
 }
 
+void vtkNeuralVolumeRepresentation::SetInterpolation(const char* name)
+{
+  this->GetMapper()->SetInterpolation(name);
+}
+
 void vtkNeuralVolumeRepresentation::SetBackend(const char* name)
 {
   this->GetMapper()->SetBackend(name);

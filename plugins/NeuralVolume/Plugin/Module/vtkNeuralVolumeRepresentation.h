@@ -45,6 +45,7 @@ public:
   void SetJitter(bool jitter);
   void SetImageReduction(int pixels);
   void SetSampling(const char* name);
+  void SetInterpolation(const char* name);
   void SetBackend(const char* name);
   void SetDevice(const char* name);
   ///@}

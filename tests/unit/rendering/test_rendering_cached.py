@@ -602,6 +602,23 @@ def test_processes_share_the_memory(monkeypatch):
         RenderSettings(sharers=0)
 
 
+def test_values_beyond_the_codes_become_the_nearest_one():
+    volume = model()
+    transfer = TransferFunction(-9, 99, [[0, 0, 0, 0.1], [1, 1, 1, 0.1]])
+    marcher(volume, transfer)  # before the network leaves its range
+    next(volume.bricks()).kernel_network(load()).feature_grids[:] *= 1e3
+    ours = marcher(volume, transfer)
+    ours.march(camera(volume).rays())
+    low, unit = ours._store.scale
+    index = np.stack(np.meshgrid(*[np.arange(9.0)] * 3, indexing="ij")[::-1], axis=-1)
+    points = volume.geometry.index_to_world(index.reshape(-1, 3))
+    units = (volume.sample(points, corrected=False) - low) / unit
+    codes = ours._store.codes(0, (0, 0, 0)).reshape(2, -1).T
+    over, under = units > 65535 + 99, units < -99
+    assert over.any() and under.any()
+    assert (codes[over] == 65535).all() and (codes[under] == 0).all()
+
+
 @pytest.mark.parametrize(
     ("backend", "words"), [("torch", "need the CPU kernels"), ("native", "need the bricks round")]
 )

@@ -75,23 +75,26 @@ def _errors(arguments: argparse.Namespace) -> dict[str, Any] | None:
         numbers = range(len(index.bricks))
         if arguments.time is not None:
             numbers = index.bricks_of(model_step(index, arguments.time))
-        found, margins = [], np.zeros(count)
+        edges, each, margins = set(), [], np.zeros(count)
         for number in numbers:
             record, state = index.bricks[number], archive.load_brick(number, decode=False)
-            if ERRORS in state:
-                found.append(unpack_errors(state[ERRORS], record.extent, count))
+            limits = np.full(count, np.inf)
             if CORRECTIONS in state:
                 read = read_corrections(state[CORRECTIONS], record.ghosted_dims, count)
-                margins = np.maximum(margins, read.margins)
-    if not found:
+                margins, limits = np.maximum(margins, read.margins), read.limits
+            if ERRORS in state:
+                errors = unpack_errors(state[ERRORS], record.extent, count)
+                edges.add(errors.edge)
+                values = np.moveaxis(errors.values(), 1, 0).reshape(count, 2, -1)
+                each.append(np.minimum(values, limits[:, None, None]))
+    if not each:
         return None
     storage = index.storage
-    each = [np.moveaxis(errors.values(), 1, 0).reshape(count, 2, -1) for errors in found]
     largest, rms = np.moveaxis(np.concatenate(each, axis=2), 1, 0)
     quantiles = [50.0, 90.0, 99.0, 100.0]
     return {
         "cells": int(largest.shape[1]),
-        "edges": sorted({errors.edge for errors in found}),
+        "edges": sorted(edges),
         "max_error_percentiles": _percentiles(largest, quantiles),
         "rms_error_percentiles": _percentiles(rms, quantiles),
         "percentiles": quantiles,

@@ -255,6 +255,11 @@ class BlendedField:
         gradients = np.full((*shape, 3), np.nan, dtype=self.dtype)
         if not len(points) or not len(self.numbers):
             return values, gradients
+        if len(self._bricks) == 1:
+            brick = self._bricks[0]
+            values, gradients = self._of_brick_with_gradient(brick, points)
+            brick.correct(values, points)
+            return values, gradients
         parts = self.blend.parts(points, gradients=True)
         assert parts.gradients is not None
         covered = np.bincount(parts.points, minlength=len(points)) > 0

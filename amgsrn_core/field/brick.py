@@ -153,6 +153,8 @@ class FieldBrick:
         """
         if self.errors is not None:
             errors = self.errors.at(voxels, rms)
+            if self.corrections is not None:  # what is rounded upwards may be above the bound
+                errors = np.minimum(errors, self.corrections.limits)
         else:  # what has one value needs no network
             no_error = self.record.state == "constant"
             errors = np.full((len(voxels), len(self.minimum)), 0.0 if no_error else np.inf)

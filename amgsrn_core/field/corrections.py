@@ -42,6 +42,11 @@ class Corrections:
         self._lock = threading.Lock()
 
     @property
+    def limits(self) -> np.ndarray:
+        """How large an error may be at a voxel, float64 [C]."""
+        return self._packed.limits
+
+    @property
     def nbytes(self) -> int:
         """What it takes in memory when all of it is decoded."""
         return self._values.nbytes

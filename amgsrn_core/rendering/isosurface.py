@@ -1,8 +1,8 @@
 """Isosurfaces of a model as triangles, without a reconstruction of the whole volume.
 
-A lattice is laid over the volume, and the field is evaluated on it where macro-cells say that the
-value may occur. VTK's flying edges make triangles of it, a slab at a time; then each vertex is
-moved along the gradient onto the field's own surface.
+Cells are laid over the volume where macro-cells say that the value may occur: as large as the
+surface's bends allow, or all of one size where it is nearly everywhere. They have the triangles of
+VTK's flying edges; then each vertex is moved along the gradient onto the field's own surface.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def isosurface(
     isovalues : sequence of float
     component : int or "magnitude", default: 0
     tolerance : float, default: 0.5
-        In voxels, 0.05 to 2: the lattice's cells have twice this edge, at most.
+        In voxels, 0.05 to 2: how far triangles may be from the field's surface, as estimated. The
+        smallest cells have edges of twice that, and of a voxel at most; the largest, of four.
     part : two ints, default: (0, 1)
         Which of how many parts of the volume along z to do; their borders are the same points.
     progress : callable, optional

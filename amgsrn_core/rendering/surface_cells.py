@@ -278,10 +278,10 @@ class SurfaceCells:
         bends = np.zeros(len(values), dtype=values.dtype)
         for axis in (1, 2, 3):
             low, high = (
-                extreme(*_halves(part, axis))
+                extreme(*halves(part, axis))
                 for extreme, part in ((np.minimum, low), (np.maximum, high))
             )
-            first, second = _halves(np.diff(values, axis=axis), axis)
+            first, second = halves(np.diff(values, axis=axis), axis)
             bends += np.abs(second - first).reshape(-1, 9).max(axis=1)
         low, high = low.reshape(-1, 8), high.reshape(-1, 8)
         margin = (SUSPICION * bends)[:, None]
@@ -569,7 +569,7 @@ def _cases() -> tuple[Array, Array, Array]:
     return counts, starts, numbers.reshape(-1, 3).astype(np.int8)
 
 
-def _halves(values: Array, axis: int) -> tuple[Array, Array]:
+def halves(values: Array, axis: int) -> tuple[Array, Array]:
     """Return all but the last, and all but the first, along an axis."""
     along = values.swapaxes(0, axis)
     return along[:-1].swapaxes(0, axis), along[1:].swapaxes(0, axis)

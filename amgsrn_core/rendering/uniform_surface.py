@@ -6,7 +6,7 @@ lattice, and between them where the value may occur.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from amgsrn_core.rendering.surface_cells import (
     Triangles,
     case_triangles,
     distinct,
+    halves,
 )
 
 Array = np.ndarray
@@ -136,9 +137,9 @@ class _Slab:
         values = np.stack([self.values[tuple(low)], self.values[tuple(high)]], axis=1)
         low[0] += self._first
         high[0] += self._first
-        low, high = (np.ascontiguousarray(end[::-1].T, dtype=np.float64) for end in (low, high))
+        ends = [np.ascontiguousarray(end[::-1].T, dtype=np.float64) for end in (low, high)]
         rows = own[0][cell] + self._first
-        return Triangles(low, high, values, numbers[ids].astype(np.int64), rows)
+        return Triangles(ends[0], ends[1], values, numbers[ids].astype(np.int64), rows)
 
 
 def _candidates(values: Array, isovalue: float) -> Array:
@@ -147,22 +148,18 @@ def _candidates(values: Array, isovalue: float) -> Array:
     high: Array = values
     margin: Array = np.zeros(values.shape, dtype=values.dtype)
     for axis in range(3):
-        bends = np.zeros(values.shape, dtype=values.dtype)
+        bends: Array = np.zeros(values.shape, dtype=values.dtype)
         middle = tuple(slice(1, -1) if a == axis else slice(None) for a in range(3))
         if values.shape[axis] > 2:
             bends[middle] = np.abs(np.diff(values, 2, axis=axis))
         margin += bends
     for axis in range(3):
-        (a, b), (c, d), (e, f) = (_pair(part, axis) for part in (low, high, margin))
-        low, high, margin = np.minimum(a, b), np.maximum(c, d), np.maximum(e, f)
+        low = np.minimum(*halves(low, axis))
+        high = np.maximum(*halves(high, axis))
+        margin = np.maximum(*halves(margin, axis))
     margin *= SUSPICION
     may_have = (low - margin <= isovalue) & (high + margin >= isovalue)
     return np.asarray(may_have | np.isnan(low) | np.isnan(margin))
-
-
-def _pair(values: Array, axis: int) -> Iterator[Array]:
-    for part in (slice(None, -1), slice(1, None)):
-        yield values[tuple(part if a == axis else slice(None) for a in range(3))]
 
 
 def _cases_of(inside: Array) -> Array:

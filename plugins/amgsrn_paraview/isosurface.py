@@ -48,7 +48,7 @@ class AMGSRNIsosurface(ModelFilter):
             self.Modified()
 
     def SetTolerance(self, tolerance: float) -> None:
-        """Set the half of the edge of the lattice's cells, in voxels."""
+        """Set how far triangles may be from the surface, in voxels."""
         if tolerance != self._tolerance:
             self._tolerance = tolerance
             self.Modified()

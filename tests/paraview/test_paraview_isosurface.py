@@ -8,7 +8,8 @@ from support.sample_models import small_brick, small_index
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.model import write_archive
-from amgsrn_core.rendering.isosurface import isosurface
+from amgsrn_core.rendering.isosurface import has_value, isosurface
+from amgsrn_core.rendering.occupancy import MacroCells
 from amgsrn_core.volume import GridGeometry
 
 GRID = GridGeometry.uniform((40, 16, 18), origin=(1.0, 2.0, 3.0), spacing=(0.5, 1.0, 2.0))
@@ -21,7 +22,8 @@ def test_surfaces_are_the_librarys(paraview, tmp_path, ranks):
     index = index.replace(name="temperature_salinity")
     write_archive(path, index, [small_brick(index)])
     model = NeuralVolume.open(path, device="cpu")
-    inside, outside = float(np.median(model.to_numpy()[0])), 1e6
+    # A value that macro-cells do not rule out, and that occurs nowhere all the same.
+    inside, outside = float(np.median(model.to_numpy()[0])), _just_below_the_bounds(model)
     several = {"ranks": ranks} if ranks > 1 else {}
     program = "pvbatch" if ranks > 1 else "pvpython"
     arguments = (path, inside, outside, ranks)
@@ -45,6 +47,16 @@ def test_surfaces_are_the_librarys(paraview, tmp_path, ranks):
     values = model.sample(arrays["points"])
     np.testing.assert_allclose(arrays["salinity"].ravel(), values[:, 1], atol=1e-3)
     np.testing.assert_allclose(values[:, 0], inside, atol=1e-3)
-    assert run.results["message"].startswith("There is no surface at 1e+06: the model has no such")
+    assert run.results["message"].startswith(
+        f"There is no surface at {outside:g}: the model has no such"
+    )
+    assert "those of its data are" in run.results["message"]
     assert run.results["left"] == 0
     assert "The input carries no model" in run.results["no_model"]
+
+
+def _just_below_the_bounds(model):
+    high = float(MacroCells.of_volume(model).bounds(0)[1].max())
+    value = high - 1e-4 * abs(high)
+    assert has_value(model, value)
+    return value

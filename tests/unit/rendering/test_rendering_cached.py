@@ -286,6 +286,47 @@ def test_what_shows_nowhere_steeply_is_not_refined(monkeypatch):
     assert 0 < difference < 3 / 255
 
 
+def test_blocks_that_are_not_refined_are_drawn_from_the_coarser_lattice(monkeypatch):
+    monkeypatch.setattr(working_set, "_COARSEST", 16)
+    volume = smooth_model()
+    transfer, rays = colours(volume), camera(volume).rays()
+    for options in ({}, {"shade": True}):
+        ours, _, _ = refined(volume, transfer, **options)
+        ours._tolerances[:] = np.inf
+        coarse = LatticeField(volume, ours._store.levels[1], *ours._store.scale)
+        reference = TorchMarcher(coarse, transfer, RenderSettings(**options)).march(rays)
+        alike(ours.march(rays), reference)
+        assert not resident(ours._store, 0).any() and resident(ours._store, 1).any()
+
+
+@pytest.mark.parametrize("interval", [0, 1, 12, 31, 32])
+def test_tolerances_are_those_of_the_values_that_a_block_has(monkeypatch, interval):
+    monkeypatch.setattr(working_set, "_COARSEST", 16)
+    volume = smooth_model()
+    low, high = (middle(volume, q) for q in (0.02, 0.98))
+    transfer = TransferFunction(low, high, np.full((32, 4), 0.02))
+    ours, _, _ = refined(volume, transfer)
+    ours._tolerances[:] = np.inf
+    ours._tolerances[interval] = 0
+    levels, settings = ours._store.levels, RenderSettings()
+    coarse = LatticeField(volume, levels[1], *ours._store.scale)
+    rough = rough_blocks(levels[0], coarse, transfer, settings, ours._tolerances)
+    ours.march(camera(volume, width=90, height=80).rays())
+    assert (resident(ours._store, 0) == rough).all() and 0 < rough.sum() < rough.size
+
+
+def test_what_values_may_be_off_by_follows_from_slopes_and_light():
+    geometry = smooth_model().geometry
+    table = [[0, 0, 0, 0.0], [0, 0, 0, 0.0], [0, 0, 0, 0.5], [0, 0, 0, 0.5]]
+    transfer = TransferFunction(0, 30, table)
+    settings = RenderSettings(blend="maximum")
+    infinite, some = np.inf, 0.5 / 255 / 0.05
+    found = tolerances(transfer, geometry, settings)
+    assert np.allclose(found, [infinite, infinite, some, infinite, infinite])
+    found = tolerances(transfer, geometry, RenderSettings(shade=True))
+    assert list(found) == [infinite, infinite, -1, -1, -1]
+
+
 @pytest.mark.parametrize("bricks", [1, 6])
 def test_each_lattice_point_is_evaluated_once(monkeypatch, threads, bricks):
     monkeypatch.setattr(working_set, "_COARSEST", 12)

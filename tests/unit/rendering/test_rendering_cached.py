@@ -277,7 +277,7 @@ def test_the_next_time_step_is_decoded_ahead(monkeypatch, budget):
     shown, ahead, passes = image.rgba.copy(), marcher(following, transfer), 1
     while image.prepare(ahead, budget) < 1.0:
         passes += 1
-    assert (passes > 5) == (budget is not None) and ahead.blocks == 5
+    assert (passes > 5) == (budget is not None) and ahead.blocks >= 5
     assert np.array_equal(image.rgba, shown) and image.prepare(ahead, budget) == 1.0
     then = marcher(following, transfer)
     assert then.coarsen(99)  # the first sight, too

@@ -78,11 +78,13 @@ void march_blocks(const AmgsrnVolume& volume, const AmgsrnAppearance& appearance
     std::vector<uint16_t> bounds(static_cast<size_t>(slots) * outputs * 32);
     set.bounds = bounds.data();
     set.codes = codes.data(), set.slots = slots, set.filled = 0;
+    AmgsrnAppearance looks = appearance;
     for (int frame = 0; frame < 2; ++frame) {
+      looks.cubic = frame;
       ++set.frame;
       set.is_full = 0, set.victim_count = set.next_victim = 0;
       auto image = numbers(4 * count);
-      amgsrn_march_blocks(&volume, &appearance, &view, &set, pixels.data(), count, image.get(), 1,
+      amgsrn_march_blocks(&volume, &looks, &view, &set, pixels.data(), count, image.get(), 1,
                           3);
     }
   }

@@ -20,6 +20,6 @@ def test_times(window):  # noqa: F811
     seen = window("gui_response.py", timeout=300).results
     assert seen["size"] == [1000, 700]
     print()
-    for what in ("first image", "gap while refining", "drag", "refined"):
+    for what in ("opened", "first image", "gap while refining", "drag", "refined"):
         times = [1000 * seconds for seconds in seen[what]]
         print(f"{what:20} median {statistics.median(times):6.0f} ms, longest {max(times):6.0f} ms")

@@ -20,11 +20,13 @@ seen: dict = {"first image": [], "drag": [], "refined": []}
 def scenario():
     pv.GetLayout().PreviewMode = [1000, 700]
     reader = pv.OpenDataFile(os.environ["AMGSRN_BENCH_MODEL"])
+    start = time.monotonic()
     pv.Show(reader, view)
     pv.ResetCamera()
     pv.GetActiveCamera().Zoom(1.4)
     pv.Render()
     yield is_refined
+    seen["opened"] = [time.monotonic() - start]
     seen["size"] = list(view.ViewSize)
     for _ in range(8):
         heart.phase = "between"

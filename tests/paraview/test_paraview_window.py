@@ -168,7 +168,8 @@ def test_the_tour_of_the_readme(window, tmp_path):
     assert apart("model", "reconstruction") < 0.5
     assert apart("reconstruction", "data") < 0.5
     # Undone, the surface is gone and the model is back in its place.
-    assert seen["points"] > 100 and seen["redone"] and seen["shown again"]
+    assert seen["points"] > 100
+    assert seen["redone"] and seen["gone"] and seen["shown again"]
     assert apart("surface", "before") > 5
     assert apart("undone", "before") < 0.1
 

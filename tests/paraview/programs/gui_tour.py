@@ -47,7 +47,7 @@ def shown_as(source):
 def undone():
     """Undo until there is no isosurface; return how many steps back that is."""
     steps = 0
-    while pv.FindSource("AMGSRNIsosurface1"):
+    while pv.FindSource("AMGSRNIsosurface1") and steps < 30:
         window.call(EDIT + "Undo", "trigger")
         steps += 1
         yield 0.3
@@ -146,6 +146,7 @@ def scenario():
         yield 0.3
     seen["redone"] = pv.FindSource("AMGSRNIsosurface1") is not None
     yield from undone()
+    seen["gone"] = pv.FindSource("AMGSRNIsosurface1") is None
     pv.SetActiveSource(model)
     seen["shown again"] = pv.GetRepresentation(model, view).Visibility
     pv.Render()

@@ -40,6 +40,19 @@ def test_the_next_time_step_is_decoded_while_a_picture_is_looked_at(window, tmp_
     assert all("100% refined" in words for words in seen["status"])
 
 
+def test_the_time_changes_while_a_picture_refines(window, tmp_path):  # noqa: F811
+    write_small_series(tmp_path / "series.amgsrn", dims=(23, 27, 29))
+    outcome = window("gui_times.py", timeout=120)
+    seen = outcome.results
+    assert outcome.messages == []
+    for words in (seen["interrupted"], seen["restarted"]):
+        assert "100% refined" not in words
+    assert seen["time"] == 2.0
+    assert difference(tmp_path / "changed.png", tmp_path / "fresh.png") == (0.0, 0.0)
+    assert difference(tmp_path / "changed.png", tmp_path / "first.png")[0] > 2.0
+    assert picture(tmp_path / "fresh.png").std() > 5.0
+
+
 @pytest.mark.mpi
 def test_a_server_s_ranks_decode_and_tell_of_it(window, paraview, tmp_path, free_port):  # noqa: F811
     write_small_series(tmp_path / "series.amgsrn", dims=(23, 27, 29))

@@ -13,6 +13,10 @@ import pytest
 from conftest import ARTEFACTS, PROGRAMS, executable, finish
 from support.paths import ROOT
 from support.sample_models import write_small_model
+from test_neural_volume import difference
+from vtkmodules.util.numpy_support import numpy_to_vtk
+from vtkmodules.vtkCommonDataModel import vtkImageData
+from vtkmodules.vtkIOXML import vtkXMLImageDataWriter
 
 from amgsrn_core import NeuralVolume
 from amgsrn_core.model import read_index
@@ -142,6 +146,48 @@ def test_the_macro_of_the_comparison(window, tmp_path):
         first, second, third = laid_out["cameras"]
         np.testing.assert_allclose([second, third], [first, first])
     assert min(seen["training"]["coloured"]) > 100
+
+
+def test_the_tour_of_the_readme(window, tmp_path):
+    """From a file in the menus to its model, and back; undo and redo of a filter on models."""
+    write_two_arrays(tmp_path / "data.vti")
+    outcome = window("gui_tour.py", timeout=120)
+    seen = outcome.results
+    assert outcome.messages == []
+    assert seen["opened"] == "XMLImageDataReader"
+    assert (seen["offered"], seen["array"]) == ("first", "second")
+    assert (seen["preview"], seen["model"]) == ("Neural Volume", "Neural Volume")
+    assert seen["curve"] > 50
+
+    def apart(one, other):
+        return difference(tmp_path / f"{one}.png", tmp_path / f"{other}.png")[0]
+
+    # The network itself, its values on the grid and the data look alike, and fill the view.
+    for name in ("model", "reconstruction", "data"):
+        assert apart(name, "nothing") > 10, name
+    assert apart("model", "reconstruction") < 0.5
+    assert apart("reconstruction", "data") < 0.5
+    # Undone, the surface is gone and the model is back in its place.
+    assert seen["points"] > 100
+    assert seen["redone"] and seen["gone"] and seen["shown again"]
+    assert apart("surface", "before") > 5
+    assert apart("undone", "before") < 0.1
+
+
+def write_two_arrays(path):
+    """Write image data with the arrays `first`, of zeros, and `second`, a smooth field."""
+    z, y, x = np.mgrid[:17, :17, :17] / 16
+    image = vtkImageData()
+    image.SetDimensions(17, 17, 17)
+    field = np.sin(4 * x) * np.cos(3 * y) + np.exp(-8 * ((y - 0.5) ** 2 + (z - 0.4) ** 2))
+    for name, values in (("first", 0 * x), ("second", field)):
+        array = numpy_to_vtk(values.astype("f4").ravel(), deep=True)
+        array.SetName(name)
+        image.GetPointData().AddArray(array)
+    writer = vtkXMLImageDataWriter()
+    writer.SetFileName(str(path))
+    writer.SetInputData(image)
+    writer.Write()
 
 
 def png_of_dump(dump):

@@ -57,11 +57,21 @@ class Window:
 
     def type(self, name: str, text: str) -> None:
         """Type a text into a line of the property panel, without pressing Apply."""
-        failed = ctypes.c_bool(False)
-        strings = [self._string(text) for text in (PANEL + name, "set_string", text)]
-        self._play(self._player, *strings, ctypes.byref(failed))
-        if failed:
+        if not self.play(PANEL + name, "set_string", text):
             raise LookupError(f"the property panel has no {name} to type '{text}' into")
+
+    def play(self, name: str, command: str, text: str) -> bool:
+        """Do to a widget what ParaView's test recordings do; return whether it could be done."""
+        failed = ctypes.c_bool(False)
+        strings = [self._string(each) for each in (name, command, text)]
+        self._play(self._player, *strings, ctypes.byref(failed))
+        return not failed
+
+    def open(self, path: Path) -> Callable[[], object]:
+        """Choose File > Open; return what to wait for, which names the file in its dialog."""
+        self.call("pqClientMainWindow/menubar/menu_File/actionFileOpen", "trigger")
+        dialog = "pqClientMainWindow/FileOpenDialog"
+        return lambda: self.find(dialog) and self.play(dialog, "filesSelected", str(path))
 
     def choose(self, menu: str, proxy: str) -> None:
         # Later ParaViews enable the entries when their menu opens.

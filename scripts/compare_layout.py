@@ -56,6 +56,7 @@ def main() -> int:
     layout = build(compare, axis=arguments.axis, slices=not arguments.volume_rendering)
     layout.SetSize(*size)
     pv.SaveScreenshot(arguments.output, layout, ImageResolution=size)
+    print(f"{arguments.output}: {size[0]} x {size[1]} pixels")
     pv.Disconnect()  # ParaView 5.11 crashes where a program exits while views are there
     return 0
 

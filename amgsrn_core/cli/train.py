@@ -122,12 +122,15 @@ def _foretell(volumes: Sequence[Volume], options: dict[str, Any]) -> int:
     found = forecast(volumes, Settings(**options))
     network, training, raw = found.network, found.training, volumes[0].source_nbytes * found.steps
     shape = " x ".join(map(str, network.grid_shape))
+    ratio = f"{figure(raw / found.bytes, digits=3)} : 1"
+    if options["storage"].is_bounded:
+        ratio += ", without corrections"
     rows = [
         ("network", f"{network.grids} grids of {shape} x {network.features}"),
         *([("bricks", str(found.bricks))] if found.bricks > 1 else []),
         *([("steps", str(found.steps))] if found.steps > 1 else []),
         ("iterations", f"about {training.iterations} of {training.batch} points"),
-        ("size", f"about {size(int(found.bytes))}, {figure(raw / found.bytes, digits=3)} : 1"),
+        ("size", f"about {size(int(found.bytes))}, {ratio}"),
         ("time", f"about {duration(found.seconds)}"),
         ("memory", f"about {size(int(found.memory))} beside PyTorch's own"),
         ("PSNR", f"about {decibels(found.psnr)}"),

@@ -111,11 +111,6 @@ def isosurface(
     return _surface(lattice, found, isovalues)
 
 
-def has_value(volume: NeuralVolume, isovalue: float, component: int | str = 0) -> bool:
-    """Tell whether a field may have a value anywhere."""
-    return bool(may_have(volume, isovalue, component).any())
-
-
 def may_have(volume: NeuralVolume, isovalue: float, component: int | str) -> np.ndarray:
     """Return which macro-cells, bool [z, y, x], may have a value."""
     low, high = MacroCells.of_volume(volume).bounds(component)

@@ -143,7 +143,8 @@ class Triangles:
     corners : int64 array [T, 3]
         The vertices of each triangle.
     rows : int array [T]
-        Which layer along z of the largest cells each triangle lies in.
+        Which layer along z each triangle lies in: of the largest cells, or, where all have one
+        size, of these.
     """
 
     low: Array

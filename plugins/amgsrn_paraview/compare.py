@@ -50,28 +50,23 @@ class AMGSRNCompare(Algorithm):
 
     def SetAbsoluteError(self, wanted: int) -> None:
         """Choose whether the absolute error is an array, too."""
-        self._assign("_absolute", bool(wanted))
+        self.change(_absolute=bool(wanted))
 
     def SetRelativeError(self, wanted: int) -> None:
         """Choose whether the error as a share of the range is an array, too."""
-        self._assign("_relative", bool(wanted))
+        self.change(_relative=bool(wanted))
 
     def SetSSIM(self, wanted: int) -> None:
         """Choose whether the structural similarity is computed, which takes long."""
-        self._assign("_ssim", bool(wanted))
+        self.change(_ssim=bool(wanted))
 
     def SetBins(self, bins: int) -> None:
         """Set the number of bins of the histogram."""
-        self._assign("_bins", bins)
+        self.change(_bins=bins)
 
     def SetTimeSteps(self, choice: int) -> None:
         """Choose what the table has: 0 the current time step, 1 all that both have."""
-        self._assign("_time_steps", choice)
-
-    def _assign(self, name: str, value: Any) -> None:
-        if getattr(self, name) != value:
-            setattr(self, name, value)
-            self.Modified()
+        self.change(_time_steps=choice)
 
     # --- Requests of the pipeline ----------------------------------------------------------------
 

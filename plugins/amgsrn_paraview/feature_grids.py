@@ -46,9 +46,7 @@ class AMGSRNFeatureGrids(ModelFilter):
             volume=box_volumes(corners[has_box]),
             density=densities[has_box],
         )
-        if self._model.index.times:
-            time = self._model.index.times[self._source.step]
-            output.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), time)
+        self._note_time(output)
         self.forget_complaint()
         flat = int(has_box.size - has_box.sum())
         absent = sum(model.index.bricks[i].state != "network" for i in mine) * corners.shape[1]

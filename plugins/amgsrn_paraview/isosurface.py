@@ -32,9 +32,7 @@ class AMGSRNIsosurface(ModelFilter):
 
     def SetIsovalue(self, number: int, isovalue: float) -> None:
         """Set one of the values."""
-        if self._isovalues.get(number) != isovalue:
-            self._isovalues[number] = isovalue
-            self.Modified()
+        self.change(_isovalues={**self._isovalues, number: isovalue})
 
     def ClearIsovalues(self) -> None:
         """Forget the values."""
@@ -43,15 +41,11 @@ class AMGSRNIsosurface(ModelFilter):
 
     def SetComponent(self, component: int) -> None:
         """Choose the component, from 0, or -1 for the magnitude."""
-        if component != self._component:
-            self._component = component
-            self.Modified()
+        self.change(_component=component)
 
     def SetTolerance(self, tolerance: float) -> None:
         """Set how far triangles may be from the surface, in voxels."""
-        if tolerance != self._tolerance:
-            self._tolerance = tolerance
-            self.Modified()
+        self.change(_tolerance=tolerance)
 
     def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Make the triangles of this piece."""
@@ -81,9 +75,7 @@ class AMGSRNIsosurface(ModelFilter):
             progress=self.UpdateProgress,
         )
         _fill(output, surface, stored_arrays(model.name, model.components))
-        if model.index.time is not None and self._model.index.times:
-            time = self._model.index.times[self._source.step]
-            output.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), time)
+        self._note_time(output)
         self.forget_complaint()
         found = set().union(*agree(lambda: set(surface.isovalues.tolist()), self.label))
         absent = [iso for iso in isovalues if iso not in found]

@@ -60,18 +60,24 @@ class ModelInput:
 
 
 class ModelFilter(Algorithm):
-    """A filter that makes something of a model alone, each rank a piece of it.
+    """A filter that makes something of a model, each rank a piece of it.
 
     Parameters
     ----------
     output : str
         Class of the data set that it makes.
+    ports : int, default: 1
+        How many inputs there are.
+    model_port : int, default: 0
+        Which of them carries the model.
     """
 
-    def __init__(self, output: str) -> None:
-        super().__init__(nInputPorts=1, inputType="vtkDataSet", nOutputPorts=1, outputType=output)
+    def __init__(self, output: str, ports: int = 1, model_port: int = 0) -> None:
+        super().__init__(
+            nInputPorts=ports, inputType="vtkDataSet", nOutputPorts=1, outputType=output
+        )
         self._model = ModelFile()
-        self._source = ModelInput(self, self._model)
+        self._source = ModelInput(self, self._model, model_port)
 
     def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Let the model's source make what it is going to be asked for."""
@@ -80,6 +86,12 @@ class ModelFilter(Algorithm):
         return 1
 
     def RequestUpdateExtent(self, request: Any, inInfo: Any, outInfo: Any) -> int:
-        """Ask the input for nothing but what it has: only its field data matter."""
+        """Ask the model's input for nothing but what it has: only its field data matter."""
         self._source.ask(inInfo)
         return 1
+
+    def _note_time(self, output: Any) -> None:
+        """Say of an output which time of the model's it is of, where it has times."""
+        times = self._model.index.times
+        if times:
+            output.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), times[self._source.step])

@@ -40,31 +40,31 @@ class _Reconstruction(Algorithm):
 
     def SetDimensions(self, x: int, y: int, z: int) -> None:
         """Set the samples along each axis; 0 means the model's own, scaled."""
-        self._assign("_dimensions", (x, y, z))
+        self.change(_dimensions=(x, y, z))
 
     def SetScaleFactor(self, factor: float) -> None:
         """Set the samples per sample of the model's own grid, where no dimension is given."""
-        self._assign("_scale", factor)
+        self.change(_scale=factor)
 
     def SetRegion(self, region: int) -> None:
         """Choose what to sample: 0 everything, 1 the world bounds, 2 the index extent."""
-        self._assign("_region", region)
+        self.change(_region=region)
 
     def SetWorldBounds(self, *bounds: float) -> None:
         """Set the box x0, x1, y0, y1, z0, z1 in the world."""
-        self._assign("_bounds", bounds)
+        self.change(_bounds=bounds)
 
     def SetIndexExtent(self, *extent: int) -> None:
         """Set the first and last sample (inclusive) along x, y, z."""
-        self._assign("_extent", extent)
+        self.change(_extent=extent)
 
     def SetErrorArrays(self, wanted: int) -> None:
         """Choose whether the errors of the model's parts are arrays, too."""
-        self._assign("_errors", bool(wanted))
+        self.change(_errors=bool(wanted))
 
     def SetFeatureDensity(self, wanted: int) -> None:
         """Choose whether the feature density is an array, too."""
-        self._assign("_density", bool(wanted))
+        self.change(_density=bool(wanted))
 
     def RequestDataObject(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Make an output of the kind that suits the model's axes."""
@@ -119,11 +119,6 @@ class _Reconstruction(Algorithm):
         """Return the time step to evaluate."""
         raise NotImplementedError
 
-    def _assign(self, name: str, value: Any) -> None:
-        if getattr(self, name) != value:
-            setattr(self, name, value)
-            self.Modified()
-
     def _geometry(self) -> GridGeometry:
         own = self._model.index.geometry
         if self._region == BOUNDS:
@@ -151,7 +146,7 @@ class AMGSRNReconstructionSource(_Reconstruction):
 
     def SetFileName(self, path: str | None) -> None:
         """Set the model file."""
-        self._assign("_path", path or "")
+        self.change(_path=path or "")
 
     def Reload(self) -> None:
         """Look whether the file was replaced, at the next update."""

@@ -16,9 +16,7 @@ from amgsrn_core.field.neural_volume import NeuralVolume
 from amgsrn_core.volume.vtk.dataset import new_array, stored_arrays
 from amgsrn_core.volume.vtk.points import DatasetPoints
 from amgsrn_paraview import datasets
-from amgsrn_paraview.algorithm import Algorithm
-from amgsrn_paraview.model_file import ModelFile
-from amgsrn_paraview.model_input import ModelInput
+from amgsrn_paraview.model_input import ModelFilter
 
 POINTS, CELLS = range(2)
 _DATA, _MODEL = range(2)
@@ -33,23 +31,19 @@ _OF_VECTORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 _BATCH = 1 << 20
 
 
-class AMGSRNSample(Algorithm):
+class AMGSRNSample(ModelFilter):
     """Adds what a model says at a data set's points, or at the centres of its cells."""
 
     label = "AMGSRN Sample"
 
     def __init__(self) -> None:
-        super().__init__(nInputPorts=2, nOutputPorts=1, outputType="vtkDataObject")
+        super().__init__("vtkDataObject", ports=2, model_port=_MODEL)
         self._association = POINTS
         self._wanted: frozenset[str] = frozenset()
-        self._model = ModelFile()
-        self._source = ModelInput(self, self._model, _MODEL)
 
     def SetAssociation(self, association: int) -> None:
         """Choose where to sample: 0 at the points, 1 at the centres of the cells."""
-        if association != self._association:
-            self._association = association
-            self.Modified()
+        self.change(_association=association)
 
     def SetGradient(self, wanted: int) -> None:
         """Choose whether the gradient of each component is an array, too."""
@@ -94,11 +88,6 @@ class AMGSRNSample(Algorithm):
             datasets.announce_times(outInfo.GetInformationObject(0), self._model.index.times)
         return 1
 
-    def RequestUpdateExtent(self, request: Any, inInfo: Any, outInfo: Any) -> int:
-        """Ask for the data set's part as the output's, and for the model as it is."""
-        self._source.ask(inInfo)
-        return 1
-
     def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Copy the data set and add the model's arrays."""
         output = outInfo.GetInformationObject(0).Get(vtkDataObject.DATA_OBJECT())
@@ -125,10 +114,7 @@ class AMGSRNSample(Algorithm):
         return 1
 
     def _want(self, what: str, wanted: int) -> None:
-        chosen = self._wanted | {what} if wanted else self._wanted - {what}
-        if chosen != self._wanted:
-            self._wanted = chosen
-            self.Modified()
+        self.change(_wanted=self._wanted | {what} if wanted else self._wanted - {what})
 
     def _add_arrays(self, dataset: Any, model: NeuralVolume, points: DatasetPoints) -> int:
         """Add the arrays to a data set; return how many of its points have no value."""

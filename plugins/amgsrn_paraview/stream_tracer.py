@@ -9,7 +9,6 @@ import numpy as np
 from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataObject
-from vtkmodules.vtkCommonExecutionModel import vtkAlgorithm
 
 from amgsrn_core.errors import ConfigurationError
 from amgsrn_core.field.streamlines import Steps, Streamlines, streamlines
@@ -17,9 +16,7 @@ from amgsrn_core.model import ModelIndex
 from amgsrn_core.volume.vtk.dataset import new_array, stored_arrays
 from amgsrn_core.volume.vtk.points import DatasetPoints
 from amgsrn_paraview import datasets
-from amgsrn_paraview.algorithm import Algorithm
-from amgsrn_paraview.model_file import ModelFile
-from amgsrn_paraview.model_input import ModelInput
+from amgsrn_paraview.model_input import ModelFilter
 from amgsrn_paraview.ranks import agree, rank, ranks, share, share_cores
 
 BOTH, FORWARD, BACKWARD = range(3)
@@ -27,7 +24,7 @@ _DIRECTIONS = ("both", "forward", "backward")
 _MODEL, _SEEDS = range(2)
 
 
-class AMGSRNStreamTracer(Algorithm):
+class AMGSRNStreamTracer(ModelFilter):
     """Follows the velocities of a model from the points of a data set.
 
     On several ranks each follows some of all seeds.
@@ -36,12 +33,10 @@ class AMGSRNStreamTracer(Algorithm):
     label = "AMGSRN Stream Tracer"
 
     def __init__(self) -> None:
-        super().__init__(nInputPorts=2, nOutputPorts=1, outputType="vtkPolyData")
+        super().__init__("vtkPolyData", ports=2, model_port=_MODEL)
         self._vectors = ""
         self._direction = BOTH
         self._steps: dict[str, Any] = {"max_length": 0.0}
-        self._model = ModelFile()
-        self._source = ModelInput(self, self._model, _MODEL)
 
     def SetVectors(self, name: str | None) -> None:
         """Choose the array of velocities; empty is the first of three components."""
@@ -79,23 +74,11 @@ class AMGSRNStreamTracer(Algorithm):
         """Set the speed below which a line ends."""
         self._set("terminal_speed", speed)
 
-    def FillInputPortInformation(self, port: int, info: Any) -> int:
-        """Take a grid that carries the model, and seeds of any kind."""
-        info.Set(vtkAlgorithm.INPUT_REQUIRED_DATA_TYPE(), "vtkDataSet")
-        return 1
-
     def RequestInformation(self, request: Any, inInfo: Any, outInfo: Any) -> int:
         """Announce the model's times."""
-        self._source.update()
-        info = outInfo.GetInformationObject(0)
+        super().RequestInformation(request, inInfo, outInfo)
         if self._source.find():
-            datasets.announce_times(info, self._model.index.times)
-        info.Set(self.CAN_HANDLE_PIECE_REQUEST(), 1)
-        return 1
-
-    def RequestUpdateExtent(self, request: Any, inInfo: Any, outInfo: Any) -> int:
-        """Ask for the model as it is, and for this rank's piece of the seeds."""
-        self._source.ask(inInfo)
+            datasets.announce_times(outInfo.GetInformationObject(0), self._model.index.times)
         return 1
 
     def RequestData(self, request: Any, inInfo: Any, outInfo: Any) -> int:
@@ -129,9 +112,7 @@ class AMGSRNStreamTracer(Algorithm):
             return lines, model.sample(lines.points)
 
         lost = self._fill(output, follow, mine)
-        if index.times:
-            time = index.times[self._source.step]
-            output.GetInformation().Set(vtkDataObject.DATA_TIME_STEP(), time)
+        self._note_time(output)
         self.forget_complaint()
         self.remark(" ".join([*note, *_without(lost, len(seeds))]))
         return 1

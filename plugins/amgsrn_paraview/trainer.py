@@ -105,27 +105,19 @@ class AMGSRNTrainer(Algorithm):
 
     def SetOutputFile(self, path: str | None) -> None:
         """Set the model file; empty means a file of its own in the temporary folder."""
-        if (path or "") != self._output_file:
-            self._output_file = path or ""
-            self.Modified()
+        self.change(_output_file=path or "")
 
     def SetRestart(self, restart: int) -> None:
         """Begin anew even if the output file has a model or unfinished training."""
-        if bool(restart) != self._restart:
-            self._restart = bool(restart)
-            self.Modified()
+        self.change(_restart=bool(restart))
 
     def SetExecution(self, execution: int) -> None:
         """Set when an update returns: 0 auto, 1 live, 2 when the model is complete."""
-        if execution != self._execution:
-            self._execution = execution
-            self.Modified()
+        self.change(_execution=execution)
 
     def SetTimeSteps(self, choice: int) -> None:
         """Choose what to learn: 0 the current time step, 1 every one of the input's."""
-        if choice != self._time_steps:
-            self._time_steps = choice
-            self.Modified()
+        self.change(_time_steps=choice)
 
     # --- Commands and information ----------------------------------------------------------------
 

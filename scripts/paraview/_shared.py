@@ -200,6 +200,8 @@ class Scene:
 
         show = _progress()
         save_film(arguments.output, draw, arguments.rate)
+        if _is_first_rank():
+            print(f"{arguments.output}: {len(cameras)} pictures")
 
     def _look(self, camera: Camera) -> None:
         self.view.CameraPosition = camera.position.tolist()
@@ -264,12 +266,16 @@ def save_film(output: Path, draw: Callable[[Path], None], rate: int) -> None:
         shutil.copyfile(made, output)
 
 
+def _is_first_rank() -> bool:
+    return pv.servermanager.vtkProcessModule.GetProcessModule().GetPartitionId() == 0
+
+
 def _progress() -> Callable[[int, int], None]:
     """Return what shows how many pictures of how many there are, on the first rank."""
     remaining, lines = Remaining(), Lines("film")
 
     def show(done: int, total: int) -> None:
-        if pv.servermanager.vtkProcessModule.GetProcessModule().GetPartitionId() == 0:
+        if _is_first_rank():
             share = done / total
             lines.update(share, [f"{done}/{total} pictures", remaining.text(share)])
 

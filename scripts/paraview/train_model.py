@@ -58,7 +58,9 @@ def main() -> None:
     trainer.UpdatePropertyInformation()
     if trainer.State != "done":
         raise TrainingError(trainer.Message or f"The training is {trainer.State}.")
-    print(trainer.Message or f"{trainer.ModelFile} is complete.")
+    if trainer.Message:
+        print(trainer.Message)
+    print(f"{trainer.ModelFile}: {trainer.Progress}")
 
 
 def array_of(source: Any, name: str | None) -> list[str]:

@@ -45,6 +45,7 @@ def test_a_model_is_drawn_beside_its_data(paraview, tmp_path):
     run = drawn(model, volume, "-o", picture, "--size", "800,600")
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.messages == []
+    assert run.stdout.splitlines()[-1] == f"{picture}: 800 x 600 pixels"
     assert covered(picture)[1] > 100
     assert curve(picture) > 50
     before = volume.read_bytes()

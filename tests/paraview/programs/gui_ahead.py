@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import paraview.simple as pv
 from amgsrn_paraview import neural_volume
-from window import Heart, Window, is_refined, status
+from window import Window, is_refined, play, status
 
 folder = Path(os.environ["AMGSRN_TEST_RESULTS"]).parent
 window = Window()
@@ -52,10 +51,4 @@ def scenario():
     window.photograph("gui-ahead")
 
 
-def end():
-    seen["error"] = heart.error
-    Path(os.environ["AMGSRN_TEST_RESULTS"]).write_text(json.dumps(seen))
-    window.quit()
-
-
-heart = Heart(scenario(), patience=60, on_end=end)
+heart = play(window, scenario(), seen)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-
 import paraview.simple as pv
-from window import MENU, Heart, Window
+from window import MENU, Window, play
 
 window = Window()
 seen: dict = {}
@@ -48,10 +44,4 @@ def scenario():
     window.photograph("gui-reconstruction")
 
 
-def end():
-    seen["error"] = heart.error
-    Path(os.environ["AMGSRN_TEST_RESULTS"]).write_text(json.dumps(seen))
-    window.quit()
-
-
-heart = Heart(scenario(), patience=30, on_end=end)
+heart = play(window, scenario(), seen, patience=30)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import paraview.simple as pv
 from amgsrn_paraview import network_views
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkUnsignedCharArray
-from window import Heart, Window
+from window import Window, play
 
 EDIT = "pqClientMainWindow/menubar/menu_Edit/"
 results = Path(os.environ["AMGSRN_TEST_RESULTS"])
@@ -91,10 +90,4 @@ def scenario():
     seen["brought back"] = differ(picture(), first)
 
 
-def end():
-    seen["error"] = heart.error
-    results.write_text(json.dumps(seen))
-    window.quit()
-
-
-heart = Heart(scenario(), patience=60, on_end=end)
+heart = play(window, scenario(), seen)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import paraview.simple as pv
-from window import Heart, Window, coloured
+from window import Window, coloured, play
 
 results_file = Path(os.environ["AMGSRN_TEST_RESULTS"])
 MACRO = "pqClientMainWindow/MacrosToolbar/1QToolButton0"
@@ -95,12 +94,9 @@ def scenario():
     seen["more views where refused"] = len(pv.GetViews()) - before
 
 
-def end():
+def end(heart):
     if heart.error:
         window.photograph("gui-macro-error")
-    seen["error"] = heart.error
-    results_file.write_text(json.dumps(seen))
-    window.quit()
 
 
-heart = Heart(scenario(), patience=60, on_end=end)
+heart = play(window, scenario(), seen, on_end=end)

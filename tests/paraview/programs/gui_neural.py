@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import paraview.simple as pv
-from window import Heart, Window, is_refined, status
+from window import Window, is_refined, play, status
 
 folder = Path(os.environ["AMGSRN_TEST_RESULTS"]).parent
 window = Window()
@@ -69,11 +68,8 @@ def scenario():
     yield 0.2
 
 
-def end():
-    seen["error"] = heart.error
+def end(heart):
     seen["beats"] = len([phase for phase, _ in heart.gaps if phase == "refining"])
-    Path(os.environ["AMGSRN_TEST_RESULTS"]).write_text(json.dumps(seen))
-    window.quit()
 
 
-heart = Heart(scenario(), patience=60, on_end=end)
+heart = play(window, scenario(), seen, on_end=end)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
 
 import paraview.simple as pv
-from window import Heart, Window, is_refined, status
+from window import Window, is_refined, play, status
 
 from amgsrn_core.vtk import parts
 
@@ -60,10 +59,4 @@ def scenario():
     pv.SaveScreenshot(str(folder / "native.png"), view, ImageResolution=list(view.ViewSize))
 
 
-def end():
-    seen["error"] = heart.error
-    Path(os.environ["AMGSRN_TEST_RESULTS"]).write_text(json.dumps(seen))
-    window.quit()
-
-
-heart = Heart(scenario(), patience=60, on_end=end)
+heart = play(window, scenario(), seen)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import paraview.simple as pv
 from session import load_plugin
-from window import Heart, Window
+from window import Window, play
 
 from amgsrn_core.vtk import parts
 
@@ -65,11 +64,5 @@ def scenario():
     shoot("late")
 
 
-def end():
-    seen["error"] = heart.error
-    Path(os.environ["AMGSRN_TEST_RESULTS"]).write_text(json.dumps(seen))
-    window.quit()
-
-
 view.GetRenderer().AddObserver("EndEvent", note, -5.0)
-heart = Heart(scenario(), patience=60, on_end=end)
+heart = play(window, scenario(), seen)

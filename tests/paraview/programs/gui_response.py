@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from pathlib import Path
 
 import paraview.simple as pv
-from window import Heart, Window, is_refined
+from window import Window, is_refined, play
 
 window = Window()
 view = pv.GetActiveViewOrCreate("RenderView")
@@ -53,11 +51,8 @@ def scenario():
     yield is_refined
 
 
-def end():
-    seen["error"] = heart.error
+def end(heart):
     seen["gap while refining"] = [gap for phase, gap in heart.gaps if phase == "refining"]
-    Path(os.environ["AMGSRN_TEST_RESULTS"]).write_text(json.dumps(seen))
-    window.quit()
 
 
-heart = Heart(scenario(), patience=60, on_end=end)
+heart = play(window, scenario(), seen, on_end=end)

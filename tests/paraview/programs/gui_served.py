@@ -8,7 +8,7 @@ from pathlib import Path
 
 import paraview.simple as pv
 from neural_scene import load
-from window import Heart, Window, is_refined, status
+from window import Window, is_refined, play, status
 
 folder = Path(os.environ["AMGSRN_TEST_RESULTS"]).parent
 pv.Connect("localhost", int(os.environ["AMGSRN_TEST_PORT"]))
@@ -56,10 +56,4 @@ def scenario():
     window.photograph("gui-served")
 
 
-def end():
-    seen["error"] = heart.error
-    Path(os.environ["AMGSRN_TEST_RESULTS"]).write_text(json.dumps(seen))
-    window.quit()
-
-
-heart = Heart(scenario(), patience=60, on_end=end)
+heart = play(window, scenario(), seen)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import paraview.simple as pv
 from vtkmodules.util.numpy_support import vtk_to_numpy
-from window import Heart, Window, coloured
+from window import Window, coloured, play
 
 results_file = Path(os.environ["AMGSRN_TEST_RESULTS"])
 window = Window()
@@ -155,12 +154,9 @@ def lease():
     return max(path.stat().st_mtime_ns for path in folders)
 
 
-def end():
+def end(heart):
     phases = dict.fromkeys(name for name, _ in heart.gaps)
     seen["gaps"] = {name: round(heart.longest(name), 3) for name in phases}
-    seen["error"] = heart.error
-    results_file.write_text(json.dumps(seen))
-    window.quit()
 
 
-heart = Heart(scenario(), patience=60, on_end=end)
+heart = play(window, scenario(), seen, on_end=end)

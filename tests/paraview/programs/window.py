@@ -7,6 +7,7 @@ There is no Python binding of Qt in ParaView; three functions of its libraries a
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import shutil
@@ -191,3 +192,25 @@ class Heart:
     def _stop(self) -> None:
         self._interactor.DestroyTimer(self._timer)
         self._on_end()
+
+
+def play(
+    window: Window,
+    scenario: Iterator[float | Callable[[], object]],
+    seen: dict,
+    patience: float = 60,
+    on_end: Callable[[Heart], object] = lambda heart: None,
+) -> Heart:
+    """Walk through a scenario, then write what was seen, and the error, and close ParaView.
+
+    `on_end` is called before, with the heart that beats.
+    """
+
+    def end() -> None:
+        on_end(heart)
+        seen["error"] = heart.error
+        Path(os.environ["AMGSRN_TEST_RESULTS"]).write_text(json.dumps(seen))
+        window.quit()
+
+    heart = Heart(scenario, patience, end)
+    return heart

@@ -496,7 +496,11 @@ def test_a_plan_is_printed_and_nothing_is_written(capsys, tmp_path, blob):
     assert "kB" in rows["size"] and "0." in rows["size"]
     goal = ["--target-psnr", "20", "--width", "8", "--grid-shape", "4,4,4"]
     assert main(["train", str(blob), "-o", str(path), *brief, *goal]) == 0
-    assert "20.00 dB" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "20.00 dB" in said and "corrections" not in said
+    assert main(["train", str(blob), "-o", str(path), *brief, "--max-error", "0.01"]) == 0
+    rows = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    assert "without corrections" in rows["size"]
     assert sorted(tmp_path.iterdir()) == before
 
 

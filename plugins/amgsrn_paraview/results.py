@@ -39,6 +39,8 @@ def fill_history(output: vtkTable, shown: Shown) -> None:
     """Show one row every few iterations."""
     if shown.live is None:
         return
+    if len(shown.live.history) < 2 and shown.status.state != "done":
+        return  # VTK reports a curve of one point as an error, in the chart that is open by then
     for name, column in zip(shown.live.history_columns, shown.live.history.T):
         output.AddColumn(_named(column, name))
 

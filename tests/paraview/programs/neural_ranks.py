@@ -44,10 +44,11 @@ from vtkmodules.vtkParallelCore import vtkMultiProcessController
 volumes = [painter._volume for painter in neural_volume._painters.values()]
 held = {{int(number) for volume in volumes for number in volume._bricks.held}}
 rank = vtkMultiProcessController.GetGlobalController().GetLocalProcessId()
-(told,) = [painter.told for painter in neural_volume._painters.values()]
-blocks = told and told.decoded and told.decoded.blocks
+told = [painter.told for painter in neural_volume._painters.values()]  # a shader tells nothing
+decoded = [each.decoded.blocks for each in told if each and each.decoded]
+found = decoded[0] if decoded else None
 with open(f"{folder}/rank-{{rank}}.json", "w") as file:
-    json.dump({{"held": sorted(held), "blocks": blocks}}, file)
+    json.dump({{"held": sorted(held), "blocks": found}}, file)
 """
 program.UpdatePipeline()
 keep(points_by_rank=parts, status=status)

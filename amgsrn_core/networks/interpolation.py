@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from amgsrn_core.networks.products import products
+
 # Points interpolated at a time: their 64 neighbours each then stay in a processor's cache.
 _CUBIC_CHUNK = 8192
 
@@ -52,8 +54,9 @@ def _cubic(values: Tensor, index: Tensor) -> Tensor:
     for component in values:
         gathered = component.reshape(-1).take(flat).view(count, 16, 4)
         if index.device.type == "cpu":
-            along_x = torch.bmm(gathered, wx[:, :, None])
-            columns.append(torch.bmm(weights[:, None], along_x).view(count))
+            with products():
+                along_x = torch.bmm(gathered, wx[:, :, None])
+                columns.append(torch.bmm(weights[:, None], along_x).view(count))
         else:  # where products of such small matrices are slow
             along_x = (gathered * wx[:, None]).sum(2)
             columns.append((along_x * weights).sum(1))

@@ -30,7 +30,10 @@ def save(name):
 def opened(name):
     """Open a file by File > Open and Apply; wait for it."""
     before = list(pv.GetSources().values())
-    yield window.open(folder / name)
+    if pv.GetParaViewVersion() < (5, 12):
+        yield window.open(folder / name)
+    else:  # whose dialog takes no file from a recording
+        pv.OpenDataFile(str(folder / name))
     yield lambda: len(pv.GetSources()) > len(before)
     yield 0.3
     window.press("Accept")
